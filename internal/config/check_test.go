@@ -1,0 +1,120 @@
+package config
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestWrongValues(t *testing.T) {
+	some, dir := someFile(t), t.TempDir()
+	const hush = "hush-hush"
+	tests := []struct {
+		name string
+		env  map[string]string
+		want string // the error's beginning: the variable, and what follows
+	}{
+		{"a NATS URL of another scheme", map[string]string{"LETHE_NATS_URL": "http://u:" + hush + "@n:1"}, "LETHE_NATS_URL: must be"},
+		{"a NATS URL that cannot be parsed", map[string]string{"LETHE_NATS_URL": "nats://u:" + hush + "@n:port"}, "LETHE_NATS_URL: must be"},
+		{"one bad NATS URL of two", map[string]string{"LETHE_NATS_URL": "n:1,,n:2"}, "LETHE_NATS_URL: must be"},
+		{"NATS_URL is named when it is the one", map[string]string{"NATS_URL": "ftp://n"}, "NATS_URL: must be"},
+		{"a missing credentials file", map[string]string{"LETHE_NATS_CREDS": "/no/where"}, `LETHE_NATS_CREDS: "/no/where": no such file`},
+		{"a missing CA", map[string]string{"LETHE_NATS_CA": "/no/where"}, "LETHE_NATS_CA: "},
+		{"a directory for a certificate", map[string]string{"LETHE_NATS_CERT": dir}, "LETHE_NATS_CERT: "},
+		{"a missing key", map[string]string{"LETHE_NATS_KEY": "/no/where"}, "LETHE_NATS_KEY: "},
+		{"a certificate without key", map[string]string{"LETHE_NATS_URL": "n:1", "LETHE_NATS_CERT": some}, "LETHE_NATS_CERT: is set, but LETHE_NATS_KEY is not"},
+		{"a key without certificate", map[string]string{"LETHE_NATS_URL": "n:1", "LETHE_NATS_KEY": some}, "LETHE_NATS_KEY: is set, but LETHE_NATS_CERT is not"},
+		{"credentials and no server", map[string]string{"LETHE_NATS_CREDS": some}, "LETHE_NATS_CREDS: is set, but LETHE_NATS_URL is not"},
+		{"an embedded address without port", map[string]string{"LETHE_EMBEDDED_ADDR": "127.0.0.1"}, "LETHE_EMBEDDED_ADDR: must be host:port"},
+		{"a port that is none", map[string]string{"LETHE_EMBEDDED_ADDR": "127.0.0.1:70000"}, "LETHE_EMBEDDED_ADDR: must be host:port"},
+		{"a sync that is no interval", map[string]string{"LETHE_EMBEDDED_SYNC": "sometimes"}, "LETHE_EMBEDDED_SYNC: must be \"always\""},
+		{"a negative sync", map[string]string{"LETHE_EMBEDDED_SYNC": "-1s"}, "LETHE_EMBEDDED_SYNC: "},
+		{"no replicas", map[string]string{"LETHE_STREAM_REPLICAS": "0"}, "LETHE_STREAM_REPLICAS: must be 1 to 5, not 0"},
+		{"six replicas", map[string]string{"LETHE_STREAM_REPLICAS": "6"}, "LETHE_STREAM_REPLICAS: must be 1 to 5, not 6"},
+		{"replicas in words", map[string]string{"LETHE_STREAM_REPLICAS": "three"}, `LETHE_STREAM_REPLICAS: must be a whole number, not "three"`},
+		{"a negative age", map[string]string{"LETHE_RESULTS_MAX_AGE": "-1h"}, "LETHE_RESULTS_MAX_AGE: "},
+		{"an age without unit", map[string]string{"LETHE_RESULTS_MAX_AGE": "720"}, "LETHE_RESULTS_MAX_AGE: must be a duration"},
+		{"a switch that is none", map[string]string{"LETHE_MANAGE_STREAMS": "perhaps"}, "LETHE_MANAGE_STREAMS: must be true or false"},
+		{"http beyond loopback", map[string]string{"LETHE_KV_BASE_URL": "http://api.k-v.ai"}, "LETHE_KV_BASE_URL: must be https"},
+		{"http on an address that only looks like loopback", map[string]string{"LETHE_KV_BASE_URL": "http://localhost.example.com"}, "LETHE_KV_BASE_URL: must be https"},
+		{"a base URL without scheme", map[string]string{"LETHE_KV_BASE_URL": "api.k-v.ai"}, "LETHE_KV_BASE_URL: must be a URL"},
+		{"a base URL without host", map[string]string{"LETHE_SENSAY_BASE_URL": "https://"}, "LETHE_SENSAY_BASE_URL: must be a URL"},
+		{"a base URL with a password", map[string]string{"LETHE_SENSAY_BASE_URL": "https://u:" + hush + "@x"}, "LETHE_SENSAY_BASE_URL: must not hold a user"},
+		{"a base URL that hides a password where a port stands", map[string]string{"LETHE_SENSAY_BASE_URL": "https://u:" + hush}, "LETHE_SENSAY_BASE_URL: must be a URL"},
+		{"a base URL with a query", map[string]string{"LETHE_SENSAY_BASE_URL": "https://x/?key=" + hush}, "LETHE_SENSAY_BASE_URL: must not hold a query"},
+		{"a base URL with an empty fragment", map[string]string{"LETHE_SENSAY_BASE_URL": "https://x/#"}, "LETHE_SENSAY_BASE_URL: must not hold a query or fragment"},
+		{"a key by value and by file", map[string]string{"LETHE_KV_ACCESS_KEY": hush, "LETHE_KV_ACCESS_KEY_FILE": some}, "LETHE_KV_ACCESS_KEY: is set, and so is LETHE_KV_ACCESS_KEY_FILE"},
+		{"a key of two lines", map[string]string{"LETHE_KV_ACCESS_KEY": hush + "\nx"}, "LETHE_KV_ACCESS_KEY: must be one line"},
+		{"a missing key file", map[string]string{"LETHE_KV_ACCESS_KEY_FILE": "/no/where"}, `LETHE_KV_ACCESS_KEY_FILE: "/no/where": no such file`},
+		{"a key where its file belongs", map[string]string{"LETHE_KV_ACCESS_KEY_FILE": hush}, "LETHE_KV_ACCESS_KEY_FILE: names no file"},
+		{"a secret by value and by file", map[string]string{"LETHE_SENSAY_ORGANIZATION_SECRET": hush, "LETHE_SENSAY_ORGANIZATION_SECRET_FILE": some}, "LETHE_SENSAY_ORGANIZATION_SECRET: is set, and so is"},
+		{"a missing secret file", map[string]string{"LETHE_SENSAY_ORGANIZATION_SECRET_FILE": dir + "/x"}, "LETHE_SENSAY_ORGANIZATION_SECRET_FILE: "},
+		{"a version that is no header value", map[string]string{"LETHE_SENSAY_API_VERSION": "a b"}, "LETHE_SENSAY_API_VERSION: "},
+		{"no concurrency", map[string]string{"LETHE_KV_CONCURRENCY": "0"}, "LETHE_KV_CONCURRENCY: must be 1 to 10000"},
+		{"too much concurrency", map[string]string{"LETHE_SENSAY_CONCURRENCY": "10001"}, "LETHE_SENSAY_CONCURRENCY: must be 1 to 10000"},
+		{"a concurrency beyond integers", map[string]string{"LETHE_KV_CONCURRENCY": "99999999999999999999"}, "LETHE_KV_CONCURRENCY: must be a whole number"},
+		{"a negative rate", map[string]string{"LETHE_KV_RATE": "-1"}, "LETHE_KV_RATE: must be a finite number of at least 0"},
+		{"a rate that is not a number", map[string]string{"LETHE_KV_RATE": "NaN"}, "LETHE_KV_RATE: must be a finite number"},
+		{"an infinite rate", map[string]string{"LETHE_SENSAY_RATE": "Inf"}, "LETHE_SENSAY_RATE: must be a finite number"},
+		{"a rate in words", map[string]string{"LETHE_SENSAY_RATE": "fast"}, "LETHE_SENSAY_RATE: must be a number"},
+		{"no time at all", map[string]string{"LETHE_KV_TIMEOUT": "0"}, "LETHE_KV_TIMEOUT: must be 1ms to 15m0s"},
+		{"too much time", map[string]string{"LETHE_SENSAY_TIMEOUT": "16m"}, "LETHE_SENSAY_TIMEOUT: must be 1ms to 15m0s"},
+		{"no ids in a call", map[string]string{"LETHE_KV_BATCH_IDS": "0"}, "LETHE_KV_BATCH_IDS: must be 1 to 100"},
+		{"too many ids in a call", map[string]string{"LETHE_KV_BATCH_IDS": "101"}, "LETHE_KV_BATCH_IDS: must be 1 to 100"},
+		{"a negative linger", map[string]string{"LETHE_KV_BATCH_LINGER": "-1ms"}, "LETHE_KV_BATCH_LINGER: must be 0s to 1s"},
+		{"a long linger", map[string]string{"LETHE_KV_BATCH_LINGER": "2s"}, "LETHE_KV_BATCH_LINGER: must be 0s to 1s"},
+		{"no first wait", map[string]string{"LETHE_RETRY_INITIAL_INTERVAL": "0s"}, "LETHE_RETRY_INITIAL_INTERVAL: must be more than 0"},
+		{"a first wait longer than the longest", map[string]string{"LETHE_RETRY_INITIAL_INTERVAL": "2m", "LETHE_RETRY_MAX_INTERVAL": "1m"}, "LETHE_RETRY_INITIAL_INTERVAL: must be at most LETHE_RETRY_MAX_INTERVAL"},
+		{"waits that shrink", map[string]string{"LETHE_RETRY_MULTIPLIER": "0.9"}, "LETHE_RETRY_MULTIPLIER: must be a finite number of at least 1"},
+		{"waits that are more than random", map[string]string{"LETHE_RETRY_RANDOMIZATION": "1.1"}, "LETHE_RETRY_RANDOMIZATION: must be 0 to 1"},
+		{"no longest wait", map[string]string{"LETHE_RETRY_MAX_INTERVAL": "0s"}, "LETHE_RETRY_MAX_INTERVAL: must be more than 0"},
+		{"no patience", map[string]string{"LETHE_RETRY_MAX_ELAPSED": "0s"}, "LETHE_RETRY_MAX_ELAPSED: must be more than 0"},
+		{"a confirmation at once", map[string]string{"LETHE_CONFIRM_AFTER": "0s"}, "LETHE_CONFIRM_AFTER: must be more than 0"},
+		{"no grace", map[string]string{"LETHE_SHUTDOWN_GRACE": "0s"}, "LETHE_SHUTDOWN_GRACE: must be more than 0"},
+		{"a permission in words", map[string]string{"LETHE_ALLOW_HTTP": "sure"}, "LETHE_ALLOW_HTTP: must be true or false"},
+		{"an admin address without port", map[string]string{"LETHE_ADMIN_ADDR": "localhost"}, "LETHE_ADMIN_ADDR: must be host:port"},
+		{"a level of no name", map[string]string{"LETHE_LOG_LEVEL": "loud"}, "LETHE_LOG_LEVEL: must be debug, info, warn or error"},
+		{"a level between two names", map[string]string{"LETHE_LOG_LEVEL": "info+1"}, "LETHE_LOG_LEVEL: must be debug, info, warn or error"},
+		{"a format of no name", map[string]string{"LETHE_LOG_FORMAT": "xml"}, `LETHE_LOG_FORMAT: must be text or json, not "xml"`},
+		{"a huge value with line ends", map[string]string{"LETHE_LOG_FORMAT": strings.Repeat("a\n", 100_000)}, "LETHE_LOG_FORMAT: must be text or json"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := load(t, tt.env)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			line := err.Error()
+			if !strings.HasPrefix(line, tt.want) {
+				t.Errorf("error %q, want it to begin with %q", line, tt.want)
+			}
+			if strings.ContainsAny(line, "\n\r") || len(line) > 300 {
+				t.Errorf("not one short line: %q", line)
+			}
+			if strings.Contains(line, hush) {
+				t.Errorf("shows a secret: %q", line)
+			}
+		})
+	}
+}
+
+func TestAllowHTTP(t *testing.T) {
+	_, err := load(t, map[string]string{"LETHE_ALLOW_HTTP": "true", "LETHE_KV_BASE_URL": "http://sandbox:8081", "LETHE_SENSAY_BASE_URL": "http://sandbox:8081"})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAFileThatMayNotBeReadIsNamed(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root reads every file")
+	}
+	path := someFile(t)
+	if err := os.Chmod(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	_, err := load(t, map[string]string{"LETHE_KV_ACCESS_KEY_FILE": path})
+	if err == nil || !strings.HasPrefix(err.Error(), "LETHE_KV_ACCESS_KEY_FILE: ") || !strings.Contains(err.Error(), "permission denied") {
+		t.Errorf("error %v, want the variable and why", err)
+	}
+}

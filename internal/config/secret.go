@@ -1,0 +1,45 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+const redacted = "[redacted]"
+
+// Secret is a value that must not be seen: however it is printed, logged or encoded, it reads "[redacted]", or
+// nothing when it is not set.
+type Secret struct{ value string }
+
+// NewSecret wraps value.
+func NewSecret(value string) Secret { return Secret{value} }
+
+// Decode takes the value as it is. envconfig calls it.
+func (s *Secret) Decode(value string) error {
+	s.value = value
+	return nil
+}
+
+// Reveal gives the value itself, "" when it is not set.
+func (s Secret) Reveal() string { return s.value }
+
+// String never gives the value.
+func (s Secret) String() string {
+	if s.value == "" {
+		return ""
+	}
+	return redacted
+}
+
+// GoString never gives the value.
+func (s Secret) GoString() string { return s.String() }
+
+// Format keeps verbs that look inside structs, such as %d and %x, from the value.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
+
+// MarshalText never gives the value. JSON uses it too.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// LogValue never gives the value.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
