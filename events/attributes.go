@@ -1,0 +1,126 @@
+package events
+
+import (
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/types"
+)
+
+// checkID holds an id against the contract: it becomes a token of a subject, where a
+// dot, a star or a space would change what the subject means.
+func checkID(field, id string) error {
+	if !idForm(id) {
+		return malformed(field, "must be 1 to 64 of A-Z, a-z, 0-9, _ and -, not %s", quote(id))
+	}
+	if reservedID(id) {
+		return malformed(field, "must not be of the form seq-<number>, which is for requests without a usable id, not %s", quote(id))
+	}
+	return nil
+}
+
+func idForm(id string) bool {
+	if len(id) < 1 || len(id) > 64 {
+		return false
+	}
+	for i := range len(id) {
+		if c := id[i]; !alphanumeric(c) && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// reservedID reports whether id is of the form of [SequenceID].
+func reservedID(id string) bool {
+	digits, ok := strings.CutPrefix(id, "seq-")
+	return ok && digits != "" && strings.Trim(digits, "0123456789") == ""
+}
+
+// checkSource accepts a URI-reference (RFC 3986), character by character: url.Parse
+// alone would let spaces and control characters pass.
+func checkSource(field, source string) error {
+	if source == "" {
+		return malformed(field, "must not be empty")
+	}
+	for i := 0; i < len(source); i++ {
+		c := source[i]
+		if c == '%' && i+2 < len(source) && isHex(source[i+1]) && isHex(source[i+2]) {
+			continue
+		}
+		if !alphanumeric(c) && strings.IndexByte("-._~:/?#[]@!$&'()*+,;=", c) < 0 {
+			return malformed(field, "must be a URI-reference, not %s", quote(source))
+		}
+	}
+	if types.ParseURIRef(source) == nil {
+		return malformed(field, "must be a URI-reference, not %s", quote(source))
+	}
+	return nil
+}
+
+// verbatim wraps a checked URI-reference for the CloudEvents library so that it is
+// written as it was given; parsed into its parts it could come out in another spelling.
+func verbatim(source string) types.URIRef { return types.URIRef{URL: url.URL{Opaque: source}} }
+
+// timeForm is RFC 3339, section 5.6. The time package takes more, such as a comma for the point.
+var timeForm = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
+// parseTime reads an RFC 3339 time, in which t and z may be lower case, into UTC.
+func parseTime(field, value string) (time.Time, error) {
+	upper := strings.ToUpper(value)
+	t, err := time.Parse(time.RFC3339Nano, upper)
+	if err != nil || !timeForm.MatchString(upper) {
+		return time.Time{}, malformed(field, "must be an RFC 3339 time, not %s", quote(value))
+	}
+	t = t.UTC()
+	return t, checkTime(field, t)
+}
+
+// checkTime refuses what RFC 3339 cannot write.
+func checkTime(field string, t time.Time) error {
+	if year := t.UTC().Year(); year < 0 || year > 9999 {
+		return malformed(field, "must be between the years 0 and 9999")
+	}
+	return nil
+}
+
+// attributeName reports whether name may be the name of a CloudEvents attribute.
+func attributeName(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; !alphanumeric(c) || 'A' <= c && c <= 'Z' {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// traceContext is the distributed tracing extension, or nothing where it is not as W3C
+// Trace Context has it: a wrong trace must not stop a deletion.
+func traceContext(parent, state string) (string, string) {
+	const form = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	if len(parent) != len(form) || parent[:2] == "ff" {
+		return "", ""
+	}
+	for i := range len(parent) {
+		if form[i] == '-' && parent[i] == '-' {
+			continue
+		}
+		if c := parent[i]; form[i] == '-' || !isHex(c) || 'A' <= c && c <= 'F' {
+			return "", ""
+		}
+	}
+	if strings.Trim(parent[3:35], "0") == "" || strings.Trim(parent[36:52], "0") == "" {
+		return "", ""
+	}
+	// A longer state may be dropped whole, a cut one would be wrong.
+	if len(state) > 512 || strings.ContainsFunc(state, func(r rune) bool { return r < ' ' || r > '~' }) {
+		state = ""
+	}
+	return parent, state
+}
+
+func alphanumeric(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}

@@ -1,0 +1,185 @@
+package events
+
+import (
+	"encoding/base64"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// envelope is a CloudEvent taken apart: its attributes, of which the ones that matter
+// are checked, and the fields of its data.
+type envelope struct {
+	prefix                  string // before the attributes' names: "ce-" in binary mode
+	id, source, eventType   string
+	subject                 string
+	time                    time.Time
+	traceParent, traceState string
+	data                    []member
+	dataText                jsontext.Value // the whole of data
+}
+
+const (
+	fieldBody       = "body"
+	fieldData       = "data"
+	fieldDataBase64 = "data_base64"
+)
+
+// attributeNames are the attributes that we know. The rest are extensions.
+var attributeNames = []string{
+	"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema",
+	"traceparent", "tracestate",
+}
+
+// structuredNames are the names that the JSON format knows.
+var structuredNames = append([]string{fieldData, fieldDataBase64}, attributeNames...)
+
+// readEnvelope reads a message in either mode. limit is the most bytes that it may have.
+func readEnvelope(all map[string][]string, body []byte, limit int) (envelope, error) {
+	own := eventHeaders(all)
+	structured, err := own.structured()
+	if err != nil {
+		return envelope{}, err
+	}
+	if structured {
+		return readStructured(own, body, limit)
+	}
+	return readBinary(own, body, limit)
+}
+
+func readStructured(own headers, body []byte, limit int) (envelope, error) {
+	if len(body) > limit {
+		return envelope{}, malformed(fieldBody, "must not be larger than %d bytes, and has %d", limit, len(body))
+	}
+	members, err := readObject(fieldBody, body)
+	if err != nil {
+		return envelope{}, err
+	}
+	if err := checkNames("", members, structuredNames); err != nil {
+		return envelope{}, err
+	}
+	attributes := make(map[string]string, len(members))
+	for _, m := range members {
+		if m.name == fieldData || m.name == fieldDataBase64 {
+			continue
+		}
+		if !attributeName(m.name) {
+			return envelope{}, malformed(m.name, "is no attribute name: only a-z and 0-9 may stand in one")
+		}
+		switch kind := m.value.Kind(); {
+		case kind == '"':
+			attributes[m.name] = text(m.value)
+		case kind == 'n': // the JSON format's way to say that it is not there
+		case kind == '{', kind == '[', slices.Contains(attributeNames, m.name):
+			return envelope{}, malformed(m.name, "must be a string, not %s", kindName(kind))
+		}
+	}
+	// A copy of the id in a header is allowed, another id is not: two readers would
+	// call the request by two names.
+	if header, there, err := own.one("ce-id"); err != nil {
+		return envelope{}, err
+	} else if there && header != attributes["id"] {
+		return envelope{}, malformed("ce-id", "differs from the id in the body")
+	}
+	e, err := checkAttributes("", attributes)
+	if err != nil {
+		return envelope{}, err
+	}
+	data, encoded := find(members, fieldData), find(members, fieldDataBase64)
+	switch {
+	case data == nil && encoded == nil:
+		return envelope{}, malformed(fieldData, "is missing")
+	case data != nil && encoded != nil:
+		return envelope{}, malformed(fieldDataBase64, "must not stand beside data")
+	case encoded != nil:
+		if encoded.Kind() != '"' {
+			return envelope{}, malformed(fieldDataBase64, "must be a string, not %s", kindName(encoded.Kind()))
+		}
+		if data, err = base64.StdEncoding.Strict().DecodeString(text(encoded)); err != nil {
+			return envelope{}, malformed(fieldDataBase64, "must be base64")
+		}
+	}
+	e.dataText = data
+	e.data, err = readObject(fieldData, data)
+	return e, err
+}
+
+func readBinary(own headers, body []byte, limit int) (envelope, error) {
+	if size := own.size() + len(body); size > limit {
+		return envelope{}, malformed(fieldBody, "must not be larger than %d bytes with its headers, and has %d", limit, size)
+	}
+	attributes := make(map[string]string, len(own))
+	for _, name := range slices.Sorted(maps.Keys(own)) { // sorted, so that the error is always the same
+		value, _, err := own.one(name)
+		if err != nil {
+			return envelope{}, err
+		}
+		if name == headerContentType {
+			if err := checkJSON(name, value); err != nil {
+				return envelope{}, err
+			}
+			continue
+		}
+		attribute := strings.TrimPrefix(name, headerPrefix)
+		if !attributeName(attribute) || attribute == fieldData {
+			return envelope{}, malformed(name, "is no attribute name: only a-z and 0-9 may follow ce-, and data is the body")
+		}
+		if attributes[attribute], err = decodeHeader(name, value); err != nil {
+			return envelope{}, err
+		}
+	}
+	e, err := checkAttributes(headerPrefix, attributes)
+	if err != nil {
+		return envelope{}, err
+	}
+	if len(body) == 0 {
+		return envelope{}, malformed(fieldData, "is missing")
+	}
+	e.dataText = body
+	e.data, err = readObject(fieldData, body)
+	return e, err
+}
+
+// checkAttributes holds the attributes of CloudEvents 1.0 against its rules and ours.
+// prefix is how the message writes their names.
+func checkAttributes(prefix string, attributes map[string]string) (envelope, error) {
+	for _, name := range []string{"specversion", "id", "source", "type"} {
+		if _, there := attributes[name]; !there {
+			return envelope{}, malformed(prefix+name, "is missing")
+		}
+	}
+	for _, name := range attributeNames {
+		if value, there := attributes[name]; there && value == "" {
+			return envelope{}, malformed(prefix+name, "must not be empty")
+		}
+	}
+	if version := attributes["specversion"]; version != "1.0" {
+		return envelope{}, malformed(prefix+"specversion", `must be "1.0", not %s`, quote(version))
+	}
+	e := envelope{
+		prefix:    prefix,
+		id:        attributes["id"],
+		source:    attributes["source"],
+		eventType: attributes["type"],
+		subject:   attributes["subject"],
+	}
+	if err := checkSource(prefix+"source", e.source); err != nil {
+		return envelope{}, err
+	}
+	if value, there := attributes["time"]; there {
+		var err error
+		if e.time, err = parseTime(prefix+"time", value); err != nil {
+			return envelope{}, err
+		}
+	}
+	if value, there := attributes["datacontenttype"]; there {
+		if err := checkJSON(prefix+"datacontenttype", value); err != nil {
+			return envelope{}, err
+		}
+	}
+	e.traceParent, e.traceState = traceContext(attributes["traceparent"], attributes["tracestate"])
+	return e, nil
+}

@@ -1,0 +1,177 @@
+package events
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const kvBody = `{"target":"kv-user-context","ids":[10,11]}`
+
+// binaryMode is the same request as kvEvent, in binary mode.
+func binaryMode(changes map[string][]string) map[string][]string {
+	header := map[string][]string{
+		"ce-specversion": {"1.0"},
+		"ce-id":          {"req-1"},
+		"ce-source":      {"/crm"},
+		"ce-type":        {RequestType},
+		"content-type":   {"application/json"},
+	}
+	maps.Copy(header, changes)
+	return header
+}
+
+type header = map[string][]string
+
+func TestReadRequestAcceptsModes(t *testing.T) {
+	upper := header{}
+	for name, values := range binaryMode(nil) {
+		upper[strings.ToUpper(name)] = values
+	}
+	tests := []struct {
+		name   string
+		header header
+		body   string
+		want   func(r *Request)
+	}{
+		{"binary mode", binaryMode(nil), kvBody, nil},
+		{"header names in upper case", upper, kvBody, nil},
+		{"binary mode without a content type", binaryMode(header{"content-type": nil}), kvBody, nil},
+		{"a media type built on JSON, with a parameter", binaryMode(header{"content-type": {"Application/Vnd.crm+JSON; charset=utf-8"}}), kvBody, nil},
+		{"the media type in ce-datacontenttype", binaryMode(header{"content-type": nil, "ce-datacontenttype": {"application/json"}}), kvBody, nil},
+		{"a percent-encoded value", binaryMode(header{"ce-id": {"%72eq%2d1"}, "ce-source": {"/crm%3Fa=%25C3%25BC"}}), kvBody, func(r *Request) { r.Source = "/crm?a=%C3%BC" }},
+		{"a quoted value of an older sender", binaryMode(header{"ce-source": {`"/c\rm"`}}), kvBody, nil},
+		{"white space around a value", binaryMode(header{"ce-id": {" req-1\t"}}), kvBody, nil},
+		{"an extension that is not ASCII", binaryMode(header{"ce-tenant": {"Euro%20%E2%82%AC"}}), kvBody, nil},
+		{"headers of others", binaryMode(header{"Nats-Msg-Id": {"a", "b"}, "traceparent": {"x"}}), kvBody, nil},
+		{"a time and a trace", binaryMode(header{
+			"ce-time":        {"2026-11-23t12:00:00z"},
+			"ce-traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
+		}), kvBody, func(r *Request) {
+			r.Time = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+			r.TraceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+		}},
+		{"structured mode by its content type", header{"Content-Type": {"application/cloudevents+json"}}, kvEvent, nil},
+		{"in another case and with a parameter", header{"content-type": {"Application/CloudEvents+JSON; charset=UTF-8"}}, kvEvent, nil},
+		{"as the binding writes it", header{"content-type": {"application/cloudevents"}}, kvEvent, nil},
+		{"the content type decides over ce-specversion", header{"content-type": {ContentType}, "ce-specversion": {"1.0"}, "ce-id": {"req-1"}}, kvEvent, nil},
+		{"no content type and no ce-specversion", header{"Nats-Msg-Id": {"req-1"}}, kvEvent, nil},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			want := kvRequest
+			if test.want != nil {
+				test.want(&want)
+			}
+			got, err := ReadRequest(KVUserContext, test.header, []byte(test.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestReadRequestRefusesHeaders(t *testing.T) {
+	tests := []struct {
+		name   string
+		header header
+		body   string
+		code   Code
+		field  string
+		id     string
+	}{
+		{"a batch", header{"content-type": {"application/cloudevents-batch+json"}}, "[" + kvEvent + "]", CodeMalformedEvent, "content-type", ""},
+		{"another event format", header{"content-type": {"application/cloudevents+xml"}}, kvEvent, CodeMalformedEvent, "content-type", ""},
+		{"a content type that is none", header{"content-type": {"json"}}, kvEvent, CodeMalformedEvent, "content-type", ""},
+		{"two content types", header{"content-type": {ContentType, "application/json"}}, kvEvent, CodeMalformedEvent, "content-type", ""},
+		{"two content types in different case", header{"content-type": {ContentType}, "Content-Type": {ContentType}}, kvEvent, CodeMalformedEvent, "content-type", ""},
+		{"a structured event called plain JSON", header{"content-type": {"application/json"}}, kvEvent, CodeMalformedEvent, "ce-specversion", ""},
+		{"another id in a header", header{"content-type": {ContentType}, "ce-id": {"req-2"}}, kvEvent, CodeMalformedEvent, "ce-id", ""},
+		{"two ids in headers of a structured event", header{"ce-id": {"req-1", "req-1"}}, kvEvent, CodeMalformedEvent, "ce-id", ""},
+
+		{"data that is text", binaryMode(header{"content-type": {"text/plain"}}), kvBody, CodeMalformedEvent, "content-type", "req-1"},
+		{"two media types of data, one wrong", binaryMode(header{"ce-datacontenttype": {"text/plain"}}), kvBody, CodeMalformedEvent, "ce-datacontenttype", "req-1"},
+		{"no ce-id", binaryMode(header{"ce-id": nil}), kvBody, CodeMalformedEvent, "ce-id", ""},
+		{"two ce-ids", binaryMode(header{"ce-id": {"req-1", "req-2"}}), kvBody, CodeMalformedEvent, "ce-id", ""},
+		{"two ce-ids in different case", binaryMode(header{"Ce-Id": {"req-1"}}), kvBody, CodeMalformedEvent, "ce-id", ""},
+		{"a wrong ce-id", binaryMode(header{"ce-id": {"req.1"}}), kvBody, CodeMalformedEvent, "ce-id", ""},
+		{"a wrong ce-id behind percent-encoding", binaryMode(header{"ce-id": {"req%2E1"}}), kvBody, CodeMalformedEvent, "ce-id", ""},
+		{"a reserved ce-id", binaryMode(header{"ce-id": {"seq-1"}}), kvBody, CodeMalformedEvent, "ce-id", ""},
+		{"an empty ce-id", binaryMode(header{"ce-id": {""}}), kvBody, CodeMalformedEvent, "ce-id", ""},
+		{"no ce-source", binaryMode(header{"ce-source": nil}), kvBody, CodeMalformedEvent, "ce-source", "req-1"},
+		{"two ce-sources", binaryMode(header{"ce-source": {"/a", "/b"}}), kvBody, CodeMalformedEvent, "ce-source", "req-1"},
+		{"no ce-type", binaryMode(header{"ce-type": nil}), kvBody, CodeMalformedEvent, "ce-type", "req-1"},
+		{"another specversion", binaryMode(header{"ce-specversion": {"0.3"}}), kvBody, CodeMalformedEvent, "ce-specversion", "req-1"},
+		{"a wrong ce-time", binaryMode(header{"ce-time": {"yesterday"}}), kvBody, CodeMalformedEvent, "ce-time", "req-1"},
+		{"half an escape", binaryMode(header{"ce-source": {"/crm%2"}}), kvBody, CodeMalformedEvent, "ce-source", "req-1"},
+		{"an escape that is no UTF-8", binaryMode(header{"ce-tenant": {"%C0%A0"}}), kvBody, CodeMalformedEvent, "ce-tenant", "req-1"},
+		{"an attribute name with an underscore", binaryMode(header{"ce-ten_ant": {"a"}}), kvBody, CodeMalformedEvent, "ce-ten_ant", "req-1"},
+		{"an attribute called data", binaryMode(header{"ce-data": {"{}"}}), kvBody, CodeMalformedEvent, "ce-data", "req-1"},
+		{"no body", binaryMode(nil), "", CodeMalformedEvent, "data", "req-1"},
+		{"a body that is no JSON", binaryMode(nil), "hello", CodeMalformedEvent, "data", "req-1"},
+		{"a body that is an array", binaryMode(nil), "[]", CodeMalformedEvent, "data", "req-1"},
+		{"a body with bytes after its end", binaryMode(nil), kvBody + "x", CodeMalformedEvent, "data", "req-1"},
+		{"a repeated key in the body", binaryMode(nil), `{"target":"kv-user-context","ids":[1],"ids":[2]}`, CodeMalformedEvent, "data.ids", "req-1"},
+		{"a body of 33 levels", binaryMode(nil), `{"a":` + strings.Repeat("[", 32) + strings.Repeat("]", 32) + `}`, CodeMalformedEvent, "data", "req-1"},
+		{"over 64 KiB with its headers", binaryMode(header{"ce-tenant": {strings.Repeat("x", 1000)}}), kvBody + strings.Repeat(" ", MaxEventBytes-1000), CodeMalformedEvent, "body", "req-1"},
+		{"an unknown target", binaryMode(nil), `{"target":"x"}`, CodeUnknownTarget, "data.target", "req-1"},
+		{"another subject's target", binaryMode(nil), `{"target":"sensay-knowledge-base"}`, CodeTargetMismatch, "data.target", "req-1"},
+		{"a wrong resource", binaryMode(nil), `{"target":"kv-user-context","ids":[]}`, CodeInvalidResource, "data.ids", "req-1"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			r, err := ReadRequest(KVUserContext, test.header, []byte(test.body))
+			wantInvalid(t, err, test.code, test.field)
+			if r.ID != test.id {
+				t.Errorf("the request is called %q, want %q", r.ID, test.id)
+			}
+		})
+	}
+}
+
+func TestReadRequestIsDeterministic(t *testing.T) {
+	// Several headers are wrong, and maps have no order.
+	wrong := binaryMode(header{"ce-tenant": {"%"}, "ce-a_b": {""}, "ce-time": {"1", "2"}, "ce-zone": {"%C0"}})
+	_, first := ReadRequest(KVUserContext, wrong, []byte(kvBody))
+	for range 50 {
+		if _, err := ReadRequest(KVUserContext, wrong, []byte(kvBody)); fmt.Sprint(err) != fmt.Sprint(first) {
+			t.Fatalf("got %v, and before that %v", err, first)
+		}
+	}
+}
+
+func TestRawFingerprint(t *testing.T) {
+	base := RawFingerprint(binaryMode(nil), []byte("x"))
+	t.Run("headers of others and the case of names do not matter", func(t *testing.T) {
+		same := binaryMode(header{"Nats-Msg-Id": {"1"}, "ce-id": nil, "CE-ID": {"req-1"}})
+		delete(same, "ce-id")
+		if got := RawFingerprint(same, []byte("x")); got != base {
+			t.Errorf("got %s, want %s", got, base)
+		}
+	})
+	t.Run("it is told apart from a resource's", func(t *testing.T) {
+		if !strings.HasPrefix(base, "raw:") || len(base) != 4+64 {
+			t.Errorf("got %s", base)
+		}
+	})
+	for name, other := range map[string]string{
+		"another body":                 RawFingerprint(binaryMode(nil), []byte("y")),
+		"another value":                RawFingerprint(binaryMode(header{"ce-id": {"req-2"}}), []byte("x")),
+		"a header more":                RawFingerprint(binaryMode(header{"ce-tenant": {"a"}}), []byte("x")),
+		"two values":                   RawFingerprint(binaryMode(header{"ce-id": {"req-1", "req-1"}}), []byte("x")),
+		"what was a value in the body": RawFingerprint(binaryMode(header{"content-type": {"application/jsonx"}}), nil),
+	} {
+		t.Run(name+" gives another", func(t *testing.T) {
+			if other == base {
+				t.Error("they are equal")
+			}
+		})
+	}
+}

@@ -1,0 +1,183 @@
+package events
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// member is one field of a JSON object, its value still as it was written.
+type member struct {
+	name  string
+	value jsontext.Value
+}
+
+// readObject reads text as one JSON object and nothing after it: RFC 8259 with the
+// strictness of RFC 7493 (valid UTF-8, no key twice, at any level) and at most [MaxDepth]
+// levels. Field names the text in errors. The values are parts of text.
+func readObject(field string, text []byte) ([]member, error) {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(text))
+	switch kind := dec.PeekKind(); kind {
+	case '{':
+	case 0:
+		_, err := dec.ReadToken()
+		return nil, syntaxError(field, err)
+	default:
+		return nil, malformed(field, "must be a JSON object, not %s", kindName(kind))
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return nil, syntaxError(field, err)
+	}
+	var members []member
+	for dec.PeekKind() != '}' {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return nil, syntaxError(field, err)
+		}
+		m := member{name: name.String()}
+		if m.value, err = readValue(field, dec, text); err != nil {
+			return nil, err
+		}
+		members = append(members, m)
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return nil, syntaxError(field, err)
+	}
+	if _, err := dec.ReadToken(); err != io.EOF {
+		return nil, malformed(field, "has bytes after its end, at byte %d", dec.InputOffset())
+	}
+	return members, nil
+}
+
+// readValue reads the next value of text token by token, so that the depth is known
+// before anything is made of it.
+func readValue(field string, dec *jsontext.Decoder, text []byte) (jsontext.Value, error) {
+	start, outside := dec.InputOffset(), dec.StackDepth()
+	for {
+		if _, err := dec.ReadToken(); err != nil {
+			return nil, syntaxError(field, err)
+		}
+		if dec.StackDepth() > MaxDepth {
+			return nil, malformed(field, "is nested deeper than %d levels", MaxDepth)
+		}
+		if dec.StackDepth() == outside {
+			return jsontext.Value(bytes.TrimLeft(text[start:dec.InputOffset()], ": \t\r\n")), nil
+		}
+	}
+}
+
+// syntaxError says what is wrong with a text as JSON, and where.
+func syntaxError(field string, err error) error {
+	syntax, ok := errors.AsType[*jsontext.SyntacticError](err)
+	switch {
+	case err == io.EOF:
+		return malformed(field, "is empty")
+	case !ok:
+		return malformed(field, "cannot be read as JSON: %v", err)
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return malformed(pointerField(field, syntax.JSONPointer), "is given more than once")
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return malformed(field, "ends in the middle of its JSON")
+	default:
+		return malformed(field, "is not valid JSON: %v at byte %d", syntax.Err, syntax.ByteOffset)
+	}
+}
+
+// pointerField turns a JSON pointer into the notation of our errors: /ids/1 in data
+// is data.ids[1]. The body itself is not named.
+func pointerField(root string, pointer jsontext.Pointer) string {
+	var b strings.Builder
+	if root != fieldBody {
+		b.WriteString(root)
+	}
+	for token := range pointer.Tokens() {
+		if _, err := strconv.Atoi(token); err == nil && b.Len() > 0 {
+			b.WriteString("[" + token + "]")
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteByte('.')
+		}
+		b.WriteString(token)
+	}
+	return b.String()
+}
+
+// find is the value of a field, nil where there is none or it is null.
+func find(members []member, name string) jsontext.Value {
+	for _, m := range members {
+		if m.name == name && m.value.Kind() != 'n' {
+			return m.value
+		}
+	}
+	return nil
+}
+
+// checkNames refuses a field whose name is one of known but for upper and lower case:
+// encoding/json, for one, would take it for that field.
+func checkNames(prefix string, members []member, known []string) error {
+	for _, m := range members {
+		if slices.Contains(known, m.name) {
+			continue
+		}
+		for _, name := range known {
+			if strings.EqualFold(m.name, name) {
+				return malformed(prefix+m.name, "differs from %q by case", name)
+			}
+		}
+	}
+	return nil
+}
+
+// text is the string that a JSON string stands for. It was checked when it was read.
+func text(value jsontext.Value) string {
+	unquoted, _ := jsontext.AppendUnquote(nil, value)
+	return string(unquoted)
+}
+
+const integerRule = "an integer from 1 to 9223372036854775807, without fraction or exponent"
+
+// positiveInteger reads an integer from 1 to 2^63-1 exactly as it is written: a float64 in
+// between would round it to another entry's id.
+func positiveInteger(field string, value jsontext.Value) (int64, error) {
+	if value.Kind() != '0' {
+		return 0, invalid(CodeInvalidResource, field, "must be %s, not %s", integerRule, valueKind(value))
+	}
+	n, err := strconv.ParseUint(string(value), 10, 64)
+	if err != nil || n < 1 || n > math.MaxInt64 {
+		return 0, invalid(CodeInvalidResource, field, "must be %s, not %s", integerRule, printable(string(value), 48))
+	}
+	return int64(n), nil
+}
+
+func kindName(kind jsontext.Kind) string {
+	switch kind {
+	case 'n':
+		return "null"
+	case 't', 'f':
+		return "a boolean"
+	case '"':
+		return "a string"
+	case '0':
+		return "a number"
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	}
+	return "nothing"
+}
+
+// valueKind names the kind of a field's value, nil being a null that find left out.
+func valueKind(value jsontext.Value) string {
+	if value == nil {
+		return kindName('n')
+	}
+	return kindName(value.Kind())
+}
