@@ -1,0 +1,54 @@
+# What a newcomer might try; `make` alone lists it. Everything is plain Go: `make test` is `go test ./...`.
+
+IMAGE    ?= lethe
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME ?= 10s
+COMPOSE  ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test race cover bench fuzz lint ci build image up down
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## see Lethe work: a server, both APIs imitated, one request of every kind
+	go run ./cmd/lethe demo
+
+test: ## run the tests
+	go test ./...
+
+race: ## run the tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 go test -race ./...
+
+cover: ## run the tests and say how much of each function they reach
+	go test -coverpkg ./... -coverprofile cover.out ./...
+	go tool cover -func cover.out
+
+bench: ## run the benchmarks
+	go test -bench . -benchmem -run '^$$' ./...
+
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	@set -e; for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+lint: ## run the linters
+	.ci/run lint
+
+ci: ## run all that a change must pass
+	.ci/run
+
+build: ## build ./lethe
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o lethe ./cmd/lethe
+
+image: ## build the container image
+	docker build --build-arg VERSION=$(VERSION) --tag $(IMAGE) .
+
+up: ## start the local stack: NATS, the sandbox, Lethe and Jaeger
+	$(COMPOSE) up --build
+
+down: ## stop it; what NATS stored stays
+	$(COMPOSE) down
