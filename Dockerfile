@@ -1,0 +1,37 @@
+# The image holds one static binary, the certificates to call the APIs with, and nothing else: no shell, no
+# secret. Credentials come at run time, best as files named by the _FILE variables.
+
+FROM golang:1.26-alpine AS build
+WORKDIR /src
+# The modules are a layer of their own: a change of the code does not fetch them again.
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+ARG VERSION=dev
+RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/lethe ./cmd/lethe \
+ && mkdir /out/data
+
+FROM scratch
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /src/LICENSE /LICENSE
+COPY --from=build /out/lethe /lethe
+# Where the embedded server keeps its files when no LETHE_NATS_URL is given. The directory is made here because a
+# fresh volume takes its owner from the image.
+COPY --from=build --chown=65532:65532 /out/data /data
+ENV LETHE_EMBEDDED_DIR=/data
+VOLUME ["/data"]
+
+# A number and not a name: there is no /etc/passwd, and Kubernetes can check that it is not root.
+USER 65532:65532
+# /healthz, /readyz and /metrics, once LETHE_ADMIN_ADDR says 0.0.0.0:8080; the default is loopback.
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 CMD ["/lethe", "healthcheck"]
+ENTRYPOINT ["/lethe"]
+CMD ["run"]
+
+ARG VERSION=dev
+LABEL org.opencontainers.image.title="lethe" \
+      org.opencontainers.image.description="Carries out deletion requests against third-party APIs, with one final result for each" \
+      org.opencontainers.image.source="https://github.com/lethe-dev/lethe" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}"

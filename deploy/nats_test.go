@@ -1,0 +1,84 @@
+package deploy
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+func TestComposeServer(t *testing.T) {
+	opts, err := server.ProcessConfigFile("nats/compose.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	t.Run("an acknowledged message is on the disk", func(t *testing.T) {
+		if !opts.JetStream || !opts.SyncAlways {
+			t.Errorf("jetstream %t, sync always %t; want both", opts.JetStream, opts.SyncAlways)
+		}
+	})
+	t.Run("its files are where the volume is", func(t *testing.T) {
+		volumes := readCompose(t).Services["nats"].Volumes
+		if want := "nats-data:" + opts.StoreDir; !slices.Contains(volumes, want) {
+			t.Errorf("volumes are %q, want %q among them", volumes, want)
+		}
+	})
+	t.Run("an event over the contract's 64 KiB still reaches the worker", func(t *testing.T) {
+		if opts.MaxPayload < 2*64<<10 {
+			t.Errorf("max_payload is %d", opts.MaxPayload)
+		}
+	})
+	t.Run("it starts, and stores schedules", func(t *testing.T) {
+		opts := opts.Clone()
+		opts.Host, opts.Port, opts.HTTPHost, opts.HTTPPort = "127.0.0.1", server.RANDOM_PORT, "127.0.0.1", server.RANDOM_PORT
+		opts.StoreDir, opts.NoLog, opts.NoSigs = t.TempDir(), true, true
+		storeScheduled(t, start(t, opts))
+	})
+}
+
+// start runs a server until the test ends, and gives its address.
+func start(t *testing.T, opts *server.Options) string {
+	t.Helper()
+	s, err := server.NewServer(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the server did not come up")
+	}
+	return s.ClientURL()
+}
+
+// storeScheduled makes a stream on disk of the kind that the worker needs the newest features for.
+func storeScheduled(t *testing.T, url string) {
+	t.Helper()
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: "LATER", Subjects: []string{"later.>", "due.>"}, Storage: jetstream.FileStorage, AllowMsgSchedules: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
+	_, err = js.PublishMsg(t.Context(), &nats.Msg{Subject: "later.one", Header: nats.Header{
+		"Nats-Schedule":        {"@at " + at},
+		"Nats-Schedule-Target": {"due.one"},
+	}})
+	if err != nil {
+		t.Errorf("a schedule was refused: %v", err)
+	}
+}
