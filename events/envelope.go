@@ -71,7 +71,7 @@ func readStructured(own headers, body []byte, limit int) (envelope, error) {
 		}
 		switch kind := m.value.Kind(); {
 		case kind == '"':
-			attributes[m.name] = text(m.value)
+			attributes[m.name] = unquote(m.value)
 		case kind == 'n': // the JSON format's way to say that it is not there
 		case kind == '{', kind == '[', slices.Contains(attributeNames, m.name):
 			return envelope{}, malformed(m.name, "must be a string, not %s", kindName(kind))
@@ -98,7 +98,7 @@ func readStructured(own headers, body []byte, limit int) (envelope, error) {
 		if encoded.Kind() != '"' {
 			return envelope{}, malformed(fieldDataBase64, "must be a string, not %s", kindName(encoded.Kind()))
 		}
-		if data, err = base64.StdEncoding.Strict().DecodeString(text(encoded)); err != nil {
+		if data, err = base64.StdEncoding.Strict().DecodeString(unquote(encoded)); err != nil {
 			return envelope{}, malformed(fieldDataBase64, "must be base64")
 		}
 	}

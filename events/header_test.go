@@ -90,6 +90,7 @@ func TestReadRequestRefusesHeaders(t *testing.T) {
 		{"a batch", header{"content-type": {"application/cloudevents-batch+json"}}, "[" + kvEvent + "]", CodeMalformedEvent, "content-type", ""},
 		{"another event format", header{"content-type": {"application/cloudevents+xml"}}, kvEvent, CodeMalformedEvent, "content-type", ""},
 		{"a content type that is none", header{"content-type": {"json"}}, kvEvent, CodeMalformedEvent, "content-type", ""},
+		{"a content type with half a parameter", header{"content-type": {"application/cloudevents+json; charset"}}, kvEvent, CodeMalformedEvent, "content-type", ""},
 		{"two content types", header{"content-type": {ContentType, "application/json"}}, kvEvent, CodeMalformedEvent, "content-type", ""},
 		{"two content types in different case", header{"content-type": {ContentType}, "Content-Type": {ContentType}}, kvEvent, CodeMalformedEvent, "content-type", ""},
 		{"a structured event called plain JSON", header{"content-type": {"application/json"}}, kvEvent, CodeMalformedEvent, "ce-specversion", ""},
@@ -131,6 +132,31 @@ func TestReadRequestRefusesHeaders(t *testing.T) {
 			wantInvalid(t, err, test.code, test.field)
 			if r.ID != test.id {
 				t.Errorf("the request is called %q, want %q", r.ID, test.id)
+			}
+		})
+	}
+}
+
+func TestTraceContextIsTakenOrLeft(t *testing.T) {
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for _, test := range []struct{ name, parent, state, wantParent, wantState string }{
+		{"both", parent, "a=1,b=2", parent, "a=1,b=2"},
+		{"no state", parent, "", parent, ""},
+		{"a state that is too long", parent, strings.Repeat("a", 513), parent, ""},
+		{"a state with a line break", parent, "a=1\nb", parent, ""},
+		{"a state alone", "", "a=1", "", ""},
+		{"a short parent", parent[1:], "", "", ""},
+		{"upper case", strings.ToUpper(parent), "", "", ""},
+		{"no hexadecimal digit", strings.Replace(parent, "0a", "0g", 1), "", "", ""},
+		{"a dash in a wrong place", strings.Replace(parent, "0af7", "0a-7", 1), "", "", ""},
+		{"a digit for a dash", strings.Replace(parent, "-", "0", 1), "", "", ""},
+		{"the forbidden version", "ff" + parent[2:], "", "", ""},
+		{"no trace id", parent[:3] + strings.Repeat("0", 32) + parent[35:], "", "", ""},
+		{"no span id", parent[:36] + strings.Repeat("0", 16) + parent[52:], "", "", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if gotParent, gotState := traceContext(test.parent, test.state); gotParent != test.wantParent || gotState != test.wantState {
+				t.Errorf("got %q and %q", gotParent, gotState)
 			}
 		})
 	}

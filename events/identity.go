@@ -90,7 +90,7 @@ func scanIdentity(body []byte) (id, source string) {
 		// What is no string stands here as empty, so that it still counts.
 		var s string
 		if value.Kind() == '"' {
-			s = text(value)
+			s = unquote(value)
 		}
 		found[name] = append(found[name], s)
 	}

@@ -135,8 +135,8 @@ func checkNames(prefix string, members []member, known []string) error {
 	return nil
 }
 
-// text is the string that a JSON string stands for. It was checked when it was read.
-func text(value jsontext.Value) string {
+// unquote is the string that a JSON string stands for. It was checked when it was read.
+func unquote(value jsontext.Value) string {
 	unquoted, _ := jsontext.AppendUnquote(nil, value)
 	return string(unquoted)
 }
@@ -145,15 +145,21 @@ const integerRule = "an integer from 1 to 9223372036854775807, without fraction 
 
 // positiveInteger reads an integer from 1 to 2^63-1 exactly as it is written: a float64 in
 // between would round it to another entry's id.
-func positiveInteger(field string, value jsontext.Value) (int64, error) {
+func positiveInteger(value jsontext.Value) (int64, bool) {
 	if value.Kind() != '0' {
-		return 0, invalid(CodeInvalidResource, field, "must be %s, not %s", integerRule, valueKind(value))
+		return 0, false
 	}
 	n, err := strconv.ParseUint(string(value), 10, 64)
-	if err != nil || n < 1 || n > math.MaxInt64 {
-		return 0, invalid(CodeInvalidResource, field, "must be %s, not %s", integerRule, printable(string(value), 48))
+	return int64(n), err == nil && 1 <= n && n <= math.MaxInt64
+}
+
+// notPositiveInteger is the error of a value that is none.
+func notPositiveInteger(field string, value jsontext.Value) error {
+	is := valueKind(value)
+	if value.Kind() == '0' {
+		is = printable(string(value), 48)
 	}
-	return int64(n), nil
+	return invalid(CodeInvalidResource, field, "must be %s, not %s", integerRule, is)
 }
 
 func kindName(kind jsontext.Kind) string {

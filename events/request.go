@@ -147,7 +147,7 @@ func checkTarget(want Target, value jsontext.Value) error {
 	if value.Kind() != '"' {
 		return malformed(field, "must be a string, not %s", kindName(value.Kind()))
 	}
-	named := Target(text(value))
+	named := Target(unquote(value))
 	if !named.Known() {
 		return unknownTarget(named)
 	}

@@ -38,17 +38,18 @@ func (u UserContexts) Validate() error {
 	}
 	first := make(map[int64]int, len(u.IDs))
 	for i, id := range u.IDs {
-		field := fmt.Sprintf("data.ids[%d]", i)
 		if id < 1 {
-			return invalid(CodeInvalidResource, field, "must be %s, not %d", integerRule, id)
+			return invalid(CodeInvalidResource, idField(i), "must be %s, not %d", integerRule, id)
 		}
 		if j, seen := first[id]; seen {
-			return invalid(CodeInvalidResource, field, "repeats data.ids[%d], %d", j, id)
+			return invalid(CodeInvalidResource, idField(i), "repeats data.ids[%d], %d", j, id)
 		}
 		first[id] = i
 	}
 	return nil
 }
+
+func idField(i int) string { return fmt.Sprintf("data.ids[%d]", i) }
 
 func (u UserContexts) fields() resourceFields { return resourceFields{IDs: slices.Clone(u.IDs)} }
 

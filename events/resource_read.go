@@ -2,7 +2,6 @@ package events
 
 import (
 	"bytes"
-	"fmt"
 	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -57,9 +56,9 @@ func readUserContexts(data []member) (Resource, error) {
 		if err != nil {
 			return nil, syntaxError(field, err)
 		}
-		id, err := positiveInteger(fmt.Sprintf("%s[%d]", field, len(u.IDs)), element)
-		if err != nil {
-			return nil, err
+		id, ok := positiveInteger(element)
+		if !ok {
+			return nil, notPositiveInteger(idField(len(u.IDs)), element)
 		}
 		u.IDs = append(u.IDs, id)
 	}
@@ -71,9 +70,10 @@ func readKnowledgeBaseEntry(data []member) (Resource, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, err := positiveInteger("data.knowledge_base_id", find(data, "knowledge_base_id"))
-	if err != nil {
-		return nil, err
+	value := find(data, "knowledge_base_id")
+	id, ok := positiveInteger(value)
+	if !ok {
+		return nil, notPositiveInteger("data.knowledge_base_id", value)
 	}
 	return KnowledgeBaseEntry{ReplicaUUID: replica, KnowledgeBaseID: id}, nil
 }
@@ -85,7 +85,7 @@ func readUUID(field string, value jsontext.Value) (uuid.UUID, error) {
 	if value.Kind() != '"' {
 		return uuid.UUID{}, invalid(CodeInvalidResource, field, rule+", not %s", valueKind(value))
 	}
-	written := text(value)
+	written := unquote(value)
 	id, err := uuid.Parse(written)
 	if err != nil || len(written) != 36 {
 		return uuid.UUID{}, invalid(CodeInvalidResource, field, rule+", not %s", quote(written))
