@@ -1,0 +1,355 @@
+package sandbox_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/lethe-dev/lethe/internal/sandbox"
+)
+
+func script(t testing.TB, s *sandbox.Sandbox, e sandbox.Entry, steps ...sandbox.Step) {
+	t.Helper()
+	if err := s.Script(e, steps...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestEveryFaultOfACall(t *testing.T) {
+	const lost = -1 // no whole answer reaches the caller
+	for _, tt := range []struct {
+		fault   sandbox.Fault
+		status  int // seen by the caller
+		body    string
+		deletes bool
+		after   bool // also with +after
+	}{
+		{sandbox.None, 200, `{"success":true}`, true, false},
+		{sandbox.Cut, lost, "", false, true},
+		{sandbox.CutBody, lost, "", false, true},
+		{sandbox.Truncated, 200, `{"succes`, false, true},
+		{sandbox.Empty, 200, "", false, true},
+		{sandbox.Lie, 200, `"success":false`, false, true},
+		{sandbox.Slow, 200, `{"success":true}`, true, false},
+		{sandbox.AcceptPending, 202, `"success":true`, false, false},
+		{"204", 204, "", false, true},
+		{"307", 307, `"success":false`, false, true},
+		{"401", 401, `"success":false`, false, true},
+		{"404", 404, `"request_id":"xyz1::`, false, true},
+		{"429", 429, `"error":"Too Many Requests"`, false, true},
+		{"500", 500, `"error":"Internal Server Error"`, false, true},
+		{"599", 599, `"error":"Status 599"`, false, true},
+		{"html-200", 200, "<html>", false, true},
+		{"html-404", 404, "<html>", false, true},
+		{"html-502", 502, "502 Bad Gateway", false, true},
+		{"json-404", 404, "{}", false, true},
+	} {
+		faults := []sandbox.Fault{tt.fault}
+		if tt.after {
+			faults = append(faults, tt.fault+"+after")
+		}
+		for _, fault := range faults {
+			t.Run(string(fault), func(t *testing.T) {
+				s, base := serve(t, sandbox.Config{Faults: map[sandbox.API]sandbox.Faults{
+					sandbox.Sensay: {SlowFor: time.Millisecond},
+				}})
+				script(t, s, sensayEntry(1), sandbox.Step{Fault: fault})
+				resp, body, err := deleteEntry(t, base, 1)
+				deletes := tt.deletes || strings.HasSuffix(string(fault), "+after")
+				call := last(t, s)
+				if tt.status == lost {
+					if err == nil {
+						t.Errorf("a whole answer came: %d %s", status(resp), body)
+					}
+					want(t, "cut", call.Cut, true)
+				} else {
+					want(t, "error", err, nil)
+					want(t, "status", status(resp), tt.status)
+					want(t, "recorded status", call.Status, tt.status)
+					if !strings.Contains(body, tt.body) {
+						t.Errorf("body %q does not hold %q", body, tt.body)
+					}
+				}
+				if fault != sandbox.None {
+					want(t, "recorded fault", call.Fault, fault)
+				}
+				want(t, "recorded deletion", len(call.Deleted) == 1, deletes)
+				want(t, "deleted", state(t, s, sensayEntry(1)) == sandbox.StateDeleted, deletes)
+				if tt.fault == "307" {
+					want(t, "location", resp.Header.Get("Location"), sensayBase+"1?moved=1")
+				}
+			})
+		}
+	}
+}
+
+func TestFaultsOfOneEntryOfAList(t *testing.T) {
+	s, base := serve(t, sandbox.Config{})
+	t.Run("refused gives 422 with each position, and deletes nothing", func(t *testing.T) {
+		script(t, s, sandbox.Context(2), sandbox.Step{Fault: sandbox.Refused})
+		script(t, s, sandbox.Context(4), sandbox.Step{Fault: sandbox.Refused})
+		resp, body, err := deleteContexts(t, base, `{"ids":[1,2,3,4]}`)
+		want(t, "error", err, nil)
+		want(t, "status", status(resp), 422)
+		want(t, "body", body, `{"detail":[{"loc":["body","ids",1],"msg":"context id is not valid","type":"value_error"},{"loc":["body","ids",3],"msg":"context id is not valid","type":"value_error"}]}`)
+		want(t, "deleted", s.Deleted(), []sandbox.Deletion{})
+	})
+	t.Run("partial gives 206 and deletes the others", func(t *testing.T) {
+		script(t, s, sandbox.Context(2), sandbox.Step{Fault: sandbox.Partial})
+		resp, body, err := deleteContexts(t, base, `{"ids":[1,2,3]}`)
+		want(t, "error", err, nil)
+		want(t, "status", status(resp), 206)
+		want(t, "body", body, `{"data":{"invalid_contexts":[2]},"message":"Some contexts are invalid; the others were deleted"}`)
+		want(t, "deleted", last(t, s).Deleted, []sandbox.Entry{sandbox.Context(1), sandbox.Context(3)})
+	})
+	t.Run("partial of everything is 400 with the same list", func(t *testing.T) {
+		script(t, s, sandbox.Context(2), sandbox.Step{Fault: sandbox.Partial})
+		resp, body, err := deleteContexts(t, base, `{"ids":[2]}`)
+		want(t, "error", err, nil)
+		want(t, "status", status(resp), 400)
+		want(t, "body", body, `{"data":{"invalid_contexts":[2]},"message":"All contexts are invalid"}`)
+		want(t, "deleted", len(last(t, s).Deleted), 0)
+	})
+	t.Run("a fault of the whole call outweighs a refusal", func(t *testing.T) {
+		script(t, s, sandbox.Context(5), sandbox.Step{Fault: sandbox.Refused})
+		script(t, s, sandbox.Context(6), sandbox.Step{Fault: "503"})
+		resp, body, err := deleteContexts(t, base, `{"ids":[5,6]}`)
+		want(t, "error", err, nil)
+		want(t, "status", status(resp), 503)
+		want(t, "body", body, `{"data":{},"message":"Service Unavailable"}`)
+		want(t, "scripts left", len(s.Scripts()), 0)
+	})
+}
+
+func TestScripts(t *testing.T) {
+	t.Run("the steps follow one another, each as often as it says", func(t *testing.T) {
+		s, base := serve(t, sandbox.Config{})
+		script(t, s, sensayEntry(1),
+			sandbox.Step{Fault: "503", Times: 2, RetryAfter: "7"}, sandbox.Step{Fault: sandbox.CutAfter})
+		for i, code := range []int{503, 503, 0, 404} {
+			resp, _, err := deleteEntry(t, base, 1)
+			want(t, "status", status(resp), code)
+			want(t, "cut", err != nil, code == 0)
+			if i == 0 {
+				want(t, "Retry-After", resp.Header.Get("Retry-After"), "7")
+				want(t, "left", s.Scripts()[sensayEntry(1)][0].Times, 1)
+			}
+		}
+	})
+	t.Run("-1 is for ever, and no steps are an end to it", func(t *testing.T) {
+		s, base := serve(t, sandbox.Config{})
+		script(t, s, sensayEntry(1), sandbox.Step{Fault: "409", Times: -1})
+		for range 3 {
+			resp, _, err := deleteEntry(t, base, 1)
+			want(t, "error", err, nil)
+			want(t, "status", status(resp), 409)
+		}
+		script(t, s, sensayEntry(1))
+		resp, _, err := deleteEntry(t, base, 1)
+		want(t, "error", err, nil)
+		want(t, "status", status(resp), 200)
+	})
+	t.Run("a call that is refused for another reason uses up nothing", func(t *testing.T) {
+		s, base := serve(t, sandbox.Config{})
+		script(t, s, sensayEntry(1), sandbox.Step{Fault: "503"})
+		resp, _, err := ask(t, "DELETE", base+sensayBase+"1", "")
+		want(t, "error", err, nil)
+		want(t, "status", status(resp), 401)
+		want(t, "scripts left", len(s.Scripts()), 1)
+	})
+	t.Run("what no script can be is refused", func(t *testing.T) {
+		s := sandbox.New(sandbox.Config{})
+		for _, fault := range []sandbox.Fault{"", "nonsense", "200", "99", "600", "html-", "html-100", "cut+before", "slow+after", "none+after", "+503", "refused"} {
+			if err := s.Script(sensayEntry(1), sandbox.Step{Fault: fault}); err == nil {
+				t.Errorf("fault %q was taken", fault)
+			}
+		}
+		if err := s.Script(sandbox.Context(1), sandbox.Step{Fault: sandbox.AcceptPending}); err == nil {
+			t.Error("k-v.ai has no 202")
+		}
+		if err := s.Script(sandbox.Entry{}, sandbox.Step{Fault: sandbox.Cut}); err == nil {
+			t.Error("an entry of no API was taken")
+		}
+		if err := s.Script(sandbox.Context(1), sandbox.Step{Fault: sandbox.Cut, Times: -2}); err == nil {
+			t.Error("times -2 was taken")
+		}
+		if err := s.Script(sandbox.Context(1), sandbox.Step{Fault: "503", RetryAfter: "1\r\nX: y"}); err == nil {
+			t.Error("a header of two lines was taken")
+		}
+	})
+}
+
+func TestChancesFollowTheSeedWhateverTheOrder(t *testing.T) {
+	chances := map[sandbox.Fault]float64{"503": 0.2, "html-502": 0.2}
+	codes := func(ids []int64) map[int64]int {
+		s := sandbox.New(sandbox.Config{Seed: 9, Faults: map[sandbox.API]sandbox.Faults{sandbox.Sensay: {Chances: chances}}})
+		got := make(map[int64]int)
+		for _, id := range ids {
+			got[id] = do(s, "DELETE", sensayBase+sandbox.Context(id).String()[3:]).Code
+		}
+		return got
+	}
+	var up, down []int64
+	for id := range int64(500) {
+		up, down = append(up, id+1), append(down, 500-id)
+	}
+	forward := codes(up)
+	want(t, "the same calls in another order", codes(down), forward)
+	counts := map[int]int{}
+	for _, code := range forward {
+		counts[code]++
+	}
+	for code, about := range map[int]int{503: 100, 502: 100, 200: 300} {
+		if counts[code] < about-45 || counts[code] > about+45 {
+			t.Errorf("%d of 500 answers are %d, expected about %d", counts[code], code, about)
+		}
+	}
+}
+
+func TestRateLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sandbox.New(sandbox.Config{Faults: map[sandbox.API]sandbox.Faults{
+			sandbox.Sensay: {Rate: 0.25, Burst: 2},
+		}})
+		for _, code := range []int{200, 404} {
+			want(t, "status within the burst", do(s, "DELETE", sensayBase+"1").Code, code)
+		}
+		w := do(s, "DELETE", sensayBase+"2")
+		want(t, "status above the rate", w.Code, 429)
+		want(t, "Retry-After", w.Header().Get("Retry-After"), "4")
+		time.Sleep(4 * time.Second)
+		want(t, "status after the wait", do(s, "DELETE", sensayBase+"2").Code, 200)
+
+		if err := s.SetFaults(sandbox.Sensay, sandbox.Faults{Rate: 1, Burst: 1, RetryAfter: "-5"}); err != nil {
+			t.Fatal(err)
+		}
+		want(t, "status", do(s, "DELETE", sensayBase+"3").Code, 200)
+		w = do(s, "DELETE", sensayBase+"3")
+		want(t, "status", w.Code, 429)
+		want(t, "Retry-After as it stands", w.Header().Get("Retry-After"), "-5")
+		want(t, "counted", s.Stats()[sandbox.Sensay].Statuses[429], uint64(2))
+	})
+}
+
+func TestRejectedCredentialIsSwitchedOnAndOff(t *testing.T) {
+	s, base := serve(t, sandbox.Config{})
+	for _, code := range []int{401, 403, 0} {
+		if err := s.SetFaults(sandbox.KV, sandbox.Faults{Reject: code}); err != nil {
+			t.Fatal(err)
+		}
+		resp, _, err := deleteContexts(t, base, `{"ids":[1]}`)
+		want(t, "error", err, nil)
+		if code == 0 {
+			code = 200
+		}
+		want(t, "status of k-v.ai", status(resp), code)
+	}
+	want(t, "deleted", len(s.Deleted()), 1)
+	resp, _, err := deleteEntry(t, base, 1)
+	want(t, "error", err, nil)
+	want(t, "status of Sensay throughout", status(resp), 200)
+}
+
+func TestLatency(t *testing.T) {
+	t.Run("a call takes effect after latency and jitter", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := sandbox.New(sandbox.Config{Faults: map[sandbox.API]sandbox.Faults{
+				sandbox.Sensay: {Latency: time.Second, Jitter: time.Second},
+			}})
+			do(s, "DELETE", sensayBase+"1")
+			call := last(t, s)
+			if took := call.Time.Sub(call.Arrived); took < time.Second || took > 2*time.Second {
+				t.Errorf("took %v", took)
+			}
+		})
+	})
+	t.Run("a caller who leaves does not stop the deletion", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := sandbox.New(sandbox.Config{Faults: map[sandbox.API]sandbox.Faults{sandbox.Sensay: {Latency: time.Hour}}})
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			r := httptest.NewRequestWithContext(ctx, "DELETE", sensayBase+"1", nil)
+			r.Header.Set("X-ORGANIZATION-SECRET", orgSecret)
+			s.ServeHTTP(httptest.NewRecorder(), r)
+			want(t, "state", state(t, s, sensayEntry(1)), sandbox.StateDeleted)
+		})
+	})
+	t.Run("Close lets what waits go on", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := sandbox.New(sandbox.Config{Faults: map[sandbox.API]sandbox.Faults{sandbox.Sensay: {Latency: time.Hour}}})
+			start := time.Now()
+			go func() { _ = s.Close() }()
+			want(t, "status", do(s, "DELETE", sensayBase+"1").Code, 200)
+			want(t, "time taken", time.Since(start), 0)
+		})
+	})
+}
+
+func TestCallsThatLastUntilTheCallerLeaves(t *testing.T) {
+	for _, fault := range []sandbox.Fault{sandbox.Hang, "hang+after", sandbox.Endless} {
+		t.Run(string(fault), func(t *testing.T) {
+			s, base := serve(t, sandbox.Config{})
+			script(t, s, sensayEntry(1), sandbox.Step{Fault: fault})
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel()
+			req, err := http.NewRequestWithContext(ctx, "DELETE", base+sensayBase+"1", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("X-ORGANIZATION-SECRET", orgSecret)
+			resp, err := http.DefaultClient.Do(req)
+			if err == nil {
+				_, err = io.Copy(io.Discard, resp.Body)
+				_ = resp.Body.Close()
+			}
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("ended with %v", err)
+			}
+			want(t, "cut", last(t, s).Cut, true)
+			want(t, "state", state(t, s, sensayEntry(1)) == sandbox.StateDeleted, fault == "hang+after")
+		})
+	}
+}
+
+func TestConfigRules(t *testing.T) {
+	faults := func(f sandbox.Faults) sandbox.Config {
+		return sandbox.Config{Faults: map[sandbox.API]sandbox.Faults{sandbox.KV: f}}
+	}
+	for text, config := range map[string]sandbox.Config{
+		"PendingShare must be between 0 and 1":                                {PendingShare: 1.1},
+		"UnknownShare must be between 0 and 1":                                {UnknownShare: -0.1},
+		"AccessKey must be printable ASCII without spaces":                    {AccessKey: "a b"},
+		"OrganizationSecret must be printable ASCII without spaces":           {OrganizationSecret: "é"},
+		"PendingFor must not be negative":                                     {PendingFor: -1},
+		"MaxEntries must not be negative":                                     {MaxEntries: -1},
+		"MaxCalls must not be negative":                                       {MaxCalls: -1},
+		`Faults: no API is called "x"`:                                        {Faults: map[sandbox.API]sandbox.Faults{"x": {}}},
+		"Faults: kv: latency must not be negative":                            faults(sandbox.Faults{Latency: -1}),
+		"Faults: kv: jitter must not be negative":                             faults(sandbox.Faults{Jitter: -1}),
+		"Faults: kv: slow_for must not be negative":                           faults(sandbox.Faults{SlowFor: -1}),
+		"Faults: kv: rate must be a number of calls a second, 0 for no limit": faults(sandbox.Faults{Rate: -1}),
+		"Faults: kv: burst must not be negative":                              faults(sandbox.Faults{Burst: -1}),
+		"Faults: kv: reject must be 401, 403, or 0 for none":                  faults(sandbox.Faults{Reject: 500}),
+		"Faults: kv: retry_after must be printable ASCII":                     faults(sandbox.Faults{RetryAfter: "\n"}),
+		`Faults: kv: chances: no fault is called "x"`:                         faults(sandbox.Faults{Chances: map[sandbox.Fault]float64{"x": 0.1}}),
+		"Faults: kv: chances: fault pending is for sensay alone":              faults(sandbox.Faults{Chances: map[sandbox.Fault]float64{"pending": 0.1}}),
+		"Faults: kv: chances: cut must be between 0 and 1":                    faults(sandbox.Faults{Chances: map[sandbox.Fault]float64{"cut": 2}}),
+		"Faults: kv: chances must not add up to more than 1":                  faults(sandbox.Faults{Chances: map[sandbox.Fault]float64{"cut": 0.6, "503": 0.6}}),
+		`Unknown: "sensay/00000000-0000-0000-0000-000000000000/0" is not an entry: use Context, KnowledgeBaseEntry or ParseEntry`: {Unknown: []sandbox.Entry{{}}},
+	} {
+		t.Run(text, func(t *testing.T) {
+			err := config.Validate()
+			if err == nil {
+				t.Fatal("it was taken")
+			}
+			want(t, "error", err.Error(), text)
+		})
+	}
+	want(t, "the zero config", sandbox.Config{}.Validate(), nil)
+}
