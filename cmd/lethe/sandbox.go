@@ -1,0 +1,232 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lethe-dev/lethe/internal/sandbox"
+)
+
+const sandboxLong = `Imitates both deletion APIs on one address, strictly, and keeps a record of every call.
+
+Nothing real is deleted: an entry exists from the first time it is named until it is deleted.
+Each fault flag counts for both APIs; the same flag with --kv- or --sensay- in front counts for
+one and goes before it. Faults, the scripts of single entries and what exists can be changed while
+the sandbox runs, on the control endpoint under /_sandbox/, which has a page of help. That endpoint
+asks for no credential, so keep the address private.`
+
+const sandboxExample = `  lethe sandbox --pending-share 0.2 --fault cut+after=0.05 --fault 503=0.1 --sensay-latency 200ms
+
+  # delete something
+  curl -X DELETE http://127.0.0.1:8081/api/user_context/delete \
+    -H 'access-key: sandbox-access-key' -H 'Content-Type: application/json' -d '{"ids":[10,11]}'
+  curl -X DELETE http://127.0.0.1:8081/v1/replicas/03db5651-cb61-4bdf-9ef0-89561f7c9c53/knowledge-base/12345 \
+    -H 'X-ORGANIZATION-SECRET: sandbox-organization-secret'
+
+  # see what happened
+  curl http://127.0.0.1:8081/_sandbox/deleted
+
+  # the next two calls for one context get 503, the third is cut after the deletion
+  curl -X PUT http://127.0.0.1:8081/_sandbox/scripts/kv/12 -d '[{"fault":"503","times":2},{"fault":"cut+after"}]'
+
+  # turn Sensay's credential down from now on, and accept it again
+  curl -X PUT http://127.0.0.1:8081/_sandbox/faults -d '{"sensay":{"reject":401}}'
+  curl -X DELETE http://127.0.0.1:8081/_sandbox/faults
+
+  # every fault and every control
+  curl http://127.0.0.1:8081/_sandbox/`
+
+// sandboxFlags are the flags of lethe sandbox.
+type sandboxFlags struct {
+	addr, journal string
+	config        sandbox.Config
+	unknown       []string
+	verbose       bool
+	faults        map[string]*faultFlags // by prefix: "", "kv-", "sensay-"
+}
+
+// faultFlags are those that exist once for both APIs and once for each.
+type faultFlags struct {
+	latency, jitter, slowFor time.Duration
+	rate                     float64
+	burst, reject            int
+	retryAfter               string
+	chances                  []string
+}
+
+func newSandboxCommand() *cobra.Command {
+	var flags sandboxFlags
+	command := &cobra.Command{
+		Use:     "sandbox",
+		Short:   "Imitate both deletion APIs, with faults on demand",
+		Long:    sandboxLong,
+		Example: sandboxExample,
+		Args:    cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			return flags.run(command)
+		},
+	}
+	flags.declare(command)
+	return command
+}
+
+func (f *sandboxFlags) declare(command *cobra.Command) {
+	set := command.Flags()
+	set.SortFlags = false
+	set.StringVar(&f.addr, "addr", "127.0.0.1:8081", "address to listen on; port 0 picks a free one")
+	set.StringVar(&f.config.AccessKey, "access-key", sandbox.DefaultAccessKey, "the k-v.ai access key that is right")
+	set.StringVar(&f.config.OrganizationSecret, "organization-secret", sandbox.DefaultOrganizationSecret, "the Sensay organization secret that is right")
+	set.Float64Var(&f.config.PendingShare, "pending-share", 0, "share of Sensay entries answered 202, 0 to 1")
+	set.DurationVar(&f.config.PendingFor, "pending-for", sandbox.DefaultPendingFor, "how long after a 202 the entry is gone")
+	set.Float64Var(&f.config.UnknownShare, "unknown-share", 0, "share of Sensay entries that never existed, 0 to 1")
+	set.StringArrayVar(&f.unknown, "unknown", nil, "an entry that never existed, as sensay/UUID/ID; may be repeated")
+	set.BoolVar(&f.config.PydanticV2, "kv-pydantic-v2", false, "give k-v.ai's 422 in the form of pydantic v2")
+	set.BoolVar(&f.config.Wrapped, "kv-wrapped", false, `wrap k-v.ai's answers in {"value":…}`)
+	set.Uint64Var(&f.config.Seed, "seed", 1, "decides every chance and share; the same seed gives the same luck")
+	set.StringVar(&f.journal, "journal", "", "append every call to this file before it is answered; what it says is deleted stays deleted")
+	set.IntVar(&f.config.MaxEntries, "max-entries", sandbox.DefaultMaxEntries, "entries kept for each API; above that, 507")
+	set.IntVar(&f.config.MaxCalls, "max-calls", sandbox.DefaultMaxCalls, "calls kept in the record")
+	set.BoolVar(&f.verbose, "verbose", false, "log every call on stderr")
+
+	f.faults = make(map[string]*faultFlags)
+	for _, prefix := range []string{"", "kv-", "sensay-"} {
+		of := &faultFlags{}
+		f.faults[prefix] = of
+		whose := ""
+		if prefix != "" {
+			whose = " (" + strings.TrimSuffix(prefix, "-") + " only)"
+		}
+		set.DurationVar(&of.latency, prefix+"latency", 0, "wait this long before a call takes effect"+whose)
+		set.DurationVar(&of.jitter, prefix+"jitter", 0, "and up to this much longer, at random"+whose)
+		set.Float64Var(&of.rate, prefix+"rate", 0, "calls a second, those above get 429; 0 for all"+whose)
+		set.IntVar(&of.burst, prefix+"burst", 0, "calls that may come at once; 0 for a second's worth"+whose)
+		set.StringVar(&of.retryAfter, prefix+"retry-after", "", "Retry-After of every refusal and fault outside 2xx, as it stands"+whose)
+		set.IntVar(&of.reject, prefix+"reject", 0, "answer every call 401 or 403; 0 for none"+whose)
+		set.StringArrayVar(&of.chances, prefix+"fault", nil, "FAULT=CHANCE, such as cut+after=0.05; may be repeated"+whose)
+		set.DurationVar(&of.slowFor, prefix+"slow-for", sandbox.DefaultSlowFor, "how long a body takes under the fault slow"+whose)
+	}
+}
+
+// build turns the flags into a config, leaving the journal closed.
+func (f *sandboxFlags) build(command *cobra.Command) (sandbox.Config, error) {
+	config := f.config
+	for _, text := range f.unknown {
+		entry, err := sandbox.ParseEntry(text)
+		if err != nil {
+			return config, usageError("--unknown: %v", err)
+		}
+		config.Unknown = append(config.Unknown, entry)
+	}
+	config.Faults = make(map[sandbox.API]sandbox.Faults)
+	for _, api := range sandbox.APIs() {
+		faults, err := f.faultsOf(command, api)
+		if err != nil {
+			return config, err
+		}
+		config.Faults[api] = faults
+	}
+	if err := config.Validate(); err != nil {
+		return config, usageError("%v", err)
+	}
+	return config, nil
+}
+
+// faultsOf takes each value from the API's own flag where that was given, and from the common one otherwise.
+func (f *sandboxFlags) faultsOf(command *cobra.Command, api sandbox.API) (sandbox.Faults, error) {
+	prefix := string(api) + "-"
+	pick := func(name string) *faultFlags {
+		if command.Flags().Changed(prefix + name) {
+			return f.faults[prefix]
+		}
+		return f.faults[""]
+	}
+	faults := sandbox.Faults{
+		Latency:    pick("latency").latency,
+		Jitter:     pick("jitter").jitter,
+		Rate:       pick("rate").rate,
+		Burst:      pick("burst").burst,
+		RetryAfter: pick("retry-after").retryAfter,
+		Reject:     pick("reject").reject,
+		SlowFor:    pick("slow-for").slowFor,
+		Chances:    make(map[sandbox.Fault]float64),
+	}
+	for _, text := range pick("fault").chances {
+		name, number, _ := strings.Cut(text, "=")
+		chance, err := strconv.ParseFloat(number, 64)
+		if err != nil {
+			return faults, usageError("--fault %q: want FAULT=CHANCE, such as cut+after=0.05", text)
+		}
+		faults.Chances[sandbox.Fault(name)] = chance
+	}
+	return faults, nil
+}
+
+func (f *sandboxFlags) run(command *cobra.Command) (err error) {
+	config, err := f.build(command)
+	if err != nil {
+		return err
+	}
+	level := slog.LevelWarn
+	if f.verbose {
+		level = slog.LevelDebug
+	}
+	config.Log = slog.New(slog.NewTextHandler(command.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+	if f.journal != "" {
+		if config.Journal, err = sandbox.OpenJournal(f.journal); err != nil {
+			return err
+		}
+		defer func() { err = cmp.Or(err, config.Journal.Close()) }()
+	}
+	listener, err := (&net.ListenConfig{}).Listen(command.Context(), "tcp", f.addr)
+	if err != nil {
+		return err
+	}
+	base := "http://" + listener.Addr().String()
+	_, _ = fmt.Fprintf(command.OutOrStdout(), `sandbox of both APIs on %s (help: curl %[1]s/_sandbox/)
+export LETHE_KV_BASE_URL=%[1]s LETHE_KV_ACCESS_KEY=%[2]s
+export LETHE_SENSAY_BASE_URL=%[1]s LETHE_SENSAY_ORGANIZATION_SECRET=%[3]s
+`, base, shellQuote(config.AccessKey), shellQuote(config.OrganizationSecret))
+	return serveSandbox(command.Context(), listener, sandbox.New(config), config.Log)
+}
+
+// shellQuote makes a printable word safe to paste into a POSIX shell.
+func shellQuote(word string) string {
+	if word != "" && !strings.ContainsFunc(word, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.", r))
+	}) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// serveSandbox serves until the context ends. Calls that wait then go on at once, and those that hang are cut.
+func serveSandbox(ctx context.Context, listener net.Listener, handler *sandbox.Sandbox, log *slog.Logger) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		_ = handler.Close() // never fails
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		stopped <- cmp.Or(server.Shutdown(grace), server.Close())
+	})
+	err := server.Serve(listener)
+	if !errors.Is(err, http.ErrServerClosed) {
+		stop()
+		return err
+	}
+	return <-stopped
+}
