@@ -1,0 +1,220 @@
+package natsconn
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// freeAddr is an address where nothing listens.
+func freeAddr(t *testing.T) (addr string, port int) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String(), l.Addr().(*net.TCPAddr).Port
+}
+
+func TestALateServerIsWaitedFor(t *testing.T) {
+	addr, port := freeAddr(t)
+	var book logBook
+	type result struct {
+		nc  *nats.Conn
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		nc, err := Connect(t.Context(), Config{URL: "nats://user:hush@" + addr, Command: "run", Wait: true, Log: book.logger()})
+		done <- result{nc, err}
+	}()
+	eventually(t, "the log says that Lethe waits, and why", func() bool {
+		return strings.Contains(book.String(), "waiting for NATS at nats://"+addr) && strings.Contains(book.String(), "connection refused")
+	})
+	s := startServer(t, &server.Options{Port: port})
+	r := <-done
+	if r.err != nil {
+		t.Fatal(r.err)
+	}
+	defer r.nc.Close()
+	if strings.Contains(book.String(), "hush") {
+		t.Errorf("the log shows the password: %s", book.String())
+	}
+	if n := strings.Count(book.String(), "waiting for NATS"); n != 1 {
+		t.Errorf("said %d times that it waits, within seconds", n)
+	}
+	conns, err := s.Connz(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(conns.Conns) != 1 || conns.Conns[0].Name != "lethe run" {
+		t.Errorf("the server sees %+v, want one connection named lethe run", conns.Conns)
+	}
+}
+
+func TestWaitingEndsWithItsContext(t *testing.T) {
+	addr, _ := freeAddr(t)
+	var book logBook
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := Connect(ctx, Config{URL: addr, Wait: true, Log: book.logger()})
+		done <- err
+	}()
+	eventually(t, "waiting", func() bool { return strings.Contains(book.String(), "waiting") })
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want context.Canceled", err)
+	}
+}
+
+func TestWhatWaitingDoesNotMendIsAnErrorAtOnce(t *testing.T) {
+	open := startServer(t, &server.Options{})
+	guarded := startServer(t, &server.Options{Username: "user", Password: "right"})
+	cert, ca := certificates(t)
+	secure := startServer(t, &server.Options{TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}}, TLSTimeout: 5})
+	mutual := startServer(t, &server.Options{TLSTimeout: 5, TLSConfig: &tls.Config{
+		Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert,
+	}})
+	nowhere, _ := freeAddr(t)
+
+	tests := []struct {
+		name string
+		c    Config
+		want error
+	}{
+		{"a wrong password", Config{URL: "nats://user:hush@" + guarded.Addr().String()}, ErrRefused},
+		{"no password", Config{URL: guarded.ClientURL()}, ErrRefused},
+		{"a wrong token", Config{URL: "nats://hush@" + guarded.Addr().String()}, ErrRefused},
+		{"a certificate that nobody vouches for", Config{URL: secure.ClientURL()}, ErrTLS},
+		{"a server without TLS where it is asked for", Config{URL: open.ClientURL(), CA: ca}, ErrTLS},
+		{"a server that wants a client certificate", Config{URL: mutual.ClientURL(), CA: ca}, ErrTLS},
+		{"a CA file that is none", Config{URL: secure.ClientURL(), CA: "/no/where"}, ErrSettings},
+		{"a credentials file that is none", Config{URL: open.ClientURL(), Creds: "/no/where"}, ErrSettings},
+		{"a URL that is none", Config{URL: "nats://user:hush@host:port"}, ErrSettings},
+		{"no URL", Config{URL: " , "}, ErrSettings},
+	}
+	for _, tt := range tests {
+		for _, wait := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, waiting %t", tt.name, wait), func(t *testing.T) {
+				var book logBook
+				tt.c.Wait, tt.c.Log = wait, book.logger()
+				if tt.c.Creds == "/no/where" {
+					// nats.go reads it when a server asks for it, and only then.
+					tt.c.URL = operatorServer(t)
+				}
+				_, err := Connect(t.Context(), tt.c)
+				if !errors.Is(err, tt.want) {
+					t.Fatalf("error %v, want %v", err, tt.want)
+				}
+				if strings.ContainsAny(err.Error(), "\n\r") || strings.Contains(err.Error()+book.String(), "hush") {
+					t.Errorf("not one line, or it shows the password: %q, log %q", err, book.String())
+				}
+			})
+		}
+	}
+
+	t.Run("no server, for a command that does not wait", func(t *testing.T) {
+		_, err := Connect(t.Context(), Config{URL: "nats://user:hush@" + nowhere})
+		want := "cannot reach NATS at nats://" + nowhere + ": connection refused"
+		if !errors.Is(err, ErrUnreachable) || err.Error() != want {
+			t.Errorf("error %q, want %q", err, want)
+		}
+	})
+	t.Run("a server that takes the connection and says nothing", func(t *testing.T) {
+		addr := fakeServer(t, "")
+		_, err := Connect(t.Context(), Config{URL: addr})
+		if !errors.Is(err, ErrUnreachable) {
+			t.Errorf("error %v, want ErrUnreachable", err)
+		}
+	})
+	t.Run("the right certificates connect", func(t *testing.T) {
+		nc, err := Connect(t.Context(), Config{URL: secure.ClientURL(), CA: ca})
+		if err != nil {
+			t.Fatal(err)
+		}
+		nc.Close()
+	})
+}
+
+// fakeServer says these lines to each connection: the first at once, the second to the client's first PING, the
+// rest after it.
+func fakeServer(t *testing.T, lines ...string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer func() { _ = conn.Close() }()
+				if lines[0] != "" {
+					_, _ = fmt.Fprintf(conn, "%s\r\n", lines[0])
+				}
+				in := bufio.NewScanner(conn)
+				for told := false; in.Scan(); {
+					if in.Text() == "PING" && !told {
+						told = true
+						_, _ = fmt.Fprintf(conn, "%s\r\n", strings.Join(lines[1:], "\r\n"))
+					}
+				}
+			}()
+		}
+	}()
+	return "nats://" + l.Addr().String()
+}
+
+// operatorServer asks for a signature, so that a client has to read its credentials file.
+func operatorServer(t *testing.T) string {
+	t.Helper()
+	s := startServer(t, &server.Options{Nkeys: []*server.NkeyUser{{Nkey: "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"}}})
+	return s.ClientURL()
+}
+
+// certificates makes a certificate for 127.0.0.1 that vouches for itself, and the file that says so.
+func certificates(t *testing.T) (tls.Certificate, string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, path
+}

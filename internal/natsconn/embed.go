@@ -1,0 +1,177 @@
+package natsconn
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// startWithin is how long the embedded server may take from having read its files to taking connections.
+const startWithin = 10 * time.Second
+
+// EmbedConfig says where the embedded server keeps its files and where it listens.
+type EmbedConfig struct {
+	// Dir is created where it is missing, and locked while the server runs.
+	Dir string
+	// Addr is host:port; port 0 takes a free one. The server asks nobody who they are, so anything but loopback
+	// is warned about.
+	Addr string
+	// Sync is how long a stored message may stay unsynced; 0 syncs each before it is acknowledged, which is what
+	// keeps it through a power cut.
+	Sync time.Duration
+	// Log takes the server's warnings and errors; nil is slog.Default().
+	Log *slog.Logger
+}
+
+// Embedded is a NATS server with JetStream inside this process.
+type Embedded struct {
+	server *server.Server
+	lock   *flock.Flock
+	close  sync.Once
+}
+
+// Embed starts a server and returns when it takes connections. Its errors begin with the variable's name: ErrLocked
+// where another process has the directory, ErrAddrInUse where one has the address, ErrSettings otherwise.
+func Embed(c EmbedConfig) (*Embedded, error) {
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	host, port, err := splitAddr(c.Addr)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := lockDir(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	e := &Embedded{lock: lock}
+	if err := e.start(c, host, port); err != nil {
+		e.Close()
+		return nil, err
+	}
+	if !isLoopback(host) {
+		c.Log.Warn("the embedded NATS server listens beyond this machine and asks nobody for a password", "addr", c.Addr)
+	}
+	return e, nil
+}
+
+func (e *Embedded) start(c EmbedConfig, host string, port int) error {
+	log := &serverLog{log: c.Log}
+	s, err := server.NewServer(&server.Options{
+		ServerName:   "lethe-embedded",
+		Host:         host,
+		Port:         port,
+		JetStream:    true,
+		StoreDir:     c.Dir,
+		SyncAlways:   c.Sync == 0,
+		SyncInterval: c.Sync,
+		NoSigs:       true,
+	})
+	if err != nil {
+		return fmt.Errorf("embedded NATS server: %w", err)
+	}
+	s.SetLoggerV2(log, false, false, false)
+	e.server = s
+	s.Start()
+	if err := log.fatal(); err != nil {
+		return startError(c, err)
+	}
+	if !s.ReadyForConnections(startWithin) {
+		return fmt.Errorf("embedded NATS server: not ready within %s", startWithin)
+	}
+	return nil
+}
+
+// URL is where clients on this machine connect.
+func (e *Embedded) URL() string {
+	addr := e.server.Addr().(*net.TCPAddr)
+	host := addr.IP.String()
+	if addr.IP.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "nats://" + net.JoinHostPort(host, strconv.Itoa(addr.Port))
+}
+
+// Close shuts the server down, waits until it has, and gives the directory free. Further calls do nothing.
+func (e *Embedded) Close() {
+	e.close.Do(func() {
+		if e.server != nil {
+			e.server.Shutdown()
+			e.server.WaitForShutdown()
+		}
+		_ = e.lock.Unlock() // the lock ends with the process anyway
+	})
+}
+
+// splitAddr turns port 0 into the server's word for a free port, which is -1: its 0 means 4222.
+func splitAddr(addr string) (string, int, error) {
+	host, portText, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", 0, fmt.Errorf("LETHE_EMBEDDED_ADDR: %w: %q is not host:port", ErrSettings, addr)
+	}
+	port, err := strconv.ParseUint(portText, 10, 16)
+	if err != nil {
+		return "", 0, fmt.Errorf("LETHE_EMBEDDED_ADDR: %w: %q has no port from 0 to 65535", ErrSettings, addr)
+	}
+	if host == "" {
+		host = "0.0.0.0"
+	}
+	if port == 0 {
+		return host, server.RANDOM_PORT, nil
+	}
+	return host, int(port), nil
+}
+
+// lockDir holds the directory for this process: two servers on the same files would destroy them, and the server
+// takes no lock itself. The file keeps the owner's process id for the other's error.
+func lockDir(dir string) (*flock.Flock, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("LETHE_EMBEDDED_DIR: %w: %w", ErrSettings, err)
+	}
+	path := filepath.Join(dir, "lethe.lock")
+	lock := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR))
+	locked, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("LETHE_EMBEDDED_DIR: %w: %w", ErrSettings, err)
+	}
+	if !locked {
+		_ = lock.Close()
+		owner := "another process"
+		if pid, err := os.ReadFile(path); err == nil && len(pid) > 0 && len(pid) < 20 {
+			owner = "process " + strings.TrimSpace(string(pid))
+		}
+		return nil, fmt.Errorf("LETHE_EMBEDDED_DIR: %w: %s holds %s", ErrLocked, owner, dir)
+	}
+	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
+		_ = lock.Unlock()
+		return nil, fmt.Errorf("LETHE_EMBEDDED_DIR: %w: %w", ErrSettings, err)
+	}
+	return lock, nil
+}
+
+func isLoopback(host string) bool {
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
+}
+
+func startError(c EmbedConfig, err error) error {
+	var listen *net.OpError
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("LETHE_EMBEDDED_ADDR: %w: another process listens on %s", ErrAddrInUse, c.Addr)
+	case errors.As(err, &listen):
+		return fmt.Errorf("LETHE_EMBEDDED_ADDR: %w: %w", ErrSettings, err)
+	default:
+		return fmt.Errorf("LETHE_EMBEDDED_DIR: %w: %w", ErrSettings, err)
+	}
+}

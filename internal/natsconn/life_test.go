@@ -1,0 +1,187 @@
+package natsconn
+
+import (
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+func TestTheConnectionComesBackByItself(t *testing.T) {
+	s := startServer(t, &server.Options{})
+	port := s.Addr().(*net.TCPAddr).Port
+	var book logBook
+	nc, err := Connect(t.Context(), Config{URL: s.ClientURL(), Wait: true, Log: book.logger(), OnFatal: func(err error) {
+		t.Errorf("fatal: %v", err)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if nc.Opts.MaxReconnect >= 0 {
+		t.Errorf("it gives up after %d tries", nc.Opts.MaxReconnect)
+	}
+	stopServer(s)
+	eventually(t, "the log says that it is lost", func() bool { return strings.Contains(book.String(), "connection to NATS lost") })
+	if err := nc.Publish("some.subject", nil); !errors.Is(err, nats.ErrReconnectBufExceeded) {
+		t.Errorf("publishing without a server: %v, want it to fail at once", err)
+	}
+	startServer(t, &server.Options{Port: port})
+	eventually(t, "the log says that it is back", func() bool { return strings.Contains(book.String(), "connected to NATS again") })
+	if err := nc.FlushTimeout(5 * time.Second); err != nil {
+		t.Error(err)
+	}
+	closeAndWait(t, nc)
+}
+
+func TestAPasswordThatIsRefusedForAWhileEndsNothing(t *testing.T) {
+	guard := func(port int, password string) *server.Server {
+		return startServer(t, &server.Options{Port: port, Username: "u", Password: password})
+	}
+	s := guard(0, "right")
+	port := s.Addr().(*net.TCPAddr).Port
+	var book logBook
+	nc, err := Connect(t.Context(), Config{URL: "nats://u:right@" + s.Addr().String(), Log: book.logger(), OnFatal: func(err error) {
+		t.Errorf("fatal: %v", err)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopServer(s)
+	s = guard(port, "other")
+	eventually(t, "three refusals", func() bool { return nc.Stats().Reconnects >= 3 })
+	stopServer(s)
+	guard(port, "right")
+	eventually(t, "connected again", nc.IsConnected)
+	if !strings.Contains(book.String(), "authorization violation") {
+		t.Errorf("the log does not say why: %s", book.String())
+	}
+	closeAndWait(t, nc)
+}
+
+func TestAMissingPermissionIsFatalAndNamesItsSubject(t *testing.T) {
+	deny := func(subject string) *server.SubjectPermission {
+		return &server.SubjectPermission{Deny: []string{subject}}
+	}
+	s := startServer(t, &server.Options{Users: []*server.User{{Username: "u", Password: "p", Permissions: &server.Permissions{
+		Publish: deny("no.publish"), Subscribe: deny("no.subscribe"),
+	}}}})
+	tests := []struct {
+		name, subject string
+		do            func(*nats.Conn) error
+	}{
+		{"to publish", "no.publish", func(nc *nats.Conn) error {
+			return errors.Join(nc.Publish("no.publish", nil), nc.Publish("no.publish", nil))
+		}},
+		{"to subscribe", "no.subscribe", func(nc *nats.Conn) error {
+			_, err := nc.SubscribeSync("no.subscribe")
+			return err
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			fatal := make(chan error, 10)
+			var book logBook
+			nc, err := Connect(t.Context(), Config{URL: "nats://u:p@" + s.Addr().String(), Log: book.logger(), OnFatal: func(err error) { fatal <- err }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := tt.do(nc); err != nil {
+				t.Fatal(err)
+			}
+			err = <-fatal
+			if !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(err.Error(), `"`+tt.subject+`"`) {
+				t.Errorf("fatal error %v, want a permission violation that names %s", err, tt.subject)
+			}
+			closeAndWait(t, nc)
+			select {
+			case err := <-fatal:
+				t.Errorf("told twice: %v", err)
+			default:
+			}
+		})
+	}
+}
+
+func TestAConnectionThatTheLibraryGivesUpIsFatal(t *testing.T) {
+	addr := fakeServer(t, `INFO {"server_id":"x","version":"2.12.0","jetstream":true,"max_payload":1048576}`, "PONG", "-ERR 'Something New'")
+	fatal := make(chan error, 10)
+	var book logBook
+	nc, err := Connect(t.Context(), Config{URL: addr, Log: book.logger(), OnFatal: func(err error) { fatal <- err }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if err := <-fatal; !strings.Contains(err.Error(), "Something New") {
+		t.Errorf("fatal error %v, want what the server said", err)
+	}
+}
+
+func TestClosingIsNotFatal(t *testing.T) {
+	s := startServer(t, &server.Options{})
+	tests := []struct {
+		name   string
+		before func(*testing.T, *nats.Conn, *logBook)
+		logs   string
+	}{
+		{"after nothing", func(*testing.T, *nats.Conn, *logBook) {}, ""},
+		{"after an error that was told", func(t *testing.T, nc *nats.Conn, book *logBook) {
+			sub, err := nc.SubscribeSync("flood")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(sub.SetPendingLimits(1, -1), nc.Publish("flood", nil), nc.Publish("flood", nil), nc.Flush()); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the log says so", func() bool { return strings.Contains(book.String(), "subject=flood") })
+		}, "slow consumer"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var book logBook
+			nc, err := Connect(t.Context(), Config{URL: s.ClientURL(), Log: book.logger(), OnFatal: func(err error) { t.Errorf("fatal: %v", err) }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tt.before(t, nc, &book)
+			closeAndWait(t, nc)
+			if got := book.String(); !strings.Contains(got, tt.logs) || strings.Contains(got, "level=ERROR") || tt.logs == "" && got != "" {
+				t.Errorf("logged %s", got)
+			}
+		})
+	}
+}
+
+func TestThrottle(t *testing.T) {
+	start := time.Now()
+	said := throttle{}
+	for _, step := range []struct {
+		after   time.Duration
+		trouble string
+		want    bool
+	}{
+		{0, "a", true}, {0, "b", true}, {time.Second, "a", false}, {time.Second, "b", false}, {sayEvery, "a", true}, {sayEvery + time.Second, "a", false},
+	} {
+		if got := said.allow(step.trouble, start.Add(step.after)); got != step.want {
+			t.Errorf("%s after %s: %t, want %t", step.trouble, step.after, got, step.want)
+		}
+	}
+	for i := range 10_000 {
+		said.allow(time.Duration(i).String(), start)
+	}
+	if len(said) > 32 {
+		t.Errorf("it remembers %d troubles", len(said))
+	}
+}
+
+// closeAndWait returns when the handlers have run: the closed handler is the last that nats.go calls.
+func closeAndWait(t *testing.T, nc *nats.Conn) {
+	t.Helper()
+	ours, closed := nc.ClosedHandler(), make(chan struct{})
+	nc.SetClosedHandler(func(nc *nats.Conn) { ours(nc); close(closed) })
+	nc.Close()
+	<-closed
+}

@@ -1,0 +1,48 @@
+package natsconn
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+)
+
+// serverLog hands the embedded server's warnings and errors on, and keeps what stopped its start: the server
+// reports that to its log alone.
+type serverLog struct {
+	log *slog.Logger
+
+	mu    sync.Mutex
+	cause error
+}
+
+func (l *serverLog) fatal() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cause
+}
+
+// Fatalf keeps the error among its arguments, or the text where there is none.
+func (l *serverLog) Fatalf(format string, v ...any) {
+	cause := errors.New(fmt.Sprintf(format, v...))
+	for _, arg := range v {
+		if err, ok := arg.(error); ok {
+			cause = err
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cause = cause
+}
+
+func (l *serverLog) Errorf(format string, v ...any) {
+	l.log.Error("embedded NATS server: " + fmt.Sprintf(format, v...))
+}
+
+func (l *serverLog) Warnf(format string, v ...any) {
+	l.log.Warn("embedded NATS server: " + fmt.Sprintf(format, v...))
+}
+
+func (l *serverLog) Noticef(string, ...any) {}
+func (l *serverLog) Debugf(string, ...any)  {}
+func (l *serverLog) Tracef(string, ...any)  {}
