@@ -1,0 +1,124 @@
+package telemetry
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel"
+	api "go.opentelemetry.io/otel/trace"
+)
+
+func TestLogRecords(t *testing.T) {
+	inSpan := api.ContextWithRemoteSpanContext(t.Context(), remote())
+
+	t.Run("json carries the ids of the span", func(t *testing.T) {
+		var book logBook
+		setup(t, Config{Stderr: &book}, nil).Logger.With("lane", "kv").InfoContext(inSpan, "working", "n", 1)
+		var got map[string]any
+		if err := json.Unmarshal([]byte(book.String()), &got); err != nil {
+			t.Fatal(err)
+		}
+		delete(got, "time")
+		want := map[string]any{"level": "INFO", "msg": "working", "lane": "kv", "n": 1.0,
+			"trace_id": "01000000000000000000000000000000", "span_id": "0200000000000000"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+	t.Run("text carries them too, without colour where there is no terminal", func(t *testing.T) {
+		var book logBook
+		setup(t, Config{Stderr: &book, LogFormat: "text"}, nil).Logger.InfoContext(inSpan, "working")
+		if got := book.String(); !strings.Contains(got, "working trace_id=01000000000000000000000000000000 span_id=0200000000000000") || strings.Contains(got, "\x1b") {
+			t.Errorf("logged %q", got)
+		}
+	})
+	t.Run("no span, no ids", func(t *testing.T) {
+		var book logBook
+		setup(t, Config{Stderr: &book}, nil).Logger.Info("working")
+		if strings.Contains(book.String(), "trace_id") {
+			t.Errorf("logged %q", book.String())
+		}
+	})
+	t.Run("a file is no terminal", func(t *testing.T) {
+		f, err := os.CreateTemp(t.TempDir(), "log")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = f.Close() }()
+		setup(t, Config{Stderr: f}, nil).Logger.Info("working")
+		if raw, err := os.ReadFile(f.Name()); err != nil || !json.Valid(raw) {
+			t.Errorf("logged %q, error %v, want json", raw, err)
+		}
+	})
+	t.Run("the level holds, for the exporter too", func(t *testing.T) {
+		var book logBook
+		s := newStub(t)
+		tel := setup(t, Config{Stderr: &book, LogLevel: slog.LevelWarn}, map[string]string{"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": s.URL + "/v1/logs"})
+		tel.Logger.Info("quiet")
+		if err := tel.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if book.String() != "" || len(s.paths) != 0 {
+			t.Errorf("logged %q, exported %v", book.String(), s.paths)
+		}
+	})
+	t.Run("slog's own functions go the same way", func(t *testing.T) {
+		var book logBook
+		setup(t, Config{Stderr: &book}, nil)
+		slog.InfoContext(inSpan, "working")
+		if !strings.Contains(book.String(), `"trace_id"`) {
+			t.Errorf("logged %q", book.String())
+		}
+	})
+}
+
+func TestOneWarningInTenMinutes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var book logBook
+		h := &errorHandler{log: slog.New(slog.NewTextHandler(&book, nil))}
+		warnings := func() int { return strings.Count(book.String(), "telemetry cannot be sent") }
+		long := errors.New("line one\nline two" + strings.Repeat("x", 10_000))
+		for range 100 {
+			h.Handle(long)
+			time.Sleep(time.Second)
+		}
+		if warnings() != 1 {
+			t.Errorf("%d warnings in 100 seconds, want 1", warnings())
+		}
+		if len(book.String()) > 1000 {
+			t.Errorf("the warning is %d bytes long", len(book.String()))
+		}
+		time.Sleep(warnEvery)
+		h.Handle(long)
+		if warnings() != 2 || !strings.Contains(book.String(), "untold_before=99") {
+			t.Errorf("logged %s, want a second warning that counts the others", book.String())
+		}
+		h.Handle(nil)
+	})
+}
+
+func TestOpenTelemetrysReportsGoToTheLog(t *testing.T) {
+	var book logBook
+	setup(t, Config{Stderr: &book}, nil)
+	otel.Handle(errors.New("some trouble"))
+	if !strings.Contains(book.String(), "some trouble") {
+		t.Errorf("logged %q", book.String())
+	}
+}
+
+func BenchmarkLogInASpan(b *testing.B) {
+	tel := &Telemetry{Logger: slog.New(&handler{local: newLocalHandler(Config{Stderr: io.Discard})})}
+	ctx := api.ContextWithRemoteSpanContext(b.Context(), remote())
+	b.ReportAllocs()
+	for b.Loop() {
+		tel.Logger.InfoContext(ctx, "working", "lane", "kv")
+	}
+}

@@ -1,0 +1,88 @@
+package telemetry
+
+import (
+	"testing"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	api "go.opentelemetry.io/otel/trace"
+)
+
+func kind(value string) metric.AddOption {
+	return metric.WithAttributes(attribute.String("kind", value))
+}
+
+func remote() api.SpanContext {
+	return api.NewSpanContext(api.SpanContextConfig{
+		TraceID: api.TraceID{1}, SpanID: api.SpanID{2}, TraceFlags: api.FlagsSampled, Remote: true,
+	})
+}
+
+func TestTransit(t *testing.T) {
+	tracer := newTransit().Tracer("test")
+
+	t.Run("a request's trace context goes through unchanged", func(t *testing.T) {
+		ctx := api.ContextWithRemoteSpanContext(t.Context(), remote())
+		for range 3 {
+			var span api.Span
+			ctx, span = tracer.Start(ctx, "work", api.WithSpanKind(api.SpanKindConsumer))
+			if got := span.SpanContext(); !got.Equal(remote()) {
+				t.Errorf("the span has %v, want %v", got, remote())
+			}
+			span.End()
+		}
+		if got := api.SpanContextFromContext(ctx); !got.Equal(remote()) {
+			t.Errorf("the context has %v, want %v", got, remote())
+		}
+	})
+	t.Run("a request without one gets a trace that all its spans share", func(t *testing.T) {
+		ctx, first := tracer.Start(t.Context(), "work")
+		_, second := tracer.Start(ctx, "call")
+		if !first.SpanContext().IsValid() || !first.SpanContext().Equal(second.SpanContext()) {
+			t.Errorf("spans %v and %v, want a valid one twice", first.SpanContext(), second.SpanContext())
+		}
+		if first.IsRecording() || second.IsRecording() {
+			t.Error("a span records")
+		}
+		_, other := tracer.Start(t.Context(), "work")
+		if other.SpanContext().TraceID() == first.SpanContext().TraceID() {
+			t.Error("two requests share a trace")
+		}
+	})
+	t.Run("a span that is to be a new root gets its own trace", func(t *testing.T) {
+		ctx := api.ContextWithRemoteSpanContext(t.Context(), remote())
+		_, span := tracer.Start(ctx, "work", api.WithNewRoot())
+		if got := span.SpanContext(); !got.IsValid() || got.TraceID() == remote().TraceID() {
+			t.Errorf("the span has %v, want another trace than %v", got, remote().TraceID())
+		}
+	})
+	t.Run("the sampler decides on new traces", func(t *testing.T) {
+		for sampler, want := range map[string]bool{"": true, "parentbased_always_off": false} {
+			t.Setenv("OTEL_TRACES_SAMPLER", sampler)
+			_, span := newTransit().Tracer("test").Start(t.Context(), "work")
+			if got := span.SpanContext().IsSampled(); got != want {
+				t.Errorf("sampler %q: sampled %t, want %t", sampler, got, want)
+			}
+		}
+	})
+}
+
+func BenchmarkTransit(b *testing.B) {
+	tracer := newTransit().Tracer("bench")
+	b.Run("continued", func(b *testing.B) {
+		ctx := api.ContextWithRemoteSpanContext(b.Context(), remote())
+		b.ReportAllocs()
+		for b.Loop() {
+			_, span := tracer.Start(ctx, "work")
+			span.End()
+		}
+	})
+	b.Run("new", func(b *testing.B) {
+		ctx := b.Context()
+		b.ReportAllocs()
+		for b.Loop() {
+			_, span := tracer.Start(ctx, "work")
+			span.End()
+		}
+	})
+}
