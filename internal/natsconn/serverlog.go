@@ -1,7 +1,6 @@
 package natsconn
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -24,7 +23,7 @@ func (l *serverLog) fatal() error {
 
 // Fatalf keeps the error among its arguments, or the text where there is none.
 func (l *serverLog) Fatalf(format string, v ...any) {
-	cause := errors.New(fmt.Sprintf(format, v...))
+	cause := fmt.Errorf(format, v...)
 	for _, arg := range v {
 		if err, ok := arg.(error); ok {
 			cause = err
