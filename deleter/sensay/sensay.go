@@ -1,0 +1,112 @@
+// Package sensay deletes knowledge-base entries of Sensay:
+//
+//	DELETE /v1/replicas/{replicaUUID}/knowledge-base/{knowledgeBaseID}
+//
+// as its API reference of version 2025-03-25 describes it. The endpoint is
+// marked Beta there, so its answers are read strictly: what is not in the
+// reference says nothing about the entry.
+package sensay
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/lethe-dev/lethe/deleter"
+	"github.com/lethe-dev/lethe/events"
+)
+
+// RemovalWithin is how long after a 202 the API may take to remove everything
+// ("within 24 hours", says its reference).
+const RemovalWithin = 24 * time.Hour
+
+// Config is what the API needs.
+type Config struct {
+	BaseURL     *url.URL
+	Credential  *deleter.Credential // the organization secret
+	APIVersion  string              // the X-API-Version header
+	Timeout     time.Duration       // of one call; the API itself gives up after 90 s
+	Concurrency int                 // calls at the same time
+}
+
+// Deleter deletes knowledge-base entries.
+type Deleter struct {
+	client *deleter.Client
+	header http.Header
+}
+
+// New returns a Deleter for c.
+func New(c Config) *Deleter {
+	return &Deleter{
+		client: deleter.NewClient(deleter.ClientConfig{
+			BaseURL: c.BaseURL, Credential: c.Credential, CredentialHeader: "X-ORGANIZATION-SECRET", Timeout: c.Timeout, Concurrency: c.Concurrency,
+		}),
+		header: http.Header{"X-API-Version": {c.APIVersion}},
+	}
+}
+
+// Delete makes the call for an [events.KnowledgeBaseEntry].
+func (d *Deleter) Delete(ctx context.Context, res events.Resource) deleter.Answer {
+	entry, ok := res.(events.KnowledgeBaseEntry)
+	if !ok {
+		panic(fmt.Sprintf("sensay: asked to delete a %T", res)) // a mistake in the table of APIs
+	}
+	path := fmt.Sprintf("/v1/replicas/%s/knowledge-base/%d", entry.ReplicaUUID, entry.KnowledgeBaseID)
+	return d.client.Call(ctx, http.MethodDelete, path, d.header, nil, read)
+}
+
+// CloseIdle closes the connections that no call uses.
+func (d *Deleter) CloseIdle() { d.client.CloseIdle() }
+
+// body is every member that the reference names, of all answers.
+type body struct {
+	Success   *bool   `json:"success"`
+	Message   string  `json:"message"`
+	Error     *string `json:"error"`
+	RequestID *string `json:"request_id"`
+}
+
+// read reads the answers that the API's reference explains.
+func read(r deleter.Response) deleter.Answer {
+	switch r.Status {
+	case http.StatusOK, http.StatusAccepted, http.StatusNotFound, http.StatusBadRequest, http.StatusUnprocessableEntity:
+	default:
+		return deleter.Unknown(r)
+	}
+	var b body
+	if err := deleter.ReadJSON(r, &b); err != nil {
+		return deleter.Undocumented(r, fmt.Sprintf("%d, but %s", r.Status, err))
+	}
+	a := deleter.Answer{Message: b.words()}
+	if b.RequestID != nil {
+		a.APIRequestID = *b.RequestID
+	}
+	succeeded := b.Success != nil && *b.Success
+	switch {
+	case r.Status == http.StatusOK && succeeded:
+		a.Verdict = deleter.Deleted
+	case r.Status == http.StatusAccepted && succeeded:
+		a.Verdict = deleter.AcceptedPending
+		a.ExpectedBy = time.Now().UTC().Add(RemovalWithin)
+	case r.Status == http.StatusNotFound && b.Error != nil && b.RequestID != nil:
+		// success is not looked at: an older endpoint documents it as true here.
+		a.Verdict = deleter.NotFound
+	case r.Status == http.StatusBadRequest, r.Status == http.StatusUnprocessableEntity:
+		a.Verdict = deleter.Invalid
+	case r.Status == http.StatusNotFound:
+		return deleter.Undocumented(r, "404 without error and request_id, so not the API's own: is the base URL right? "+a.Message)
+	default:
+		return deleter.Undocumented(r, fmt.Sprintf("%d, but success is not true: %s", r.Status, a.Message))
+	}
+	return a
+}
+
+// words is what the API says for people.
+func (b body) words() string {
+	if b.Error != nil {
+		return *b.Error
+	}
+	return b.Message
+}
