@@ -1,0 +1,92 @@
+// Package consumer is the heart of Lethe: it takes one message, makes one step
+// of one request, stores that step, and only then acknowledges the message.
+//
+// A [Lane] serves one target with its own durable consumers, concurrency, rate,
+// breaker and credential, so that no target can hold up another. The way of a
+// request is read in the files in this order:
+//
+//	lane.go     takes messages and keeps them in hand
+//	process.go  makes one step: read, claim, call, decide, store
+//	history.go  what earlier steps left behind, carried in message headers
+//	chain.go    the request's attempts and results, guarded by the stream
+//	overtaken.go what to do when the chain is further on than the message knew
+//	decide.go   the pure function from (history, answer, time) to the next step
+//	later.go    the next step as a message in the future
+//	breaker.go  when the lane may call at all
+//	backoff.go  how long to wait
+//	streams.go  the streams and consumers that all of this stands on
+//
+// Everything durable is in JetStream. A worker keeps nothing that it could
+// lose, so any number of workers can run, die and start anywhere.
+package consumer
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/deleter"
+	"github.com/lethe-dev/lethe/events"
+)
+
+// Config says what a lane works for and within which limits.
+type Config struct {
+	// Target names the lane, its subjects and its two durable consumers.
+	Target events.Target
+	// Deleter makes the calls.
+	Deleter deleter.Deleter
+	// RecordAttempts is for APIs whose answer depends on what was done before:
+	// a 404 after our own deletion. Each attempt is then stored before its call.
+	RecordAttempts bool
+	// Concurrency is the most calls that are out at the same time, at least 1.
+	Concurrency int
+	// Rate is the most calls a second; 0 is no limit.
+	Rate float64
+	// Timeout is the longest that one call takes. The lease of a recorded
+	// attempt is this and a little more.
+	Timeout time.Duration
+	// Rules are the delays and limits that decide on the next step.
+	Rules Rules
+	// Instance names this worker in events and attempts, and must be new for
+	// each process: an attempt of an earlier process is somebody else's.
+	Instance string
+	// Grace is how long calls that are out may take to finish once the lane was
+	// told to stop.
+	Grace time.Duration
+	// Log receives what an operator should know.
+	Log *slog.Logger
+}
+
+// ackWait is how long the server waits for a sign of life before it delivers a
+// message again. The lane gives one for everything in hand every third of it.
+const ackWait = 30 * time.Second
+
+// leaseSlack is what a lease grants beyond the call's time-out, for storing the
+// attempt before the call.
+const leaseSlack = 5 * time.Second
+
+// clockTolerance is how far the clocks of two workers and the server may differ
+// before a lease is misjudged.
+const clockTolerance = 5 * time.Second
+
+// New returns the lane that c describes, on the streams that [Setup] made.
+func New(js jetstream.JetStream, c Config) *Lane {
+	log := c.Log.With("target", string(c.Target))
+	l := &Lane{
+		Config: c,
+		js:     js,
+		log:    log,
+		clock:  newClock(),
+		slots:  make(chan struct{}, c.Concurrency),
+		hand:   newHand(),
+		trace:  newTracing(c.Target),
+
+		troubles: &troubles{log: log, failing: map[any]string{}},
+	}
+	l.breaker = newBreaker(c.Rules.Retry, log)
+	l.rate = newLimiter(c.Rate)
+	l.chain = &chain{js: js, target: c.Target, instance: c.Instance, keep: keepAttempts(c.Rules), persist: l.persist}
+	l.later = &later{js: js, target: c.Target, persist: l.persist}
+	return l
+}

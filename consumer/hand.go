@@ -1,0 +1,71 @@
+package consumer
+
+import (
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/events"
+)
+
+// delivery is a message in hand, read.
+type delivery struct {
+	jetstream.Msg
+	seq     uint64 // on its stream
+	due     bool   // from DELETION_LATER, so its headers are the worker's own
+	request events.Request
+	invalid error // why it is no request
+}
+
+// hand is what a lane has taken and not yet settled.
+type hand struct {
+	mu         sync.Mutex
+	deliveries map[*delivery]struct{}
+	ids        map[string]struct{}
+}
+
+func newHand() *hand {
+	return &hand{deliveries: map[*delivery]struct{}{}, ids: map[string]struct{}{}}
+}
+
+// take adds a delivery. It says no if another of the same id is in hand: worked
+// on at the same time, the later one would often be answered first.
+func (h *hand) take(d *delivery) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if d.invalid == nil {
+		if _, taken := h.ids[d.request.ID]; taken {
+			return false
+		}
+		h.ids[d.request.ID] = struct{}{}
+	}
+	h.deliveries[d] = struct{}{}
+	return true
+}
+
+// drop takes a delivery out again, if it was in.
+func (h *hand) drop(d *delivery) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, in := h.deliveries[d]; !in {
+		return
+	}
+	delete(h.deliveries, d)
+	if d.invalid == nil {
+		delete(h.ids, d.request.ID)
+	}
+}
+
+func (h *hand) all() []*delivery {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Keys(h.deliveries))
+}
+
+func (h *hand) size() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.deliveries)
+}

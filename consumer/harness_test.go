@@ -1,0 +1,275 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/lethe-dev/lethe/deleter"
+	"github.com/lethe-dev/lethe/events"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is how long a test waits for what must come; it is not a measure.
+const patience = 30 * time.Second
+
+// startServer runs a NATS server with JetStream in this process.
+func startServer(t testing.TB, dir string, port int) *server.Server {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir, NoSigs: true, NoLog: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the server does not start")
+	}
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	return s
+}
+
+// world is a server with the streams, and what a test does to them.
+type world struct {
+	testing.TB
+	server *server.Server
+	nc     *nats.Conn
+	js     jetstream.JetStream
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	if t, ok := t.(*testing.T); ok {
+		t.Parallel() // most of a test is waiting
+	}
+	s := startServer(t, filepath.Join(t.TempDir(), "js"), -1)
+	w := &world{TB: t, server: s}
+	w.nc, w.js = w.connect()
+	if err := Setup(t.Context(), w.js, StreamSettings{Replicas: 1, ResultsMaxAge: 720 * time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func (w *world) connect() (*nats.Conn, jetstream.JetStream) {
+	w.Helper()
+	nc, err := nats.Connect(w.server.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.ReconnectBufSize(-1))
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return nc, js
+}
+
+// api is a Deleter that a test plays.
+type api struct {
+	answer func(call int, res events.Resource) deleter.Answer
+
+	mu    sync.Mutex
+	calls []string
+}
+
+func (a *api) Delete(_ context.Context, res events.Resource) deleter.Answer {
+	a.mu.Lock()
+	a.calls = append(a.calls, fmt.Sprint(res))
+	n := len(a.calls)
+	a.mu.Unlock()
+	answer := a.answer(n, res)
+	answer.ObservedAt, answer.CallID = time.Now(), newID()
+	return answer
+}
+
+func (a *api) count() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.calls)
+}
+
+var (
+	answerDeleted  = deleter.Answer{Verdict: deleter.Deleted, Status: 200, Message: "done"}
+	answerNotFound = deleter.Answer{Verdict: deleter.NotFound, Status: 404}
+	answerPending  = deleter.Answer{Verdict: deleter.AcceptedPending, Status: 202}
+	answerLost     = deleter.Answer{Verdict: deleter.Retry, Message: "connection lost", MayHaveDeleted: true}
+	answerBusy     = deleter.Answer{Verdict: deleter.Retry, Status: 429, Message: "slow down"}
+	answerHold     = deleter.Answer{Verdict: deleter.Hold, Status: 401, Message: "who are you"}
+)
+
+// script answers the calls one after the other, and the last answer for ever.
+func script(answers ...deleter.Answer) *api {
+	return &api{answer: func(call int, _ events.Resource) deleter.Answer { return answers[min(call, len(answers))-1] }}
+}
+
+// config is a lane's with short waits.
+func (w *world) config(target events.Target, d deleter.Deleter) Config {
+	return Config{
+		Target: target, Deleter: d, RecordAttempts: target == events.SensayKnowledgeBase,
+		Concurrency: 8, Timeout: time.Second, Instance: newID(), Grace: 5 * time.Second,
+		Rules: Rules{
+			ConfirmAfter: 50 * time.Millisecond,
+			Retry:        Policy{InitialInterval: 10 * time.Millisecond, Multiplier: 1.5, MaxInterval: 100 * time.Millisecond, MaxElapsed: 20 * time.Second},
+		},
+		Log: testLog(),
+	}
+}
+
+// run runs a lane until the test ends or stop is called.
+func (w *world) run(c Config) (l *Lane, stop func()) {
+	w.Helper()
+	_, js := w.connect()
+	l = New(js, c)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- l.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.Errorf("the lane ended with %v", err)
+		}
+	})
+	w.Cleanup(stop)
+	return l, stop
+}
+
+func contexts(ids ...int64) events.Request {
+	return events.NewRequest("/test", events.UserContexts{IDs: ids})
+}
+
+func entry(id int64) events.Request {
+	return events.NewRequest("/test", events.KnowledgeBaseEntry{ReplicaUUID: uuid.MustParse("03db5651-cb61-4bdf-9ef0-89561f7c9c53"), KnowledgeBaseID: id})
+}
+
+func (w *world) publish(requests ...events.Request) {
+	w.Helper()
+	for _, r := range requests {
+		body, err := r.Encode()
+		if err != nil {
+			w.Fatal(err)
+		}
+		w.publishRaw(r.Target(), body, nil)
+	}
+}
+
+// publishRaw publishes without a message id, so that the stream takes repeats.
+func (w *world) publishRaw(target events.Target, body []byte, header nats.Header) uint64 {
+	w.Helper()
+	msg := &nats.Msg{Subject: events.RequestSubject(target), Data: body, Header: header}
+	ack, err := w.js.PublishMsg(w.Context(), msg)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return ack.Sequence
+}
+
+// results returns all results on a subject filter, oldest first.
+func (w *world) results(filter string) []events.Result {
+	w.Helper()
+	var all []events.Result
+	for _, m := range w.messages(events.StreamResults, filter) {
+		r, err := events.ReadResult(m.Header, m.Data)
+		if err != nil {
+			w.Fatalf("%s: %v", m.Subject, err)
+		}
+		if !strings.HasSuffix(m.Subject, "."+r.RequestID+"."+string(r.Outcome)) {
+			w.Fatalf("%s holds a result of %s, %s", m.Subject, r.RequestID, r.Outcome)
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+// messages reads a stream message by message, without a consumer: a work queue
+// allows no second one.
+func (w *world) messages(stream, filter string) []*jetstream.RawStreamMsg {
+	w.Helper()
+	s, err := w.js.Stream(w.Context(), stream)
+	if err != nil {
+		w.Fatal(err)
+	}
+	var all []*jetstream.RawStreamMsg
+	state := s.CachedInfo().State
+	for seq := max(state.FirstSeq, 1); seq <= state.LastSeq; seq++ {
+		m, err := s.GetMsg(w.Context(), seq, jetstream.WithGetMsgSubject(filter))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			break
+		}
+		if err != nil {
+			w.Fatal(err)
+		}
+		seq = m.Sequence // the next one on the filter, which may be further on
+		all = append(all, m)
+	}
+	return all
+}
+
+// final waits for the final result under an id.
+func (w *world) final(target events.Target, id string) events.Result {
+	w.Helper()
+	var found events.Result
+	w.until("a final result of "+id, func() bool {
+		m, err := lastMessage(w.Context(), w.js, events.StreamResults, events.ResultFilter(target, id, ""))
+		if err != nil || m == nil {
+			return false
+		}
+		if found, err = events.ReadResult(m.Header, m.Data); err != nil {
+			w.Fatal(err)
+		}
+		return found.Outcome.Final()
+	})
+	return found
+}
+
+// settled waits until nothing is left in the streams that requests wait in.
+func (w *world) settled() {
+	w.Helper()
+	w.until("every message is acknowledged", func() bool {
+		for _, name := range []string{events.StreamRequests, events.StreamLater} {
+			s, err := w.js.Stream(w.Context(), name)
+			if err != nil {
+				return false
+			}
+			if s.CachedInfo().State.Msgs > 0 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// until waits for a condition.
+func (w *world) until(what string, ok func() bool) {
+	w.Helper()
+	deadline := time.Now().Add(patience)
+	for !ok() {
+		if time.Now().After(deadline) {
+			w.Fatalf("in vain: %s", what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// testLog shows the lanes' log where LETHE_TEST_LOG is set.
+func testLog() *slog.Logger {
+	if os.Getenv("LETHE_TEST_LOG") == "" {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}

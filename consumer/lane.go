@@ -1,0 +1,241 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+
+	"github.com/lethe-dev/lethe/events"
+)
+
+// Lane serves one target: it takes its requests and what comes due, and sees
+// each through one step. Lanes share nothing but the connection.
+type Lane struct {
+	Config
+	js       jetstream.JetStream
+	log      *slog.Logger
+	clock    *clock
+	slots    chan struct{} // one for each message in process
+	hand     *hand
+	breaker  *breaker
+	rate     *rate.Limiter
+	chain    *chain
+	later    *later
+	trace    *tracing
+	troubles *troubles
+}
+
+// takeWait is how long one pull waits for messages. It is short because a pull
+// is never cut off: what the server had sent meanwhile would be nobody's until
+// ackWait is over.
+const takeWait = time.Second
+
+// Run works until stop ends; then it takes nothing new, hands back what it has
+// not begun, lets calls that are out finish within the grace period, and
+// returns. It fails if its consumers are not there.
+func (l *Lane) Run(stop context.Context) error {
+	requests, err := l.js.Consumer(stop, events.StreamRequests, string(l.Target))
+	if err != nil {
+		return fmt.Errorf("consumer %s of %s: %w", l.Target, events.StreamRequests, err)
+	}
+	due, err := l.js.Consumer(stop, events.StreamLater, string(l.Target))
+	if err != nil {
+		return fmt.Errorf("consumer %s of %s: %w", l.Target, events.StreamLater, err)
+	}
+
+	l.look(stop)
+
+	// Work goes on for the grace period after stop, and not longer.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(stop))
+	defer cancel()
+	defer context.AfterFunc(stop, func() {
+		timer := time.AfterFunc(l.Grace, cancel)
+		context.AfterFunc(ctx, func() { timer.Stop() })
+	})()
+
+	var alive errgroup.Group
+	alive.Go(func() error { l.keepAlive(ctx); return nil })
+	alive.Go(func() error { l.watch(ctx); return nil })
+	var take errgroup.Group
+	take.Go(func() error { l.take(stop, ctx, requests, false); return nil })
+	take.Go(func() error { l.take(stop, ctx, due, true); return nil })
+	err = take.Wait()
+	cancel()
+	return errors.Join(err, alive.Wait())
+}
+
+// take pulls messages from one consumer and processes each in a slot of its
+// own, until stop ends and the last of them is settled.
+func (l *Lane) take(stop, ctx context.Context, consumer jetstream.Consumer, due bool) {
+	var work sync.WaitGroup
+	defer work.Wait()
+	pause := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
+	for stop.Err() == nil {
+		probe, err := l.breaker.wait(stop)
+		if err != nil {
+			return
+		}
+		if l.troubles.any() != "" {
+			wait(stop, takeWait)
+			continue
+		}
+		most := l.Concurrency
+		if probe {
+			most = 1
+		}
+		batch, err := consumer.Fetch(most, jetstream.FetchMaxWait(takeWait))
+		if err == nil {
+			for msg := range batch.Messages() {
+				l.begin(stop, ctx, &work, msg, due)
+			}
+			err = batch.Error()
+		}
+		if err == nil {
+			pause.Reset()
+			continue
+		}
+		l.log.Warn("cannot take messages, trying again", "error", err)
+		wait(stop, pause.NextBackOff())
+	}
+}
+
+// begin reads a message, waits for a slot and processes the message in it, or
+// hands it back if the lane is told to stop before there is one. Messages are
+// read here, in the order of their stream, so that of two requests under one id
+// the first is the first.
+func (l *Lane) begin(stop, ctx context.Context, work *sync.WaitGroup, msg jetstream.Msg, due bool) {
+	meta, err := msg.Metadata()
+	if err != nil {
+		l.log.Error("cannot read a message's metadata", "subject", msg.Subject(), "error", err)
+		return
+	}
+	d := &delivery{Msg: msg, seq: meta.Sequence.Stream, due: due}
+	d.request, d.invalid = events.ReadRequest(l.Target, msg.Headers(), msg.Data())
+	if !l.hand.take(d) {
+		l.settle(ctx, d, giveBack)
+		return
+	}
+	select {
+	case <-stop.Done():
+		l.settle(ctx, d, handBack)
+		return
+	case l.slots <- struct{}{}:
+	}
+	work.Go(func() {
+		defer func() { <-l.slots }()
+		l.handle(stop, ctx, d)
+	})
+}
+
+// handle processes one delivery and settles it.
+func (l *Lane) handle(stop, ctx context.Context, d *delivery) {
+	ctx, end := l.trace.process(ctx, d)
+	defer end()
+	settled, err := handBack, error(nil)
+	if stop.Err() == nil {
+		settled, err = l.process(stop, ctx, d)
+	}
+	if err != nil {
+		l.log.WarnContext(ctx, "step not finished, the message will come again", "subject", d.Subject(), "sequence", d.seq, "error", err)
+	}
+	if settled == giveBack && stop.Err() != nil {
+		settled = handBack
+	}
+	l.settle(ctx, d, settled)
+}
+
+// giveBackPause keeps a message that is given back from coming straight again.
+const giveBackPause = 500 * time.Millisecond
+
+// settle tells the server what became of a delivery. An acknowledgement that is
+// lost brings the message again, and its chain then says that it is answered.
+func (l *Lane) settle(ctx context.Context, d *delivery, s settlement) {
+	defer l.hand.drop(d)
+	_, end := l.trace.settle(ctx, s)
+	var err error
+	switch s {
+	case ack:
+		err = d.Ack()
+	case giveBack:
+		err = d.NakWithDelay(giveBackPause)
+	case handBack:
+		err = d.Nak()
+	}
+	end(err)
+	if err != nil {
+		l.log.WarnContext(ctx, "cannot settle a message, it will come again", "settlement", string(s), "sequence", d.seq, "error", err)
+	}
+}
+
+// keepAlive tells the server regularly that what is in hand is being worked on.
+func (l *Lane) keepAlive(ctx context.Context) {
+	tick := time.NewTicker(ackWait / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			for _, d := range l.hand.all() {
+				if err := d.InProgress(); err != nil {
+					l.log.Debug("cannot keep a message in hand", "sequence", d.seq, "error", err)
+				}
+			}
+		}
+	}
+}
+
+// storeTimeout bounds one try of storing or looking.
+const storeTimeout = 5 * time.Second
+
+// persist does what must be done before a message can be acknowledged, again
+// and again until it succeeds, the chain turns out to be further on, or ctx
+// ends. Meanwhile the lane says what is in its way.
+func (l *Lane) persist(ctx context.Context, what string, do func(context.Context) error) error {
+	try := func() error {
+		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+		defer cancel()
+		err := do(ctx)
+		var moved *overtakenError
+		if errors.As(err, &moved) {
+			return backoff.Permanent(err)
+		}
+		return err
+	}
+	policy := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(20*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
+	key := new(byte)
+	defer l.troubles.note(key, "")
+	return backoff.RetryNotify(try, backoff.WithContext(policy, ctx), func(err error, next time.Duration) {
+		if next > time.Second/4 { // a concurrent publish that is not settled is no trouble
+			l.troubles.note(key, fmt.Sprintf("%s: %v", what, err))
+		}
+	})
+}
+
+// wait returns after d, or when ctx ends.
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+func newLimiter(perSecond float64) *rate.Limiter {
+	if perSecond == 0 {
+		return rate.NewLimiter(rate.Inf, 0)
+	}
+	// A burst of one: a configured rate is never exceeded.
+	return rate.NewLimiter(rate.Limit(perSecond), 1)
+}

@@ -1,0 +1,611 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+
+	"github.com/lethe-dev/lethe/deleter"
+	"github.com/lethe-dev/lethe/events"
+)
+
+const (
+	kvTarget     = events.KVUserContext
+	sensayTarget = events.SensayKnowledgeBase
+)
+
+// What an API answers, call by call, and what comes of it.
+func TestOutcomes(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		answers  []deleter.Answer
+		outcomes []events.Outcome
+		attempts int
+		ours     bool
+	}{
+		{"deleted", []deleter.Answer{answerDeleted}, []events.Outcome{events.Deleted}, 1, false},
+		{"not found", []deleter.Answer{answerNotFound}, []events.Outcome{events.NotFound}, 1, false},
+		{"refused", []deleter.Answer{{Verdict: deleter.Invalid, Status: 400, Message: "no"}}, []events.Outcome{events.Invalid}, 1, false},
+		{"unexpected", []deleter.Answer{{Verdict: deleter.Unexpected, Status: 418}}, []events.Outcome{events.Failed}, 1, false},
+		{"busy, then deleted", []deleter.Answer{answerBusy, answerBusy, answerDeleted}, []events.Outcome{events.Deleted}, 3, false},
+		{"busy, then not found", []deleter.Answer{answerBusy, answerNotFound}, []events.Outcome{events.NotFound}, 2, false},
+		{"lost, then not found", []deleter.Answer{answerLost, answerNotFound}, []events.Outcome{events.Deleted}, 2, true},
+		{"lost, busy, then not found", []deleter.Answer{answerLost, answerBusy, answerNotFound}, []events.Outcome{events.Deleted}, 3, true},
+		{"pending, then gone", []deleter.Answer{answerPending, answerNotFound}, []events.Outcome{events.AcceptedPending, events.Deleted}, 2, false},
+		{"pending twice, then gone", []deleter.Answer{answerPending, answerPending, answerNotFound}, []events.Outcome{events.AcceptedPending, events.Deleted}, 3, false},
+		{"pending, busy, then gone", []deleter.Answer{answerPending, answerBusy, answerNotFound}, []events.Outcome{events.AcceptedPending, events.Deleted}, 3, false},
+		{"the credential is wrong for a while", []deleter.Answer{answerHold, answerHold, answerNotFound}, []events.Outcome{events.NotFound}, 3, false},
+	} {
+		for _, r := range []events.Request{contexts(10, 11), entry(7)} {
+			t.Run(c.name+" "+string(r.Target()), func(t *testing.T) {
+				w := newWorld(t)
+				target := r.Target()
+				w.run(w.config(target, script(c.answers...)))
+				w.publish(r)
+				last := w.final(target, r.ID)
+				w.settled()
+
+				var outcomes []events.Outcome
+				for _, r := range w.results("deletions.results.>") {
+					outcomes = append(outcomes, r.Outcome)
+				}
+				if diff := cmp.Diff(c.outcomes, outcomes); diff != "" {
+					t.Errorf("outcomes (-want +got):\n%s", diff)
+				}
+				if last.Attempts != c.attempts {
+					t.Errorf("%d attempts, want %d", last.Attempts, c.attempts)
+				}
+				if last.Evidence.AfterUnansweredAttempt != c.ours {
+					t.Errorf("after_unanswered_attempt is %v", last.Evidence.AfterUnansweredAttempt)
+				}
+				if diff := cmp.Diff(r.Resource, last.Resource); diff != "" {
+					t.Errorf("resource (-want +got):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+func TestRetriesEnd(t *testing.T) {
+	w := newWorld(t)
+	c := w.config(sensayTarget, script(answerLost))
+	c.Rules.Retry.MaxElapsed = 200 * time.Millisecond
+	w.run(c)
+	r := entry(1)
+	w.publish(r)
+	got := w.final(sensayTarget, r.ID)
+	if got.Outcome != events.Failed || got.Error.Code != events.CodeRetriesExhausted || got.Attempts < 2 {
+		t.Errorf("%+v %+v", got, got.Error)
+	}
+}
+
+func TestARepeatedRequestHasOneResult(t *testing.T) {
+	for _, r := range []events.Request{contexts(10), entry(7)} {
+		t.Run(string(r.Target()), func(t *testing.T) {
+			w := newWorld(t)
+			api := script(answerDeleted, answerNotFound)
+			w.run(w.config(r.Target(), api))
+			w.publish(r, r, r)
+			w.final(r.Target(), r.ID)
+			w.publish(r, r)
+			w.settled()
+			if n := len(w.results("deletions.results.>")); n != 1 {
+				t.Errorf("%d results", n)
+			}
+			if api.count() != 1 {
+				t.Errorf("%d calls", api.count())
+			}
+		})
+	}
+}
+
+func TestARepeatWhileTheFirstWaitsChangesNothing(t *testing.T) {
+	for _, r := range []events.Request{contexts(10), entry(7)} {
+		t.Run(string(r.Target()), func(t *testing.T) {
+			w := newWorld(t)
+			api := script(deleter.Answer{Verdict: deleter.Retry, Status: 503, RetryAfter: time.Second}, answerNotFound)
+			c := w.config(r.Target(), api)
+			c.Rules.Retry.MaxInterval = time.Second
+			w.run(c)
+			w.publish(r)
+			w.until("the retry is scheduled", func() bool { return len(w.messages(events.StreamLater, "deletions.later.>")) == 1 })
+			w.publish(r, r)
+			w.until("the repeats are acknowledged", func() bool { return len(w.messages(events.StreamRequests, ">")) == 0 })
+			if api.count() != 1 {
+				t.Errorf("%d calls before the retry is due", api.count())
+			}
+			if got := w.final(r.Target(), r.ID); got.Outcome != events.NotFound || got.Attempts != 2 {
+				t.Errorf("%s after %d attempts", got.Outcome, got.Attempts)
+			}
+			w.settled()
+		})
+	}
+}
+
+func TestAnIDNamesOneResource(t *testing.T) {
+	for name, pair := range map[string][2]events.Request{
+		"user contexts":        {contexts(10), contexts(10, 11)},
+		"knowledge-base entry": {entry(7), entry(8)},
+	} {
+		for _, waiting := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, first waiting %v", name, waiting), func(t *testing.T) {
+				first, second := pair[0], pair[1]
+				second.ID = first.ID
+				target := first.Target()
+				w := newWorld(t)
+				api := script(answerDeleted)
+				if waiting {
+					api = script(answerBusy, answerBusy, answerDeleted)
+				}
+				w.run(w.config(target, api))
+				w.publish(first)
+				if waiting {
+					w.until("the first attempt is over", func() bool { return api.count() > 0 })
+				}
+				w.publish(second)
+
+				reused := w.final(target, events.SequenceID(2))
+				if reused.Outcome != events.Invalid || reused.Error.Code != events.CodeIDReused {
+					t.Errorf("the second is %s", reused.Outcome)
+				}
+				got := w.final(target, first.ID)
+				w.settled()
+				if got.Outcome != events.Deleted || !cmp.Equal(got.Resource, first.Resource) {
+					t.Errorf("the first is %s, %v", got.Outcome, got.Resource)
+				}
+				for _, called := range api.calls {
+					if called != fmt.Sprint(first.Resource) {
+						t.Errorf("a call was made for %s", called)
+					}
+				}
+				if n := len(w.results("deletions.results.>")); n != 2 {
+					t.Errorf("%d results", n)
+				}
+			})
+		}
+	}
+}
+
+func TestTwoRequestsForOneEntryHaveEachTheirAnswer(t *testing.T) {
+	w := newWorld(t)
+	w.run(w.config(sensayTarget, script(answerDeleted, answerNotFound)))
+	first, second := entry(7), entry(7)
+	w.publish(first)
+	if got := w.final(sensayTarget, first.ID); got.Outcome != events.Deleted {
+		t.Error(got.Outcome)
+	}
+	w.publish(second)
+	if got := w.final(sensayTarget, second.ID); got.Outcome != events.NotFound {
+		t.Error(got.Outcome)
+	}
+}
+
+func TestAMalformedEventIsInvalidOnce(t *testing.T) {
+	good := contexts(10)
+	body, err := good.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	withID := []byte(`{"specversion":"1.0","id":"mine","source":"/s","type":"lethe.deletion.requested.v1","data":{"target":"kv-user-context","ids":[0]}}`)
+	for _, c := range []struct {
+		name   string
+		body   []byte
+		header nats.Header
+		id     string
+		code   events.Code
+	}{
+		{"an event that cannot be read stands under its sequence", []byte("{"), nil, "seq-1", events.CodeMalformedEvent},
+		{"nothing at all", nil, nil, "seq-1", events.CodeMalformedEvent},
+		{"an event whose id can be read stands under it", withID, nil, "mine", events.CodeInvalidResource},
+		{"a forged history is none", []byte("{"), nats.Header{headerArrival: {"77"}, headerExpected: {"5"}, headerAttempt: {"9"}}, "seq-1", events.CodeMalformedEvent},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			api := script(answerDeleted)
+			w.run(w.config(kvTarget, api))
+			w.publishRaw(kvTarget, c.body, c.header)
+			got := w.final(kvTarget, c.id)
+			if got.Outcome != events.Invalid || got.Error.Code != c.code || got.Error.Message == "" {
+				t.Errorf("%s %+v", got.Outcome, got.Error)
+			}
+			// The same again is the same, whatever else comes is alive.
+			w.publishRaw(kvTarget, c.body, c.header)
+			w.publishRaw(kvTarget, body, nil)
+			w.final(kvTarget, good.ID)
+			w.settled()
+			if api.count() != 1 {
+				t.Errorf("%d calls", api.count())
+			}
+		})
+	}
+}
+
+func TestAMalformedEventLeavesAnEarlierRequestAlone(t *testing.T) {
+	w := newWorld(t)
+	w.run(w.config(kvTarget, script(answerDeleted)))
+	r := contexts(10)
+	w.publish(r)
+	w.final(kvTarget, r.ID)
+	w.publishRaw(kvTarget, []byte(`{"specversion":"1.0","id":"`+r.ID+`","source":"/s","type":"lethe.deletion.requested.v1","data":{"target":"kv-user-context","ids":[]}}`), nil)
+	if got := w.final(kvTarget, "seq-2"); got.Error.Code != events.CodeInvalidResource {
+		t.Errorf("%+v", got.Error)
+	}
+	if n := len(w.results(events.ResultFilter(kvTarget, r.ID, ""))); n != 1 {
+		t.Errorf("%d results under the first one's id", n)
+	}
+}
+
+// An acknowledgement floor that is lost brings everything again.
+func TestAWholeStreamDeliveredAgainMakesNoCall(t *testing.T) {
+	const n = 500
+	for _, target := range events.Targets() {
+		t.Run(string(target), func(t *testing.T) {
+			w := newWorld(t)
+			api := script(answerDeleted)
+			_, stop := w.run(w.config(target, api))
+			requests := make([]events.Request, n)
+			for i := range requests {
+				requests[i] = contexts(int64(i + 1))
+				if target == sensayTarget {
+					requests[i] = entry(int64(i + 1))
+				}
+			}
+			w.publish(requests...)
+			w.settled()
+			stop()
+			w.publish(requests...)
+			again := script(answerNotFound)
+			w.run(w.config(target, again))
+			w.settled()
+			if again.count() != 0 {
+				t.Errorf("%d calls for finished requests", again.count())
+			}
+			if got := len(w.results("deletions.results.>")); got != n {
+				t.Errorf("%d results", got)
+			}
+		})
+	}
+}
+
+func TestManyWorkersCallOnceForEachRequest(t *testing.T) {
+	const n, workers = 400, 5
+	w := newWorld(t)
+	api := &api{answer: func(int, events.Resource) deleter.Answer { return answerDeleted }}
+	for range workers {
+		w.run(w.config(sensayTarget, api))
+	}
+	for i := range n {
+		w.publish(entry(int64(i + 1)))
+	}
+	w.settled()
+	if api.count() != n {
+		t.Errorf("%d calls for %d requests", api.count(), n)
+	}
+	if got := len(w.results("deletions.results.>")); got != n {
+		t.Errorf("%d results", got)
+	}
+}
+
+func TestAnAttemptIsStoredBeforeItsCall(t *testing.T) {
+	w := newWorld(t)
+	seen := make(chan int, 1)
+	var r events.Request
+	api := &api{}
+	api.answer = func(int, events.Resource) deleter.Answer {
+		seen <- len(w.messages(events.StreamResults, events.AttemptSubject(sensayTarget, r.ID, 1)))
+		return answerDeleted
+	}
+	r = entry(7)
+	w.run(w.config(sensayTarget, api))
+	w.publish(r)
+	if n := <-seen; n != 1 {
+		t.Errorf("%d attempts are stored during the call", n)
+	}
+	w.final(sensayTarget, r.ID)
+}
+
+// A worker dies between its call and its result.
+func TestAnotherWorkersAttempt(t *testing.T) {
+	w := newWorld(t)
+	r := entry(7)
+	dead := New(w.js, w.config(sensayTarget, nil))
+	h := History{Arrival: 1}.attempt(dead.clock.now())
+	const lease = 2 * time.Second
+	begun := time.Now()
+	if _, err := dead.chain.attempt(t.Context(), r.ID, events.Fingerprint(r.Resource), h, lease); err != nil {
+		t.Fatal(err)
+	}
+	api := script(answerNotFound)
+	var called time.Time
+	answer := api.answer
+	api.answer = func(n int, res events.Resource) deleter.Answer { called = time.Now(); return answer(n, res) }
+	w.run(w.config(sensayTarget, api))
+	w.publish(r)
+	got := w.final(sensayTarget, r.ID)
+	if got.Outcome != events.Deleted || !got.Evidence.AfterUnansweredAttempt || got.Attempts != 2 {
+		t.Errorf("%s after %d attempts, %+v", got.Outcome, got.Attempts, got.Evidence)
+	}
+	if called.Before(begun.Add(lease)) {
+		t.Error("the call did not wait for the lease to end")
+	}
+}
+
+func TestAWorkerThatWasOvertakenLetsGo(t *testing.T) {
+	w := newWorld(t)
+	r := entry(7)
+	calling, proceed := make(chan struct{}), make(chan struct{})
+	slow := &api{answer: func(int, events.Resource) deleter.Answer {
+		close(calling)
+		<-proceed
+		return answerDeleted
+	}}
+	w.run(w.config(sensayTarget, slow))
+	w.publish(r)
+	<-calling
+	// Another worker, sure that the lease is over, goes on and finishes.
+	other := New(w.js, w.config(sensayTarget, nil))
+	last, err := other.chain.last(t.Context(), r.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := last.History.attempt(other.clock.now())
+	seq, err := other.chain.attempt(t.Context(), r.ID, last.Fingerprint, h, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Seq = seq
+	if _, err := other.publish(t.Context(), r.ID, last.Fingerprint, h, (&job{Request: r, history: h}).result(
+		Step{Outcome: events.Deleted, Evidence: events.Evidence{Status: 404, ObservedAt: time.Now(), AfterUnansweredAttempt: true}})); err != nil {
+		t.Fatal(err)
+	}
+	close(proceed)
+	w.settled()
+	results := w.results(events.ResultFilter(sensayTarget, r.ID, ""))
+	if len(results) != 1 || !results[0].Evidence.AfterUnansweredAttempt {
+		t.Errorf("%+v", results)
+	}
+}
+
+func TestAReplayAddsANewerFinalResultAndOnlyToAFailure(t *testing.T) {
+	for _, r := range []events.Request{contexts(10), entry(7)} {
+		t.Run(string(r.Target()), func(t *testing.T) {
+			w := newWorld(t)
+			target := r.Target()
+			api := script(deleter.Answer{Verdict: deleter.Unexpected, Status: 418}, answerDeleted)
+			w.run(w.config(target, api))
+			w.publish(r)
+			w.final(target, r.ID)
+			body, err := r.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			replay := func() {
+				t.Helper()
+				last, err := New(w.js, w.config(target, nil)).chain.last(t.Context(), r.ID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.publishRaw(target, body, nats.Header{headerExpected: {fmt.Sprint(last.Seq)}})
+				w.settled()
+			}
+			replay()
+			replay() // of what is deleted now: nothing more happens
+			var got []string
+			for _, r := range w.results("deletions.results.>") {
+				got = append(got, fmt.Sprint(r.Outcome, r.Attempts))
+			}
+			if diff := cmp.Diff([]string{"failed1", "deleted2"}, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if api.count() != 2 {
+				t.Errorf("%d calls", api.count())
+			}
+		})
+	}
+}
+
+func TestAFullResultsStreamHoldsTheLaneUntilThereIsRoom(t *testing.T) {
+	w := newWorld(t)
+	stream, err := w.js.Stream(t.Context(), events.StreamResults)
+	if err != nil {
+		t.Fatal(err)
+	}
+	limit := func(n int64) {
+		t.Helper()
+		config := stream.CachedInfo().Config
+		config.MaxMsgs = n
+		if _, err := w.js.UpdateStream(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(1)
+	api := script(answerDeleted)
+	lane, _ := w.run(w.config(sensayTarget, api))
+	r := entry(7)
+	w.publish(r) // its attempt is stored, its result is not
+	w.until("the lane says that it is stuck", func() bool { return lane.State().Status == StatusStuck })
+	if n := len(w.messages(events.StreamRequests, ">")); n != 1 {
+		t.Errorf("%d requests wait, so one was acknowledged without its result", n)
+	}
+	limit(-1)
+	if got := w.final(sensayTarget, r.ID); got.Outcome != events.Deleted || api.count() != 1 {
+		t.Errorf("%s after %d calls", got.Outcome, api.count())
+	}
+	w.until("the lane runs again", func() bool { return lane.State().Status == StatusRunning })
+}
+
+func TestAMissingResultsStreamHoldsTheLane(t *testing.T) {
+	w := newWorld(t)
+	api := script(answerDeleted)
+	lane, _ := w.run(w.config(sensayTarget, api))
+	if err := w.js.DeleteStream(t.Context(), events.StreamResults); err != nil {
+		t.Fatal(err)
+	}
+	r := entry(7)
+	w.publish(r)
+	w.until("the lane says that it stands still", func() bool { return lane.State().Status != StatusRunning })
+	if api.count() != 0 {
+		t.Errorf("%d calls without a place for their attempts", api.count())
+	}
+	if err := Setup(t.Context(), w.js, StreamSettings{Replicas: 1}); err != nil {
+		t.Fatal(err)
+	}
+	w.final(sensayTarget, r.ID)
+}
+
+func TestStoppingFinishesWhatIsOutAndHandsBackTheRest(t *testing.T) {
+	w := newWorld(t)
+	calling, proceed := make(chan struct{}, 100), make(chan struct{})
+	release := sync.OnceFunc(func() { close(proceed) })
+	defer release()
+	slow := &api{answer: func(int, events.Resource) deleter.Answer {
+		calling <- struct{}{}
+		<-proceed
+		return answerDeleted
+	}}
+	c := w.config(sensayTarget, slow)
+	c.Concurrency = 2
+	_, stop := w.run(c)
+	for i := range 10 {
+		w.publish(entry(int64(i + 1)))
+	}
+	<-calling
+	<-calling
+	stopped := make(chan struct{})
+	go func() { stop(); close(stopped) }()
+	w.run(w.config(sensayTarget, script(answerDeleted)))
+	w.until("another worker does the rest", func() bool { return len(w.results("deletions.results.>")) == 8 })
+	release()
+	<-stopped
+	if n := len(w.results("deletions.results.>")); n != 10 || slow.count() != 2 {
+		t.Errorf("%d results, %d calls by the first worker", n, slow.count())
+	}
+	w.settled()
+}
+
+func TestTheServerMayGoAndComeBack(t *testing.T) {
+	w := newWorld(t)
+	dir := w.server.StoreDir()
+	calling, proceed := make(chan struct{}), make(chan struct{})
+	slow := &api{answer: func(n int, _ events.Resource) deleter.Answer {
+		if n == 1 {
+			close(calling)
+			<-proceed
+		}
+		return answerDeleted
+	}}
+	w.run(w.config(sensayTarget, slow))
+	first, second := entry(7), entry(8)
+	w.publish(first)
+	<-calling
+	address := w.server.Addr()
+	w.server.Shutdown()
+	w.server.WaitForShutdown()
+	close(proceed) // the result finds no server
+	w.server = startServer(t, dir, address.(*net.TCPAddr).Port)
+	w.until("the connection is back", func() bool { return w.nc.IsConnected() })
+	if got := w.final(sensayTarget, first.ID); got.Outcome != events.Deleted || got.Attempts != 1 {
+		t.Errorf("%s after %d attempts", got.Outcome, got.Attempts)
+	}
+	w.publish(second)
+	w.final(sensayTarget, second.ID)
+}
+
+func TestHeadersOfTheWorkerAreNotTheServersCommands(t *testing.T) {
+	w := newWorld(t)
+	w.run(w.config(kvTarget, script(answerBusy, answerDeleted)))
+	r := contexts(10)
+	body, err := r.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.publishRaw(kvTarget, body, nats.Header{"Nats-Rollup": nil, "Lethe-Unanswered": {"true"}, "X-Other": {"kept out"}})
+	got := w.final(kvTarget, r.ID)
+	if got.Evidence.AfterUnansweredAttempt {
+		t.Error("a publisher's header became history")
+	}
+	for _, m := range w.messages(events.StreamResults, ">") {
+		for _, name := range []string{"X-Other", nats.MsgIdHdr} {
+			if m.Header.Get(name) != "" {
+				t.Errorf("%s has the header %s", m.Subject, name)
+			}
+		}
+	}
+}
+
+func TestABinaryEventIsRetriedAsItWas(t *testing.T) {
+	w := newWorld(t)
+	w.run(w.config(kvTarget, script(answerBusy, answerDeleted)))
+	w.publishRaw(kvTarget, []byte(`{"target":"kv-user-context","ids":[9223372036854775807]}`), nats.Header{
+		"ce-specversion": {"1.0"}, "ce-id": {"binary-1"}, "ce-source": {"/s"}, "ce-type": {"lethe.deletion.requested.v1"},
+		"content-type": {"application/json"}})
+	got := w.final(kvTarget, "binary-1")
+	if diff := cmp.Diff(events.Resource(events.UserContexts{IDs: []int64{9223372036854775807}}), got.Resource); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestTheRateIsNotExceeded(t *testing.T) {
+	l := newLimiter(10)
+	now := time.Now()
+	allowed := 0
+	for i := range 1000 { // one second in steps of a millisecond
+		if l.AllowN(now.Add(time.Duration(i)*time.Millisecond), 1) {
+			allowed++
+		}
+	}
+	if allowed > 10 {
+		t.Errorf("%d calls in a second", allowed)
+	}
+	if !newLimiter(0).Allow() {
+		t.Error("no limit is a limit")
+	}
+}
+
+func TestALaneNeedsItsConsumers(t *testing.T) {
+	w := newWorld(t)
+	if err := w.js.DeleteConsumer(t.Context(), events.StreamLater, string(kvTarget)); err != nil {
+		t.Fatal(err)
+	}
+	err := New(w.js, w.config(kvTarget, nil)).Run(context.Background())
+	if err == nil {
+		t.Fatal("no error")
+	}
+}
+
+func BenchmarkLane(b *testing.B) {
+	for _, target := range events.Targets() {
+		b.Run(string(target), func(b *testing.B) {
+			w := newWorld(b)
+			requests := make([]events.Request, b.N)
+			for i := range requests {
+				requests[i] = contexts(int64(i + 1))
+				if target == sensayTarget {
+					requests[i] = entry(int64(i + 1))
+				}
+				body, err := requests[i].Encode()
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := w.js.PublishMsgAsync(&nats.Msg{Subject: events.RequestSubject(target), Data: body}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			<-w.js.PublishAsyncComplete()
+			c := w.config(target, script(answerDeleted))
+			c.Concurrency = 64
+			b.ReportAllocs()
+			b.ResetTimer()
+			w.run(c)
+			w.settled()
+			b.StopTimer()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
+		})
+	}
+}

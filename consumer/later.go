@@ -1,0 +1,62 @@
+package consumer
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/events"
+)
+
+// later schedules the next step of a request as a message in the future, on
+// DELETION_LATER (ADR-51). The server keeps one for each request: a later
+// schedule replaces an earlier one.
+type later struct {
+	js      jetstream.JetStream
+	target  events.Target
+	persist func(ctx context.Context, what string, do func(context.Context) error) error
+}
+
+// schedule stores that the request comes back at the given time, by the
+// server's clock, with history h. It returns when the schedule is stored, or
+// with an error when ctx ends.
+func (s *later) schedule(ctx context.Context, id string, of jetstream.Msg, h History, at time.Time) error {
+	msg := &nats.Msg{Subject: events.LaterSubject(s.target, id), Data: of.Data(), Header: eventHeaders(of.Headers())}
+	h.write(msg.Header)
+	inject(ctx, msg.Header)
+	// Written here, because nats.go's own option cuts the time to whole seconds.
+	msg.Header.Set("Nats-Schedule", "@at "+at.UTC().Format(time.RFC3339Nano))
+	msg.Header.Set("Nats-Schedule-Target", events.DueSubject(s.target))
+	return s.persist(ctx, msg.Subject, func(ctx context.Context) error {
+		_, err := s.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(events.StreamLater), jetstream.WithRetryAttempts(0))
+		return err
+	})
+}
+
+// stands tells whether a next step of the request is scheduled.
+func (s *later) stands(ctx context.Context, id string) (standing bool, err error) {
+	subject := events.LaterSubject(s.target, id)
+	err = s.persist(ctx, subject, func(ctx context.Context) error {
+		msg, err := lastMessage(ctx, s.js, events.StreamLater, subject)
+		standing = msg != nil
+		return err
+	})
+	return standing, err
+}
+
+// eventHeaders copies the headers that belong to the event itself. Everything
+// else stays behind: a publisher's Nats-* headers would be commands to the
+// server, and its Lethe-* headers a forged history.
+func eventHeaders(from nats.Header) nats.Header {
+	to := nats.Header{}
+	for name, values := range from {
+		lower := strings.ToLower(name)
+		if lower == "content-type" || strings.HasPrefix(lower, "ce-") {
+			to[name] = values
+		}
+	}
+	return to
+}

@@ -1,0 +1,332 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/lethe-dev/lethe/deleter"
+	"github.com/lethe-dev/lethe/events"
+)
+
+// settlement is what becomes of a delivery after its step.
+type settlement string
+
+const (
+	// ack: the result or the next scheduled step is stored.
+	ack settlement = "ack"
+	// giveBack: nothing was done; deliver it again, a little later.
+	giveBack settlement = "nak with delay"
+	// handBack: this worker stops; deliver it again at once, to another.
+	handBack settlement = "nak"
+	// letGo: another worker is ahead with the same request and answers for it.
+	// Acknowledging would take the message from under it, so nothing is said and
+	// the server delivers again after ackWait.
+	letGo settlement = "none"
+)
+
+// job is the request of one delivery on its way.
+type job struct {
+	*delivery
+	events.Request
+	fingerprint string
+	history     History
+	recorded    bool // this attempt stands on the chain
+}
+
+// process makes one step of the request in d. It calls nobody once stop has
+// ended, and stores what it learned until ctx ends. An error means that the
+// step could not be stored: nothing is lost, the message comes again.
+func (l *Lane) process(stop, ctx context.Context, d *delivery) (settlement, error) {
+	if d.invalid != nil {
+		return l.refuse(ctx, d)
+	}
+	l.trace.request(ctx, d.request)
+	j := &job{delivery: d, Request: d.request, fingerprint: events.Fingerprint(d.request.Resource)}
+	var err error
+	if j.history, err = l.startingPoint(ctx, j); err != nil {
+		return giveBack, err
+	}
+	if err := l.rate.Wait(stop); err != nil {
+		return giveBack, nil
+	}
+	if !l.breaker.allow() {
+		return giveBack, nil
+	}
+	answer, settled, err := l.attempt(ctx, j)
+	if settled != "" || err != nil {
+		l.breaker.release()
+		return settled, err
+	}
+	l.breaker.record(answer)
+	step := Decide(l.Rules, j.history, answer, l.clock.now())
+	return l.store(ctx, j, step)
+}
+
+// startingPoint is the history that the delivery brings along. Only the worker
+// publishes on the due subject; what comes from upstream has no history, unless
+// a person has asked for a failed request to be tried again.
+func (l *Lane) startingPoint(ctx context.Context, j *job) (History, error) {
+	told := readHistory(j.Headers())
+	if j.due {
+		return told, nil
+	}
+	fresh := History{Arrival: j.seq}
+	if told.Seq == 0 {
+		return fresh, nil
+	}
+	var last *link
+	err := l.persist(ctx, events.StreamResults, func(ctx context.Context) (err error) {
+		last, err = l.chain.last(ctx, j.ID)
+		return err
+	})
+	if err != nil {
+		return fresh, err
+	}
+	if last != nil && last.Seq == told.Seq && last.Outcome == events.Failed && last.Fingerprint == j.fingerprint {
+		replay := last.History
+		replay.Since, replay.Arrival = time.Time{}, j.seq
+		return replay, nil
+	}
+	return fresh, nil
+}
+
+// maxAdoptions bounds how often one delivery follows a chain that moves ahead
+// of it, before the message is given back.
+const maxAdoptions = 8
+
+// attempt makes sure that the request is still to be answered and makes the
+// call. Where no call is made it returns what becomes of the delivery instead.
+func (l *Lane) attempt(ctx context.Context, j *job) (deleter.Answer, settlement, error) {
+	known := j.history
+	for range maxAdoptions {
+		j.history = known.attempt(l.clock.now())
+		begun := time.Now()
+		err := l.claim(ctx, j)
+
+		var moved *overtakenError
+		switch {
+		case errors.As(err, &moved):
+			var settled settlement
+			if known, settled, err = l.overtaken(ctx, j, known, moved.Last); settled != "" || err != nil {
+				return deleter.Answer{}, settled, err
+			}
+			continue
+		case err != nil:
+			return deleter.Answer{}, giveBack, err
+		}
+
+		// A process that was stopped in between must not call on a lease that
+		// may end before the call does. Elapsed time is monotonic.
+		if time.Since(begun) > leaseSlack {
+			known = j.history
+			continue
+		}
+		return l.call(ctx, j), "", nil
+	}
+	return deleter.Answer{}, giveBack, nil
+}
+
+// claim makes sure, before a call, that nobody is ahead: by storing the attempt
+// where the API's answer depends on it, by looking where it does not.
+func (l *Lane) claim(ctx context.Context, j *job) error {
+	if !l.RecordAttempts {
+		return l.chain.follows(ctx, j.ID, j.history)
+	}
+	return l.record(ctx, j, l.Timeout+leaseSlack)
+}
+
+func (l *Lane) record(ctx context.Context, j *job, lease time.Duration) (err error) {
+	ctx, end := l.trace.publish(ctx, "attempt", events.AttemptSubject(l.Target, j.ID, j.history.Attempts))
+	defer func() { end(err) }()
+	seq, err := l.chain.attempt(ctx, j.ID, j.fingerprint, j.history, lease)
+	if err != nil {
+		return err
+	}
+	j.history.Seq, j.recorded = seq, true
+	return nil
+}
+
+func (l *Lane) call(ctx context.Context, j *job) deleter.Answer {
+	ctx, cancel := context.WithTimeout(ctx, l.Timeout)
+	defer cancel()
+	answer := l.Deleter.Delete(ctx, j.Resource)
+	l.trace.answered(ctx, answer)
+	l.log.DebugContext(ctx, "answered", "request_id", j.ID, "attempt", j.history.Attempts, "verdict", string(answer.Verdict),
+		"status", answer.Status, "message", answer.Message, "call_id", answer.CallID)
+	return answer
+}
+
+// overtaken follows the chain that is ahead of known. It returns the history to
+// go on from, or what becomes of the delivery.
+func (l *Lane) overtaken(ctx context.Context, j *job, known History, last *link) (History, settlement, error) {
+	standing := false
+	if last != nil && !last.Outcome.Final() && last.Fingerprint == j.fingerprint {
+		var err error
+		if standing, err = l.later.stands(ctx, j.ID); err != nil {
+			return known, giveBack, err
+		}
+	}
+	course, at, next := overtaken(known, j.fingerprint, last, standing, l.Instance, l.clock.now())
+	switch course {
+	case courseDone:
+		return next, ack, nil
+	case courseReused:
+		settled, err := l.answerReuse(ctx, j)
+		return next, settled, err
+	case courseAgain:
+		settled, err := l.schedule(ctx, j, next, at)
+		return next, settled, err
+	default:
+		return next, "", nil
+	}
+}
+
+// store makes the step durable: its result, then its next message.
+func (l *Lane) store(ctx context.Context, j *job, step Step) (settlement, error) {
+	next := step.History
+	if step.Outcome != "" {
+		if step.Again.IsZero() {
+			next = j.history
+		}
+		next.Seq = j.history.Seq
+		seq, err := l.publish(ctx, j.ID, j.fingerprint, next, j.result(step))
+		if err != nil {
+			return l.outrun(ctx, j, err)
+		}
+		next.Seq = seq
+	}
+	if step.Again.IsZero() {
+		return ack, nil
+	}
+	if !l.RecordAttempts && step.Outcome == "" {
+		// The chain must know a request that waits: another one under the same
+		// id would replace its schedule. The attempt is over and has no lease.
+		j.history = next
+		if err := l.record(ctx, j, 0); err != nil {
+			return l.outrun(ctx, j, err)
+		}
+		next = j.history
+	}
+	return l.schedule(ctx, j, next, step.Again)
+}
+
+// outrun is what becomes of a delivery whose step was refused because another
+// one was stored meanwhile. A final result answers the request; anything else
+// belongs to a worker that goes on with it.
+func (l *Lane) outrun(ctx context.Context, j *job, err error) (settlement, error) {
+	var moved *overtakenError
+	switch {
+	case !errors.As(err, &moved):
+		return giveBack, err
+	case moved.Last == nil:
+		return giveBack, nil
+	case moved.Last.Fingerprint != j.fingerprint:
+		return l.answerReuse(ctx, j)
+	case moved.Last.Outcome.Final():
+		return ack, nil
+	default:
+		return letGo, nil
+	}
+}
+
+// answerReuse answers a request whose id already names another resource. The
+// first one is untouched, so the answer stands under a name made of the stream
+// sequence.
+func (l *Lane) answerReuse(ctx context.Context, j *job) (settlement, error) {
+	r := j.result(Step{Outcome: events.Invalid, Error: &events.ResultError{
+		Code:    events.CodeIDReused,
+		Message: fmt.Sprintf("id: %s already names a request for another resource; use a new id", j.ID),
+	}})
+	r.Evidence, r.Attempts = nil, 0
+	return l.publishUnder(ctx, []string{events.SequenceID(j.history.Arrival)}, j.fingerprint, r)
+}
+
+// refuse answers an event that breaks the contract. It stands under the event's
+// own id where that can be read and is free, and else under its sequence.
+func (l *Lane) refuse(ctx context.Context, d *delivery) (settlement, error) {
+	var invalid *events.InvalidError
+	if !errors.As(d.invalid, &invalid) {
+		return giveBack, d.invalid
+	}
+	arrival := d.seq
+	if d.due {
+		arrival = readHistory(d.Headers()).Arrival
+	}
+	names := []string{events.SequenceID(arrival)}
+	if id := d.request.ID; id != "" {
+		names = []string{id, names[0]}
+	}
+	return l.publishUnder(ctx, names, events.RawFingerprint(d.Headers(), d.Data()), events.Result{
+		RequestSource: d.request.Source,
+		Outcome:       events.Invalid,
+		Error:         &events.ResultError{Code: invalid.Code, Message: invalid.Error()},
+	})
+}
+
+// publishUnder publishes an answer under the first of names whose chain is free
+// or holds this very answer. A sequence can stand for two messages in a results
+// stream that outlived its requests stream, so a last name adds the fingerprint.
+func (l *Lane) publishUnder(ctx context.Context, names []string, fingerprint string, r events.Result) (settlement, error) {
+	last := names[len(names)-1]
+	for _, name := range append(names, last+"-"+shortened(fingerprint)) {
+		r.RequestID = name
+		_, err := l.publish(ctx, name, fingerprint, History{}, r)
+		var moved *overtakenError
+		switch {
+		case err == nil:
+			return ack, nil
+		case !errors.As(err, &moved):
+			return giveBack, err
+		case moved.Last != nil && moved.Last.Fingerprint == fingerprint:
+			return ack, nil
+		}
+	}
+	return giveBack, fmt.Errorf("no free name among %v for a message that is invalid", names)
+}
+
+// shortened is the end of a fingerprint, enough to tell two messages apart.
+func shortened(fingerprint string) string {
+	return fingerprint[max(0, len(fingerprint)-8):]
+}
+
+func (l *Lane) publish(ctx context.Context, id, fingerprint string, h History, r events.Result) (seq uint64, err error) {
+	ctx, end := l.trace.publish(ctx, "result", events.ResultSubject(l.Target, id, r.Outcome))
+	defer func() { end(err) }()
+	r.EventID, r.Source, r.Time, r.Target = newID(), "/lethe/"+l.Instance, l.clock.now(), l.Target
+	if seq, err = l.chain.result(ctx, id, fingerprint, h, r); err != nil {
+		return 0, err
+	}
+	l.trace.outcome(ctx, r.Outcome)
+	l.log.InfoContext(ctx, "result", "request_id", id, "outcome", string(r.Outcome), "attempts", r.Attempts, "sequence", seq)
+	return seq, nil
+}
+
+func (l *Lane) schedule(ctx context.Context, j *job, h History, at time.Time) (_ settlement, err error) {
+	ctx, end := l.trace.publish(ctx, "schedule", events.LaterSubject(l.Target, j.ID))
+	defer func() { end(err) }()
+	if err = l.later.schedule(ctx, j.ID, j.Msg, h, at); err != nil {
+		return giveBack, err
+	}
+	l.log.DebugContext(ctx, "scheduled", "request_id", j.ID, "at", at, "attempts", h.Attempts)
+	return ack, nil
+}
+
+// result is the event that says what the step found.
+func (j *job) result(step Step) events.Result {
+	evidence := step.Evidence
+	if contexts, ok := j.Resource.(events.UserContexts); ok && step.Error != nil && len(step.Error.IDs) == len(contexts.IDs) {
+		step.Error.IDs = nil // ids stand there only where some of the request's were refused
+	}
+	return events.Result{
+		RequestID:     j.ID,
+		RequestSource: j.Source,
+		Resource:      j.Resource,
+		Outcome:       step.Outcome,
+		Attempts:      j.history.Attempts,
+		Evidence:      &evidence,
+		ExpectedBy:    step.ExpectedBy,
+		Error:         step.Error,
+	}
+}

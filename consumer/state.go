@@ -1,0 +1,86 @@
+package consumer
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/lethe-dev/lethe/events"
+)
+
+// Status is what a lane is doing, in a word.
+type Status string
+
+const (
+	// StatusRunning: requests are taken as they come.
+	StatusRunning Status = "running"
+	// StatusHeld: nothing is taken, because the credential is refused or
+	// missing, or because a stream is not as it must be.
+	StatusHeld Status = "held"
+	// StatusOpen: the breaker is open, single calls probe the API.
+	StatusOpen Status = "open"
+	// StatusStuck: what was done cannot be stored, so nothing is acknowledged.
+	StatusStuck Status = "stuck"
+)
+
+// State is a lane's report on itself.
+type State struct {
+	Target   events.Target `json:"target"`
+	Status   Status        `json:"status"`
+	Why      string        `json:"why,omitempty"`
+	InFlight int           `json:"in_flight"`
+	// NextCall is when a lane that is held or open tries again, zero if unknown.
+	NextCall time.Time `json:"next_call,omitzero"`
+}
+
+// State reports what the lane does now and, where it is not running, why.
+func (l *Lane) State() State {
+	status, why, until := l.breaker.state()
+	if trouble := l.troubles.any(); trouble != "" && status == StatusRunning {
+		status, why = StatusStuck, trouble
+	}
+	return State{Target: l.Target, Status: status, Why: why, InFlight: l.hand.size(), NextCall: until}
+}
+
+// Block keeps the lane from taking anything, for the reason why; "" lets it go on.
+func (l *Lane) Block(why string) { l.breaker.block(why) }
+
+// Retry tries one call at once, without waiting for the next probe: for when
+// the credential has changed.
+func (l *Lane) Retry() { l.breaker.retry() }
+
+// troubles are the stores that fail at the moment.
+type troubles struct {
+	log *slog.Logger
+
+	mu      sync.Mutex
+	failing map[any]string
+}
+
+// note says that the store known by key fails, for the reason why; "" ends it.
+func (t *troubles) note(key any, why string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before := len(t.failing)
+	if why == "" {
+		delete(t.failing, key)
+	} else {
+		t.failing[key] = why
+	}
+	switch after := len(t.failing); {
+	case before == 0 && after > 0:
+		t.log.Error("a step cannot be stored, nothing is acknowledged and nothing taken until it is", "why", why)
+	case before > 0 && after == 0:
+		t.log.Info("steps are stored again, the lane goes on")
+	}
+}
+
+// any returns the reason of one of them, "" when there is none.
+func (t *troubles) any() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, why := range t.failing {
+		return why
+	}
+	return ""
+}

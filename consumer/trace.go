@@ -1,0 +1,132 @@
+package consumer
+
+import (
+	"context"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/lethe-dev/lethe/deleter"
+	"github.com/lethe-dev/lethe/events"
+)
+
+// tracing makes the spans of a lane, named and described after OpenTelemetry's
+// semantic conventions for messaging: one for the processing of a message, one
+// for each publish, one for settling. The HTTP span is the deleter's.
+type tracing struct {
+	target  events.Target
+	tracer  trace.Tracer
+	results metric.Int64Counter
+	answers metric.Int64Counter
+	always  []attribute.KeyValue
+}
+
+const scope = "github.com/lethe-dev/lethe/consumer"
+
+func newTracing(target events.Target) *tracing {
+	meter := otel.Meter(scope)
+	// The errors of these constructors are about names, which are constant here,
+	// and the instruments that come with an error can be used all the same.
+	results, _ := meter.Int64Counter("lethe.results", metric.WithDescription("Results published, by target and outcome."), metric.WithUnit("{result}"))
+	answers, _ := meter.Int64Counter("lethe.answers", metric.WithDescription("Answers read from the APIs, by target and verdict."), metric.WithUnit("{answer}"))
+	return &tracing{
+		target:  target,
+		tracer:  otel.Tracer(scope),
+		results: results,
+		answers: answers,
+		always:  []attribute.KeyValue{semconv.MessagingSystemKey.String("nats"), attribute.String("lethe.target", string(target))},
+	}
+}
+
+// process begins the span of one message's step, as a child of the span that
+// published the message.
+func (t *tracing) process(ctx context.Context, d *delivery) (context.Context, func()) {
+	ctx = otel.GetTextMapPropagator().Extract(ctx, carrier(d.Headers()))
+	ctx, span := t.tracer.Start(ctx, "process "+d.Subject(), trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(t.always...), trace.WithAttributes(
+		semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("process"), semconv.MessagingDestinationName(d.Subject()),
+		semconv.MessagingMessageBodySize(len(d.Data()))))
+	return ctx, func() { span.End() }
+}
+
+// request names the request in the span of its step, and continues the trace
+// that the event itself carries where the message's headers carry none.
+func (t *tracing) request(ctx context.Context, r events.Request) {
+	trace.SpanFromContext(ctx).SetAttributes(semconv.MessagingMessageID(r.ID), semconv.CloudEventsEventID(r.ID), semconv.CloudEventsEventSource(r.Source))
+}
+
+// publish begins the span of storing an attempt, a result or a schedule.
+func (t *tracing) publish(ctx context.Context, what string, subject string) (context.Context, func(error)) {
+	ctx, span := t.tracer.Start(ctx, "send "+what, trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(t.always...), trace.WithAttributes(
+		semconv.MessagingOperationTypeSend, semconv.MessagingOperationName("send"), semconv.MessagingDestinationName(subject)))
+	return ctx, ended(span)
+}
+
+// settle begins the span of telling the server what became of a message.
+func (t *tracing) settle(ctx context.Context, s settlement) (context.Context, func(error)) {
+	ctx, span := t.tracer.Start(ctx, "settle "+string(s), trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(t.always...), trace.WithAttributes(
+		semconv.MessagingOperationTypeSettle, semconv.MessagingOperationName(string(s))))
+	return ctx, ended(span)
+}
+
+func ended(span trace.Span) func(error) {
+	return func(err error) {
+		if err != nil {
+			span.SetStatus(codes.Error, err.Error())
+		}
+		span.End()
+	}
+}
+
+// answered counts an API's answer and notes it in the span.
+func (t *tracing) answered(ctx context.Context, a deleter.Answer) {
+	verdict := attribute.String("lethe.verdict", string(a.Verdict))
+	trace.SpanFromContext(ctx).SetAttributes(verdict, attribute.String("lethe.call_id", a.CallID))
+	t.answers.Add(ctx, 1, metric.WithAttributes(attribute.String("lethe.target", string(t.target)), verdict))
+}
+
+// outcome counts a published result and notes it in the span.
+func (t *tracing) outcome(ctx context.Context, o events.Outcome) {
+	outcome := attribute.String("lethe.outcome", string(o))
+	trace.SpanFromContext(ctx).SetAttributes(outcome)
+	t.results.Add(ctx, 1, metric.WithAttributes(attribute.String("lethe.target", string(t.target)), outcome))
+}
+
+// inject puts the current span's context into headers.
+func inject(ctx context.Context, to nats.Header) {
+	otel.GetTextMapPropagator().Inject(ctx, carrier(to))
+}
+
+// carrier reads and writes propagation headers. NATS compares header names by
+// case, and W3C writes its own in lower case; publishers may not.
+type carrier nats.Header
+
+var _ propagation.TextMapCarrier = carrier{}
+
+func (c carrier) Get(key string) string {
+	if v := c[key]; len(v) > 0 {
+		return v[0]
+	}
+	for name, v := range c {
+		if len(v) > 0 && strings.EqualFold(name, key) {
+			return v[0]
+		}
+	}
+	return ""
+}
+
+func (c carrier) Set(key, value string) { c[key] = []string{value} }
+
+func (c carrier) Keys() []string {
+	keys := make([]string, 0, len(c))
+	for name := range c {
+		keys = append(keys, name)
+	}
+	return keys
+}

@@ -1,0 +1,52 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+const (
+	// watchEvery is how often a lane looks at what it stands on.
+	watchEvery = 30 * time.Second
+	// watchAgain is how often it does while something is wrong.
+	watchAgain = 2 * time.Second
+)
+
+// watch looks at the streams' settings and the server's clock until ctx ends.
+// A setting that breaks a promise holds the lane until it is put right.
+func (l *Lane) watch(ctx context.Context) {
+	every := watchEvery
+	for {
+		wait(ctx, every)
+		if ctx.Err() != nil {
+			return
+		}
+		every = watchEvery
+		if !l.look(ctx) {
+			every = watchAgain
+		}
+	}
+}
+
+// look holds the lane or lets it go on, and says whether all is as it must be.
+func (l *Lane) look(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	if err := l.clock.measure(ctx, l.js); err != nil {
+		l.log.Debug("cannot ask the server for its time", "error", err)
+	}
+	var problem *Problem
+	switch err := Check(ctx, l.js); {
+	case errors.As(err, &problem):
+		l.Block(problem.Error())
+		return false
+	case err == nil:
+		l.Block("")
+		return true
+	default:
+		// Not being able to look says nothing about the settings.
+		l.log.Debug("cannot look at the streams", "error", err)
+		return false
+	}
+}
