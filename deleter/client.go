@@ -2,6 +2,7 @@ package deleter
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel/propagation"
@@ -202,14 +204,21 @@ func Unknown(r Response) Answer {
 	return Answer{Verdict: Unexpected, Message: explain(r), MayHaveDeleted: r.Status >= 200 && r.Status < 300}
 }
 
-// explain says what came, in the API's words where they are JSON, and shortly
-// where they are a page.
+// explain says what came: the status, and the API's words where it has some.
 func explain(r Response) string {
-	status := fmt.Sprintf("%d %s", r.Status, http.StatusText(r.Status))
-	if !r.JSON || r.Err != nil || len(r.Body) == 0 {
-		return strings.TrimSpace(status)
+	said := fmt.Sprintf("%d %s", r.Status, http.StatusText(r.Status))
+	var body struct {
+		Error   string         `json:"error"`
+		Message string         `json:"message"`
+		Detail  jsontext.Value `json:"detail"`
 	}
-	return strings.TrimSpace(status) + ": " + string(r.Body)
+	if r.Err != nil || ReadJSON(r, &body) != nil {
+		return strings.TrimSpace(said)
+	}
+	if words := cmp.Or(body.Error, body.Message, string(body.Detail)); words != "" {
+		said += ": " + words
+	}
+	return said
 }
 
 func isJSON(contentType string) bool {
