@@ -1,0 +1,44 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/lethe-dev/lethe/internal/natsconn"
+)
+
+// usage is an error of the caller's: a wrong flag, argument or setting.
+type usage struct{ error }
+
+func (u usage) Unwrap() error { return u.error }
+
+// usageError is an error that ends the command with status 2.
+func usageError(format string, args ...any) error { return usage{fmt.Errorf(format, args...)} }
+
+// silentError ends the command with status 1 and nothing on stderr, for
+// commands whose output has already said what failed.
+type silentError struct{}
+
+func (silentError) Error() string { return "failed" }
+
+// exitStatus tells what a person must put right before trying again (2) from
+// what went wrong on the way (1).
+func exitStatus(err error) int {
+	var u usage
+	if errors.As(err, &u) || strings.HasPrefix(err.Error(), "unknown command") {
+		return exitUsage
+	}
+	for _, setting := range []error{
+		natsconn.ErrSettings, natsconn.ErrUnreachable, natsconn.ErrRefused, natsconn.ErrTLS,
+		natsconn.ErrServerTooOld, natsconn.ErrNoJetStream, natsconn.ErrLocked, natsconn.ErrAddrInUse,
+	} {
+		if errors.Is(err, setting) {
+			return exitUsage
+		}
+	}
+	return exitFailed
+}
+
+// oneLine folds an error into a single line.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

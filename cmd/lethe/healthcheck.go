@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lethe-dev/lethe/internal/config"
+)
+
+func newHealthcheckCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "healthcheck [URL]",
+		Short: "Ask the worker on this machine whether it is ready",
+		Long: `Healthcheck asks URL, or /readyz at LETHE_ADMIN_ADDR, prints the answer and exits
+with 0 if the status is 200, and with 1 if it is not or no answer comes. It is
+made for containers, which have no other program to ask with.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			url, err := healthURL(args)
+			if err != nil {
+				return err
+			}
+			request, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, url, nil)
+			if err != nil {
+				return usageError("URL: %w", err)
+			}
+			response, err := (&http.Client{Timeout: 5 * time.Second}).Do(request)
+			if err != nil {
+				return fmt.Errorf("no answer: %w", err)
+			}
+			defer func() { _ = response.Body.Close() }()
+			if _, err := io.Copy(cmd.OutOrStdout(), io.LimitReader(response.Body, 64<<10)); err != nil {
+				return fmt.Errorf("read the answer: %w", err)
+			}
+			if response.StatusCode != http.StatusOK {
+				return silentError{}
+			}
+			return nil
+		},
+	}
+}
+
+func healthURL(args []string) (string, error) {
+	if len(args) > 0 {
+		return args[0], nil
+	}
+	cfg, err := config.Load()
+	if err != nil {
+		return "", usageError("%w", err)
+	}
+	host, port, err := net.SplitHostPort(cfg.AdminAddr)
+	if err != nil {
+		return "", usageError("LETHE_ADMIN_ADDR: %w", err)
+	}
+	if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port) + "/readyz", nil
+}

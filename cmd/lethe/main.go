@@ -1,0 +1,116 @@
+// Lethe deletes what upstream systems ask to have deleted, and proves it.
+//
+// This package parses, wires and reports, and does nothing else: each file holds
+// one command, wire.go puts the worker together.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker for releases.
+var version = ""
+
+// The exit statuses of every command.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal asks for an orderly end; from then on a second one has its
+	// default effect, which is an end at once.
+	context.AfterFunc(ctx, stop)
+	os.Exit(execute(ctx, os.Args[1:]))
+}
+
+// execute runs one command line and returns its exit status.
+func execute(ctx context.Context, args []string) int {
+	root := newRootCommand()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	var silent silentError
+	if !errors.As(err, &silent) {
+		fmt.Fprintln(root.ErrOrStderr(), "lethe:", oneLine(err))
+	}
+	return exitStatus(err)
+}
+
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "lethe",
+		Short: "Deletes what upstream systems ask to have deleted, and proves it",
+		Long: `Lethe reads deletion requests from NATS JetStream, calls the right API with
+exponential backoff, and publishes what became of each: deleted,
+accepted-pending, not-found, invalid or failed.
+
+See it work:   lethe demo
+Run it:        lethe run          (settings: lethe run --help)
+Ask it:        lethe request kv-user-context --id 10 --wait`,
+		Version:       buildVersion(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError("%s: %v", cmd.CommandPath(), err)
+	})
+	root.AddCommand(
+		newRunCommand(),
+		newDemoCommand(),
+		newSandboxCommand(),
+		newSetupCommand(),
+		newRequestCommand(),
+		newResultsCommand(),
+		newFailedCommand(),
+		newStatusCommand(),
+		newHealthcheckCommand(),
+	)
+	for _, c := range append(root.Commands(), root) {
+		argumentsAreUsage(c)
+	}
+	return root
+}
+
+// argumentsAreUsage makes a wrong number of arguments a usage error, for c and
+// what is below it.
+func argumentsAreUsage(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usageError("%s: %v", cmd.CommandPath(), err)
+			}
+			return nil
+		}
+	}
+	for _, below := range c.Commands() {
+		if below != c {
+			argumentsAreUsage(below)
+		}
+	}
+}
+
+// buildVersion is the linker's version, or what Go knows of the build.
+func buildVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "devel"
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/lethe-dev/lethe/events"
+)
+
+// addOutputFlag adds --output to a command that prints records.
+func addOutputFlag(cmd *cobra.Command, to *string) {
+	cmd.Flags().StringVarP(to, "output", "o", "text", "how to print: text or json (a record a line)")
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func checkOutput(output string) error {
+	if output != "text" && output != "json" {
+		return usageError("--output: must be text or json, not %q", output)
+	}
+	return nil
+}
+
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}
+
+// targetNames are the targets as texts, for completion and help.
+func targetNames() []string {
+	var names []string
+	for _, t := range events.Targets() {
+		names = append(names, string(t))
+	}
+	return names
+}
+
+// checkTarget reads a target that was named on the command line; "" is none.
+func checkTarget(of, name string) (events.Target, error) {
+	t := events.Target(name)
+	if name != "" && !t.Known() {
+		return "", usageError("%s: must be one of %s, not %q", of, strings.Join(targetNames(), ", "), name)
+	}
+	return t, nil
+}
+
+func addTargetFlag(cmd *cobra.Command, to *string) {
+	cmd.Flags().StringVar(to, "target", "", "only this target: "+strings.Join(targetNames(), " or "))
+	_ = cmd.RegisterFlagCompletionFunc("target", cobra.FixedCompletions(targetNames(), cobra.ShellCompDirectiveNoFileComp))
+}
+
+// printJSON prints a record as one line.
+func printJSON(w io.Writer, record any) error {
+	line, err := json.Marshal(record)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(w, string(line))
+	return err
+}
+
+// resultLine is a result as a person reads it.
+func resultLine(r events.Result) string {
+	line := fmt.Sprintf("%s  %-16s  %s  %s  %s", r.Time.Local().Format("15:04:05.000"), r.Outcome, r.Target, r.RequestID, resourceText(r.Resource))
+	if said := explanation(r); said != "" {
+		line += "  (" + said + ")"
+	}
+	return line
+}
+
+func resourceText(res events.Resource) string {
+	switch res := res.(type) {
+	case events.UserContexts:
+		return "ids " + strings.Trim(fmt.Sprint(res.IDs), "[]")
+	case events.KnowledgeBaseEntry:
+		return fmt.Sprintf("replica %s entry %d", res.ReplicaUUID, res.KnowledgeBaseID)
+	default:
+		return "unreadable"
+	}
+}
+
+// explanation says shortly what a result rests on.
+func explanation(r events.Result) string {
+	var parts []string
+	if r.Attempts > 1 {
+		parts = append(parts, fmt.Sprintf("%d attempts", r.Attempts))
+	}
+	if r.Error != nil {
+		parts = append(parts, string(r.Error.Code)+": "+r.Error.Message)
+	} else if r.Evidence != nil {
+		parts = append(parts, strings.TrimSpace(fmt.Sprintf("%d %s", r.Evidence.Status, r.Evidence.Message)))
+		if r.Evidence.AfterUnansweredAttempt {
+			parts = append(parts, "after an unanswered attempt")
+		}
+	}
+	if !r.ExpectedBy.IsZero() {
+		parts = append(parts, "complete by "+r.ExpectedBy.Local().Format(time.DateTime))
+	}
+	return strings.Join(parts, "; ")
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
+
+	"github.com/lethe-dev/lethe/consumer"
+	"github.com/lethe-dev/lethe/internal/config"
+	"github.com/lethe-dev/lethe/internal/natsconn"
+	"github.com/lethe-dev/lethe/internal/telemetry"
+)
+
+func newRunCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "run",
+		Short: "Run the worker: read requests, delete, publish results",
+		Long: `Run reads deletion requests from JetStream, calls the APIs and publishes what
+became of each request, until it gets SIGTERM or SIGINT: then it takes nothing
+new, finishes the calls that are out, hands the rest back and exits with 0. A
+second signal ends it at once.
+
+It waits for a NATS server that is not up yet, and says so. A wrong setting ends
+it with one line that names the variable, and exit status 2.
+
+All settings are environment variables:
+
+` + config.Usage(),
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), cmd.ErrOrStderr()) },
+	}
+}
+
+// run is the worker from its settings to its end.
+func run(ctx context.Context, stderr io.Writer) error {
+	cfg, err := config.Load()
+	if err != nil {
+		return usageError("%w", err)
+	}
+	instance := uuid.Must(uuid.NewV7()).String()
+	tel, err := telemetry.Setup(ctx, telemetry.Config{
+		ServiceVersion: buildVersion(), Instance: instance, LogLevel: cfg.LogLevel, LogFormat: cfg.LogFormat, Stderr: stderr,
+	})
+	if err != nil {
+		return usageError("%w", err)
+	}
+	defer flush(ctx, tel)
+	log := tel.Logger
+	if unknown := config.Unknown(); len(unknown) > 0 {
+		log.Warn("variables that Lethe does not know are set; are they misspelled?", "variables", strings.Join(unknown, ", "))
+	}
+
+	// The context of the work ends with a signal, or with what makes going on
+	// senseless.
+	ctx, fatal := context.WithCancelCause(ctx)
+	defer fatal(nil)
+
+	lanes, err := newLanes(cfg, instance, log)
+	if err != nil {
+		return err
+	}
+	page := newAdmin(instance, tel.MetricsHandler())
+	stopAdmin, err := page.serve(cfg.AdminAddr, log)
+	if err != nil {
+		return usageError("LETHE_ADMIN_ADDR: %w", err)
+	}
+	defer stopAdmin()
+
+	nc, closeNATS, err := openNATS(ctx, cfg, log, fatal)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	defer closeNATS()
+	js, err := openStreams(ctx, nc, cfg, log)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+
+	running := lanes.start(js)
+	page.watch(nc, js, running)
+	stopService, err := announce(nc, instance, running)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	defer stopService()
+	log.Info("lethe runs", "version", buildVersion(), "instance", instance, "nats", nc.ConnectedUrlRedacted(), "admin", page.url)
+
+	if err := running.run(ctx); err != nil {
+		return interrupted(ctx, err)
+	}
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	log.Info("lethe has stopped")
+	return nil
+}
+
+// interrupted is err, or the reason why ctx ended where that came first; an end
+// that was asked for is no error.
+func interrupted(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// openNATS connects to the configured server, waiting for it if need be, or
+// starts the embedded one.
+func openNATS(ctx context.Context, cfg *config.Config, log *slog.Logger, fatal func(error)) (*nats.Conn, func(), error) {
+	stopServer := func() {}
+	url := cfg.NATSURL.Reveal()
+	if url == "" {
+		embedded, err := natsconn.Embed(embedConfig(cfg, log))
+		if err != nil {
+			return nil, nil, err
+		}
+		stopServer = embedded.Close
+		url = embedded.URL()
+		log.Info("started the embedded NATS server", "url", url, "dir", cfg.Embedded.Dir, "sync", cfg.Embedded.Sync.String())
+	}
+	nc, err := natsconn.Connect(ctx, natsconn.Config{
+		URL: url, Creds: cfg.NATS.Creds, CA: cfg.NATS.CA, Cert: cfg.NATS.Cert, Key: cfg.NATS.Key,
+		Command: "run", Wait: true, Log: log, OnFatal: fatal,
+	})
+	if err != nil {
+		stopServer()
+		return nil, nil, err
+	}
+	return nc, func() {
+		_ = nc.FlushTimeout(2 * time.Second) // the last acknowledgements; lost ones bring messages again
+		nc.Close()
+		stopServer()
+	}, nil
+}
+
+// openStreams makes sure that the server can do what is needed and that the
+// streams are as they must be.
+func openStreams(ctx context.Context, nc *nats.Conn, cfg *config.Config, log *slog.Logger) (jetstream.JetStream, error) {
+	if err := natsconn.CheckServer(nc); err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("JetStream: %w", err)
+	}
+	check := func(ctx context.Context) error { return consumer.Check(ctx, js) }
+	if cfg.ManageStreams {
+		check = func(ctx context.Context) error { return consumer.Setup(ctx, js, streamSettings(cfg)) }
+	}
+	return js, untilReady(ctx, log, check)
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/spf13/cobra"
+
+	"github.com/lethe-dev/lethe/consumer"
+	"github.com/lethe-dev/lethe/events"
+)
+
+// workersAnswerWithin is how long status listens for workers.
+const workersAnswerWithin = 500 * time.Millisecond
+
+func newStatusCommand() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show each lane: waiting, in flight, later, held or open and why",
+		Long: `Status shows for each lane how many requests wait, are with a worker, and are
+scheduled for later, and what each worker says of itself. It exits with 1 if
+something is not as it should be: no worker, a lane that does not run, a stream
+that could lose a request.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkOutput(output); err != nil {
+				return err
+			}
+			client, err := dial(cmd.Context(), "status")
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			s, err := look(cmd.Context(), client)
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				err = printJSON(cmd.OutOrStdout(), s)
+			} else {
+				err = s.print(cmd.OutOrStdout())
+			}
+			if err == nil && !s.Well {
+				return silentError{}
+			}
+			return err
+		},
+	}
+	addOutputFlag(cmd, &output)
+	return cmd
+}
+
+// status is what `lethe status` found.
+type status struct {
+	Well    bool          `json:"well"`
+	Problem string        `json:"problem,omitempty"` // of the streams
+	Lanes   []laneStatus  `json:"lanes"`
+	Workers []workerStats `json:"workers"`
+}
+
+type laneStatus struct {
+	Target events.Target `json:"target"`
+	// Waiting requests are with nobody, InFlight ones with a worker (or given
+	// back by one a moment ago), Later ones are scheduled.
+	Waiting  uint64 `json:"waiting"`
+	InFlight int    `json:"in_flight"`
+	Later    uint64 `json:"later"`
+}
+
+func look(ctx context.Context, c *client) (*status, error) {
+	s := &status{Well: true, Workers: []workerStats{}}
+	var problem *consumer.Problem
+	if err := consumer.Check(ctx, c.js); errors.As(err, &problem) {
+		s.Well, s.Problem = false, problem.Error()
+	} else if err != nil {
+		return nil, err
+	}
+	for _, target := range events.Targets() {
+		lane, err := lookAtLane(ctx, c.js, target)
+		if err != nil {
+			return nil, err
+		}
+		s.Lanes = append(s.Lanes, lane)
+	}
+	workers, err := askWorkers(ctx, c.Conn)
+	if err != nil {
+		return nil, err
+	}
+	s.Workers = append(s.Workers, workers...)
+	s.Well = s.Well && len(s.Workers) > 0
+	for _, w := range s.Workers {
+		for _, lane := range w.Lanes {
+			s.Well = s.Well && lane.Status == consumer.StatusRunning
+		}
+	}
+	return s, nil
+}
+
+func lookAtLane(ctx context.Context, js jetstream.JetStream, target events.Target) (laneStatus, error) {
+	lane := laneStatus{Target: target}
+	for _, name := range []string{events.StreamRequests, events.StreamLater} {
+		cons, err := js.Consumer(ctx, name, string(target))
+		switch {
+		case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrConsumerNotFound):
+			continue // the streams' problem says so
+		case err != nil:
+			return lane, fmt.Errorf("consumer %s of %s: %w", target, name, err)
+		}
+		info := cons.CachedInfo()
+		lane.Waiting += info.NumPending
+		lane.InFlight += info.NumAckPending
+		if name == events.StreamLater {
+			if lane.Later, err = scheduled(ctx, js, target); err != nil {
+				return lane, err
+			}
+		}
+	}
+	return lane, nil
+}
+
+// scheduled counts the schedules of one target. They have one subject each, of
+// which there may be millions, so that a list is no way to count them; a
+// consumer knows how many messages it would deliver, and goes again unused.
+func scheduled(ctx context.Context, js jetstream.JetStream, target events.Target) (uint64, error) {
+	counter, err := js.CreateConsumer(ctx, events.StreamLater, jetstream.ConsumerConfig{
+		FilterSubject: events.LaterSubject(target, "*"), AckPolicy: jetstream.AckExplicitPolicy, InactiveThreshold: 5 * time.Second,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("count the schedules of %s: %w", target, err)
+	}
+	info := counter.CachedInfo()
+	if err := js.DeleteConsumer(ctx, events.StreamLater, info.Name); err != nil {
+		return 0, fmt.Errorf("count the schedules of %s: %w", target, err)
+	}
+	return info.NumPending, nil
+}
+
+// askWorkers asks every worker for its statistics (NATS ADR-32) and returns what
+// came in time.
+func askWorkers(ctx context.Context, nc *nats.Conn) ([]workerStats, error) {
+	inbox := nc.NewInbox()
+	answers, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return nil, fmt.Errorf("ask the workers: %w", err)
+	}
+	defer func() { _ = answers.Unsubscribe() }()
+	if err := nc.PublishRequest("$SRV.STATS."+serviceName, inbox, nil); err != nil {
+		return nil, fmt.Errorf("ask the workers: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, workersAnswerWithin)
+	defer cancel()
+	var workers []workerStats
+	for {
+		msg, err := answers.NextMsgWithContext(ctx)
+		if err != nil {
+			return workers, nil // nobody, or nobody else
+		}
+		var stats micro.Stats
+		if json.Unmarshal(msg.Data, &stats) != nil {
+			continue
+		}
+		for _, endpoint := range stats.Endpoints {
+			var w workerStats
+			if json.Unmarshal(endpoint.Data, &w) == nil && w.Instance != "" {
+				workers = append(workers, w)
+			}
+		}
+	}
+}
+
+func (s *status) print(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	line := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\n", args...) } // Flush tells of errors
+	line("LANE\tWAITING\tIN FLIGHT\tLATER")
+	for _, l := range s.Lanes {
+		line("%s\t%d\t%d\t%d", l.Target, l.Waiting, l.InFlight, l.Later)
+	}
+	line("")
+	if len(s.Workers) == 0 {
+		line("no worker answers")
+	} else {
+		line("WORKER\tLANE\tSTATUS\tIN FLIGHT\tWHY")
+	}
+	for _, worker := range s.Workers {
+		for _, l := range worker.Lanes {
+			why := l.Why
+			if !l.NextCall.IsZero() {
+				why += fmt.Sprintf(" (next call at %s)", l.NextCall.Local().Format(time.TimeOnly))
+			}
+			line("%s\t%s\t%s\t%d\t%s", worker.Instance, l.Target, l.Status, l.InFlight, why)
+		}
+	}
+	if s.Problem != "" {
+		line("\nproblem: %s", s.Problem)
+	}
+	return t.Flush()
+}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lethe-dev/lethe/consumer"
+	"github.com/lethe-dev/lethe/deleter"
+	"github.com/lethe-dev/lethe/deleter/kv"
+	"github.com/lethe-dev/lethe/deleter/sensay"
+	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/config"
+	"github.com/lethe-dev/lethe/internal/natsconn"
+)
+
+// laneConfig is one line of the table of APIs.
+type laneConfig struct {
+	consumer.Config
+	credential *deleter.Credential // nil: the lane takes nothing
+	variable   string              // where the credential comes from
+}
+
+type laneConfigs []laneConfig
+
+// newLanes is the table of APIs: a third one is a third entry.
+func newLanes(cfg *config.Config, instance string, log *slog.Logger) (laneConfigs, error) {
+	kvBase, err := deleter.CheckBaseURL(cfg.KV.BaseURL, cfg.AllowHTTP)
+	if err != nil {
+		return nil, usageError("LETHE_KV_BASE_URL: %w", err)
+	}
+	kvKey, err := credential(cfg.KV.AccessKey, cfg.KV.AccessKeyFile)
+	if err != nil {
+		return nil, usageError("LETHE_KV_ACCESS_KEY: %w", err)
+	}
+	sensayBase, err := deleter.CheckBaseURL(cfg.Sensay.BaseURL, cfg.AllowHTTP)
+	if err != nil {
+		return nil, usageError("LETHE_SENSAY_BASE_URL: %w", err)
+	}
+	sensaySecret, err := credential(cfg.Sensay.OrganizationSecret, cfg.Sensay.OrganizationSecretFile)
+	if err != nil {
+		return nil, usageError("LETHE_SENSAY_ORGANIZATION_SECRET: %w", err)
+	}
+
+	lane := func(target events.Target, calls config.Calls) consumer.Config {
+		return consumer.Config{
+			Target: target, Concurrency: calls.Concurrency, Rate: calls.Rate, Timeout: calls.Timeout,
+			Rules: rules(cfg), Instance: instance, Grace: cfg.ShutdownGrace, Log: log,
+		}
+	}
+	kvLane := lane(events.KVUserContext, cfg.KV.Calls)
+	kvLane.Deleter = kv.New(kv.Config{BaseURL: kvBase, Credential: kvKey, Timeout: cfg.KV.Timeout, Concurrency: cfg.KV.Concurrency})
+
+	sensayLane := lane(events.SensayKnowledgeBase, cfg.Sensay.Calls)
+	sensayLane.RecordAttempts = true // it answers 404 after our own deletion
+	sensayLane.Deleter = sensay.New(sensay.Config{
+		BaseURL: sensayBase, Credential: sensaySecret, Timeout: cfg.Sensay.Timeout, Concurrency: cfg.Sensay.Concurrency, APIVersion: cfg.Sensay.APIVersion,
+	})
+	return laneConfigs{
+		{kvLane, kvKey, "LETHE_KV_ACCESS_KEY"},
+		{sensayLane, sensaySecret, "LETHE_SENSAY_ORGANIZATION_SECRET"},
+	}, nil
+}
+
+func rules(cfg *config.Config) consumer.Rules {
+	return consumer.Rules{
+		ConfirmAfter: cfg.ConfirmAfter,
+		Retry: consumer.Policy{
+			InitialInterval: cfg.Retry.InitialInterval,
+			Multiplier:      cfg.Retry.Multiplier,
+			Randomization:   cfg.Retry.Randomization,
+			MaxInterval:     cfg.Retry.MaxInterval,
+			MaxElapsed:      cfg.Retry.MaxElapsed,
+		},
+	}
+}
+
+// credential is nil if neither a value nor a file is configured.
+func credential(value config.Secret, file string) (*deleter.Credential, error) {
+	switch {
+	case file != "":
+		return deleter.CredentialFromFile(file)
+	case value.Reveal() != "":
+		return deleter.NewCredential(value.Reveal())
+	default:
+		return nil, nil
+	}
+}
+
+// lanes are the lanes of one worker.
+type lanes struct {
+	configs laneConfigs
+	lanes   []*consumer.Lane
+}
+
+// start makes the lanes, which take nothing before run.
+func (c laneConfigs) start(js jetstream.JetStream) *lanes {
+	l := &lanes{configs: c}
+	for _, config := range c {
+		lane := consumer.New(js, config.Config)
+		if config.credential == nil {
+			lane.Block("no credential: set " + config.variable)
+		}
+		l.lanes = append(l.lanes, lane)
+	}
+	return l
+}
+
+// run runs every lane that has a credential until ctx ends. Without a single
+// one there is nothing to do but to say so, and to wait.
+func (l *lanes) run(ctx context.Context) error {
+	work, ctx := errgroup.WithContext(ctx)
+	for i, lane := range l.lanes {
+		config := l.configs[i]
+		if config.credential == nil {
+			continue
+		}
+		work.Go(func() error { return lane.Run(ctx) })
+		work.Go(func() error { retryWhenChanged(ctx, config.credential, lane); return nil })
+	}
+	work.Go(func() error { <-ctx.Done(); return nil })
+	return work.Wait()
+}
+
+func (l *lanes) states() []consumer.State {
+	states := make([]consumer.State, 0, len(l.lanes))
+	for _, lane := range l.lanes {
+		states = append(states, lane.State())
+	}
+	return states
+}
+
+// credentialEvery is how often a credential's file is looked at.
+const credentialEvery = time.Second
+
+// retryWhenChanged lets a held lane try at once when its credential's file has
+// changed, rather than at its next probe.
+func retryWhenChanged(ctx context.Context, c *deleter.Credential, lane *consumer.Lane) {
+	tick := time.NewTicker(credentialEvery)
+	defer tick.Stop()
+	for before := c.Version(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if now := c.Version(); now != before {
+			before = now
+			lane.Retry()
+		}
+	}
+}
+
+func streamSettings(cfg *config.Config) consumer.StreamSettings {
+	return consumer.StreamSettings{Replicas: cfg.Stream.Replicas, ResultsMaxAge: cfg.ResultsMaxAge}
+}
+
+func embedConfig(cfg *config.Config, log *slog.Logger) natsconn.EmbedConfig {
+	return natsconn.EmbedConfig{Dir: cfg.Embedded.Dir, Addr: cfg.Embedded.Addr, Sync: time.Duration(cfg.Embedded.Sync), Log: log}
+}
+
+// untilReady repeats check while the server is there but not ready for it, as a
+// cluster that elects its leader. A refused setting is an error at once.
+func untilReady(ctx context.Context, log *slog.Logger, check func(context.Context) error) error {
+	for {
+		try, cancel := context.WithTimeout(ctx, 10*time.Second)
+		err := check(try)
+		cancel()
+		var problem *consumer.Problem
+		var refused *jetstream.APIError
+		switch {
+		case err == nil, ctx.Err() != nil:
+			return err
+		case errors.As(err, &problem):
+			return err
+		case errors.As(err, &refused) && refused.Code < 500:
+			return err
+		}
+		log.Warn("waiting for JetStream", "why", err.Error())
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for JetStream: %w", ctx.Err())
+		case <-time.After(time.Second):
+		}
+	}
+}
