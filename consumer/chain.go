@@ -195,6 +195,6 @@ func readLink(msg *storedMessage) (*link, error) {
 // keepAttempts is how long attempts must be kept: through all retries, the
 // confirmation and its retries, and a week in which nobody looked.
 func keepAttempts(r Rules) time.Duration {
-	const week = 7 * 24 * time.Hour
-	return 2*r.Retry.MaxElapsed + r.ConfirmAfter + week
+	const week, year = 7 * 24 * time.Hour, 365 * 24 * time.Hour
+	return 2*min(r.Retry.MaxElapsed, year) + min(r.ConfirmAfter, year) + week
 }

@@ -16,16 +16,12 @@ const (
 // watch looks at the streams' settings and the server's clock until ctx ends.
 // A setting that breaks a promise holds the lane until it is put right.
 func (l *Lane) watch(ctx context.Context) {
-	every := watchEvery
-	for {
-		wait(ctx, every)
-		if ctx.Err() != nil {
-			return
-		}
-		every = watchEvery
+	for ctx.Err() == nil {
+		every := watchEvery
 		if !l.look(ctx) {
 			every = watchAgain
 		}
+		wait(ctx, every)
 	}
 }
 

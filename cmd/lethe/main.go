@@ -67,7 +67,7 @@ Ask it:        lethe request kv-user-context --id 10 --wait`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError("%s: %v", cmd.CommandPath(), err)
+		return usageError("%v (see %s --help)", err, cmd.CommandPath())
 	})
 	root.AddCommand(
 		newRunCommand(),
@@ -80,9 +80,7 @@ Ask it:        lethe request kv-user-context --id 10 --wait`,
 		newStatusCommand(),
 		newHealthcheckCommand(),
 	)
-	for _, c := range append(root.Commands(), root) {
-		argumentsAreUsage(c)
-	}
+	argumentsAreUsage(root)
 	return root
 }
 
@@ -92,15 +90,13 @@ func argumentsAreUsage(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
-				return usageError("%s: %v", cmd.CommandPath(), err)
+				return usageError("%v (see %s --help)", err, cmd.CommandPath())
 			}
 			return nil
 		}
 	}
 	for _, below := range c.Commands() {
-		if below != c {
-			argumentsAreUsage(below)
-		}
+		argumentsAreUsage(below)
 	}
 }
 
