@@ -57,12 +57,18 @@ func newWorld(t testing.TB) *world {
 	if t, ok := t.(*testing.T); ok {
 		t.Parallel() // most of a test is waiting
 	}
-	s := startServer(t, filepath.Join(t.TempDir(), "js"), -1)
-	w := &world{TB: t, server: s}
-	w.nc, w.js = w.connect()
+	w := bareWorld(t)
 	if err := Setup(t.Context(), w.js, StreamSettings{Replicas: 1, ResultsMaxAge: 720 * time.Hour}); err != nil {
 		t.Fatal(err)
 	}
+	return w
+}
+
+// bareWorld is a server without streams.
+func bareWorld(t testing.TB) *world {
+	t.Helper()
+	w := &world{TB: t, server: startServer(t, filepath.Join(t.TempDir(), "js"), -1)}
+	w.nc, w.js = w.connect()
 	return w
 }
 

@@ -1,0 +1,69 @@
+package consumer
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/propagation"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"github.com/lethe-dev/lethe/events"
+)
+
+// One trace leads from the publisher through the schedule into the result.
+func TestATraceGoesOnThroughTheScheduleIntoTheResult(t *testing.T) {
+	spans := tracetest.NewInMemoryExporter()
+	provider := sdk.NewTracerProvider(sdk.WithSyncer(spans))
+	otel.SetTracerProvider(provider)
+	otel.SetTextMapPropagator(propagation.TraceContext{})
+	defer otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator())
+
+	s := bareWorld(t)
+	if err := Setup(t.Context(), s.js, settings); err != nil {
+		t.Fatal(err)
+	}
+	_, stop := s.run(s.config(sensayTarget, script(answerBusy, answerDeleted)))
+	r := entry(7)
+	body, err := r.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const traceID = "0af7651916cd43dd8448eb211c80319c"
+	s.publishRaw(sensayTarget, body, nats.Header{"traceparent": {"00-" + traceID + "-b7ad6b7169203331-01"}})
+	s.final(sensayTarget, r.ID)
+	stop()
+
+	count := map[string]int{}
+	for _, span := range spans.GetSpans() {
+		if span.SpanContext.TraceID().String() == traceID {
+			count[span.Name]++
+		}
+	}
+	for name, want := range map[string]int{
+		"process deletions.requests.sensay-knowledge-base": 1, "process deletions.due.sensay-knowledge-base": 1,
+		"send attempt": 2, "send schedule": 1, "send result": 1, "settle ack": 2,
+	} {
+		if count[name] != want {
+			t.Errorf("%d spans %q in the publisher's trace, want %d", count[name], name, want)
+		}
+	}
+	for _, m := range s.messages(events.StreamResults, events.ResultFilter(sensayTarget, r.ID, "")) {
+		if got := m.Header["traceparent"]; len(got) != 1 || !strings.Contains(got[0], traceID) {
+			t.Errorf("the result's traceparent is %q", got)
+		}
+	}
+}
+
+func TestPropagationHeadersAreFoundInAnyCase(t *testing.T) {
+	for _, name := range []string{"traceparent", "Traceparent", "TraceParent"} {
+		if got := (carrier{name: {"x"}}).Get("traceparent"); got != "x" {
+			t.Errorf("%s is not found", name)
+		}
+	}
+	if got := (carrier{"traceparent": nil}).Get("traceparent"); got != "" {
+		t.Errorf("%q from nothing", got)
+	}
+}
