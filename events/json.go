@@ -76,7 +76,7 @@ func readValue(field string, dec *jsontext.Decoder, text []byte) (jsontext.Value
 func syntaxError(field string, err error) error {
 	syntax, ok := errors.AsType[*jsontext.SyntacticError](err)
 	switch {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return malformed(field, "is empty")
 	case !ok:
 		return malformed(field, "cannot be read as JSON: %v", err)

@@ -81,7 +81,12 @@ func demo(ctx context.Context, out io.Writer) error {
 	work, stop := context.WithCancel(ctx)
 	worker := make(chan error, 1)
 	go func() { worker <- configs.start(js).run(work) }()
-	defer func() { stop(); <-worker }()
+	defer func() {
+		stop()
+		if err := <-worker; err != nil {
+			_, _ = fmt.Fprintln(out, "the worker ended with:", err)
+		}
+	}()
 
 	scenes, err := demoScenes(apis)
 	if err != nil {

@@ -87,7 +87,7 @@ func (c Config) Validate() error {
 	}
 	for _, entry := range c.Unknown {
 		if err := entry.validate(); err != nil {
-			return fmt.Errorf("Unknown: %w", err)
+			return fmt.Errorf("unknown entries: %w", err)
 		}
 	}
 	for api, faults := range c.Faults {

@@ -109,6 +109,3 @@ func (f Fault) check(api API) (fault, error) {
 	}
 	return parsed, nil
 }
-
-// perEntry reports whether the fault concerns one entry of a list and not the whole call.
-func (f fault) perEntry() bool { return f.kind == Refused || f.kind == Partial }

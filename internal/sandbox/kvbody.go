@@ -128,7 +128,7 @@ func brokenJSON(body []byte) (problem, bool) {
 	decoder := jsontext.NewDecoder(bytes.NewReader(body))
 	err := decoder.SkipValue()
 	if err == nil {
-		if _, err = decoder.ReadToken(); err == io.EOF {
+		if _, err = decoder.ReadToken(); errors.Is(err, io.EOF) {
 			return problem{}, false
 		}
 	}
