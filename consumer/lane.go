@@ -53,13 +53,11 @@ func (l *Lane) Run(stop context.Context) error {
 
 	l.look(stop)
 
-	// Work goes on for the grace period after stop, and not longer.
+	// Calls go on for the grace period after stop, and what they gave is stored
+	// within a little more.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(stop))
 	defer cancel()
-	defer context.AfterFunc(stop, func() {
-		timer := time.AfterFunc(l.Grace, cancel)
-		context.AfterFunc(ctx, func() { timer.Stop() })
-	})()
+	defer after(stop, l.Grace+storeTimeout, cancel)()
 
 	var alive errgroup.Group
 	alive.Go(func() error { l.keepAlive(ctx); return nil })
@@ -72,13 +70,15 @@ func (l *Lane) Run(stop context.Context) error {
 	return errors.Join(err, alive.Wait())
 }
 
-// take pulls messages from one consumer and processes each in a slot of its
-// own, until stop ends and the last of them is settled.
+// take pulls messages from one consumer and has each processed, until stop ends
+// and the last of them is settled. Everything taken is kept alive from then on.
 func (l *Lane) take(stop, ctx context.Context, consumer jetstream.Consumer, due bool) {
 	var work sync.WaitGroup
 	defer work.Wait()
 	pause := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
+	// What is taken and not settled: about as much waits for a slot as runs.
+	room := make(chan struct{}, 2*l.Concurrency)
 	for stop.Err() == nil {
 		probe, err := l.breaker.wait(stop)
 		if err != nil {
@@ -92,12 +92,20 @@ func (l *Lane) take(stop, ctx context.Context, consumer jetstream.Consumer, due 
 		if probe {
 			most = 1
 		}
-		batch, err := consumer.Fetch(most, jetstream.FetchMaxWait(takeWait))
+		places := reserve(stop, room, most)
+		if places == 0 {
+			return
+		}
+		batch, err := consumer.Fetch(places, jetstream.FetchMaxWait(takeWait))
 		if err == nil {
 			for msg := range batch.Messages() {
-				l.begin(stop, ctx, &work, msg, due)
+				places--
+				l.begin(stop, ctx, &work, room, msg, due)
 			}
 			err = batch.Error()
+		}
+		for range places {
+			<-room
 		}
 		if err == nil {
 			pause.Reset()
@@ -108,31 +116,51 @@ func (l *Lane) take(stop, ctx context.Context, consumer jetstream.Consumer, due 
 	}
 }
 
-// begin reads a message, waits for a slot and processes the message in it, or
-// hands it back if the lane is told to stop before there is one. Messages are
-// read here, in the order of their stream, so that of two requests under one id
-// the first is the first.
-func (l *Lane) begin(stop, ctx context.Context, work *sync.WaitGroup, msg jetstream.Msg, due bool) {
+// reserve takes places in room, at least one and at most most, waiting for the
+// first. It returns how many, 0 when stop ended first.
+func reserve(stop context.Context, room chan<- struct{}, most int) int {
+	select {
+	case <-stop.Done():
+		return 0
+	case room <- struct{}{}:
+	}
+	for n := 1; n < most; n++ {
+		select {
+		case room <- struct{}{}:
+		default:
+			return n
+		}
+	}
+	return most
+}
+
+// begin reads a message and has it processed in the next slot that is free, or
+// handed back if the lane is told to stop before there is one. Messages are read
+// here, in the order of their stream, so that of two requests under one id the
+// first is the first.
+func (l *Lane) begin(stop, ctx context.Context, work *sync.WaitGroup, room <-chan struct{}, msg jetstream.Msg, due bool) {
 	meta, err := msg.Metadata()
 	if err != nil {
+		<-room
 		l.log.Error("cannot read a message's metadata", "subject", msg.Subject(), "error", err)
 		return
 	}
 	d := &delivery{Msg: msg, seq: meta.Sequence.Stream, due: due}
 	d.request, d.invalid = events.ReadRequest(l.Target, msg.Headers(), msg.Data())
 	if !l.hand.take(d) {
+		<-room
 		l.settle(ctx, d, giveBack)
 		return
 	}
-	select {
-	case <-stop.Done():
-		l.settle(ctx, d, handBack)
-		return
-	case l.slots <- struct{}{}:
-	}
 	work.Go(func() {
-		defer func() { <-l.slots }()
-		l.handle(stop, ctx, d)
+		defer func() { <-room }()
+		select {
+		case <-stop.Done():
+			l.settle(ctx, d, handBack)
+		case l.slots <- struct{}{}:
+			defer func() { <-l.slots }()
+			l.handle(stop, ctx, d)
+		}
 	})
 }
 
@@ -220,6 +248,21 @@ func (l *Lane) persist(ctx context.Context, what string, do func(context.Context
 			l.troubles.note(key, fmt.Sprintf("%s: %v", what, err))
 		}
 	})
+}
+
+// after calls do at the given time after ctx has ended, unless it is called off.
+func after(ctx context.Context, d time.Duration, do func()) (off func()) {
+	over := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-over:
+		case <-timer.C:
+			do()
+		}
+	})
+	return func() { stop(); close(over) }
 }
 
 // wait returns after d, or when ctx ends.

@@ -54,7 +54,7 @@ func (l *Lane) process(stop, ctx context.Context, d *delivery) (settlement, erro
 	if !l.breaker.allow() {
 		return giveBack, nil
 	}
-	answer, settled, err := l.attempt(ctx, j)
+	answer, settled, err := l.attempt(stop, ctx, j)
 	if settled != "" || err != nil {
 		l.breaker.release()
 		return settled, err
@@ -98,7 +98,7 @@ const maxAdoptions = 8
 
 // attempt makes sure that the request is still to be answered and makes the
 // call. Where no call is made it returns what becomes of the delivery instead.
-func (l *Lane) attempt(ctx context.Context, j *job) (deleter.Answer, settlement, error) {
+func (l *Lane) attempt(stop, ctx context.Context, j *job) (deleter.Answer, settlement, error) {
 	known := j.history
 	for range maxAdoptions {
 		j.history = known.attempt(l.clock.now())
@@ -123,7 +123,7 @@ func (l *Lane) attempt(ctx context.Context, j *job) (deleter.Answer, settlement,
 			known = j.history
 			continue
 		}
-		return l.call(ctx, j), "", nil
+		return l.call(stop, ctx, j), "", nil
 	}
 	return deleter.Answer{}, giveBack, nil
 }
@@ -148,9 +148,11 @@ func (l *Lane) record(ctx context.Context, j *job, lease time.Duration) (err err
 	return nil
 }
 
-func (l *Lane) call(ctx context.Context, j *job) deleter.Answer {
+// call makes the call. It is broken off when the grace period after stop is over.
+func (l *Lane) call(stop, ctx context.Context, j *job) deleter.Answer {
 	ctx, cancel := context.WithTimeout(ctx, l.Timeout)
 	defer cancel()
+	defer after(stop, l.Grace, cancel)()
 	answer := l.Deleter.Delete(ctx, j.Resource)
 	l.trace.answered(ctx, answer)
 	l.log.DebugContext(ctx, "answered", "request_id", j.ID, "attempt", j.history.Attempts, "verdict", string(answer.Verdict),
