@@ -121,8 +121,15 @@ func eachResult(ctx context.Context, js jetstream.JetStream, subjects []string, 
 	if err != nil {
 		return fmt.Errorf("read %s: %w", events.StreamResults, err)
 	}
-	left := info.NumPending
-	if left == 0 && !follow {
+	defer func() {
+		// Otherwise it would stay on the server until it has been idle for long.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		if info := consumer.CachedInfo(); info != nil {
+			_ = js.DeleteConsumer(ctx, events.StreamResults, info.Name)
+		}
+	}()
+	if info.NumPending == 0 && !follow {
 		return nil
 	}
 	messages, err := consumer.Messages()

@@ -94,6 +94,9 @@ func run(ctx context.Context, stderr io.Writer) error {
 	defer stopService()
 	log.Info("lethe runs", "version", buildVersion(), "instance", instance, "nats", nc.ConnectedUrlRedacted(), "admin", page.url)
 
+	defer context.AfterFunc(ctx, func() {
+		log.Info("stopping: nothing new is taken, calls that are out may finish", "grace", cfg.ShutdownGrace.String())
+	})()
 	if err := running.run(ctx); err != nil {
 		return interrupted(ctx, err)
 	}

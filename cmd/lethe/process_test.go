@@ -1,0 +1,354 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/consumer"
+	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/sandbox"
+)
+
+const (
+	testKey    = "key-that-nobody-may-see"
+	testSecret = "secret-that-nobody-may-see"
+)
+
+// bench is a NATS server, both APIs imitated, and room for workers, which are
+// processes.
+type bench struct {
+	*testing.T
+	server *server.Server
+	js     jetstream.JetStream
+	apis   *sandbox.Sandbox
+	url    string
+	begun  chan struct{} // when calls are held: one has come
+	gate   chan struct{} // closed: calls pass
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	t.Parallel()
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: filepath.Join(t.TempDir(), "js"), NoSigs: true, NoLog: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the server does not start")
+	}
+	nc, err := nats.Connect(s.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := consumer.Setup(t.Context(), js, consumer.StreamSettings{Replicas: 1, ResultsMaxAge: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	apis := sandbox.New(sandbox.Config{AccessKey: testKey, OrganizationSecret: testSecret})
+	b := &bench{T: t, server: s, js: js, apis: apis, begun: make(chan struct{}, 100), gate: make(chan struct{})}
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b.begun <- struct{}{}
+		<-b.gate
+		// What the API has begun it finishes, whether or not the caller is still there.
+		apis.ServeHTTP(w, r.WithContext(context.WithoutCancel(r.Context())))
+	}))
+	b.url = web.URL
+	close(b.gate)
+	t.Cleanup(func() { _ = apis.Close(); web.Close() })
+	return b
+}
+
+// hold keeps calls from being answered until release.
+func (b *bench) hold() (release func()) {
+	gate := make(chan struct{})
+	b.gate = gate
+	release = sync.OnceFunc(func() { close(gate) })
+	b.Cleanup(release)
+	return release
+}
+
+// worker is a `lethe run` process.
+type worker struct {
+	*exec.Cmd
+	admin string
+	mu    sync.Mutex
+	said  strings.Builder
+}
+
+func (w *worker) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.said.Write(p)
+}
+
+func (w *worker) output() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.said.String()
+}
+
+// start starts a worker with settings like "KV_TIMEOUT=1s".
+func (b *bench) start(settings ...string) *worker {
+	b.Helper()
+	admin, err := freeAddress()
+	if err != nil {
+		b.Fatal(err)
+	}
+	w := &worker{Cmd: exec.Command("lethe", "run"), admin: "http://" + admin}
+	w.Stdout, w.Stderr = w, w
+	w.Env = append(os.Environ(), "LETHE_NATS_URL="+b.server.ClientURL(), "LETHE_ADMIN_ADDR="+admin, "LETHE_LOG_LEVEL=debug",
+		"LETHE_KV_BASE_URL="+b.url, "LETHE_KV_ACCESS_KEY="+testKey,
+		"LETHE_SENSAY_BASE_URL="+b.url, "LETHE_SENSAY_ORGANIZATION_SECRET="+testSecret,
+		"LETHE_RETRY_INITIAL_INTERVAL=50ms", "LETHE_RETRY_MAX_INTERVAL=200ms")
+	for _, s := range settings {
+		w.Env = append(w.Env, "LETHE_"+s)
+	}
+	if err := w.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = w.Process.Kill()
+		_ = w.Wait()
+		if b.Failed() {
+			b.Logf("the worker said:\n%s", w.output())
+		}
+	})
+	b.until("the worker answers", func() bool { _, err := w.ready(); return err == nil })
+	return w
+}
+
+// ready asks the worker whether it is.
+func (w *worker) ready() (readiness, error) {
+	response, err := http.Get(w.admin + "/readyz")
+	if err != nil {
+		return readiness{}, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	var r readiness
+	err = json.NewDecoder(response.Body).Decode(&r)
+	return r, err
+}
+
+func (b *bench) publish(res events.Resource) events.Request {
+	b.Helper()
+	r := events.NewRequest("/test", res)
+	msg, err := requestMessage(b.Context(), r)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := b.js.PublishMsg(b.Context(), msg); err != nil {
+		b.Fatal(err)
+	}
+	return r
+}
+
+// results are all results of a request.
+func (b *bench) results(r events.Request) []events.Result {
+	b.Helper()
+	var all []events.Result
+	err := eachResult(b.Context(), b.js, []string{events.ResultFilter(r.Target(), r.ID, "")}, 0, false, func(_ uint64, _ []byte, r events.Result) (bool, error) {
+		all = append(all, r)
+		return true, nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return all
+}
+
+func (b *bench) final(r events.Request) events.Result {
+	b.Helper()
+	var last events.Result
+	b.until("a final result", func() bool {
+		all := b.results(r)
+		if len(all) == 0 || !all[len(all)-1].Outcome.Final() {
+			return false
+		}
+		last = all[len(all)-1]
+		return true
+	})
+	return last
+}
+
+func (b *bench) until(what string, ok func() bool) {
+	b.Helper()
+	for deadline := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.Fatalf("in vain: %s", what)
+		}
+	}
+}
+
+func entryOf(id int64) events.Resource {
+	return events.KnowledgeBaseEntry{ReplicaUUID: demoReplica, KnowledgeBaseID: id}
+}
+
+func TestSIGTERMFinishesTheCallThatIsOut(t *testing.T) {
+	b := newBench(t)
+	release := b.hold()
+	w := b.start()
+	r := b.publish(entryOf(1))
+	<-b.begun
+	if err := w.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	b.until("the worker has noticed", func() bool { return strings.Contains(w.output(), "stopping") })
+	release()
+	if err := w.Wait(); err != nil {
+		t.Errorf("the worker ended with %v", err)
+	}
+	if got := b.results(r); len(got) != 1 || got[0].Outcome != events.Deleted {
+		t.Errorf("%+v", got)
+	}
+}
+
+// A worker is killed while its call is out; the API has deleted.
+func TestSIGKILLDuringACallGivesOneTrueResult(t *testing.T) {
+	b := newBench(t)
+	release := b.hold()
+	w := b.start("SENSAY_TIMEOUT=1s")
+	r := b.publish(entryOf(1))
+	<-b.begun
+	if err := w.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.Wait() // it was killed
+	release()
+	b.until("the API has deleted", func() bool { return len(b.apis.Deleted()) == 1 })
+	b.start("SENSAY_TIMEOUT=1s")
+	got := b.final(r)
+	if got.Outcome != events.Deleted || !got.Evidence.AfterUnansweredAttempt || got.Attempts != 2 {
+		t.Errorf("%s after %d attempts, %+v", got.Outcome, got.Attempts, got.Evidence)
+	}
+	if all := b.results(r); len(all) != 1 {
+		t.Errorf("%d results", len(all))
+	}
+}
+
+func TestALaneHoldsWhileItsCredentialIsRefusedAndTheOtherGoesOn(t *testing.T) {
+	b := newBench(t)
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte("an old secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// The longest interval is long: what ends the hold is the file.
+	w := b.start("SENSAY_ORGANIZATION_SECRET=", "SENSAY_ORGANIZATION_SECRET_FILE="+file, "RETRY_INITIAL_INTERVAL=1h", "RETRY_MAX_INTERVAL=1h", "RETRY_MAX_ELAPSED=100h")
+	held := b.publish(entryOf(1))
+	b.until("the lane is held", func() bool { r, err := w.ready(); return err == nil && !r.Ready && strings.Contains(r.Why, "held") })
+	waiting := b.publish(entryOf(2))
+	other := b.publish(events.UserContexts{IDs: []int64{1}})
+	if got := b.final(other); got.Outcome != events.Deleted {
+		t.Errorf("the other lane: %s", got.Outcome)
+	}
+	if n := len(b.results(held)) + len(b.results(waiting)); n != 0 {
+		t.Errorf("%d results for a wrong credential", n)
+	}
+	if err := os.WriteFile(file, []byte(testSecret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.final(waiting); got.Outcome != events.Deleted {
+		t.Errorf("after the change: %s", got.Outcome)
+	}
+	b.until("the worker is ready", func() bool { r, err := w.ready(); return err == nil && r.Ready })
+}
+
+func TestALaneWithoutACredentialLeavesItsRequests(t *testing.T) {
+	b := newBench(t)
+	w := b.start("KV_ACCESS_KEY=")
+	b.publish(events.UserContexts{IDs: []int64{1}})
+	sensay := b.publish(entryOf(1))
+	b.final(sensay)
+	r, err := w.ready()
+	if err != nil || r.Ready || !strings.Contains(r.Why, "LETHE_KV_ACCESS_KEY") {
+		t.Errorf("%+v %v", r, err)
+	}
+	cons, err := b.js.Consumer(t.Context(), events.StreamRequests, string(events.KVUserContext))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info := cons.CachedInfo(); info.NumPending != 1 || info.NumAckPending != 0 {
+		t.Errorf("%d wait and %d are taken", info.NumPending, info.NumAckPending)
+	}
+}
+
+// Everything that leaves the worker is searched, with the API saying back what
+// it was sent.
+func TestTheCredentialsAreSeenNowhere(t *testing.T) {
+	b := newBench(t)
+	echo := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sent := r.Header.Get("access-key") + r.Header.Get("X-ORGANIZATION-SECRET")
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		_, _ = io.WriteString(w, `{"message":"`+sent+`","error":"`+sent+`","request_id":"`+sent+`","detail":"`+sent+`"}`)
+	}))
+	t.Cleanup(echo.Close)
+	w := b.start("KV_BASE_URL="+echo.URL, "SENSAY_BASE_URL="+echo.URL)
+	requests := []events.Request{b.publish(entryOf(1)), b.publish(events.UserContexts{IDs: []int64{1}})}
+	for _, r := range requests {
+		if got := b.final(r); got.Outcome != events.Invalid {
+			t.Errorf("%s", got.Outcome)
+		}
+	}
+	var all strings.Builder
+	for _, page := range []string{"/metrics", "/readyz", "/healthz"} {
+		response, err := http.Get(w.admin + page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(&all, response.Body); err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+	}
+	stream, err := b.js.Stream(t.Context(), events.StreamResults)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seq := uint64(1); seq <= stream.CachedInfo().State.LastSeq; seq++ {
+		msg, err := stream.GetMsg(t.Context(), seq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		header, _ := json.Marshal(msg.Header)
+		all.Write(header)
+		all.Write(msg.Data)
+	}
+	if err := w.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Wait(); err != nil {
+		t.Errorf("the worker ended with %v", err)
+	}
+	all.WriteString(w.output())
+	if !strings.Contains(all.String(), "[redacted]") {
+		t.Error("the echo never arrived, so that nothing was tested")
+	}
+	for _, secret := range []string{testKey, testSecret} {
+		if strings.Contains(all.String(), secret) {
+			t.Errorf("%s is seen", secret)
+		}
+	}
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// The scripts run the program as processes of its own.
+func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"lethe": main}) }
+
+// TestScripts runs testdata/script, each file a story that a user could tell.
+// NATS, API and ADMIN are addresses that are free in each script.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireUniqueNames:  true,
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			for _, name := range []string{"NATS", "API", "ADMIN"} {
+				address, err := freeAddress()
+				if err != nil {
+					return err
+				}
+				env.Setenv(name, address)
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"until": until, "request": request},
+	})
+}
+
+// until repeats a command until it succeeds, and prints what follows -out=.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	pattern, wanted := strings.CutPrefix(args[0], "-out=")
+	if wanted {
+		args = args[1:]
+	}
+	deadline := time.Now().Add(time.Minute)
+	for {
+		err := ts.Exec(args[0], args[1:]...)
+		if err == nil && (!wanted || strings.Contains(ts.ReadFile("stdout"), pattern)) {
+			return
+		}
+		if neg || time.Now().After(deadline) {
+			ts.Fatalf("in vain: until %v: %v", args, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// request makes an HTTP request: METHOD URL [BODY].
+func request(ts *testscript.TestScript, _ bool, args []string) {
+	r, err := http.NewRequest(args[0], args[1], strings.NewReader(strings.Join(args[2:], " ")))
+	ts.Check(err)
+	response, err := http.DefaultClient.Do(r)
+	ts.Check(err)
+	body, err := io.ReadAll(response.Body)
+	ts.Check(errors.Join(err, response.Body.Close()))
+	if response.StatusCode >= 300 {
+		ts.Fatalf("%v: %s: %s", args, response.Status, body)
+	}
+	_, err = ts.Stdout().Write(body)
+	ts.Check(err)
+}
+
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String(), nil
+}
