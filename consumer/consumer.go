@@ -5,16 +5,17 @@
 // breaker and credential, so that no target can hold up another. The way of a
 // request is read in the files in this order:
 //
-//	lane.go     takes messages and keeps them in hand
-//	process.go  makes one step: read, claim, call, decide, store
-//	history.go  what earlier steps left behind, carried in message headers
-//	chain.go    the request's attempts and results, guarded by the stream
+//	lane.go      takes messages, keeps them in hand, settles them
+//	process.go   makes one step: claim, call, decide, store
+//	refuse.go    answers what is no valid request
+//	history.go   what earlier steps left behind, carried in message headers
+//	chain.go     the request's attempts and results, guarded by the stream
 //	overtaken.go what to do when the chain is further on than the message knew
-//	decide.go   the pure function from (history, answer, time) to the next step
-//	later.go    the next step as a message in the future
-//	breaker.go  when the lane may call at all
-//	backoff.go  how long to wait
-//	streams.go  the streams and consumers that all of this stands on
+//	decide.go    the pure function from (history, answer, time) to the next step
+//	later.go     the next step as a message in the future
+//	breaker.go   when the lane may call at all
+//	backoff.go   how long to wait
+//	streams.go   the streams and consumers that all of this stands on
 //
 // Everything durable is in JetStream. A worker keeps nothing that it could
 // lose, so any number of workers can run, die and start anywhere.

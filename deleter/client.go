@@ -2,12 +2,10 @@ package deleter
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -18,7 +16,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel/propagation"
@@ -88,19 +85,6 @@ func NewClient(c ClientConfig) *Client {
 // CloseIdle closes the connections that no call uses.
 func (c *Client) CloseIdle() { c.http.CloseIdleConnections() }
 
-// Response is a whole HTTP answer, or the reason why there is none.
-type Response struct {
-	Status int
-	Header http.Header
-	Body   []byte
-	// JSON is true if the media type says so (RFC 6839's +json included).
-	JSON bool
-	// Written is true if any of the request may have reached the server.
-	Written bool
-	// Err is what went wrong: no answer, or one that could not be read whole.
-	Err error
-}
-
 // Call makes one call to path, below the base URL, and reads its answer with
 // read, which sees only whole answers that are about the request: troubles that
 // all APIs share (no answer, a refused credential, "later") have theirs already.
@@ -169,61 +153,6 @@ func (c *Client) do(ctx context.Context, method, path, secret string, header htt
 		r.Err = fmt.Errorf("the answer is over %d bytes", MaxBody)
 	}
 	return r
-}
-
-// readGeneral reads the answers that mean the same whichever API gives them.
-// general is false for those that the API's own documents explain.
-func readGeneral(r Response) (a Answer, general bool) {
-	switch {
-	case r.Status == 0:
-		return Answer{Verdict: Retry, Message: r.Err.Error(), MayHaveDeleted: r.Written}, true
-	case r.Status == http.StatusUnauthorized, r.Status == http.StatusForbidden:
-		return Answer{Verdict: Hold, Message: explain(r)}, true
-	case r.Status == http.StatusRequestTimeout, r.Status == http.StatusTooEarly, r.Status == http.StatusTooManyRequests:
-		return Answer{Verdict: Retry, Message: explain(r)}, true
-	case r.Status >= 500:
-		return Answer{Verdict: Retry, Message: explain(r), MayHaveDeleted: true}, true
-	case r.Status >= 300 && r.Status < 400:
-		return Answer{Verdict: Retry, Message: fmt.Sprintf("redirected with %d, which is not followed", r.Status)}, true
-	case r.Err != nil:
-		return Undocumented(r, r.Err.Error()), true
-	default:
-		return Answer{}, false
-	}
-}
-
-// Undocumented is the answer to a call that got a response which the API's
-// documents do not know, though its status is one of theirs: perhaps a proxy's.
-// A 2xx may well come from a deletion that was done.
-func Undocumented(r Response, why string) Answer {
-	return Answer{Verdict: Retry, Message: why, MayHaveDeleted: r.Status >= 200 && r.Status < 300}
-}
-
-// Unknown is the answer to a call that got a status which no document knows.
-func Unknown(r Response) Answer {
-	return Answer{Verdict: Unexpected, Message: explain(r), MayHaveDeleted: r.Status >= 200 && r.Status < 300}
-}
-
-// explain says what came: the status, and the API's words where it has some.
-func explain(r Response) string {
-	said := fmt.Sprintf("%d %s", r.Status, http.StatusText(r.Status))
-	var body struct {
-		Error   string         `json:"error"`
-		Message string         `json:"message"`
-		Detail  jsontext.Value `json:"detail"`
-	}
-	if r.Err != nil || ReadJSON(r, &body) != nil {
-		return strings.TrimSpace(said)
-	}
-	if words := cmp.Or(body.Error, body.Message, string(body.Detail)); words != "" {
-		said += ": " + words
-	}
-	return said
-}
-
-func isJSON(contentType string) bool {
-	media, _, err := mime.ParseMediaType(contentType)
-	return err == nil && (media == "application/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json"))
 }
 
 // plain takes the method and the URL off net/http's errors: the span has them,

@@ -341,7 +341,7 @@ func TestConfigRules(t *testing.T) {
 		"Faults: kv: chances: fault pending is for sensay alone":              faults(sandbox.Faults{Chances: map[sandbox.Fault]float64{"pending": 0.1}}),
 		"Faults: kv: chances: cut must be between 0 and 1":                    faults(sandbox.Faults{Chances: map[sandbox.Fault]float64{"cut": 2}}),
 		"Faults: kv: chances must not add up to more than 1":                  faults(sandbox.Faults{Chances: map[sandbox.Fault]float64{"cut": 0.6, "503": 0.6}}),
-		`Unknown: "sensay/00000000-0000-0000-0000-000000000000/0" is not an entry: use Context, KnowledgeBaseEntry or ParseEntry`: {Unknown: []sandbox.Entry{{}}},
+		`unknown entries: "sensay/00000000-0000-0000-0000-000000000000/0" is not an entry: use Context, KnowledgeBaseEntry or ParseEntry`: {Unknown: []sandbox.Entry{{}}},
 	} {
 		t.Run(text, func(t *testing.T) {
 			err := config.Validate()
