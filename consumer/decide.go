@@ -75,6 +75,9 @@ func Decide(r Rules, h History, a deleter.Answer, now time.Time) Step {
 		// time that counts begins anew.
 		step := Step{Again: now.Add(r.Retry.Delay(h.Attempts, a.RetryAfter)), History: h}
 		step.History.Since = time.Time{}
+		if a.Status == 0 { // the credential could not even be read
+			step.History = step.History.uncounted()
+		}
 		return step
 
 	case deleter.Retry:

@@ -86,6 +86,12 @@ func (h History) attempt(now time.Time) History {
 	return h
 }
 
+// uncounted returns h without its last attempt, for which no call was made.
+func (h History) uncounted() History {
+	h.Attempts--
+	return h
+}
+
 // elapsed is how long the request has been tried. A clock that was set back
 // gives 0, not a negative time.
 func (h History) elapsed(now time.Time) time.Duration {

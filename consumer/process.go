@@ -119,7 +119,7 @@ func (l *Lane) attempt(stop, ctx context.Context, j *job) (deleter.Answer, settl
 		// A process that was stopped in between must not call on a lease that
 		// may end before the call does. Elapsed time is monotonic.
 		if time.Since(begun) > leaseSlack {
-			known = j.history
+			known = j.history.uncounted()
 			continue
 		}
 		return l.call(stop, ctx, j), "", nil

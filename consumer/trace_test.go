@@ -31,20 +31,27 @@ func TestATraceGoesOnThroughTheScheduleIntoTheResult(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const traceID = "0af7651916cd43dd8448eb211c80319c"
+	const traceID, inEvent = "0af7651916cd43dd8448eb211c80319c", "1af7651916cd43dd8448eb211c80319c"
 	s.publishRaw(sensayTarget, body, nats.Header{"traceparent": {"00-" + traceID + "-b7ad6b7169203331-01"}})
 	s.final(sensayTarget, r.ID)
+	other := entry(8)
+	other.TraceParent = "00-" + inEvent + "-b7ad6b7169203331-01"
+	s.publish(other)
+	s.final(sensayTarget, other.ID)
 	stop()
 
 	count := map[string]int{}
 	for _, span := range spans.GetSpans() {
+		if span.SpanContext.TraceID().String() == inEvent {
+			count["in the event's trace"]++
+		}
 		if span.SpanContext.TraceID().String() == traceID {
 			count[span.Name]++
 		}
 	}
 	for name, want := range map[string]int{
 		"process deletions.requests.sensay-knowledge-base": 1, "process deletions.due.sensay-knowledge-base": 1,
-		"send attempt": 2, "send schedule": 1, "send result": 1, "settle ack": 2,
+		"in the event's trace": 4, "send attempt": 2, "send schedule": 1, "send result": 1, "settle ack": 2,
 	} {
 		if count[name] != want {
 			t.Errorf("%d spans %q in the publisher's trace, want %d", count[name], name, want)

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/net/http/httpguts"
 )
 
@@ -113,6 +114,10 @@ func (c *Credential) Redact(text string) string {
 
 func forms(secret string) []string {
 	all := []string{secret, url.QueryEscape(secret), url.PathEscape(secret)}
+	// As Canonicalize leaves it, and as encoding/json writes it.
+	if quoted, err := jsontext.AppendQuote(nil, secret); err == nil {
+		all = append(all, string(quoted[1:len(quoted)-1]))
+	}
 	if quoted, err := json.Marshal(secret); err == nil {
 		all = append(all, string(quoted[1:len(quoted)-1]))
 	}

@@ -38,6 +38,21 @@ func ReadJSON(r Response, v any) error {
 	return nil
 }
 
+// Text is what a member of an answer says for people: a string as it reads, and
+// anything else as JSON. Either way nothing stays escaped that needs not be, so
+// that a credential is found in it however the API wrote it.
+func Text(value jsontext.Value) string {
+	var text string
+	if json.Unmarshal(value, &text) == nil {
+		return text
+	}
+	plain := value.Clone()
+	if len(plain) == 0 || plain.Canonicalize() != nil { // RFC 8785
+		return ""
+	}
+	return string(plain)
+}
+
 // readGeneral reads the answers that mean the same whichever API gives them.
 // general is false for those that the API's own documents explain.
 func readGeneral(r Response) (a Answer, general bool) {
@@ -66,23 +81,27 @@ func Undocumented(r Response, why string) Answer {
 	return Answer{Verdict: Retry, Message: why, MayHaveDeleted: r.Status >= 200 && r.Status < 300}
 }
 
-// Unknown is the answer to a call that got a status which no document knows.
+// Unknown is the answer to a call that got a status which no document knows. A
+// 2xx among them is tried again, as any that is not the documented one.
 func Unknown(r Response) Answer {
-	return Answer{Verdict: Unexpected, Message: explain(r), MayHaveDeleted: r.Status >= 200 && r.Status < 300}
+	if r.Status >= 200 && r.Status < 300 {
+		return Undocumented(r, explain(r)+", which is not documented")
+	}
+	return Answer{Verdict: Unexpected, Message: explain(r)}
 }
 
 // explain says what came: the status, and the API's words where it has some.
 func explain(r Response) string {
 	said := fmt.Sprintf("%d %s", r.Status, http.StatusText(r.Status))
 	var body struct {
-		Error   string         `json:"error"`
-		Message string         `json:"message"`
+		Error   jsontext.Value `json:"error"`
+		Message jsontext.Value `json:"message"`
 		Detail  jsontext.Value `json:"detail"`
 	}
 	if r.Err != nil || ReadJSON(r, &body) != nil {
 		return strings.TrimSpace(said)
 	}
-	if words := cmp.Or(body.Error, body.Message, string(body.Detail)); words != "" {
+	if words := cmp.Or(Text(body.Error), Text(body.Message), Text(body.Detail)); words != "" {
 		said += ": " + words
 	}
 	return said

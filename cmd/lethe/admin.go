@@ -117,6 +117,6 @@ func flush(ctx context.Context, tel *telemetry.Telemetry) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if err := tel.Shutdown(ctx); err != nil {
-		tel.Logger.Warn("telemetry is lost", "error", err)
+		tel.Logger.Info("telemetry is lost", "error", err) // the exporter has warned
 	}
 }

@@ -121,11 +121,35 @@ func (p *publisher) settle(ctx context.Context, out pending, done func(publicati
 		p.refuse(err.Error(), fmt.Errorf("%s: %w", out.request.ID, err))
 		return nil
 	case ack.Duplicate:
+		if !p.sameRequest(ctx, out.request, ack.Sequence) {
+			p.refuse("an id that already names another resource", fmt.Errorf("%s: the id already names another resource; nothing was published", out.request.ID))
+			return nil
+		}
 		p.duplicates++
 	default:
 		p.published++
 	}
 	return done(publication{out.request.ID, out.request.Target(), ack.Sequence, ack.Duplicate})
+}
+
+// sameRequest looks whether a publish that the stream has dropped as a repeat was
+// one: its message id may be that of a request for another resource, which then
+// gets no answer of its own. What cannot be looked at is taken for a repeat.
+func (p *publisher) sameRequest(ctx context.Context, r events.Request, sequence uint64) bool {
+	want := events.Fingerprint(r.Resource)
+	if stream, err := p.js.Stream(ctx, events.StreamResults); err == nil {
+		if msg, err := stream.GetLastMsgForSubject(ctx, events.ResultFilter(r.Target(), r.ID, "")); err == nil {
+			result, err := events.ReadResult(msg.Header, msg.Data)
+			return err != nil || result.Resource == nil || events.Fingerprint(result.Resource) == want
+		}
+	}
+	if stream, err := p.js.Stream(ctx, events.StreamRequests); err == nil {
+		if msg, err := stream.GetMsg(ctx, sequence); err == nil {
+			first, err := events.ReadRequest(events.TargetOfSubject(msg.Subject), msg.Header, msg.Data)
+			return err != nil || events.Fingerprint(first.Resource) == want
+		}
+	}
+	return true
 }
 
 func wait(ctx context.Context, ack jetstream.PubAckFuture) (*jetstream.PubAck, error) {

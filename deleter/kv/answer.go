@@ -87,11 +87,7 @@ func (b body) words() string {
 	if b.Message != nil {
 		return *b.Message
 	}
-	var text string
-	if json.Unmarshal(b.Detail, &text) == nil {
-		return text
-	}
-	return string(b.Detail)
+	return deleter.Text(b.Detail)
 }
 
 // refusedByName gives those of ids that a list in data whose name begins with

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -111,7 +112,7 @@ func TestAnswers(t *testing.T) {
 		{"500 may have deleted", 500, "application/json", `{"message":"oops"}`, deleter.Retry, nil, true},
 		{"a redirect is tried again", 302, "", "", deleter.Retry, nil, false},
 		{"405 is unexpected", 405, "application/json", `{"detail":"Method Not Allowed"}`, deleter.Unexpected, nil, false},
-		{"202 is unexpected", 202, "application/json", done, deleter.Unexpected, nil, true},
+		{"202 is no answer", 202, "application/json", done, deleter.Retry, nil, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := served(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -129,6 +130,34 @@ func TestAnswers(t *testing.T) {
 				t.Error("nothing is said of why")
 			}
 		})
+	}
+}
+
+// However the API writes what it was sent, the credential is taken out.
+func TestACredentialIsFoundInWhateverSpelling(t *testing.T) {
+	const key = `ab/cd+ef"gh<ij`
+	for _, echo := range []string{`ab/cd+ef\"gh<ij`, `ab\/cd+ef\"gh<ij`, `ab/cd\u002bef\u0022gh\u003cij`, `\u0061\u0062/cd+ef\"gh<ij`} {
+		for _, body := range []string{
+			`{"detail":[{"loc":["body","ids",0],"msg":"bad ` + echo + `","type":"t"}]}`,
+			`{"detail":"bad ` + echo + `"}`, `{"message":"bad ` + echo + `"}`,
+		} {
+			for _, status := range []int{400, 401, 422, 500} {
+				d := served(t, func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Content-Type", "application/json")
+					w.WriteHeader(status)
+					_, _ = io.WriteString(w, body)
+				})
+				credential, err := deleter.NewCredential(key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				d.client.Credential = credential
+				got := d.Delete(t.Context(), events.UserContexts{IDs: []int64{1}})
+				if !strings.Contains(got.Message, "[redacted]") || strings.Contains(got.Message, "gh") {
+					t.Errorf("%d %s: %s", status, body, got.Message)
+				}
+			}
+		}
 	}
 }
 

@@ -114,7 +114,7 @@ func TestAnswers(t *testing.T) {
 		{"500 may have deleted", 500, "application/json", json404, deleter.Answer{Verdict: deleter.Retry, MayHaveDeleted: true}},
 		{"503 may have deleted", 503, "text/html", page, deleter.Answer{Verdict: deleter.Retry, MayHaveDeleted: true}},
 		{"a redirect is tried again", 307, "", "", deleter.Answer{Verdict: deleter.Retry}},
-		{"204 is unexpected", 204, "", "", deleter.Answer{Verdict: deleter.Unexpected, MayHaveDeleted: true}},
+		{"204 is no answer", 204, "", "", deleter.Answer{Verdict: deleter.Retry, MayHaveDeleted: true}},
 		{"418 is unexpected", 418, "text/html", page, deleter.Answer{Verdict: deleter.Unexpected}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -248,6 +248,9 @@ func serverURLs(name, list string) error {
 			raw = "nats://" + raw
 		}
 		u, err := url.Parse(raw)
+		if err == nil && u.Port() != "" {
+			_, err = strconv.ParseUint(u.Port(), 10, 16)
+		}
 		if err != nil || u.Hostname() == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
 			return fmt.Errorf("%s: must be a URL such as nats://nats.example.com:4222, or several with commas between", name)
 		}
