@@ -3,22 +3,16 @@ package deleter
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
-	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
-	"go.opentelemetry.io/otel/propagation"
 )
 
 const (
@@ -27,11 +21,6 @@ const (
 	MaxBody = 64 << 10
 	// MaxMessage is the most of an API's words that is kept, in bytes.
 	MaxMessage = 512
-
-	maxHeader    = 64 << 10
-	dialTimeout  = 10 * time.Second
-	tlsTimeout   = 10 * time.Second
-	idleLifetime = 90 * time.Second
 )
 
 // ClientConfig is what a [Client] needs.
@@ -45,6 +34,8 @@ type ClientConfig struct {
 	Timeout time.Duration
 	// Concurrency is how many connections are kept for the next calls.
 	Concurrency int
+	// Version is what the User-Agent says after "lethe/"; it may be empty.
+	Version string
 }
 
 // Client makes calls to one API, with the manners that all calls share: every
@@ -52,38 +43,18 @@ type ClientConfig struct {
 // answers; a request is written at most once.
 type Client struct {
 	ClientConfig
-	http *http.Client
+	transport http.RoundTripper
+	pool      *http.Transport
 }
 
 // NewClient returns a client that keeps its connections until CloseIdle.
 func NewClient(c ClientConfig) *Client {
-	transport := &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
-		TLSHandshakeTimeout:    tlsTimeout,
-		ResponseHeaderTimeout:  c.Timeout,
-		ExpectContinueTimeout:  time.Second,
-		IdleConnTimeout:        idleLifetime,
-		MaxIdleConns:           c.Concurrency,
-		MaxIdleConnsPerHost:    c.Concurrency,
-		MaxResponseHeaderBytes: maxHeader,
-		// A compressed answer could be a thousand times its size.
-		DisableCompression: true,
-		ForceAttemptHTTP2:  true,
-	}
-	traced := otelhttp.NewTransport(transport,
-		// The APIs belong to others: the ids of our traces are none of their business.
-		otelhttp.WithPropagators(propagation.NewCompositeTextMapPropagator()))
-	return &Client{c, &http.Client{
-		Transport: traced,
-		// Go would follow a redirected DELETE, as GET where the status says so, and
-		// take the credential's header along to the other host.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	transport, pool := newTransport(c)
+	return &Client{c, transport, pool}
 }
 
 // CloseIdle closes the connections that no call uses.
-func (c *Client) CloseIdle() { c.http.CloseIdleConnections() }
+func (c *Client) CloseIdle() { c.pool.CloseIdleConnections() }
 
 // Call makes one call to path, below the base URL, and reads its answer with
 // read, which sees only whole answers that are about the request: troubles that
@@ -99,6 +70,9 @@ func (c *Client) Call(ctx context.Context, method, path string, header http.Head
 	if !general {
 		answer = read(response)
 	}
+	if answer.Verdict == Invalid && answer.Message == "" {
+		answer.Message = explain(response) // whoever asked has to be told something
+	}
 	answer.Status = response.Status
 	answer.RetryAfter = ParseRetryAfter(response.Header.Get("Retry-After"), time.Now())
 	return c.finish(answer)
@@ -108,8 +82,8 @@ func (c *Client) Call(ctx context.Context, method, path string, header http.Head
 func (c *Client) finish(a Answer) Answer {
 	a.CallID = uuid.Must(uuid.NewV7()).String() // fails only without randomness, which Go no longer returns
 	a.ObservedAt = time.Now().UTC()
-	a.Message = oneLine(c.Credential.Redact(a.Message))
-	a.APIRequestID = oneLine(c.Credential.Redact(a.APIRequestID))
+	a.Message = c.Credential.line(a.Message)
+	a.APIRequestID = c.Credential.line(a.APIRequestID)
 	return a
 }
 
@@ -118,9 +92,11 @@ func (c *Client) do(ctx context.Context, method, path, secret string, header htt
 	defer cancel()
 	var written atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		// From the first header on, bytes may be on their way.
-		WroteHeaderField: func(string, []string) { written.Store(true) },
-		WroteHeaders:     func() { written.Store(true) },
+		// A transport looks for another connection only if nothing was written to
+		// the one before, or its server said that it did nothing (RFC 9113, 8.7).
+		GetConn: func(string) { written.Store(false) },
+		// From here on another goroutine may write, even after the call was broken off.
+		GotConn: func(httptrace.GotConnInfo) { written.Store(true) },
 	})
 	defer func() { r.Written = written.Load() }()
 
@@ -137,14 +113,17 @@ func (c *Client) do(ctx context.Context, method, path, secret string, header htt
 	}
 	request.Header.Set(c.CredentialHeader, secret)
 	request.Header.Set("Accept", "application/json")
-	request.Header.Set("User-Agent", "lethe")
+	request.Header.Set("User-Agent", strings.TrimSuffix("lethe/"+c.Version, "/"))
 
-	response, err := c.http.Do(request)
+	response, err := c.transport.RoundTrip(request)
 	if err != nil {
 		return Response{Err: plain(err)}
 	}
 	defer func() { _ = response.Body.Close() }()
 	r = Response{Status: response.StatusCode, Header: response.Header, JSON: isJSON(response.Header.Get("Content-Type"))}
+	if r.Status < 200 {
+		return r // 101 hands over the connection, on which no time-out holds any more
+	}
 	r.Body, err = io.ReadAll(io.LimitReader(response.Body, MaxBody+1))
 	switch {
 	case err != nil:
@@ -153,40 +132,4 @@ func (c *Client) do(ctx context.Context, method, path, secret string, header htt
 		r.Err = fmt.Errorf("the answer is over %d bytes", MaxBody)
 	}
 	return r
-}
-
-// plain takes the method and the URL off net/http's errors: the span has them,
-// and a message is read by people.
-func plain(err error) error {
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
-		err = wrapped.Err
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return errors.New("no whole answer in time")
-	}
-	if errors.Is(err, context.Canceled) {
-		return errors.New("the call was broken off")
-	}
-	return err
-}
-
-// oneLine makes text printable, one line, and at most MaxMessage bytes long.
-func oneLine(text string) string {
-	text = strings.ToValidUTF8(text, "\uFFFD")
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, text)
-	text = strings.Join(strings.Fields(text), " ")
-	if len(text) <= MaxMessage {
-		return text
-	}
-	cut := MaxMessage - len("…")
-	for !utf8.RuneStart(text[cut]) {
-		cut--
-	}
-	return text[:cut] + "…"
 }

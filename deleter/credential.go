@@ -1,26 +1,22 @@
 package deleter
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
-	"net/url"
 	"os"
-	"slices"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
-	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/net/http/httpguts"
 )
 
-// maxCredential bounds the file of a credential, in bytes.
-const maxCredential = 16 << 10
-
-// redacted stands wherever a credential would.
-const redacted = "[redacted]"
+// maxCredential bounds a credential, in bytes.
+const maxCredential = 4 << 10
 
 // Credential is a secret that goes into a header. Printing it in any way gives
 // "[redacted]". It is safe for concurrent use.
@@ -28,9 +24,9 @@ type Credential struct {
 	file string // "" for a fixed value
 
 	mu      sync.Mutex
-	secrets []string // the current one last; former ones may still be echoed
-	size    int64
-	changed time.Time
+	secrets []string       // the current one last; former ones may still be echoed
+	echoes  *regexp.Regexp // what to redact; nil before there is a secret
+	read    os.FileInfo    // the file as it was when it was read
 }
 
 // formerSecrets is how many replaced values are still redacted.
@@ -42,11 +38,14 @@ func NewCredential(value string) (*Credential, error) {
 	if err := checkSecret(value); err != nil {
 		return nil, err
 	}
-	return &Credential{secrets: []string{value}}, nil
+	c := &Credential{}
+	c.learn(value)
+	return c, nil
 }
 
 // CredentialFromFile returns the credential that stands in a file, without the
-// newline at its end. The file is read again when its size or time changes.
+// newline at its end. The file is read again when it is another one, or when its
+// size or time changes.
 func CredentialFromFile(path string) (*Credential, error) {
 	c := &Credential{file: path}
 	_, err := c.Reveal()
@@ -64,13 +63,10 @@ func (c *Credential) Reveal() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read the credential: %w", err)
 	}
-	if len(c.secrets) > 0 && info.Size() == c.size && info.ModTime().Equal(c.changed) {
+	if c.read != nil && os.SameFile(info, c.read) && info.Size() == c.read.Size() && info.ModTime().Equal(c.read.ModTime()) {
 		return c.secrets[len(c.secrets)-1], nil
 	}
-	if info.Size() > maxCredential {
-		return "", fmt.Errorf("the credential's file %s is over %d bytes", c.file, maxCredential)
-	}
-	content, err := os.ReadFile(c.file)
+	content, err := readSome(c.file)
 	if err != nil {
 		return "", fmt.Errorf("read the credential: %w", err)
 	}
@@ -78,12 +74,29 @@ func (c *Credential) Reveal() (string, error) {
 	if err := checkSecret(secret); err != nil {
 		return "", fmt.Errorf("the credential's file %s: %w", c.file, err)
 	}
-	c.size, c.changed = info.Size(), info.ModTime()
-	if !slices.Contains(c.secrets, secret) || c.secrets[len(c.secrets)-1] != secret {
-		c.secrets = append(c.secrets, secret)
-		c.secrets = c.secrets[max(0, len(c.secrets)-formerSecrets-1):]
-	}
+	c.read = info
+	c.learn(secret)
 	return secret, nil
+}
+
+// readSome reads no more of a file than shows that it is too large.
+func readSome(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	return io.ReadAll(io.LimitReader(file, maxCredential+int64(len("\r\n"))+1))
+}
+
+// learn makes secret the current one.
+func (c *Credential) learn(secret string) {
+	if len(c.secrets) > 0 && c.secrets[len(c.secrets)-1] == secret {
+		return
+	}
+	c.secrets = append(c.secrets, secret)
+	c.secrets = c.secrets[max(0, len(c.secrets)-formerSecrets-1):]
+	c.echoes = echoes(c.secrets)
 }
 
 // Version tells one state of the credential's file from another, without its
@@ -99,36 +112,16 @@ func (c *Credential) Version() string {
 	return fmt.Sprintf("%d bytes of %s", info.Size(), info.ModTime().UTC().Format(time.RFC3339Nano))
 }
 
-// Redact returns text without the secret, present or former, in clear or as URLs
-// and JSON write it.
-func (c *Credential) Redact(text string) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, secret := range c.secrets {
-		for _, form := range forms(secret) {
-			text = strings.ReplaceAll(text, form, redacted)
-		}
-	}
-	return text
-}
-
-func forms(secret string) []string {
-	all := []string{secret, url.QueryEscape(secret), url.PathEscape(secret)}
-	// As Canonicalize leaves it, and as encoding/json writes it.
-	if quoted, err := jsontext.AppendQuote(nil, secret); err == nil {
-		all = append(all, string(quoted[1:len(quoted)-1]))
-	}
-	if quoted, err := json.Marshal(secret); err == nil {
-		all = append(all, string(quoted[1:len(quoted)-1]))
-	}
-	return all
-}
-
+// checkSecret allows what a new header field's value may be, which is ASCII
+// (RFC 9110, section 5.5).
 func checkSecret(value string) error {
+	foreign := func(r rune) bool { return r > unicode.MaxASCII }
 	switch {
 	case value == "":
 		return errors.New("is empty")
-	case strings.TrimSpace(value) != value || !httpguts.ValidHeaderFieldValue(value):
+	case len(value) > maxCredential:
+		return fmt.Errorf("is over %d bytes", maxCredential)
+	case strings.TrimSpace(value) != value || !httpguts.ValidHeaderFieldValue(value) || strings.ContainsFunc(value, foreign):
 		return errors.New("has characters that cannot stand in a header")
 	}
 	return nil

@@ -74,6 +74,31 @@ func TestACredentialsFileIsReadAgainWhenItChanges(t *testing.T) {
 	}
 }
 
+// Of the same size and time, but another file, as a restored copy may be.
+func TestAnotherFileInTheSamePlaceIsRead(t *testing.T) {
+	dir := t.TempDir()
+	file, other := filepath.Join(dir, "key"), filepath.Join(dir, "other")
+	at := time.Now().Truncate(time.Second)
+	for path, content := range map[string]string{file: "secret-1", other: "secret-2"} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := CredentialFromFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(other, file); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Reveal(); got != "secret-2" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 func TestWhatIsNoCredential(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name, content string) string {
@@ -92,7 +117,7 @@ func TestWhatIsNoCredential(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for _, value := range []string{"", " hush", "hu\nsh", "hu\x00sh"} {
+	for _, value := range []string{"", " hush", "hu\nsh", "hu\x00sh", "hu\u00e9", strings.Repeat("hu", maxCredential)} {
 		if _, err := NewCredential(value); err == nil || strings.Contains(err.Error(), "hu") {
 			t.Errorf("%q: %v", value, err)
 		}

@@ -62,7 +62,7 @@ type Answer struct {
 	ExpectedBy time.Time
 	// Refused are the ids that the API named as invalid, where it named any.
 	Refused []int64
-	// MayHaveDeleted, on Retry, is true unless it is certain that
+	// MayHaveDeleted, on Retry and Unexpected, is true unless it is certain that
 	// the deletion did not take place. A later "not found" may then be our own doing.
 	MayHaveDeleted bool
 }

@@ -1,15 +1,12 @@
 package deleter
 
 import (
-	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"mime"
 	"net/http"
 	"strings"
-
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Response is a whole HTTP answer, or the reason why there is none.
@@ -25,34 +22,6 @@ type Response struct {
 	Err error
 }
 
-// ReadJSON reads a body that must be one JSON value without repeated names and
-// with valid UTF-8 (RFC 7493). Members that v does not have are passed over:
-// APIs grow.
-func ReadJSON(r Response, v any) error {
-	if !r.JSON {
-		return errors.New("the answer is not JSON")
-	}
-	if err := json.Unmarshal(r.Body, v); err != nil {
-		return errors.New("the answer is not the documented JSON")
-	}
-	return nil
-}
-
-// Text is what a member of an answer says for people: a string as it reads, and
-// anything else as JSON. Either way nothing stays escaped that needs not be, so
-// that a credential is found in it however the API wrote it.
-func Text(value jsontext.Value) string {
-	var text string
-	if json.Unmarshal(value, &text) == nil {
-		return text
-	}
-	plain := value.Clone()
-	if len(plain) == 0 || plain.Canonicalize() != nil { // RFC 8785
-		return ""
-	}
-	return string(plain)
-}
-
 // readGeneral reads the answers that mean the same whichever API gives them.
 // general is false for those that the API's own documents explain.
 func readGeneral(r Response) (a Answer, general bool) {
@@ -63,12 +32,12 @@ func readGeneral(r Response) (a Answer, general bool) {
 		return Answer{Verdict: Hold, Message: explain(r)}, true
 	case r.Status == http.StatusRequestTimeout, r.Status == http.StatusTooEarly, r.Status == http.StatusTooManyRequests:
 		return Answer{Verdict: Retry, Message: explain(r)}, true
-	case r.Status >= 500:
+	case r.Status >= 500 && r.Status < 600:
 		return Answer{Verdict: Retry, Message: explain(r), MayHaveDeleted: true}, true
 	case r.Status >= 300 && r.Status < 400:
 		return Answer{Verdict: Retry, Message: fmt.Sprintf("redirected with %d, which is not followed", r.Status)}, true
 	case r.Err != nil:
-		return Undocumented(r, r.Err.Error()), true
+		return Undocumented(r, fmt.Sprintf("%d, but %s", r.Status, r.Err)), true
 	default:
 		return Answer{}, false
 	}
@@ -78,31 +47,29 @@ func readGeneral(r Response) (a Answer, general bool) {
 // documents do not know, though its status is one of theirs: perhaps a proxy's.
 // A 2xx may well come from a deletion that was done.
 func Undocumented(r Response, why string) Answer {
-	return Answer{Verdict: Retry, Message: why, MayHaveDeleted: r.Status >= 200 && r.Status < 300}
+	return Answer{Verdict: Retry, Message: why, MayHaveDeleted: r.succeeded()}
 }
 
 // Unknown is the answer to a call that got a status which no document knows. A
-// 2xx among them is tried again, as any that is not the documented one.
+// 2xx is tried again, for the deletion may have been done, and a documented
+// answer can still come of it.
 func Unknown(r Response) Answer {
-	if r.Status >= 200 && r.Status < 300 {
+	if r.succeeded() {
 		return Undocumented(r, explain(r)+", which is not documented")
 	}
-	return Answer{Verdict: Unexpected, Message: explain(r)}
+	return Answer{Verdict: Unexpected, Message: explain(r), MayHaveDeleted: r.Status >= 600}
 }
+
+func (r Response) succeeded() bool { return r.Status >= 200 && r.Status < 300 }
 
 // explain says what came: the status, and the API's words where it has some.
 func explain(r Response) string {
-	said := fmt.Sprintf("%d %s", r.Status, http.StatusText(r.Status))
-	var body struct {
-		Error   jsontext.Value `json:"error"`
-		Message jsontext.Value `json:"message"`
-		Detail  jsontext.Value `json:"detail"`
+	said := strings.TrimSpace(fmt.Sprintf("%d %s", r.Status, http.StatusText(r.Status)))
+	if r.Err != nil {
+		return said
 	}
-	if r.Err != nil || ReadJSON(r, &body) != nil {
-		return strings.TrimSpace(said)
-	}
-	if words := cmp.Or(Text(body.Error), Text(body.Message), Text(body.Detail)); words != "" {
-		said += ": " + words
+	if o, err := ReadObject(r); err == nil && o.Words() != "" {
+		said += ": " + o.Words()
 	}
 	return said
 }
@@ -110,4 +77,16 @@ func explain(r Response) string {
 func isJSON(contentType string) bool {
 	media, _, err := mime.ParseMediaType(contentType)
 	return err == nil && (media == "application/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json"))
+}
+
+// plain says in words what a call's own end means.
+func plain(err error) error {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return errors.New("no whole answer in time")
+	case errors.Is(err, context.Canceled):
+		return errors.New("the call was broken off")
+	default:
+		return err
+	}
 }

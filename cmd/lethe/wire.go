@@ -54,12 +54,14 @@ func newLanes(cfg *config.Config, instance string, log *slog.Logger) (laneConfig
 		}
 	}
 	kvLane := lane(events.KVUserContext, cfg.KV.Calls)
-	kvLane.Deleter = kv.New(kv.Config{BaseURL: kvBase, Credential: kvKey, Timeout: cfg.KV.Timeout, Concurrency: cfg.KV.Concurrency})
+	kvLane.Deleter = kv.New(kv.Config{
+		BaseURL: kvBase, Credential: kvKey, Timeout: cfg.KV.Timeout, Concurrency: cfg.KV.Concurrency, Version: buildVersion(),
+	})
 
 	sensayLane := lane(events.SensayKnowledgeBase, cfg.Sensay.Calls)
 	sensayLane.RecordAttempts = true // it answers 404 after our own deletion
 	sensayLane.Deleter = sensay.New(sensay.Config{
-		BaseURL: sensayBase, Credential: sensaySecret, Timeout: cfg.Sensay.Timeout, Concurrency: cfg.Sensay.Concurrency, APIVersion: cfg.Sensay.APIVersion,
+		BaseURL: sensayBase, Credential: sensaySecret, Timeout: cfg.Sensay.Timeout, Concurrency: cfg.Sensay.Concurrency, APIVersion: cfg.Sensay.APIVersion, Version: buildVersion(),
 	})
 	return laneConfigs{
 		{kvLane, kvKey, "LETHE_KV_ACCESS_KEY"},

@@ -13,14 +13,6 @@ import (
 	"github.com/lethe-dev/lethe/deleter"
 )
 
-// body is what the documented answers have, of all of them together.
-type body struct {
-	Message *string                   `json:"message"`
-	Data    map[string]jsontext.Value `json:"data"`
-	// Detail is a list in FastAPI's validation error and a text in its others.
-	Detail jsontext.Value `json:"detail"`
-}
-
 // read reads the answers that the API's documents explain, to a call for ids.
 func read(r deleter.Response, ids []int64) deleter.Answer {
 	switch r.Status {
@@ -32,32 +24,39 @@ func read(r deleter.Response, ids []int64) deleter.Answer {
 	default:
 		return deleter.Unknown(r)
 	}
-	b, err := readBody(r)
+	body, err := deleter.ReadObject(r)
 	if err != nil {
 		return deleter.Undocumented(r, fmt.Sprintf("%d, but %s", r.Status, err))
 	}
+	body = unwrap(body)
 	if r.Status == http.StatusOK || r.Status == http.StatusPartialContent {
-		return readDone(r, b, ids)
+		return readDone(r, body, ids)
 	}
-	if b.Message == nil && len(b.Detail) == 0 {
+	_, explained := body.Text("message")
+	if !explained && !body.Has("detail") {
 		return deleter.Undocumented(r, fmt.Sprintf("%d, but neither detail nor message is there", r.Status))
 	}
-	return deleter.Answer{Verdict: deleter.Invalid, Message: b.words(), Refused: b.refusedByPosition(ids)}
+	// Nothing was deleted. Where all ids are wrong, the sibling call lists them here too.
+	listed, _, _ := refusedByName(body)
+	refused := among(ids, append(listed, refusedByPosition(body, ids)...))
+	return deleter.Answer{Verdict: deleter.Invalid, Message: body.Words(), Refused: refused}
 }
 
 // readDone reads a 200 or 206: all ids are deleted, or those that are not listed
 // as invalid.
-func readDone(r deleter.Response, b body, ids []int64) deleter.Answer {
-	listed, refused, readable := b.refusedByName(ids)
+func readDone(r deleter.Response, body deleter.Object, ids []int64) deleter.Answer {
+	listed, found, readable := refusedByName(body)
+	refused := among(ids, listed)
+	message, explained := body.Text("message")
 	switch {
 	case !readable:
 		return deleter.Undocumented(r, fmt.Sprintf("%d with a list of invalid ids that cannot be read", r.Status))
-	case listed && len(refused) == 0:
+	case found && len(refused) == 0:
 		return deleter.Undocumented(r, fmt.Sprintf("%d with a list of invalid ids that were not asked for", r.Status))
-	case listed:
-		return deleter.Answer{Verdict: deleter.Invalid, Message: b.words(), Refused: refused}
-	case r.Status == http.StatusOK && b.Message != nil:
-		return deleter.Answer{Verdict: deleter.Deleted, Message: *b.Message}
+	case found:
+		return deleter.Answer{Verdict: deleter.Invalid, Message: body.Words(), Refused: refused}
+	case r.Status == http.StatusOK && explained:
+		return deleter.Answer{Verdict: deleter.Deleted, Message: message}
 	case r.Status == http.StatusOK:
 		return deleter.Undocumented(r, "200, but no message is there")
 	default:
@@ -65,76 +64,70 @@ func readDone(r deleter.Response, b body, ids []int64) deleter.Answer {
 	}
 }
 
-// readBody reads the answer's object, also where it is wrapped in "value" as the
-// sibling call's reference shows.
-func readBody(r deleter.Response) (body, error) {
-	var wrapped struct {
-		Value jsontext.Value `json:"value"`
+// unwrap takes the answer out of "value", in which the sibling call's reference
+// shows it, unless the answer stands beside it.
+func unwrap(body deleter.Object) deleter.Object {
+	for _, name := range []string{"message", "data", "detail"} {
+		if body.Has(name) {
+			return body
+		}
 	}
-	if err := deleter.ReadJSON(r, &wrapped); err != nil {
-		return body{}, err
+	if value, ok := body.Object("value"); ok {
+		return value
 	}
-	if len(wrapped.Value) > 0 && wrapped.Value.Kind() == '{' {
-		r.Body = wrapped.Value
-	}
-	var b body
-	err := deleter.ReadJSON(r, &b)
-	return b, err
+	return body
 }
 
-// words is what the API says for people.
-func (b body) words() string {
-	if b.Message != nil {
-		return *b.Message
+// refusedByName gives what stands in the lists in data whose names begin with
+// "invalid_": ids, as numbers or as texts. found says that there is something in
+// such a list, readable that all of it was understood.
+func refusedByName(body deleter.Object) (refused []int64, found, readable bool) {
+	data, ok := body.Object("data")
+	if !ok {
+		return nil, false, true
 	}
-	return deleter.Text(b.Detail)
-}
-
-// refusedByName gives those of ids that a list in data whose name begins with
-// "invalid_" holds, as numbers or as texts. listed says that there is such a
-// list with something in it, readable that all of it was understood.
-func (b body) refusedByName(ids []int64) (listed bool, refused []int64, readable bool) {
-	for name, value := range b.Data {
-		if !strings.HasPrefix(name, "invalid_") {
+	for name, value := range data {
+		if !strings.HasPrefix(name, "invalid_") || !data.Has(name) {
 			continue
 		}
 		var list []jsontext.Value
-		if json.Unmarshal(value, &list) != nil {
-			return true, nil, false
+		if value.Kind() != '[' || json.Unmarshal(value, &list) != nil {
+			return refused, true, false
 		}
 		for _, item := range list {
-			listed = true
+			found = true
 			id, err := strconv.ParseInt(strings.Trim(string(item), `"`), 10, 64)
 			if err != nil {
-				return true, nil, false
+				return refused, true, false
 			}
-			if slices.Contains(ids, id) && !slices.Contains(refused, id) {
-				refused = append(refused, id)
-			}
+			refused = append(refused, id)
 		}
 	}
-	return listed, refused, true
+	return refused, found, true
 }
 
 // refusedByPosition gives the ids whose positions a validation error names:
-// "loc":["body","ids",1]. pydantic's versions 1 and 2 agree on that. The loc of
-// a body that is not JSON, ["body",<offset>], names none.
-func (b body) refusedByPosition(ids []int64) []int64 {
-	var problems []struct {
-		Loc []jsontext.Value `json:"loc"`
-	}
-	if json.Unmarshal(b.Detail, &problems) != nil {
-		return nil
-	}
-	var refused []int64
-	for _, p := range problems {
+// "loc":["body","ids",1]. The loc of a body that is not JSON, ["body",<offset>],
+// names none.
+func refusedByPosition(body deleter.Object, ids []int64) (refused []int64) {
+	for _, p := range body.Problems() {
 		if len(p.Loc) < 3 || string(p.Loc[0]) != `"body"` || string(p.Loc[1]) != `"ids"` {
 			continue
 		}
 		position, err := strconv.Atoi(string(p.Loc[2]))
-		if err == nil && position >= 0 && position < len(ids) && !slices.Contains(refused, ids[position]) {
+		if err == nil && position >= 0 && position < len(ids) {
 			refused = append(refused, ids[position])
 		}
 	}
 	return refused
+}
+
+// among gives those of ids that are in list, in their own order.
+func among(ids, list []int64) (found []int64) {
+	for _, id := range ids {
+		if slices.Contains(list, id) {
+			found = append(found, id)
+		}
+	}
+	return found
 }

@@ -26,6 +26,7 @@ type Config struct {
 	Credential  *deleter.Credential // the access key
 	Timeout     time.Duration       // of one call
 	Concurrency int                 // calls at the same time
+	Version     string              // of Lethe, for the User-Agent; may be empty
 }
 
 // Deleter deletes user contexts.
@@ -34,7 +35,7 @@ type Deleter struct{ client *deleter.Client }
 // New returns a Deleter for c.
 func New(c Config) *Deleter {
 	return &Deleter{deleter.NewClient(deleter.ClientConfig{
-		BaseURL: c.BaseURL, Credential: c.Credential, CredentialHeader: "access-key", Timeout: c.Timeout, Concurrency: c.Concurrency,
+		BaseURL: c.BaseURL, Credential: c.Credential, CredentialHeader: "access-key", Timeout: c.Timeout, Concurrency: c.Concurrency, Version: c.Version,
 	})}
 }
 

@@ -2,12 +2,12 @@ package kv
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -112,7 +112,19 @@ func TestAnswers(t *testing.T) {
 		{"500 may have deleted", 500, "application/json", `{"message":"oops"}`, deleter.Retry, nil, true},
 		{"a redirect is tried again", 302, "", "", deleter.Retry, nil, false},
 		{"405 is unexpected", 405, "application/json", `{"detail":"Method Not Allowed"}`, deleter.Unexpected, nil, false},
-		{"202 is no answer", 202, "application/json", done, deleter.Retry, nil, true},
+		{"202 is tried again, and may have deleted", 202, "application/json", done, deleter.Retry, nil, true},
+		{"204 is tried again, and may have deleted", 204, "", "", deleter.Retry, nil, true},
+		{"200 that was cut off is no answer", 200, "application/json", `{"data":{},"message":"Data del`, deleter.Retry, nil, true},
+		{"200 with a repeated key is no answer", 200, "application/json", `{"message":"m","message":"m"}`, deleter.Retry, nil, true},
+		{"200 with a key of another case is no answer", 200, "application/json", `{"Message":"m"}`, deleter.Retry, nil, true},
+		{"200 with null is no answer", 200, "application/json", `null`, deleter.Retry, nil, true},
+		{"200 with new members is deleted", 200, "application/json", `{"data":{"deleted":3},"message":"m","value":{"x":1},"took":5}`, deleter.Deleted, nil, false},
+		{"200 with an answer beside value reads that answer", 200, "application/json", `{"data":{"invalid_x":[10]},"message":"m","value":{"message":"m"}}`, deleter.Invalid, []int64{10}, false},
+		{"200 with two lists refuses what both name", 200, "application/json", `{"data":{"invalid_a":[12,10],"invalid_b":[10]},"message":"m"}`, deleter.Invalid, []int64{10, 12}, false},
+		{"400 with the sibling's list refuses those", 400, "application/json", `{"data":{"invalid_docs":[10,11,12]},"message":"all are invalid"}`, deleter.Invalid, []int64{10, 11, 12}, false},
+		{"400 with data of another shape is invalid", 400, "application/json", `{"data":[],"message":"no"}`, deleter.Invalid, nil, false},
+		{"422 wrapped in value refuses those", 422, "application/json", `{"value":{"detail":[{"loc":["body","ids",2],"msg":"m","type":"t"}]}}`, deleter.Invalid, []int64{12}, false},
+		{"422 with null as detail is tried again", 422, "application/json", `{"detail":null}`, deleter.Retry, nil, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := served(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -123,41 +135,13 @@ func TestAnswers(t *testing.T) {
 			})
 			got := d.Delete(t.Context(), events.UserContexts{IDs: []int64{10, 11, 12}})
 			want := deleter.Answer{Verdict: c.want, Status: c.status, Refused: c.refused, MayHaveDeleted: c.mayHave}
-			if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(deleter.Answer{}, "CallID", "ObservedAt", "Message"), cmpopts.SortSlices(func(a, b int64) bool { return a < b })); diff != "" {
+			if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(deleter.Answer{}, "CallID", "ObservedAt", "Message")); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			if got.Message == "" {
 				t.Error("nothing is said of why")
 			}
 		})
-	}
-}
-
-// However the API writes what it was sent, the credential is taken out.
-func TestACredentialIsFoundInWhateverSpelling(t *testing.T) {
-	const key = `ab/cd+ef"gh<ij`
-	for _, echo := range []string{`ab/cd+ef\"gh<ij`, `ab\/cd+ef\"gh<ij`, `ab/cd\u002bef\u0022gh\u003cij`, `\u0061\u0062/cd+ef\"gh<ij`} {
-		for _, body := range []string{
-			`{"detail":[{"loc":["body","ids",0],"msg":"bad ` + echo + `","type":"t"}]}`,
-			`{"detail":"bad ` + echo + `"}`, `{"message":"bad ` + echo + `"}`,
-		} {
-			for _, status := range []int{400, 401, 422, 500} {
-				d := served(t, func(w http.ResponseWriter, _ *http.Request) {
-					w.Header().Set("Content-Type", "application/json")
-					w.WriteHeader(status)
-					_, _ = io.WriteString(w, body)
-				})
-				credential, err := deleter.NewCredential(key)
-				if err != nil {
-					t.Fatal(err)
-				}
-				d.client.Credential = credential
-				got := d.Delete(t.Context(), events.UserContexts{IDs: []int64{1}})
-				if !strings.Contains(got.Message, "[redacted]") || strings.Contains(got.Message, "gh") {
-					t.Errorf("%d %s: %s", status, body, got.Message)
-				}
-			}
-		}
 	}
 }
 
@@ -171,7 +155,12 @@ func FuzzRead(f *testing.F) {
 		a := read(deleter.Response{Status: status, Body: body, JSON: true}, ids)
 		switch a.Verdict {
 		case deleter.Deleted:
-			if status != 200 || len(body) < len(`{"message":""}`) {
+			var members map[string]any
+			_ = json.Unmarshal(body, &members) // what the standard library takes for it
+			if value, ok := members["value"].(map[string]any); ok && members["message"] == nil {
+				members = value
+			}
+			if _, ok := members["message"].(string); status != 200 || !ok {
 				t.Errorf("deleted from %d %q", status, body)
 			}
 		case deleter.NotFound, deleter.AcceptedPending, deleter.Hold:

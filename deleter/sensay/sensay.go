@@ -29,6 +29,7 @@ type Config struct {
 	APIVersion  string              // the X-API-Version header
 	Timeout     time.Duration       // of one call; the API itself gives up after 90 s
 	Concurrency int                 // calls at the same time
+	Version     string              // of Lethe, for the User-Agent; may be empty
 }
 
 // Deleter deletes knowledge-base entries.
@@ -41,7 +42,7 @@ type Deleter struct {
 func New(c Config) *Deleter {
 	return &Deleter{
 		client: deleter.NewClient(deleter.ClientConfig{
-			BaseURL: c.BaseURL, Credential: c.Credential, CredentialHeader: "X-ORGANIZATION-SECRET", Timeout: c.Timeout, Concurrency: c.Concurrency,
+			BaseURL: c.BaseURL, Credential: c.Credential, CredentialHeader: "X-ORGANIZATION-SECRET", Timeout: c.Timeout, Concurrency: c.Concurrency, Version: c.Version,
 		}),
 		header: http.Header{"X-API-Version": {c.APIVersion}},
 	}
@@ -60,14 +61,6 @@ func (d *Deleter) Delete(ctx context.Context, res events.Resource) deleter.Answe
 // CloseIdle closes the connections that no call uses.
 func (d *Deleter) CloseIdle() { d.client.CloseIdle() }
 
-// body is every member that the reference names, of all answers.
-type body struct {
-	Success   *bool   `json:"success"`
-	Message   string  `json:"message"`
-	Error     *string `json:"error"`
-	RequestID *string `json:"request_id"`
-}
-
 // read reads the answers that the API's reference explains.
 func read(r deleter.Response) deleter.Answer {
 	switch r.Status {
@@ -75,22 +68,21 @@ func read(r deleter.Response) deleter.Answer {
 	default:
 		return deleter.Unknown(r)
 	}
-	var b body
-	if err := deleter.ReadJSON(r, &b); err != nil {
+	body, err := deleter.ReadObject(r)
+	if err != nil {
 		return deleter.Undocumented(r, fmt.Sprintf("%d, but %s", r.Status, err))
 	}
-	a := deleter.Answer{Message: b.words()}
-	if b.RequestID != nil {
-		a.APIRequestID = *b.RequestID
-	}
-	succeeded := b.Success != nil && *b.Success
+	a := deleter.Answer{Message: body.Words()}
+	_, explained := body.Text("error")
+	var identified bool
+	a.APIRequestID, identified = body.Text("request_id")
 	switch {
-	case r.Status == http.StatusOK && succeeded:
+	case r.Status == http.StatusOK && body.True("success"):
 		a.Verdict = deleter.Deleted
-	case r.Status == http.StatusAccepted && succeeded:
+	case r.Status == http.StatusAccepted && body.True("success"):
 		a.Verdict = deleter.AcceptedPending
 		a.ExpectedBy = time.Now().UTC().Add(RemovalWithin)
-	case r.Status == http.StatusNotFound && b.Error != nil && b.RequestID != nil:
+	case r.Status == http.StatusNotFound && explained && identified:
 		// success is not looked at: an older endpoint documents it as true here.
 		a.Verdict = deleter.NotFound
 	case r.Status == http.StatusBadRequest, r.Status == http.StatusUnprocessableEntity:
@@ -101,12 +93,4 @@ func read(r deleter.Response) deleter.Answer {
 		return deleter.Undocumented(r, fmt.Sprintf("%d, but success is not true: %s", r.Status, a.Message))
 	}
 	return a
-}
-
-// words is what the API says for people.
-func (b body) words() string {
-	if b.Error != nil {
-		return *b.Error
-	}
-	return b.Message
 }

@@ -2,11 +2,11 @@ package sensay
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"strings"
 	"testing"
 	"time"
 
@@ -91,6 +91,7 @@ func TestAnswers(t *testing.T) {
 		{"404 whose success is true is not found all the same", 404, "application/json", `{"success":true,"error":"gone","request_id":"r"}`, deleter.Answer{Verdict: deleter.NotFound, Message: "gone", APIRequestID: "r"}},
 		{"400 is invalid", 400, "application/json", `{"success":false,"error":"bad","request_id":"r"}`, deleter.Answer{Verdict: deleter.Invalid, Message: "bad", APIRequestID: "r"}},
 		{"422 is invalid", 422, "application/json", `{"success":false,"error":"bad"}`, deleter.Answer{Verdict: deleter.Invalid, Message: "bad"}},
+		{"400 without words says its status", 400, "application/json", `{}`, deleter.Answer{Verdict: deleter.Invalid, Message: "400 Bad Request"}},
 		{"401 holds", 401, "application/json", `{"success":false,"error":"who"}`, deleter.Answer{Verdict: deleter.Hold}},
 		{"403 holds, whatever it shows", 403, "text/html", page, deleter.Answer{Verdict: deleter.Hold}},
 		{"a page with 200 is tried again and may have deleted", 200, "text/html", page, deleter.Answer{Verdict: deleter.Retry, MayHaveDeleted: true}},
@@ -107,6 +108,13 @@ func TestAnswers(t *testing.T) {
 		{"a gateway's 404 page is not the API's", 404, "text/html", page, deleter.Answer{Verdict: deleter.Retry}},
 		{"404 without error is not the API's", 404, "application/json", `{"success":false,"request_id":"r"}`, deleter.Answer{Verdict: deleter.Retry}},
 		{"404 without request_id is not the API's", 404, "application/json", `{"error":"e"}`, deleter.Answer{Verdict: deleter.Retry}},
+		{"404 whose success is a text is not found all the same", 404, "application/json", `{"success":"no","error":"gone","request_id":"r"}`, deleter.Answer{Verdict: deleter.NotFound, Message: "gone", APIRequestID: "r"}},
+		{"404 whose error is no text is not the API's", 404, "application/json", `{"error":{"code":1},"request_id":"r"}`, deleter.Answer{Verdict: deleter.Retry}},
+		{"404 of a sibling's shape is not the API's", 404, "application/json", `{"success":true}`, deleter.Answer{Verdict: deleter.Retry}},
+		{"400 that is null is tried again", 400, "application/json", `null`, deleter.Answer{Verdict: deleter.Retry}},
+		{"422 that is a list is tried again", 422, "application/json", `[]`, deleter.Answer{Verdict: deleter.Retry}},
+		{"200 in broken UTF-8 is no answer", 200, "application/json", "{\"success\":true,\"message\":\"\xff\"}", deleter.Answer{Verdict: deleter.Retry, MayHaveDeleted: true}},
+		{"200 with success null is no answer", 200, "application/json", `{"success":null}`, deleter.Answer{Verdict: deleter.Retry, MayHaveDeleted: true}},
 		{"400 that is a page is tried again", 400, "text/html", page, deleter.Answer{Verdict: deleter.Retry}},
 		{"429 did not delete", 429, "application/json", `{}`, deleter.Answer{Verdict: deleter.Retry}},
 		{"408 did not delete", 408, "", "", deleter.Answer{Verdict: deleter.Retry}},
@@ -114,7 +122,9 @@ func TestAnswers(t *testing.T) {
 		{"500 may have deleted", 500, "application/json", json404, deleter.Answer{Verdict: deleter.Retry, MayHaveDeleted: true}},
 		{"503 may have deleted", 503, "text/html", page, deleter.Answer{Verdict: deleter.Retry, MayHaveDeleted: true}},
 		{"a redirect is tried again", 307, "", "", deleter.Answer{Verdict: deleter.Retry}},
-		{"204 is no answer", 204, "", "", deleter.Answer{Verdict: deleter.Retry, MayHaveDeleted: true}},
+		{"204 is tried again, and may have deleted", 204, "", "", deleter.Answer{Verdict: deleter.Retry, MayHaveDeleted: true}},
+		{"201 is tried again, and may have deleted", 201, "application/json", `{"success":true}`, deleter.Answer{Verdict: deleter.Retry, MayHaveDeleted: true}},
+		{"405 is unexpected", 405, "application/json", `{"error":"no"}`, deleter.Answer{Verdict: deleter.Unexpected}},
 		{"418 is unexpected", 418, "text/html", page, deleter.Answer{Verdict: deleter.Unexpected}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -154,21 +164,29 @@ func FuzzRead(f *testing.F) {
 	f.Add(202, []byte(`{"success":true,"message":"m"}`))
 	f.Add(404, []byte(`{"success":false,"error":"e","request_id":"r"}`))
 	f.Add(404, []byte(`<html>`))
+	f.Add(400, []byte(`null`))
+	f.Add(200, []byte(`{"success":true,"success":false}`))
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
 		a := read(deleter.Response{Status: status, Body: body, JSON: true})
-		has := func(part string) bool { return strings.Contains(string(body), part) }
+		var members map[string]any
+		_ = json.Unmarshal(body, &members) // what the standard library takes for it
+		isText := func(name string) bool { _, ok := members[name].(string); return ok }
 		switch a.Verdict {
 		case deleter.Deleted:
-			if status != 200 || !has("true") {
+			if status != 200 || members["success"] != true {
 				t.Errorf("deleted from %d %q", status, body)
 			}
 		case deleter.AcceptedPending:
-			if status != 202 || !has("true") {
+			if status != 202 || members["success"] != true || a.ExpectedBy.IsZero() {
 				t.Errorf("accepted from %d %q", status, body)
 			}
 		case deleter.NotFound:
-			if status != 404 || len(body) < len(`{"error":"","request_id":""}`) {
+			if status != 404 || !isText("error") || !isText("request_id") {
 				t.Errorf("not found from %d %q", status, body)
+			}
+		case deleter.Invalid:
+			if status != 400 && status != 422 || members == nil {
+				t.Errorf("invalid from %d %q", status, body)
 			}
 		case deleter.Hold:
 			t.Errorf("held by %d %q", status, body)

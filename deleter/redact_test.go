@@ -1,0 +1,95 @@
+package deleter
+
+import (
+	"encoding/json"
+	"html"
+	"net/url"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"pgregory.net/rapid"
+)
+
+func TestRedactFindsEveryWayOfWriting(t *testing.T) {
+	c, err := NewCredential(testSecret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner, _ := json.Marshal(testSecret)
+	twice, _ := json.Marshal(string(inner))
+	for name, text := range map[string]string{
+		"in clear":                      testSecret,
+		"in a query":                    url.QueryEscape(testSecret),
+		"in a path":                     url.PathEscape(testSecret),
+		"in a query, in small letters":  strings.ToLower(url.QueryEscape(testSecret)),
+		"in a query, twice":             url.QueryEscape(url.QueryEscape(testSecret)),
+		"in JSON, by Go":                string(inner),
+		"in JSON, by others":            `s3cret\"with/odd&parts`,
+		"in JSON, with escaped slashes": `s3cret\"with\/odd&parts`,
+		"in JSON, all escaped":          `\u0073\u0033\u0063\u0072\u0065\u0074\u0022\u0077\u0069\u0074\u0068\u002F\u006f\u0064\u0064\u0026\u0070\u0061\u0072\u0074\u0073`,
+		"in JSON in JSON":               string(twice),
+		"in HTML":                       html.EscapeString(testSecret),
+		"in HTML, by name":              "s3cret&quot;with/odd&amp;parts",
+	} {
+		if got := c.Redact("<" + text + ">"); strings.Trim(got, `<>"\`) != redacted {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	if got := c.Redact("nothing of it"); got != "nothing of it" {
+		t.Errorf("changed to %s", got)
+	}
+}
+
+func TestRedactTakesTheLongerOfTwoSecrets(t *testing.T) {
+	var c Credential
+	c.learn("key-1")
+	c.learn("key-12345")
+	c.learn("key-1")
+	if got := c.Redact("key-12345 key-1"); got != redacted+" "+redacted {
+		t.Errorf("%s", got)
+	}
+}
+
+func TestALineHoldsNoSecretHoweverItWasSplit(t *testing.T) {
+	c, err := NewCredential("a secret of words")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.line("not a\r\n\tsecret \x00of words?"); got != "not "+redacted+"?" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestLineIsAlwaysShortPrintableAndWithoutTheSecret(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		secret := rapid.StringMatching(`[!-~]{8,40}`).Draw(t, "secret")
+		c, err := NewCredential(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write := rapid.SampledFrom([]func(string) string{
+			func(s string) string { return s }, url.QueryEscape, url.PathEscape, html.EscapeString,
+			func(s string) string { b, _ := json.Marshal(s); return string(b) },
+		}).Draw(t, "writing")
+		before, after := rapid.String().Draw(t, "before"), rapid.String().Draw(t, "after")
+		got := c.line(before + " " + write(secret) + " " + after)
+		if len(got) > MaxMessage || !utf8.ValidString(got) || strings.ContainsAny(got, "\r\n\x00") {
+			t.Errorf("%q", got)
+		}
+		if strings.Contains(got, secret) || strings.Contains(got, write(secret)) {
+			t.Errorf("%q shows %q", got, secret)
+		}
+	})
+}
+
+func BenchmarkRedact(b *testing.B) {
+	c, err := NewCredential(strings.Repeat("k3y-", 16))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		c.line("Data deleted successfully")
+	}
+}

@@ -1,0 +1,93 @@
+package deleter
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"go.opentelemetry.io/otel/propagation"
+)
+
+const (
+	maxHeader    = 64 << 10
+	dialTimeout  = 10 * time.Second
+	tlsTimeout   = 10 * time.Second
+	idleLifetime = 90 * time.Second
+)
+
+// redactor is a transport whose errors do not hold the credential. net/http
+// quotes what it cannot read, such as a broken header, and so whatever a server
+// echoes there would get into the span.
+type redactor struct {
+	next       *http.Transport
+	credential *Credential
+}
+
+// newTransport returns the transport of all calls to one API, and how to close
+// its idle connections. It follows no redirect: Go's client would follow a
+// redirected DELETE, as GET where the status says so, and take the credential's
+// header along to the other host.
+func newTransport(c ClientConfig) (http.RoundTripper, *http.Transport) {
+	transport := &http.Transport{
+		Proxy:                  proxy,
+		DialContext:            (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
+		TLSHandshakeTimeout:    tlsTimeout,
+		ResponseHeaderTimeout:  c.Timeout,
+		IdleConnTimeout:        idleLifetime,
+		MaxIdleConns:           c.Concurrency,
+		MaxIdleConnsPerHost:    c.Concurrency,
+		MaxResponseHeaderBytes: maxHeader,
+		// A compressed answer could be a thousand times its size.
+		DisableCompression: true,
+		ForceAttemptHTTP2:  true,
+	}
+	traced := otelhttp.NewTransport(redactor{transport, c.Credential},
+		// The APIs belong to others: the ids of our traces are none of their business.
+		otelhttp.WithPropagators(propagation.NewCompositeTextMapPropagator()))
+	return traced, transport
+}
+
+// proxy hides the address that it cannot read, for it may hold a password.
+func proxy(r *http.Request) (u *url.URL, err error) {
+	if u, err = http.ProxyFromEnvironment(r); err != nil {
+		return nil, errors.New("the proxy that the environment names has no valid address")
+	}
+	return u, nil
+}
+
+func (t redactor) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := t.next.RoundTrip(r)
+	if err != nil {
+		return nil, t.redact(err)
+	}
+	response.Body = redactedBody{response.Body, t}
+	return response, nil
+}
+
+// redact keeps an error as it is, with its type, unless its text has to change.
+func (t redactor) redact(err error) error {
+	said := err.Error()
+	if text := t.credential.line(said); text != said {
+		return errors.New(text)
+	}
+	return err
+}
+
+// redactedBody is a body that is read, never written to: a server cannot turn
+// the connection into another protocol's.
+type redactedBody struct {
+	io.ReadCloser
+	transport redactor
+}
+
+func (b redactedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF { //nolint:errorlint // readers give io.EOF as it is
+		err = b.transport.redact(err)
+	}
+	return n, err
+}
