@@ -231,7 +231,9 @@ func (w *world) final(target events.Target, id string) events.Result {
 	w.Helper()
 	var found events.Result
 	w.until("a final result of "+id, func() bool {
-		m, err := lastMessage(w.Context(), w.js, events.StreamResults, events.ResultFilter(target, id, ""))
+		ctx, cancel := context.WithTimeout(w.Context(), time.Second) // the server may be away
+		defer cancel()
+		m, err := lastMessage(ctx, w.js, events.StreamResults, events.ResultFilter(target, id, ""))
 		if err != nil || m == nil {
 			return false
 		}
