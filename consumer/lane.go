@@ -51,7 +51,7 @@ func (l *Lane) Run(stop context.Context) error {
 		return fmt.Errorf("consumer %s of %s: %w", l.Target, events.StreamLater, err)
 	}
 
-	l.look(stop)
+	well := l.look(stop) // above all at the clock
 
 	// Calls go on for the grace period after stop, and what they gave is stored
 	// within a little more.
@@ -61,7 +61,7 @@ func (l *Lane) Run(stop context.Context) error {
 
 	var alive errgroup.Group
 	alive.Go(func() error { l.keepAlive(ctx); return nil })
-	alive.Go(func() error { l.watch(ctx); return nil })
+	alive.Go(func() error { l.watch(ctx, well); return nil })
 	var take errgroup.Group
 	take.Go(func() error { l.take(stop, ctx, requests, false); return nil })
 	take.Go(func() error { l.take(stop, ctx, due, true); return nil })

@@ -459,6 +459,33 @@ func TestAMissingResultsStreamHoldsTheLane(t *testing.T) {
 	w.final(sensayTarget, r.ID)
 }
 
+// The chain is lost while the call is out, and with it the attempt.
+func TestAnAnswerOutlivesItsChain(t *testing.T) {
+	for _, r := range []events.Request{contexts(10), entry(7)} {
+		t.Run(string(r.Target()), func(t *testing.T) {
+			w := newWorld(t)
+			anew := func() {
+				if err := w.js.DeleteStream(t.Context(), events.StreamResults); err != nil {
+					t.Error(err)
+				}
+				if err := Setup(t.Context(), w.js, settings); err != nil {
+					t.Error(err)
+				}
+			}
+			api := &api{answer: func(call int, _ events.Resource) deleter.Answer {
+				anew()
+				return []deleter.Answer{answerBusy, answerDeleted, answerNotFound}[min(call, 3)-1]
+			}}
+			w.run(w.config(r.Target(), api))
+			w.publish(r)
+			if got := w.final(r.Target(), r.ID); got.Outcome != events.Deleted || api.count() != 2 {
+				t.Errorf("%s after %d calls", got.Outcome, api.count())
+			}
+			w.settled()
+		})
+	}
+}
+
 func TestStoppingFinishesWhatIsOutAndHandsBackTheRest(t *testing.T) {
 	w := newWorld(t)
 	calling, proceed := make(chan struct{}, 100), make(chan struct{})

@@ -31,7 +31,6 @@ type job struct {
 	events.Request
 	fingerprint string
 	history     History
-	recorded    bool // this attempt stands on the chain
 }
 
 // process makes one step of the request in d. It calls nobody once stop has
@@ -143,7 +142,7 @@ func (l *Lane) record(ctx context.Context, j *job, lease time.Duration) (err err
 	if err != nil {
 		return err
 	}
-	j.history.Seq, j.recorded = seq, true
+	j.history.Seq = seq
 	return nil
 }
 
@@ -194,7 +193,7 @@ func (l *Lane) store(ctx context.Context, j *job, step Step) (settlement, error)
 		next.Seq = j.history.Seq
 		seq, err := l.publish(ctx, j.ID, j.fingerprint, next, j.result(step))
 		if err != nil {
-			return l.outrun(ctx, j, err)
+			return l.outrun(ctx, j, step, err)
 		}
 		next.Seq = seq
 	}
@@ -206,7 +205,7 @@ func (l *Lane) store(ctx context.Context, j *job, step Step) (settlement, error)
 		// id would replace its schedule. The attempt is over and has no lease.
 		j.history = next
 		if err := l.record(ctx, j, 0); err != nil {
-			return l.outrun(ctx, j, err)
+			return l.outrun(ctx, j, step, err)
 		}
 		next = j.history
 	}
@@ -216,13 +215,16 @@ func (l *Lane) store(ctx context.Context, j *job, step Step) (settlement, error)
 // outrun is what becomes of a delivery whose step was refused because another
 // one was stored meanwhile. A final result answers the request; anything else
 // belongs to a worker that goes on with it.
-func (l *Lane) outrun(ctx context.Context, j *job, err error) (settlement, error) {
+func (l *Lane) outrun(ctx context.Context, j *job, step Step, err error) (settlement, error) {
 	var moved *overtakenError
 	switch {
 	case !errors.As(err, &moved):
 		return giveBack, err
 	case moved.Last == nil:
-		return giveBack, nil
+		// The stream was made anew meanwhile. What the API answered must not be
+		// lost with it: the next answer would be another one.
+		j.history.Seq, step.History.Seq = 0, 0
+		return l.store(ctx, j, step)
 	case moved.Last.Fingerprint != j.fingerprint:
 		return l.answerReuse(ctx, j)
 	case moved.Last.Outcome.Final():

@@ -14,14 +14,19 @@ const (
 )
 
 // watch looks at the streams' settings and the server's clock until ctx ends.
-// A setting that breaks a promise holds the lane until it is put right.
-func (l *Lane) watch(ctx context.Context) {
-	for ctx.Err() == nil {
+// A setting that breaks a promise holds the lane until it is put right. well is
+// what the look before has found.
+func (l *Lane) watch(ctx context.Context, well bool) {
+	for {
 		every := watchEvery
-		if !l.look(ctx) {
+		if !well {
 			every = watchAgain
 		}
 		wait(ctx, every)
+		if ctx.Err() != nil {
+			return
+		}
+		well = l.look(ctx)
 	}
 }
 
