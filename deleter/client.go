@@ -3,6 +3,8 @@ package deleter
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -87,16 +89,22 @@ func (c *Client) finish(a Answer) Answer {
 	return a
 }
 
+var errSentOnce = errors.New("the stream was reset")
+
 func (c *Client) do(ctx context.Context, method, path, secret string, header http.Header, body []byte) (r Response) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	var written atomic.Bool
+	var written, multiplexed atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		// A transport looks for another connection only if nothing was written to
 		// the one before, or its server said that it did nothing (RFC 9113, 8.7).
 		GetConn: func(string) { written.Store(false) },
 		// From here on another goroutine may write, even after the call was broken off.
-		GotConn: func(httptrace.GotConnInfo) { written.Store(true) },
+		GotConn: func(got httptrace.GotConnInfo) {
+			written.Store(true)
+			secure, ok := got.Conn.(*tls.Conn)
+			multiplexed.Store(ok && secure.ConnectionState().NegotiatedProtocol == "h2")
+		},
 	})
 	defer func() { r.Written = written.Load() }()
 
@@ -104,9 +112,16 @@ func (c *Client) do(ctx context.Context, method, path, secret string, header htt
 	if err != nil {
 		return Response{Err: err}
 	}
-	request.GetBody = nil // nothing can be sent again behind our back
-	if len(body) == 0 {
-		request.Body = http.NoBody
+	// Go sends a request again by itself if it can have its body again. On
+	// HTTP/1 it does so only where nothing was written; on HTTP/2 also after a
+	// reset that may have come behind the deletion, and without asking where
+	// there is no body at all.
+	request.Body = io.NopCloser(bytes.NewReader(body))
+	request.GetBody = func() (io.ReadCloser, error) {
+		if multiplexed.Load() {
+			return nil, errSentOnce
+		}
+		return io.NopCloser(bytes.NewReader(body)), nil
 	}
 	for name, values := range header {
 		request.Header[http.CanonicalHeaderKey(name)] = values

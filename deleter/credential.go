@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strings"
 	"sync"
-	"time"
 	"unicode"
 
 	"golang.org/x/net/http/httpguts"
@@ -27,6 +26,9 @@ type Credential struct {
 	secrets []string       // the current one last; former ones may still be echoed
 	echoes  *regexp.Regexp // what to redact; nil before there is a secret
 	read    os.FileInfo    // the file as it was when it was read
+
+	version    int
+	unreadable bool // when it was last looked at
 }
 
 // formerSecrets is how many replaced values are still redacted.
@@ -56,6 +58,15 @@ func CredentialFromFile(path string) (*Credential, error) {
 func (c *Credential) Reveal() (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	secret, err := c.reveal()
+	if err == nil && c.unreadable {
+		c.version++
+	}
+	c.unreadable = err != nil
+	return secret, err
+}
+
+func (c *Credential) reveal() (string, error) {
 	if c.file == "" {
 		return c.secrets[len(c.secrets)-1], nil
 	}
@@ -97,19 +108,16 @@ func (c *Credential) learn(secret string) {
 	c.secrets = append(c.secrets, secret)
 	c.secrets = c.secrets[max(0, len(c.secrets)-formerSecrets-1):]
 	c.echoes = echoes(c.secrets)
+	c.version++
 }
 
-// Version tells one state of the credential's file from another, without its
-// content. It is the same for ever where there is no file.
-func (c *Credential) Version() string {
-	if c.file == "" {
-		return ""
-	}
-	info, err := os.Stat(c.file)
-	if err != nil {
-		return "unreadable"
-	}
-	return fmt.Sprintf("%d bytes of %s", info.Size(), info.ModTime().UTC().Format(time.RFC3339Nano))
+// Version grows each time that there is another secret, or one again after the
+// file could not be read. It is the same for ever where there is no file.
+func (c *Credential) Version() int {
+	_, _ = c.Reveal() // whoever makes a call sees the error
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.version
 }
 
 // checkSecret allows what a new header field's value may be, which is ASCII
