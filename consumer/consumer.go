@@ -61,7 +61,11 @@ type Config struct {
 
 // ackWait is how long the server waits for a sign of life before it delivers a
 // message again. The lane gives one for everything in hand every third of it.
-const ackWait = 30 * time.Second
+// An operator may set another on the consumers, down to minAckWait.
+const (
+	ackWait    = 30 * time.Second
+	minAckWait = 4 * takeWait
+)
 
 // leaseSlack is what a lease grants beyond the call's time-out, for storing the
 // attempt before the call.

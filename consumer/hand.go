@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -16,7 +18,28 @@ type delivery struct {
 	seq     uint64 // on its stream
 	due     bool   // from DELETION_LATER, so its headers are the worker's own
 	request events.Request
-	invalid error // why it is no request
+	invalid error                     // why it is no request
+	kept    atomic.Pointer[time.Time] // when the server last heard that it is in hand, or before
+}
+
+// oursUntil is when the server may be about to deliver the message again, to
+// another worker. It waits ackWait after a sign of life; half of that leaves
+// room for signs that were lost with a connection.
+func (d *delivery) oursUntil(ackWait time.Duration) time.Time { return d.kept.Load().Add(ackWait / 2) }
+
+// keep gives the server a sign of life, unless it comes so late that the
+// message may be another worker's by now: that one is not to be disturbed, nor
+// this one to believe that it has it still.
+func (d *delivery) keep(ackWait time.Duration) error {
+	now := time.Now()
+	if now.Sub(*d.kept.Load()) >= ackWait {
+		return nil
+	}
+	if err := d.InProgress(); err != nil {
+		return err
+	}
+	d.kept.Store(&now)
+	return nil
 }
 
 // hand is what a lane has taken and not yet settled.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/sabotage"
 )
 
 // Lane serves one target: it takes its requests and what comes due, and sees
@@ -31,6 +32,7 @@ type Lane struct {
 	later    *later
 	trace    *tracing
 	troubles *troubles
+	ackWait  time.Duration // of the consumers, the shorter one
 }
 
 // takeWait is how long one pull waits for messages. It is short because a pull
@@ -51,6 +53,7 @@ func (l *Lane) Run(stop context.Context) error {
 		return fmt.Errorf("consumer %s of %s: %w", l.Target, events.StreamLater, err)
 	}
 
+	l.ackWait = min(requests.CachedInfo().Config.AckWait, due.CachedInfo().Config.AckWait)
 	well := l.look(stop) // above all at the clock
 
 	// Calls go on for the grace period after stop, and what they gave is stored
@@ -96,11 +99,12 @@ func (l *Lane) take(stop, ctx context.Context, consumer jetstream.Consumer, due 
 		if places == 0 {
 			return
 		}
+		asked := time.Now()
 		batch, err := consumer.Fetch(places, jetstream.FetchMaxWait(takeWait))
 		if err == nil {
 			for msg := range batch.Messages() {
 				places--
-				l.begin(stop, ctx, &work, room, msg, due)
+				l.begin(stop, ctx, &work, room, msg, due, asked)
 			}
 			err = batch.Error()
 		}
@@ -138,7 +142,7 @@ func reserve(stop context.Context, room chan<- struct{}, most int) int {
 // handed back if the lane is told to stop before there is one. Messages are read
 // here, in the order of their stream, so that of two requests under one id the
 // first is the first.
-func (l *Lane) begin(stop, ctx context.Context, work *sync.WaitGroup, room <-chan struct{}, msg jetstream.Msg, due bool) {
+func (l *Lane) begin(stop, ctx context.Context, work *sync.WaitGroup, room <-chan struct{}, msg jetstream.Msg, due bool, asked time.Time) {
 	meta, err := msg.Metadata()
 	if err != nil {
 		<-room
@@ -146,6 +150,7 @@ func (l *Lane) begin(stop, ctx context.Context, work *sync.WaitGroup, room <-cha
 		return
 	}
 	d := &delivery{Msg: msg, seq: meta.Sequence.Stream, due: due}
+	d.kept.Store(&asked) // the server sent it later
 	d.request, d.invalid = events.ReadRequest(l.Target, msg.Headers(), msg.Data())
 	if !l.hand.take(d) {
 		<-room
@@ -168,6 +173,10 @@ func (l *Lane) begin(stop, ctx context.Context, work *sync.WaitGroup, room <-cha
 func (l *Lane) handle(stop, ctx context.Context, d *delivery) {
 	ctx, end := l.trace.process(ctx, d)
 	defer end()
+	sabotage.At(sabotage.Taken)
+	if sabotage.Without(sabotage.AckLast) {
+		_ = d.Ack()
+	}
 	settled, err := handBack, error(nil)
 	if stop.Err() == nil {
 		settled, err = l.process(stop, ctx, d)
@@ -188,6 +197,9 @@ const giveBackPause = 500 * time.Millisecond
 // lost brings the message again, and its chain then says that it is answered.
 func (l *Lane) settle(ctx context.Context, d *delivery, s settlement) {
 	defer l.hand.drop(d)
+	if s != ack && time.Now().After(d.oursUntil(l.ackWait)) {
+		s = letGo // giving it back could take it from the worker that has it now
+	}
 	_, end := l.trace.settle(ctx, s)
 	var err error
 	switch s {
@@ -199,6 +211,7 @@ func (l *Lane) settle(ctx context.Context, d *delivery, s settlement) {
 		err = d.Nak()
 	}
 	end(err)
+	sabotage.At(sabotage.Settled)
 	if err != nil {
 		l.log.WarnContext(ctx, "cannot settle a message, it will come again", "settlement", string(s), "sequence", d.seq, "error", err)
 	}
@@ -206,7 +219,7 @@ func (l *Lane) settle(ctx context.Context, d *delivery, s settlement) {
 
 // keepAlive tells the server regularly that what is in hand is being worked on.
 func (l *Lane) keepAlive(ctx context.Context) {
-	tick := time.NewTicker(ackWait / 3)
+	tick := time.NewTicker(l.ackWait / 3)
 	defer tick.Stop()
 	for {
 		select {
@@ -214,7 +227,7 @@ func (l *Lane) keepAlive(ctx context.Context) {
 			return
 		case <-tick.C:
 			for _, d := range l.hand.all() {
-				if err := d.InProgress(); err != nil {
+				if err := d.keep(l.ackWait); err != nil {
 					l.log.Debug("cannot keep a message in hand", "sequence", d.seq, "error", err)
 				}
 			}

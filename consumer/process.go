@@ -7,6 +7,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/sabotage"
 )
 
 // settlement is what becomes of a delivery after its step.
@@ -99,8 +100,11 @@ const maxAdoptions = 8
 func (l *Lane) attempt(stop, ctx context.Context, j *job) (deleter.Answer, settlement, error) {
 	known := j.history
 	for range maxAdoptions {
+		ours, begun := j.oursUntil(l.ackWait), time.Now()
+		if begun.After(ours) {
+			return deleter.Answer{}, letGo, nil
+		}
 		j.history = known.attempt(l.clock.now())
-		begun := time.Now()
 		err := l.claim(ctx, j)
 
 		var moved *overtakenError
@@ -115,13 +119,19 @@ func (l *Lane) attempt(stop, ctx context.Context, j *job) (deleter.Answer, settl
 			return deleter.Answer{}, giveBack, err
 		}
 
+		sabotage.At(sabotage.Claimed)
 		// A process that was stopped in between must not call on a lease that
-		// may end before the call does. Elapsed time is monotonic.
-		if time.Since(begun) > leaseSlack {
+		// may end before the call does, nor for a message that it has no more.
+		// Elapsed time is monotonic.
+		by := begun.Add(leaseSlack)
+		if ours.Before(by) {
+			by = ours
+		}
+		if time.Now().After(by) && !sabotage.Without(sabotage.Lease) {
 			known = j.history.uncounted()
 			continue
 		}
-		return l.call(stop, ctx, j), "", nil
+		return l.call(stop, ctx, j, by), "", nil
 	}
 	return deleter.Answer{}, giveBack, nil
 }
@@ -129,7 +139,7 @@ func (l *Lane) attempt(stop, ctx context.Context, j *job) (deleter.Answer, settl
 // claim makes sure, before a call, that nobody is ahead: by storing the attempt
 // where the API's answer depends on it, by looking where it does not.
 func (l *Lane) claim(ctx context.Context, j *job) error {
-	if !l.RecordAttempts {
+	if !l.RecordAttempts || sabotage.Without(sabotage.Attempts) {
 		return l.chain.follows(ctx, j.ID, j.history)
 	}
 	return l.record(ctx, j, l.Timeout+leaseSlack)
@@ -146,15 +156,20 @@ func (l *Lane) record(ctx context.Context, j *job, lease time.Duration) (err err
 	return nil
 }
 
-// call makes the call. It is broken off when the grace period after stop is over.
-func (l *Lane) call(stop, ctx context.Context, j *job) deleter.Answer {
+// call makes the call, if it can begin by the given time. It is broken off when
+// the grace period after stop is over.
+func (l *Lane) call(stop, ctx context.Context, j *job, by time.Time) deleter.Answer {
 	ctx, cancel := context.WithTimeout(ctx, l.Timeout)
 	defer cancel()
+	if !sabotage.Without(sabotage.Lease) {
+		ctx = deleter.StartBy(ctx, by)
+	}
 	defer after(stop, l.Grace, cancel)()
 	answer := l.Deleter.Delete(ctx, j.Resource)
 	l.trace.answered(ctx, answer)
 	l.log.DebugContext(ctx, "answered", "request_id", j.ID, "attempt", j.history.Attempts, "verdict", string(answer.Verdict),
 		"status", answer.Status, "message", answer.Message, "call_id", answer.CallID)
+	sabotage.At(sabotage.Answered)
 	return answer
 }
 
@@ -168,7 +183,14 @@ func (l *Lane) overtaken(ctx context.Context, j *job, known History, last *link)
 			return known, giveBack, err
 		}
 	}
-	course, at, next := overtaken(known, j.fingerprint, last, standing, l.Instance, l.clock.now())
+	now := l.clock.now()
+	if sabotage.Without(sabotage.Lease) {
+		now = now.Add(time.Hour)
+	}
+	course, at, next := overtaken(known, j.fingerprint, last, standing, l.Instance, now)
+	if sabotage.Without(sabotage.Unanswered) {
+		next.Unanswered = false
+	}
 	switch course {
 	case courseDone:
 		return next, ack, nil
@@ -196,6 +218,7 @@ func (l *Lane) store(ctx context.Context, j *job, step Step) (settlement, error)
 			return l.outrun(ctx, j, step, err)
 		}
 		next.Seq = seq
+		sabotage.At(sabotage.Resulted)
 	}
 	if step.Again.IsZero() {
 		return ack, nil
@@ -253,6 +276,7 @@ func (l *Lane) schedule(ctx context.Context, j *job, h History, at time.Time) (_
 		return giveBack, err
 	}
 	l.log.DebugContext(ctx, "scheduled", "request_id", j.ID, "at", at, "attempts", h.Attempts)
+	sabotage.At(sabotage.Scheduled)
 	return ack, nil
 }
 

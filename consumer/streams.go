@@ -254,6 +254,8 @@ func checkConsumer(ctx context.Context, stream jetstream.Stream, name string, ta
 		return problem("filter_subject", "it must be "+want.FilterSubject)
 	case have.DeliverSubject != "":
 		return problem("deliver_subject", "the worker pulls; it must have none")
+	case have.AckWait < minAckWait:
+		return problem("ack_wait "+have.AckWait.String(), "what a worker has in hand would be delivered to another; it must be at least "+minAckWait.String())
 	case have.InactiveThreshold > 0:
 		return problem("inactive_threshold "+have.InactiveThreshold.String(), "the consumer would vanish while no worker runs; it must be 0")
 	case have.MaxAckPending > 0 && have.MaxAckPending < 2:

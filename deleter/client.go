@@ -92,8 +92,11 @@ func (c *Client) finish(a Answer) Answer {
 var errSentOnce = errors.New("the stream was reset")
 
 func (c *Client) do(ctx context.Context, method, path, secret string, header http.Header, body []byte) (r Response) {
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
-	defer cancel()
+	ctx, stop := context.WithTimeout(ctx, c.Timeout)
+	defer stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	last := newLastMoment(ctx, cancel)
 	var written, multiplexed atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		// A transport looks for another connection only if nothing was written to
@@ -104,9 +107,10 @@ func (c *Client) do(ctx context.Context, method, path, secret string, header htt
 			written.Store(true)
 			secure, ok := got.Conn.(*tls.Conn)
 			multiplexed.Store(ok && secure.ConnectionState().NegotiatedProtocol == "h2")
+			last.guard(got.Conn, multiplexed.Load())
 		},
 	})
-	defer func() { r.Written = written.Load() }()
+	defer func() { r.Written = written.Load() && !last.missed.Load() }()
 
 	request, err := http.NewRequestWithContext(ctx, method, c.BaseURL.JoinPath(path).String(), bytes.NewReader(body))
 	if err != nil {
@@ -131,7 +135,10 @@ func (c *Client) do(ctx context.Context, method, path, secret string, header htt
 	request.Header.Set("User-Agent", strings.TrimSuffix("lethe/"+c.Version, "/"))
 
 	response, err := c.transport.RoundTrip(request)
-	if err != nil {
+	switch {
+	case last.missed.Load():
+		return Response{Err: errTooLate}
+	case err != nil:
 		return Response{Err: plain(err)}
 	}
 	defer func() { _ = response.Body.Close() }()

@@ -34,7 +34,7 @@ type redactor struct {
 func newTransport(c ClientConfig) (http.RoundTripper, *http.Transport) {
 	transport := &http.Transport{
 		Proxy:                  proxy,
-		DialContext:            (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:            gated((&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext),
 		TLSHandshakeTimeout:    tlsTimeout,
 		ResponseHeaderTimeout:  c.Timeout,
 		IdleConnTimeout:        idleLifetime,
