@@ -1,0 +1,176 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"syscall"
+	"time"
+
+	"github.com/lethe-dev/lethe/internal/lab"
+)
+
+// Faults counts what befell a world.
+type Faults struct {
+	WorkersKilled, WorkersStopped, ServersKilled, Cuts, Joined int
+}
+
+// Kills are the processes that died of SIGKILL.
+func (f Faults) Kills() int { return f.WorkersKilled + f.ServersKilled }
+
+func (f Faults) String() string {
+	return fmt.Sprintf("%d kills (%d of workers, %d of servers), %d stops, %d cuts, %d joined and left",
+		f.Kills(), f.WorkersKilled, f.ServersKilled, f.WorkersStopped, f.Cuts, f.Joined)
+}
+
+// longStop is longer than a worker's lease, which is its time-out of 2 s and
+// 5 s, the 5 s by which clocks may differ, and ackWait.
+const longStop = 13 * time.Second
+
+// trouble makes things go wrong in a world.
+type trouble struct {
+	*World
+	random *rand.Rand
+	faults Faults
+	wake   map[*Worker]time.Time // stopped workers, and until when
+}
+
+// Trouble lets kills processes die, and other things happen, evenly spread over
+// a time, at moments and in an order that the seed decides. It returns when all
+// is well again: every worker and server runs.
+func Trouble(ctx context.Context, w *World, seed uint64, kills int, over time.Duration) (Faults, error) {
+	t := &trouble{World: w, random: rand.New(rand.NewPCG(seed, 2)), wake: map[*Worker]time.Time{}}
+	steady := len(w.Workers)
+	mean := over / time.Duration(max(kills, 1)) * 6 / 10 // six of ten events are kills
+	for t.faults.Kills() < kills {
+		if err := t.pause(ctx, time.Duration(t.random.ExpFloat64()*float64(mean))); err != nil {
+			return t.faults, err
+		}
+		if err := t.event(ctx, steady); err != nil {
+			return t.faults, err
+		}
+	}
+	for worker := range t.wake {
+		if err := worker.Signal(syscall.SIGCONT); err != nil {
+			return t.faults, err
+		}
+	}
+	return t.faults, nil
+}
+
+func (t *trouble) event(ctx context.Context, steady int) error {
+	worker := t.Workers[t.random.IntN(steady)]
+	switch kind := t.random.IntN(100); {
+	case kind < 45:
+		return t.killWorker(ctx, worker)
+	case kind < 60:
+		return t.killServer(ctx)
+	case kind < 72:
+		t.stop(worker)
+	case kind < 82:
+		t.faults.Cuts++
+		for _, l := range worker.Links {
+			l.Cut()
+		}
+	case kind < 92: // what is sent is stored, and nobody is told
+		t.faults.Cuts++
+		for _, l := range worker.Links {
+			l.Mute()
+		}
+		err := t.pause(ctx, time.Duration(t.random.IntN(60))*time.Millisecond)
+		for _, l := range worker.Links {
+			l.Cut()
+		}
+		return err
+	default:
+		return t.join(steady)
+	}
+	return nil
+}
+
+func (t *trouble) killWorker(ctx context.Context, w *Worker) error {
+	w.Kill()
+	delete(t.wake, w)
+	t.faults.WorkersKilled++
+	if err := t.pause(ctx, time.Duration(t.random.IntN(200))*time.Millisecond); err != nil {
+		return err
+	}
+	return w.Start()
+}
+
+func (t *trouble) killServer(ctx context.Context) error {
+	s := t.Servers[t.random.IntN(len(t.Servers))]
+	s.Kill()
+	t.faults.ServersKilled++
+	if err := t.pause(ctx, time.Duration(t.random.IntN(500))*time.Millisecond); err != nil {
+		return err
+	}
+	if err := s.Start(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	return lab.Listening(ctx, s.Address)
+}
+
+// stop lets a worker stand still: for a moment, or longer than its lease.
+func (t *trouble) stop(w *Worker) {
+	if _, stopped := t.wake[w]; stopped {
+		return
+	}
+	for other := range t.wake {
+		if other != w && t.random.IntN(4) > 0 {
+			return // mostly somebody goes on
+		}
+	}
+	length := time.Duration(t.random.IntN(int(2 * time.Second)))
+	if t.random.IntN(2) == 0 {
+		length = longStop + time.Duration(t.random.IntN(int(3*time.Second)))
+	}
+	t.faults.WorkersStopped++
+	_ = w.Signal(syscall.SIGSTOP)
+	t.wake[w] = time.Now().Add(length)
+}
+
+// join lets another worker come, or the one that came leave.
+func (t *trouble) join(steady int) error {
+	if len(t.Workers) == steady {
+		t.faults.Joined++
+		_, err := t.NewWorker(lab.Lethe)
+		return err
+	}
+	guest := t.Workers[steady]
+	if guest.Running() {
+		return guest.Signal(syscall.SIGTERM)
+	}
+	t.faults.Joined++
+	return guest.Start()
+}
+
+// pause lets time pass, and wakes whoever has stood still for long enough.
+func (t *trouble) pause(ctx context.Context, d time.Duration) error {
+	until := time.Now().Add(d)
+	for {
+		next := until
+		for w, at := range t.wake {
+			if !time.Now().Before(at) {
+				delete(t.wake, w)
+				if err := w.Signal(syscall.SIGCONT); err != nil {
+					return err
+				}
+			} else if at.Before(next) {
+				next = at
+			}
+		}
+		timer := time.NewTimer(time.Until(next))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+		}
+		if !time.Now().Before(until) {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,360 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/lab"
+)
+
+// Config says what a [World] is made of.
+type Config struct {
+	// Dir receives the files of all processes, and outlives the world.
+	Dir string
+	// Binaries are what lab.Build gave.
+	Binaries map[lab.Program]string
+	// Servers is how many NATS servers there are, 1 or at least 3; with more than
+	// one, as many replicas of each stream.
+	Servers int
+	// Seed decides the luck of the API's calls.
+	Seed uint64
+	// Troubles are the API's, as flags of lethe sandbox.
+	Troubles []string
+}
+
+// World is a set of processes that Lethe works in.
+type World struct {
+	Config
+	Servers []*lab.NATS
+	Workers []*Worker
+
+	api     *lab.Process
+	apiURL  string
+	journal string
+	nc      *nats.Conn
+	js      jetstream.JetStream
+
+	published []Publication
+	progress  atomic.Int64 // len(published), for others
+}
+
+// Worker is a lethe run process and its way to NATS.
+type Worker struct {
+	*lab.Process
+	Links []*lab.Proxy
+}
+
+// ackWait is set on the consumers, so that what a dead worker had in hand comes
+// again soon. The least that Lethe takes is 4 s.
+const ackWait = 5 * time.Second
+
+// troubles are an API's on an ordinary bad day.
+var troubles = []string{
+	"--latency", "2ms", "--jitter", "20ms", "--pending-share", "0.05", "--pending-for", "300ms", "--unknown-share", "0.08",
+	"--fault", "cut=0.02", "--fault", "cut+after=0.03", "--fault", "503=0.02", "--fault", "503+after=0.02", "--fault", "429=0.01",
+	"--fault", "html-200+after=0.01", "--fault", "html-404=0.01", "--fault", "hang=0.003", "--fault", "hang+after=0.003",
+	"--fault", "truncated+after=0.01", "--fault", "empty=0.005", "--fault", "cut-body+after=0.01",
+}
+
+// Open starts a world without workers.
+func Open(ctx context.Context, c Config) (w *World, err error) {
+	w = &World{Config: c, journal: filepath.Join(c.Dir, "journal.ndjson")}
+	defer func() {
+		if err != nil {
+			w.Close()
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if err = w.openNATS(ctx); err != nil {
+		return w, err
+	}
+	if err = w.openAPI(ctx); err != nil {
+		return w, err
+	}
+	if err = w.setup(ctx); err != nil {
+		return w, err
+	}
+	return w, nil
+}
+
+func (w *World) openNATS(ctx context.Context) error {
+	var err error
+	if w.Config.Servers > 1 {
+		w.Servers, err = lab.NewCluster(w.Binaries[lab.NATSServer], w.Dir, w.Config.Servers)
+	} else {
+		w.Servers = make([]*lab.NATS, 1)
+		w.Servers[0], err = lab.NewNATS(w.Binaries[lab.NATSServer], w.Dir)
+	}
+	if err != nil {
+		return err
+	}
+	var urls []string
+	for _, s := range w.Servers {
+		if err := s.Start(); err != nil {
+			return err
+		}
+		urls = append(urls, s.URL())
+	}
+	for _, s := range w.Servers {
+		if err := lab.Listening(ctx, s.Address); err != nil {
+			return err
+		}
+	}
+	w.nc, err = nats.Connect(strings.Join(urls, ","), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond),
+		nats.RetryOnFailedConnect(true), nats.ReconnectBufSize(-1), nats.Name("chaos"))
+	if err != nil {
+		return err
+	}
+	w.js, err = jetstream.New(w.nc)
+	return err
+}
+
+func (w *World) openAPI(ctx context.Context) error {
+	address, err := lab.FreeAddress()
+	if err != nil {
+		return err
+	}
+	w.apiURL = "http://" + address
+	w.api = &lab.Process{
+		Name: "sandbox", Path: w.Binaries[lab.Lethe], Log: filepath.Join(w.Dir, "sandbox.log"),
+		Args: append([]string{"sandbox", "--addr", address, "--journal", w.journal, "--seed", fmt.Sprint(w.Seed)}, w.Troubles...),
+	}
+	if err := w.api.Start(); err != nil {
+		return err
+	}
+	return lab.Listening(ctx, address)
+}
+
+// setup makes the streams as an operator would.
+func (w *World) setup(ctx context.Context) error {
+	command := exec.CommandContext(ctx, w.Binaries[lab.Lethe], "setup")
+	command.Env = []string{"LETHE_NATS_URL=" + w.Servers[0].URL(), fmt.Sprintf("LETHE_STREAM_REPLICAS=%d", len(w.Servers))}
+	if out, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("lethe setup: %w: %s", err, out)
+	}
+	for _, stream := range []string{events.StreamRequests, events.StreamLater} {
+		for _, target := range events.Targets() {
+			consumer, err := w.js.Consumer(ctx, stream, string(target))
+			if err != nil {
+				return err
+			}
+			config := consumer.CachedInfo().Config
+			config.AckWait = ackWait
+			if _, err := w.js.UpdateConsumer(ctx, stream, config); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// NewWorker starts a worker with settings such as LETHE_KV_RATE=10.
+func (w *World) NewWorker(program lab.Program, settings ...string) (*Worker, error) {
+	name := fmt.Sprintf("w%d", len(w.Workers)+1)
+	worker := &Worker{Process: &lab.Process{Name: name, Path: w.Binaries[program], Args: []string{"run"}, Log: filepath.Join(w.Dir, name+".log")}}
+	var urls []string
+	for _, s := range w.Servers {
+		proxy, err := lab.NewProxy(s.Address)
+		if err != nil {
+			return nil, err
+		}
+		worker.Links = append(worker.Links, proxy)
+		urls = append(urls, "nats://"+proxy.Address())
+	}
+	worker.Env = append([]string{
+		"LETHE_NATS_URL=" + strings.Join(urls, ","), "LETHE_MANAGE_STREAMS=false", "LETHE_ADMIN_ADDR=127.0.0.1:0", "LETHE_LOG_LEVEL=debug",
+		"LETHE_KV_BASE_URL=" + w.apiURL, "LETHE_KV_ACCESS_KEY=sandbox-access-key",
+		"LETHE_SENSAY_BASE_URL=" + w.apiURL, "LETHE_SENSAY_ORGANIZATION_SECRET=sandbox-organization-secret",
+		"LETHE_KV_TIMEOUT=2s", "LETHE_SENSAY_TIMEOUT=2s", "LETHE_KV_CONCURRENCY=16", "LETHE_SENSAY_CONCURRENCY=16",
+		"LETHE_RETRY_INITIAL_INTERVAL=50ms", "LETHE_RETRY_MAX_INTERVAL=1s", "LETHE_CONFIRM_AFTER=500ms", "LETHE_SHUTDOWN_GRACE=3s",
+	}, settings...)
+	w.Workers = append(w.Workers, worker)
+	return worker, worker.Start()
+}
+
+// Publish publishes events, evenly over some time, and goes on until each is
+// stored, whatever happens to the servers.
+func (w *World) Publish(ctx context.Context, messages []Message, over time.Duration) error {
+	start := time.Now()
+	for i, m := range messages {
+		timer := time.NewTimer(time.Until(start.Add(over * time.Duration(i) / time.Duration(len(messages)))))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+		}
+		p := m.Publication
+		for {
+			// The id of this one publication, so that a publish that is tried again
+			// is not stored twice while the server remembers it.
+			msg := &nats.Msg{Subject: events.RequestSubject(m.Target), Data: m.Body, Header: nats.Header{jetstream.MsgIDHeader: {fmt.Sprintf("%d-%d", start.UnixNano(), i)}}}
+			try, cancel := context.WithTimeout(ctx, 2*time.Second)
+			ack, err := w.js.PublishMsg(try, msg, jetstream.WithRetryAttempts(0))
+			cancel()
+			if err == nil {
+				p.Sequence = ack.Sequence
+				break
+			}
+			if ctx.Err() != nil {
+				return fmt.Errorf("publish: %w", err)
+			}
+			p.Twice = true
+			time.Sleep(20 * time.Millisecond)
+		}
+		w.published = append(w.published, p)
+		w.progress.Add(1)
+	}
+	return nil
+}
+
+// Counts are how many messages the streams hold.
+func (w *World) Counts(ctx context.Context) (counts map[string]uint64, err error) {
+	counts = map[string]uint64{}
+	for _, name := range []string{events.StreamRequests, events.StreamLater, events.StreamResults} {
+		try, cancel := context.WithTimeout(ctx, 2*time.Second)
+		stream, err := w.js.Stream(try, name)
+		cancel()
+		if err != nil {
+			return nil, err
+		}
+		counts[name] = stream.CachedInfo().State.Msgs
+	}
+	return counts, nil
+}
+
+// Drain waits until nothing waits in the queues any more, or until nothing has
+// moved for patience.
+func (w *World) Drain(ctx context.Context, patience time.Duration) error {
+	var before string
+	for moved := time.Now(); ; {
+		counts, err := w.Counts(ctx)
+		switch now := fmt.Sprint(counts); {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == nil && counts[events.StreamRequests] == 0 && counts[events.StreamLater] == 0:
+			return nil
+		case err == nil && now != before:
+			before, moved = now, time.Now()
+		case time.Since(moved) > patience:
+			return fmt.Errorf("nothing has moved for %s: %w", patience, errors.Join(err, errors.New(before)))
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// Finish ends all workers, as an operator would, and reads what is left. A
+// worker that does not end in time is an error.
+func (w *World) Finish(ctx context.Context) (r Record, err error) {
+	for _, worker := range w.Workers {
+		if worker.Running() {
+			err = errors.Join(err, worker.End(30*time.Second))
+		}
+	}
+	if err != nil {
+		return r, err
+	}
+	r.Published = w.published
+	if r.Links, err = readLinks(ctx, w.js); err != nil {
+		return r, err
+	}
+	if r.Left, err = left(ctx, w.js); err != nil {
+		return r, err
+	}
+	r.Calls, err = readJournal(w.journal)
+	return r, err
+}
+
+// Close kills what runs.
+func (w *World) Close() {
+	for _, worker := range w.Workers {
+		worker.Kill()
+		for _, l := range worker.Links {
+			l.Close()
+		}
+	}
+	if w.nc != nil {
+		w.nc.Close()
+	}
+	if w.api != nil {
+		w.api.Kill()
+	}
+	for _, s := range w.Servers {
+		if s == nil {
+			continue
+		}
+		s.Kill()
+		for _, r := range s.Routes {
+			r.Close()
+		}
+	}
+}
+
+// busy waits until the workers have requests in hand.
+func (w *World) busy(ctx context.Context) error {
+	for {
+		for _, target := range events.Targets() {
+			consumer, err := w.js.Consumer(ctx, events.StreamRequests, string(target))
+			if err != nil {
+				return err
+			}
+			if consumer.CachedInfo().NumAckPending > 0 {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// fell waits until the worker has died or stopped of itself. After patience it
+// says that it did not.
+func (w *Worker) fell(ctx context.Context, patience time.Duration) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		if !w.Running() {
+			return true, nil
+		}
+		if stopped, err := w.Stopped(); stopped || err != nil && w.Running() {
+			return stopped, err
+		}
+		select {
+		case <-ctx.Done():
+			return false, nil
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// steer sends a command to the sandbox's control endpoint.
+func (w *World) steer(ctx context.Context, method, path, body string) error {
+	request, err := http.NewRequestWithContext(ctx, method, w.apiURL+"/_sandbox/"+path, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode >= 300 {
+		return fmt.Errorf("%s %s: %s", method, path, response.Status)
+	}
+	return nil
+}

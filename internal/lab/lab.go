@@ -1,0 +1,71 @@
+// Package lab runs the programs of a trial as processes of their own: Lethe,
+// the sandbox and a NATS server, built from this module, so that they can be
+// killed, stopped, cut off and started again as in life.
+package lab
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// Program names one that [Build] builds.
+type Program string
+
+// The programs of a trial.
+const (
+	Lethe      Program = "lethe"      // what a user runs
+	Sabotaged  Program = "sabotaged"  // Lethe that can be broken on purpose: package sabotage
+	NATSServer Program = "natsserver" // the nats-server of go.mod's version
+)
+
+// Build builds programs into dir with the go command, which must be there, and
+// returns their paths.
+func Build(ctx context.Context, dir string, programs ...Program) (map[Program]string, error) {
+	paths := map[Program]string{}
+	for _, p := range programs {
+		paths[p] = filepath.Join(dir, string(p))
+		args := []string{"build", "-buildvcs=false", "-o", paths[p]}
+		switch p {
+		case Lethe:
+			args = append(args, "github.com/lethe-dev/lethe/cmd/lethe")
+		case Sabotaged:
+			args = append(args, "-tags", "sabotage", "github.com/lethe-dev/lethe/cmd/lethe")
+		case NATSServer:
+			args = append(args, "github.com/nats-io/nats-server/v2")
+		}
+		if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("build %s: %w: %s", p, err, bytes.TrimSpace(out))
+		}
+	}
+	return paths, nil
+}
+
+// FreeAddress returns a loopback address that nobody listens on now.
+func FreeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	return listener.Addr().String(), listener.Close()
+}
+
+// Listening waits until somebody listens on an address.
+func Listening(ctx context.Context, address string) error {
+	var d net.Dialer
+	for {
+		conn, err := d.DialContext(ctx, "tcp", address)
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("nobody listens on %s: %w", address, context.Cause(ctx))
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
