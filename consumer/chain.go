@@ -177,6 +177,9 @@ func readLink(msg *storedMessage) (*link, error) {
 	if len(tokens) != 5 {
 		return nil, fmt.Errorf("%s holds a message on %q, which is no link", events.StreamResults, msg.Subject)
 	}
+	if msg.Header.Get(headerLink) == "" {
+		return nil, fmt.Errorf("%s holds a message on %q that no worker wrote", events.StreamResults, msg.Subject)
+	}
 	l := &link{
 		Seq:         msg.Seq,
 		Stored:      msg.Time,

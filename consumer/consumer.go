@@ -6,6 +6,7 @@
 // request is read in the files in this order:
 //
 //	lane.go      takes messages, keeps them in hand, settles them
+//	pull.go      asks the server for messages
 //	process.go   makes one step: claim, call, decide, store
 //	refuse.go    answers what is no valid request
 //	history.go   what earlier steps left behind, carried in message headers
@@ -16,6 +17,7 @@
 //	breaker.go   when the lane may call at all
 //	backoff.go   how long to wait
 //	streams.go   the streams and consumers that all of this stands on
+//	check.go     whether they are as they must be
 //
 // Everything durable is in JetStream. A worker keeps nothing that it could
 // lose, so any number of workers can run, die and start anywhere.

@@ -7,14 +7,14 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go"
 
 	"github.com/lethe-dev/lethe/events"
 )
 
 // delivery is a message in hand, read.
 type delivery struct {
-	jetstream.Msg
+	*nats.Msg
 	seq     uint64 // on its stream
 	due     bool   // from DELETION_LATER, so its headers are the worker's own
 	request events.Request
@@ -58,11 +58,11 @@ func newHand() *hand {
 func (h *hand) take(d *delivery) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if d.invalid == nil {
-		if _, taken := h.ids[d.request.ID]; taken {
+	if id := d.request.ID; id != "" { // an invalid event may bear the id of a request
+		if _, taken := h.ids[id]; taken {
 			return false
 		}
-		h.ids[d.request.ID] = struct{}{}
+		h.ids[id] = struct{}{}
 	}
 	h.deliveries[d] = struct{}{}
 	return true
@@ -76,9 +76,7 @@ func (h *hand) drop(d *delivery) {
 		return
 	}
 	delete(h.deliveries, d)
-	if d.invalid == nil {
-		delete(h.ids, d.request.ID)
-	}
+	delete(h.ids, d.request.ID)
 }
 
 func (h *hand) all() []*delivery {

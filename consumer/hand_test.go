@@ -1,31 +1,42 @@
 package consumer
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/events"
 )
 
-// signs counts what a lane tells the server about one message.
-type signs struct {
-	jetstream.Msg
-	alive, naks int
-}
-
-func (s *signs) Subject() string                  { return "deletions.requests.kv-user-context" }
-func (s *signs) Headers() nats.Header             { return nil }
-func (s *signs) Data() []byte                     { return nil }
-func (s *signs) InProgress() error                { s.alive++; return nil }
-func (s *signs) Nak() error                       { s.naks++; return nil }
-func (s *signs) NakWithDelay(time.Duration) error { s.naks++; return nil }
-
-func deliveredBefore(msg jetstream.Msg, d time.Duration) *delivery {
-	then := time.Now().Add(-d)
-	delivered := &delivery{Msg: msg}
-	delivered.kept.Store(&then)
-	return delivered
+// delivered is a message that the server last heard of some time ago, and what
+// it hears about it from now on.
+func (w *world) delivered(before time.Duration) (d *delivery, heard func(sign string) int) {
+	w.Helper()
+	replies, err := w.nc.SubscribeSync(w.nc.NewInbox())
+	if err != nil {
+		w.Fatal(err)
+	}
+	then := time.Now().Add(-before)
+	d = &delivery{Msg: &nats.Msg{Subject: events.RequestSubject(kvTarget), Reply: replies.Subject, Sub: replies}}
+	d.kept.Store(&then)
+	return d, func(sign string) (n int) {
+		w.Helper()
+		if err := w.nc.Flush(); err != nil {
+			w.Fatal(err)
+		}
+		for pending, _, _ := replies.Pending(); pending > 0; pending-- {
+			msg, err := replies.NextMsg(patience)
+			if err != nil {
+				w.Fatal(err)
+			}
+			if strings.HasPrefix(string(msg.Data), sign) {
+				n++
+			}
+		}
+		return n
+	}
 }
 
 func TestADeliveryIsKeptAliveUntilItMayBeAnothers(t *testing.T) {
@@ -40,13 +51,12 @@ func TestADeliveryIsKeptAliveUntilItMayBeAnothers(t *testing.T) {
 		{"after a process that stood still", ackWait, 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			msg := &signs{}
-			d := deliveredBefore(msg, c.since)
+			d, heard := newWorld(t).delivered(c.since)
 			if err := d.keep(ackWait); err != nil {
 				t.Fatal(err)
 			}
-			if ours := time.Now().Before(d.oursUntil(ackWait)); msg.alive != c.alive || ours != c.ours {
-				t.Errorf("%d signs of life, ours %v; want %d, %v", msg.alive, ours, c.alive, c.ours)
+			if ours, alive := time.Now().Before(d.oursUntil(ackWait)), heard("+WPI"); alive != c.alive || ours != c.ours {
+				t.Errorf("%d signs of life, ours %v; want %d, %v", alive, ours, c.alive, c.ours)
 			}
 		})
 	}
@@ -64,8 +74,7 @@ func TestAMessageThatMayBeAnothersIsNeitherCalledForNorTakenAway(t *testing.T) {
 			calls := script(answerLost)
 			l := New(w.js, w.config(kvTarget, calls))
 			l.ackWait = ackWait
-			msg := &signs{}
-			d := deliveredBefore(msg, r.since)
+			d, heard := w.delivered(r.since)
 			d.request = contexts(1)
 			d.seq = 1
 			_, err := l.process(t.Context(), t.Context(), d)
@@ -73,8 +82,8 @@ func TestAMessageThatMayBeAnothersIsNeitherCalledForNorTakenAway(t *testing.T) {
 				t.Errorf("%d calls, want %d (%v)", calls.count(), r.calls, err)
 			}
 			l.settle(t.Context(), d, giveBack)
-			if msg.naks != r.calls {
-				t.Errorf("given back %d times, want %d", msg.naks, r.calls)
+			if naks := heard("-NAK"); naks != r.calls {
+				t.Errorf("given back %d times, want %d", naks, r.calls)
 			}
 		})
 	}

@@ -248,8 +248,14 @@ func (w *world) final(target events.Target, id string) events.Result {
 // settled waits until nothing is left in the streams that requests wait in.
 func (w *world) settled() {
 	w.Helper()
+	w.settledOn(events.StreamRequests, events.StreamLater)
+}
+
+// settledOn waits until nothing is left in these streams.
+func (w *world) settledOn(streams ...string) {
+	w.Helper()
 	w.until("every message is acknowledged", func() bool {
-		for _, name := range []string{events.StreamRequests, events.StreamLater} {
+		for _, name := range streams {
 			s, err := w.js.Stream(w.Context(), name)
 			if err != nil {
 				return false

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
@@ -66,16 +67,17 @@ func (l *Lane) Run(stop context.Context) error {
 	alive.Go(func() error { l.keepAlive(ctx); return nil })
 	alive.Go(func() error { l.watch(ctx, well); return nil })
 	var take errgroup.Group
-	take.Go(func() error { l.take(stop, ctx, requests, false); return nil })
-	take.Go(func() error { l.take(stop, ctx, due, true); return nil })
+	take.Go(func() error { l.take(stop, ctx, events.StreamRequests); return nil })
+	take.Go(func() error { l.take(stop, ctx, events.StreamLater); return nil })
 	err = take.Wait()
 	cancel()
 	return errors.Join(err, alive.Wait())
 }
 
-// take pulls messages from one consumer and has each processed, until stop ends
-// and the last of them is settled. Everything taken is kept alive from then on.
-func (l *Lane) take(stop, ctx context.Context, consumer jetstream.Consumer, due bool) {
+// take pulls messages from the lane's consumer of one stream and has each
+// processed, until stop ends and the last of them is settled. Everything taken
+// is kept alive from then on.
+func (l *Lane) take(stop, ctx context.Context, stream string) {
 	var work sync.WaitGroup
 	defer work.Wait()
 	pause := backoff.NewExponentialBackOff(
@@ -100,14 +102,10 @@ func (l *Lane) take(stop, ctx context.Context, consumer jetstream.Consumer, due 
 			return
 		}
 		asked := time.Now()
-		batch, err := consumer.Fetch(places, jetstream.FetchMaxWait(takeWait))
-		if err == nil {
-			for msg := range batch.Messages() {
-				places--
-				l.begin(stop, ctx, &work, room, msg, due, asked)
-			}
-			err = batch.Error()
-		}
+		err = pull(l.js.Conn(), stream, string(l.Target), places, func(msg *nats.Msg) {
+			places--
+			l.begin(stop, ctx, &work, room, msg, asked)
+		})
 		for range places {
 			<-room
 		}
@@ -142,16 +140,16 @@ func reserve(stop context.Context, room chan<- struct{}, most int) int {
 // handed back if the lane is told to stop before there is one. Messages are read
 // here, in the order of their stream, so that of two requests under one id the
 // first is the first.
-func (l *Lane) begin(stop, ctx context.Context, work *sync.WaitGroup, room <-chan struct{}, msg jetstream.Msg, due bool, asked time.Time) {
+func (l *Lane) begin(stop, ctx context.Context, work *sync.WaitGroup, room <-chan struct{}, msg *nats.Msg, asked time.Time) {
 	meta, err := msg.Metadata()
 	if err != nil {
 		<-room
-		l.log.Error("cannot read a message's metadata", "subject", msg.Subject(), "error", err)
+		l.log.Error("cannot read a message's metadata", "subject", msg.Subject, "error", err)
 		return
 	}
-	d := &delivery{Msg: msg, seq: meta.Sequence.Stream, due: due}
+	d := &delivery{Msg: msg, seq: meta.Sequence.Stream, due: meta.Stream == events.StreamLater}
 	d.kept.Store(&asked) // the server sent it later
-	d.request, d.invalid = events.ReadRequest(l.Target, msg.Headers(), msg.Data())
+	d.request, d.invalid = events.ReadRequest(l.Target, msg.Header, msg.Data)
 	if !l.hand.take(d) {
 		<-room
 		l.settle(ctx, d, giveBack)
@@ -182,7 +180,7 @@ func (l *Lane) handle(stop, ctx context.Context, d *delivery) {
 		settled, err = l.process(stop, ctx, d)
 	}
 	if err != nil {
-		l.log.WarnContext(ctx, "step not finished, the message will come again", "subject", d.Subject(), "sequence", d.seq, "error", err)
+		l.log.WarnContext(ctx, "step not finished, the message will come again", "subject", d.Subject, "sequence", d.seq, "error", err)
 	}
 	if settled == giveBack && stop.Err() != nil {
 		settled = handBack
@@ -239,15 +237,16 @@ func (l *Lane) keepAlive(ctx context.Context) {
 const storeTimeout = 5 * time.Second
 
 // persist does what must be done before a message can be acknowledged, again
-// and again until it succeeds, the chain turns out to be further on, or ctx
-// ends. Meanwhile the lane says what is in its way.
+// and again until it succeeds, the chain turns out to be further on, it is too
+// large ever to be stored, or ctx ends. Meanwhile the lane says what is in its
+// way.
 func (l *Lane) persist(ctx context.Context, what string, do func(context.Context) error) error {
 	try := func() error {
 		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 		defer cancel()
 		err := do(ctx)
 		var moved *overtakenError
-		if errors.As(err, &moved) {
+		if errors.As(err, &moved) || oversized(err) {
 			return backoff.Permanent(err)
 		}
 		return err
@@ -262,6 +261,21 @@ func (l *Lane) persist(ctx context.Context, what string, do func(context.Context
 		}
 	})
 }
+
+// oversized tells what no patience can store: that message has to wait alone.
+func oversized(err error) bool {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode == errCodeHeaderTooLarge || api.ErrorCode == errCodeMessageTooLarge
+	}
+	return errors.Is(err, nats.ErrMaxPayload)
+}
+
+// The server's codes for messages over its limits (errors.json of nats-server).
+const (
+	errCodeMessageTooLarge jetstream.ErrorCode = 10054
+	errCodeHeaderTooLarge  jetstream.ErrorCode = 10097
+)
 
 // after calls do at the given time after ctx has ended, unless it is called off.
 func after(ctx context.Context, d time.Duration, do func()) (off func()) {

@@ -20,15 +20,20 @@ type later struct {
 	persist func(ctx context.Context, what string, do func(context.Context) error) error
 }
 
+const (
+	headerSchedule = "Nats-Schedule"
+	scheduleAt     = "@at "
+)
+
 // schedule stores that the request comes back at the given time, by the
 // server's clock, with history h. It returns when the schedule is stored, or
 // with an error when ctx ends.
-func (s *later) schedule(ctx context.Context, id string, of jetstream.Msg, h History, at time.Time) error {
-	msg := &nats.Msg{Subject: events.LaterSubject(s.target, id), Data: of.Data(), Header: eventHeaders(of.Headers())}
+func (s *later) schedule(ctx context.Context, id string, of *nats.Msg, h History, at time.Time) error {
+	msg := &nats.Msg{Subject: events.LaterSubject(s.target, id), Data: of.Data, Header: eventHeaders(of.Header)}
 	h.write(msg.Header)
 	inject(ctx, msg.Header)
 	// Written here, because nats.go's own option cuts the time to whole seconds.
-	msg.Header.Set("Nats-Schedule", "@at "+at.UTC().Format(time.RFC3339Nano))
+	msg.Header.Set(headerSchedule, scheduleAt+at.UTC().Format(time.RFC3339Nano))
 	msg.Header.Set("Nats-Schedule-Target", events.DueSubject(s.target))
 	return s.persist(ctx, msg.Subject, func(ctx context.Context) error {
 		_, err := s.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(events.StreamLater), jetstream.WithRetryAttempts(0))
@@ -36,15 +41,24 @@ func (s *later) schedule(ctx context.Context, id string, of jetstream.Msg, h His
 	})
 }
 
-// stands tells whether a next step of the request is scheduled.
-func (s *later) stands(ctx context.Context, id string) (standing bool, err error) {
+// overdue is how late a schedule may fire. Nothing is to wait for a later one.
+const overdue = time.Minute
+
+// stands tells whether a next step of the request is scheduled, and will come.
+func (s *later) stands(ctx context.Context, id string, now time.Time) (standing bool, err error) {
 	subject := events.LaterSubject(s.target, id)
 	err = s.persist(ctx, subject, func(ctx context.Context) error {
 		msg, err := lastMessage(ctx, s.js, events.StreamLater, subject)
-		standing = msg != nil
+		standing = msg != nil && now.Before(scheduled(msg.Header).Add(overdue))
 		return err
 	})
 	return standing, err
+}
+
+// scheduled is the time that a schedule names, zero if it names none.
+func scheduled(header nats.Header) time.Time {
+	at, _ := time.Parse(time.RFC3339Nano, strings.TrimPrefix(header.Get(headerSchedule), scheduleAt))
+	return at
 }
 
 // eventHeaders copies the headers that belong to the event itself. Everything

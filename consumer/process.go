@@ -47,6 +47,11 @@ func (l *Lane) process(stop, ctx context.Context, d *delivery) (settlement, erro
 	if j.history, err = l.startingPoint(ctx, j); err != nil {
 		return giveBack, err
 	}
+	if l.Rate > 0 { // what is answered has no need to wait for a call
+		if settled, err := l.follow(ctx, j); settled != "" || err != nil {
+			return settled, err
+		}
+	}
 	if err := l.rate.Wait(stop); err != nil {
 		return giveBack, nil
 	}
@@ -67,7 +72,7 @@ func (l *Lane) process(stop, ctx context.Context, d *delivery) (settlement, erro
 // publishes on the due subject; what comes from upstream has no history, unless
 // a person has asked for a failed request to be tried again.
 func (l *Lane) startingPoint(ctx context.Context, j *job) (History, error) {
-	told := readHistory(j.Headers())
+	told := readHistory(j.Header)
 	if j.due {
 		return told, nil
 	}
@@ -173,13 +178,28 @@ func (l *Lane) call(stop, ctx context.Context, j *job, by time.Time) deleter.Ans
 	return answer
 }
 
+// follow makes j's history that of the chain, if that is ahead. It returns what
+// becomes of the delivery if there is nothing left to call for.
+func (l *Lane) follow(ctx context.Context, j *job) (settled settlement, err error) {
+	err = l.chain.follows(ctx, j.ID, j.history)
+	var moved *overtakenError
+	switch {
+	case errors.As(err, &moved):
+		j.history, settled, err = l.overtaken(ctx, j, j.history, moved.Last)
+		return settled, err
+	case err != nil:
+		return giveBack, err
+	}
+	return "", nil
+}
+
 // overtaken follows the chain that is ahead of known. It returns the history to
 // go on from, or what becomes of the delivery.
 func (l *Lane) overtaken(ctx context.Context, j *job, known History, last *link) (History, settlement, error) {
 	standing := false
 	if last != nil && !last.Outcome.Final() && last.Fingerprint == j.fingerprint {
 		var err error
-		if standing, err = l.later.stands(ctx, j.ID); err != nil {
+		if standing, err = l.later.stands(ctx, j.ID, l.clock.now()); err != nil {
 			return known, giveBack, err
 		}
 	}
@@ -223,9 +243,11 @@ func (l *Lane) store(ctx context.Context, j *job, step Step) (settlement, error)
 	if step.Again.IsZero() {
 		return ack, nil
 	}
-	if !l.RecordAttempts && step.Outcome == "" {
-		// The chain must know a request that waits: another one under the same
-		// id would replace its schedule. The attempt is over and has no lease.
+	if step.Outcome == "" {
+		// The chain must know what came of the attempt, and that the request
+		// waits: a repeat of it must not take the attempt for an unanswered one,
+		// and another request under its id would replace its schedule. The
+		// attempt is over and has no lease.
 		j.history = next
 		if err := l.record(ctx, j, 0); err != nil {
 			return l.outrun(ctx, j, step, err)
@@ -248,6 +270,10 @@ func (l *Lane) outrun(ctx context.Context, j *job, step Step, err error) (settle
 		// lost with it: the next answer would be another one.
 		j.history.Seq, step.History.Seq = 0, 0
 		return l.store(ctx, j, step)
+	case moved.Last.Fingerprint != j.fingerprint && step.Outcome.Final():
+		// Another event took the id during the call. What the call did is done,
+		// and must be told.
+		return l.publishUnder(ctx, []string{events.SequenceID(j.history.Arrival)}, j.fingerprint, j.result(step))
 	case moved.Last.Fingerprint != j.fingerprint:
 		return l.answerReuse(ctx, j)
 	case moved.Last.Outcome.Final():

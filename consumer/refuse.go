@@ -29,13 +29,13 @@ func (l *Lane) refuse(ctx context.Context, d *delivery) (settlement, error) {
 	}
 	arrival := d.seq
 	if d.due {
-		arrival = readHistory(d.Headers()).Arrival
+		arrival = readHistory(d.Header).Arrival
 	}
 	names := []string{events.SequenceID(arrival)}
 	if id := d.request.ID; id != "" {
 		names = []string{id, names[0]}
 	}
-	return l.publishUnder(ctx, names, events.RawFingerprint(d.Headers(), d.Data()), events.Result{
+	return l.publishUnder(ctx, names, events.RawFingerprint(d.Header, d.Data), events.Result{
 		RequestSource: d.request.Source,
 		Outcome:       events.Invalid,
 		Error:         &events.ResultError{Code: invalid.Code, Message: invalid.Error()},

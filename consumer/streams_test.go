@@ -40,7 +40,7 @@ func TestSetupMakesTheStreamsOfTheContract(t *testing.T) {
 			t.Errorf("not so: %s", what)
 		}
 	}
-	if err := Check(t.Context(), w.js); err != nil {
+	if err := Check(t.Context(), w.js, events.Targets()...); err != nil {
 		t.Errorf("what was set up does not pass its own check: %v", err)
 	}
 	if _, err := w.js.Publish(t.Context(), "deletions.requests.other-api", nil); err == nil {
@@ -72,19 +72,25 @@ func TestWhatCouldLoseARequestIsRefusedByName(t *testing.T) {
 		spoil   func(*jetstream.StreamConfig)
 		setting string
 	}{
-		"requests that grow old":        {events.StreamRequests, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, "max_age"},
-		"requests pushed out":           {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Discard, c.MaxMsgs = jetstream.DiscardOld, 10 }, "discard old"},
-		"requests pushed out by bytes":  {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Discard, c.MaxBytes = jetstream.DiscardOld, 1<<20 }, "discard old"},
-		"requests in memory":            {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, "storage"},
-		"requests kept by interest":     {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }, "retention"},
-		"requests that expire singly":   {events.StreamRequests, func(c *jetstream.StreamConfig) { c.AllowMsgTTL = true }, "allow_msg_ttl"},
-		"requests that can be wiped":    {events.StreamRequests, func(c *jetstream.StreamConfig) { c.AllowRollup, c.DenyPurge = true, false }, "allow_rollup"},
-		"one request a subject":         {events.StreamRequests, func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 1 }, "max_msgs_per_subject"},
-		"results in memory":             {events.StreamResults, func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, "storage"},
-		"results pushed out":            {events.StreamResults, func(c *jetstream.StreamConfig) { c.Discard, c.MaxMsgs = jetstream.DiscardOld, 10 }, "discard old"},
-		"results that go once consumed": {events.StreamResults, func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }, "retention"},
-		"schedules that are refused":    {events.StreamLater, func(c *jetstream.StreamConfig) { c.MaxMsgs = 10 }, "limit"},
-		"schedules that grow old":       {events.StreamLater, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, "max_age"},
+		"requests that grow old":           {events.StreamRequests, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, "max_age"},
+		"requests pushed out":              {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Discard, c.MaxMsgs = jetstream.DiscardOld, 10 }, "discard old"},
+		"requests pushed out by bytes":     {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Discard, c.MaxBytes = jetstream.DiscardOld, 1<<20 }, "discard old"},
+		"requests in memory":               {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, "storage"},
+		"requests kept by interest":        {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }, "retention"},
+		"requests that expire singly":      {events.StreamRequests, func(c *jetstream.StreamConfig) { c.AllowMsgTTL = true }, "allow_msg_ttl"},
+		"requests that can be wiped":       {events.StreamRequests, func(c *jetstream.StreamConfig) { c.AllowRollup, c.DenyPurge = true, false }, "allow_rollup"},
+		"one request a subject":            {events.StreamRequests, func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 1 }, "max_msgs_per_subject"},
+		"results in memory":                {events.StreamResults, func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, "storage"},
+		"results pushed out":               {events.StreamResults, func(c *jetstream.StreamConfig) { c.Discard, c.MaxMsgs = jetstream.DiscardOld, 10 }, "discard old"},
+		"results that go once consumed":    {events.StreamResults, func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }, "retention"},
+		"requests that are not stored yet": {events.StreamRequests, func(c *jetstream.StreamConfig) { c.PersistMode = jetstream.AsyncPersistMode }, "persist_mode"},
+		"requests nobody hears of":         {events.StreamRequests, func(c *jetstream.StreamConfig) { c.NoAck = true }, "no_ack"},
+		"results that do not fit":          {events.StreamResults, func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 }, "max_msg_size"},
+		"markers among the results": {events.StreamResults, func(c *jetstream.StreamConfig) {
+			c.SubjectDeleteMarkerTTL, c.DenyPurge, c.AllowRollup = time.Hour, false, true
+		}, "subject_delete_marker_ttl"},
+		"schedules that are refused": {events.StreamLater, func(c *jetstream.StreamConfig) { c.MaxMsgs = 10 }, "limit"},
+		"schedules that grow old":    {events.StreamLater, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, "max_age"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -105,24 +111,57 @@ func TestWhatCouldLoseARequestIsRefusedByName(t *testing.T) {
 	}
 }
 
-func TestAConsumerThatGivesUpMessagesIsFoundAndHoldsTheLane(t *testing.T) {
+func TestAConsumerThatLosesOrHidesMessagesIsRefusedByName(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil   func(*jetstream.ConsumerConfig)
+		setting string
+	}{
+		"messages given up":        {func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 5 }, "max_deliver 5"},
+		"messages without bodies":  {func(c *jetstream.ConsumerConfig) { c.HeadersOnly = true }, "headers_only"},
+		"messages at their pace":   {func(c *jetstream.ConsumerConfig) { c.ReplayPolicy = jetstream.ReplayOriginalPolicy }, "replay_policy"},
+		"messages given to others": {func(c *jetstream.ConsumerConfig) { c.AckWait = time.Second }, "ack_wait"},
+		"and after other waits":    {func(c *jetstream.ConsumerConfig) { c.BackOff = []time.Duration{time.Second} }, "backoff"},
+		"one message at a time":    {func(c *jetstream.ConsumerConfig) { c.MaxAckPending = 1 }, "max_ack_pending"},
+		"small pulls":              {func(c *jetstream.ConsumerConfig) { c.MaxRequestBatch = 1 }, "max_batch"},
+		"for a while":              {func(c *jetstream.ConsumerConfig) { c.InactiveThreshold = time.Hour }, "inactive_threshold"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			if err := w.js.DeleteConsumer(t.Context(), events.StreamRequests, string(kvTarget)); err != nil {
+				t.Fatal(err)
+			}
+			config := laneConsumer(events.StreamRequests, kvTarget)
+			c.spoil(&config)
+			if _, err := w.js.CreateConsumer(t.Context(), events.StreamRequests, config); err != nil {
+				t.Fatal(err)
+			}
+			err := Check(t.Context(), w.js, kvTarget)
+			var problem *Problem
+			if !errors.As(err, &problem) || problem.Consumer != string(kvTarget) || !strings.Contains(problem.Setting, c.setting) {
+				t.Errorf("the check says %v", err)
+			}
+		})
+	}
+}
+
+// Settings may change while a lane runs.
+func TestAConsumerThatGivesUpMessagesHoldsTheLane(t *testing.T) {
 	w := newWorld(t)
+	api := script(answerDeleted)
+	lane, _ := w.run(w.config(kvTarget, api))
+	w.until("the lane runs", func() bool { return lane.State().Status == StatusRunning })
 	config := laneConsumer(events.StreamRequests, kvTarget)
 	config.MaxDeliver = 5
 	if _, err := w.js.UpdateConsumer(t.Context(), events.StreamRequests, config); err != nil {
 		t.Fatal(err)
 	}
-	err := Check(t.Context(), w.js)
-	var problem *Problem
-	if !errors.As(err, &problem) || !strings.Contains(problem.Error(), "max_deliver 5") || problem.Consumer != string(kvTarget) {
-		t.Fatalf("the check says %v", err)
+	if lane.look(t.Context()) || lane.State().Status != StatusHeld {
+		t.Errorf("the lane is %+v", lane.State())
 	}
-	api := script(answerDeleted)
-	lane, _ := w.run(w.config(kvTarget, api))
-	w.until("the lane is held", func() bool { return lane.State().Status == StatusHeld })
 	if err := Setup(t.Context(), w.js, settings); err != nil {
 		t.Fatal(err)
 	}
+	lane.look(t.Context())
 	w.until("the lane goes on", func() bool { return lane.State().Status == StatusRunning })
 	r := contexts(1)
 	w.publish(r)
@@ -132,7 +171,7 @@ func TestAConsumerThatGivesUpMessagesIsFoundAndHoldsTheLane(t *testing.T) {
 func TestWhatIsMissingIsNamed(t *testing.T) {
 	w := bareWorld(t)
 	var problem *Problem
-	if err := Check(t.Context(), w.js); !errors.As(err, &problem) || problem.Stream != events.StreamRequests {
+	if err := Check(t.Context(), w.js, events.Targets()...); !errors.As(err, &problem) || problem.Stream != events.StreamRequests {
 		t.Errorf("the check says %v", err)
 	}
 	if err := Setup(t.Context(), w.js, settings); err != nil {
@@ -141,7 +180,7 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 	if err := w.js.DeleteConsumer(t.Context(), events.StreamLater, string(kvTarget)); err != nil {
 		t.Fatal(err)
 	}
-	if err := Check(t.Context(), w.js); !errors.As(err, &problem) || problem.Consumer != string(kvTarget) || problem.Setting != "missing" {
+	if err := Check(t.Context(), w.js, events.Targets()...); !errors.As(err, &problem) || problem.Consumer != string(kvTarget) || problem.Setting != "missing" {
 		t.Errorf("the check says %v", err)
 	}
 }

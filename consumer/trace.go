@@ -48,15 +48,15 @@ func newTracing(target events.Target) *tracing {
 // process begins the span of one message's step, as a child of the span that
 // published the message, as its headers or else the event itself say.
 func (t *tracing) process(ctx context.Context, d *delivery) (context.Context, func()) {
-	from := carrier(d.Headers())
+	from := carrier(d.Header)
 	if from.Get("traceparent") == "" && d.request.TraceParent != "" {
 		// The CloudEvents extension for distributed tracing.
 		from = carrier{"traceparent": {d.request.TraceParent}, "tracestate": {d.request.TraceState}}
 	}
 	ctx = otel.GetTextMapPropagator().Extract(ctx, from)
-	ctx, span := t.tracer.Start(ctx, "process "+d.Subject(), trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(t.always...), trace.WithAttributes(
-		semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("process"), semconv.MessagingDestinationName(d.Subject()),
-		semconv.MessagingMessageBodySize(len(d.Data()))))
+	ctx, span := t.tracer.Start(ctx, "process "+d.Subject, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(t.always...), trace.WithAttributes(
+		semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("process"), semconv.MessagingDestinationName(d.Subject),
+		semconv.MessagingMessageBodySize(len(d.Data))))
 	return ctx, func() { span.End() }
 }
 

@@ -51,7 +51,7 @@ func TestATraceGoesOnThroughTheScheduleIntoTheResult(t *testing.T) {
 	}
 	for name, want := range map[string]int{
 		"process deletions.requests.sensay-knowledge-base": 1, "process deletions.due.sensay-knowledge-base": 1,
-		"in the event's trace": 4, "send attempt": 2, "send schedule": 1, "send result": 1, "settle ack": 2,
+		"in the event's trace": 4, "send attempt": 3, "send schedule": 1, "send result": 1, "settle ack": 2,
 	} {
 		if count[name] != want {
 			t.Errorf("%d spans %q in the publisher's trace, want %d", count[name], name, want)

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	// watchEvery is how often a lane looks at what it stands on.
+	// watchEvery is how often a lane looks at what it stands on, which is not the consumers of others.
 	watchEvery = 30 * time.Second
 	// watchAgain is how often it does while something is wrong.
 	watchAgain = 2 * time.Second
@@ -38,7 +38,7 @@ func (l *Lane) look(ctx context.Context) bool {
 		l.log.Debug("cannot ask the server for its time", "error", err)
 	}
 	var problem *Problem
-	switch err := Check(ctx, l.js); {
+	switch err := Check(ctx, l.js, l.Target); {
 	case errors.As(err, &problem):
 		l.Block(problem.Error())
 		return false

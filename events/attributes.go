@@ -39,11 +39,17 @@ func reservedID(id string) bool {
 	return ok && digits != "" && strings.Trim(digits, "0123456789") == ""
 }
 
+// maxSourceBytes bounds a source, which every result repeats.
+const maxSourceBytes = 2048
+
 // checkSource accepts a URI-reference (RFC 3986), character by character: url.Parse
 // alone would let spaces and control characters pass.
 func checkSource(field, source string) error {
 	if source == "" {
 		return malformed(field, "must not be empty")
+	}
+	if len(source) > maxSourceBytes {
+		return malformed(field, "must not be longer than %d bytes, and has %d", maxSourceBytes, len(source))
 	}
 	for i := 0; i < len(source); i++ {
 		c := source[i]

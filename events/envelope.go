@@ -37,9 +37,16 @@ var attributeNames = []string{
 // structuredNames are the names that the JSON format knows.
 var structuredNames = append([]string{fieldData, fieldDataBase64}, attributeNames...)
 
+// maxHeaderBytes bounds the headers of an event. NATS stores messages with up to
+// 64 KiB of headers; what the worker adds for a retry must fit beside the event's.
+const maxHeaderBytes = 32 << 10
+
 // readEnvelope reads a message in either mode. limit is the most bytes that it may have.
 func readEnvelope(all map[string][]string, body []byte, limit int) (envelope, error) {
 	own := eventHeaders(all)
+	if size := own.size(); size > maxHeaderBytes {
+		return envelope{}, malformed("headers", "must not be larger than %d bytes in all, and have %d", maxHeaderBytes, size)
+	}
 	structured, err := own.structured()
 	if err != nil {
 		return envelope{}, err

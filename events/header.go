@@ -70,11 +70,12 @@ func (h headers) structured() (bool, error) {
 	return false, nil
 }
 
+// size is what the headers take in a message, each a line of its own.
 func (h headers) size() int {
 	n := 0
 	for name, values := range h {
 		for _, value := range values {
-			n += len(name) + len(value)
+			n += len(name) + len(": ") + len(value) + len("\r\n")
 		}
 	}
 	return n

@@ -2,6 +2,7 @@ package events
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,7 +74,7 @@ func TestRequestEncodeRefuses(t *testing.T) {
 		{"a reserved id", func(r *Request) { r.ID = SequenceID(1) }, CodeMalformedEvent, "id"},
 		{"no source", func(r *Request) { r.Source = "" }, CodeMalformedEvent, "source"},
 		{"a source that is no URI", func(r *Request) { r.Source = "a b" }, CodeMalformedEvent, "source"},
-		{"a source over 64 KiB", func(r *Request) { r.Source = string(make64KiB()) }, CodeMalformedEvent, "body"},
+		{"a source over 2 KiB", func(r *Request) { r.Source = strings.Repeat("/", maxSourceBytes+1) }, CodeMalformedEvent, "source"},
 		{"a time that RFC 3339 cannot write", func(r *Request) { r.Time = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }, CodeMalformedEvent, "time"},
 		{"no resource", func(r *Request) { r.Resource = nil }, CodeInvalidResource, "data"},
 		{"no ids", func(r *Request) { r.Resource = UserContexts{} }, CodeInvalidResource, "data.ids"},
@@ -89,12 +90,4 @@ func TestRequestEncodeRefuses(t *testing.T) {
 			wantInvalid(t, err, test.code, test.field)
 		})
 	}
-}
-
-func make64KiB() []byte {
-	source := make([]byte, MaxEventBytes)
-	for i := range source {
-		source[i] = '/'
-	}
-	return source
 }

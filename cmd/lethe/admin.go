@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/consumer"
+	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/telemetry"
 )
 
@@ -99,7 +100,7 @@ func (a *admin) ready(ctx context.Context) readiness {
 	if answer.Why == "" {
 		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 		defer cancel()
-		if err := consumer.Check(ctx, worker.js); err != nil {
+		if err := consumer.Check(ctx, worker.js, events.Targets()...); err != nil {
 			answer.Why = err.Error()
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lethe-dev/lethe/consumer"
+	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/config"
 	"github.com/lethe-dev/lethe/internal/natsconn"
 	"github.com/lethe-dev/lethe/internal/telemetry"
@@ -158,7 +159,7 @@ func openStreams(ctx context.Context, nc *nats.Conn, cfg *config.Config, log *sl
 	if err != nil {
 		return nil, fmt.Errorf("JetStream: %w", err)
 	}
-	check := func(ctx context.Context) error { return consumer.Check(ctx, js) }
+	check := func(ctx context.Context) error { return consumer.Check(ctx, js, events.Targets()...) }
 	if cfg.ManageStreams {
 		check = func(ctx context.Context) error { return consumer.Setup(ctx, js, streamSettings(cfg)) }
 	}

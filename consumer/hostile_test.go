@@ -1,0 +1,228 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/deleter"
+	"github.com/lethe-dev/lethe/events"
+)
+
+// A status in a header and an empty body is how the server ends a pull. Anybody
+// can publish that.
+func TestAMessageThatLooksLikeTheServersWordIsAnswered(t *testing.T) {
+	w := newWorld(t)
+	w.run(w.config(kvTarget, script(answerDeleted)))
+	var answered []string
+	for _, status := range []string{"100", "404", "408", "409", "503"} {
+		seq := w.publishRaw(kvTarget, nil, nats.Header{"Status": {status}, "Description": {"No Messages"}})
+		r := contexts(int64(seq))
+		w.publish(r)
+		answered = append(answered, events.SequenceID(seq))
+		w.final(kvTarget, r.ID)
+	}
+	for _, id := range answered {
+		if r := w.final(kvTarget, id); r.Outcome != events.Invalid || r.Error.Code != events.CodeMalformedEvent {
+			t.Errorf("%s is %s", id, r.Outcome)
+		}
+	}
+	w.settled()
+}
+
+// What is repeated in a schedule and in every result must fit there.
+func TestAnEventTooLargeToComeBackIsInvalid(t *testing.T) {
+	long := strings.Repeat("x", 20_000)
+	structured, err := contexts(1).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary := nats.Header{
+		"ce-specversion": {"1.0"}, "ce-id": {"large"}, "ce-source": {"/test"}, "ce-type": {events.RequestType}, "content-type": {"application/json"},
+		"ce-a": {long}, "ce-b": {long}, "ce-c": {long},
+	}
+	sourced := func(length int) []byte {
+		return fmt.Appendf(nil, `{"specversion":"1.0","id":"large","source":"/%s","type":"%s"}`, strings.Repeat("x", length), events.RequestType)
+	}
+	for name, c := range map[string]struct {
+		body   []byte
+		header nats.Header
+		field  string
+	}{
+		"headers of a structured event":             {structured, nats.Header{"ce-a": {long}, "ce-b": {long}, "ce-c": {long}}, "headers"},
+		"headers of a binary event":                 {[]byte(`{"target":"kv-user-context","ids":[1]}`), binary, "headers"},
+		"a source that is nearly all NATS carries":  {sourced(1_000_000), nil, "body"},
+		"a source in an event that is small enough": {sourced(60_000), nil, "source"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			calls := script(answerBusy, answerDeleted)
+			w.run(w.config(kvTarget, calls))
+			w.publishRaw(kvTarget, c.body, c.header)
+			w.settled()
+			results := w.results("deletions.results.>")
+			if len(results) != 1 || results[0].Outcome != events.Invalid || !strings.HasPrefix(results[0].Error.Message, c.field+":") {
+				t.Errorf("the results are %v", results)
+			}
+			if calls.count() != 0 {
+				t.Errorf("%d calls", calls.count())
+			}
+		})
+	}
+}
+
+// Trying again for ever would hold the whole lane for the sake of one message.
+func TestWhatCanNeverBeStoredHoldsNobodyElseUp(t *testing.T) {
+	for name, c := range map[string]struct {
+		err   error
+		tries int
+	}{
+		"more than the server takes":        {nats.ErrMaxPayload, 1},
+		"more headers than a stream stores": {&jetstream.APIError{ErrorCode: errCodeHeaderTooLarge}, 1},
+		"more than the stream takes":        {&jetstream.APIError{ErrorCode: errCodeMessageTooLarge}, 1},
+		"a concurrent publish":              {&jetstream.APIError{ErrorCode: 10164}, 3},
+		"no connection":                     {nats.ErrConnectionReconnecting, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := New(nil, (&world{}).config(kvTarget, nil))
+			tries := 0
+			err := l.persist(t.Context(), "a result", func(context.Context) error {
+				if tries++; tries == 3 {
+					return nil
+				}
+				return c.err
+			})
+			if tries != c.tries || (err != nil) != (c.tries == 1) {
+				t.Errorf("%d tries, then %v", tries, err)
+			}
+			if why := l.troubles.any(); why != "" {
+				t.Errorf("the lane is still stuck: %s", why)
+			}
+		})
+	}
+}
+
+func TestAScheduleThatDidNotFireIsNotWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	l := New(w.js, w.config(kvTarget, nil))
+	now := time.Now()
+	if err := l.later.schedule(t.Context(), "r1", &nats.Msg{}, History{}, now.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		when time.Time
+		want bool
+	}{{now, true}, {now.Add(time.Hour), true}, {now.Add(time.Hour + 2*overdue), false}} {
+		if stands, err := l.later.stands(t.Context(), "r1", c.when); err != nil || stands != c.want {
+			t.Errorf("at %s: stands %v, %v", c.when.Sub(now), stands, err)
+		}
+	}
+	if stands, err := l.later.stands(t.Context(), "r2", now); err != nil || stands {
+		t.Errorf("another request: %v, %v", stands, err)
+	}
+}
+
+// An answer that says that nothing was deleted is not forgotten with the
+// schedule that it led to.
+func TestARepeatKnowsWhatAnEarlierAttemptWasAnswered(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer deleter.Answer
+		want   events.Outcome
+	}{
+		"slow down":       {answerBusy, events.NotFound},
+		"nothing certain": {answerLost, events.Deleted},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			patient := c.answer
+			patient.RetryAfter = time.Hour // so that the schedule stands
+			config := w.config(sensayTarget, script(patient))
+			config.Rules.Retry.MaxInterval = time.Hour
+			config.Rules.Retry.MaxElapsed = 24 * time.Hour
+			_, stop := w.run(config)
+			r := entry(7)
+			w.publish(r)
+			w.settledOn(events.StreamRequests)
+			stop()
+
+			// The schedule has fired, say, and what it became is in no hurry.
+			later, err := w.js.Stream(t.Context(), events.StreamLater)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := later.Purge(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			w.run(w.config(sensayTarget, script(answerNotFound)))
+			w.publish(r)
+			got := w.final(sensayTarget, r.ID)
+			if got.Outcome != c.want || got.Attempts != 2 || got.Evidence.AfterUnansweredAttempt != (c.want == events.Deleted) {
+				t.Errorf("%s after %d attempts, %+v", got.Outcome, got.Attempts, got.Evidence)
+			}
+		})
+	}
+}
+
+// k-v.ai's requests have no link before their call, so the id can be taken
+// during it. What was deleted is told all the same.
+func TestWhatWasDeletedIsToldEvenIfItsIDIsTaken(t *testing.T) {
+	w := newWorld(t)
+	r := contexts(1)
+	calls := &api{answer: func(int, events.Resource) deleter.Answer {
+		w.publishRaw(kvTarget, []byte(`{"specversion":"1.0","id":"`+r.ID+`"}`), nil)
+		w.final(kvTarget, r.ID)
+		return answerDeleted
+	}}
+	w.run(w.config(kvTarget, calls))
+	w.publish(r)
+	w.until("the call is out", func() bool { return calls.count() > 0 })
+	w.run(w.config(kvTarget, calls)) // the first one has that id in hand
+	w.settled()
+	if got := w.final(kvTarget, r.ID); got.Outcome != events.Invalid {
+		t.Errorf("under its id: %s", got.Outcome)
+	}
+	if got := w.final(kvTarget, events.SequenceID(1)); got.Outcome != events.Deleted || got.Evidence.Status != 200 {
+		t.Errorf("under its sequence: %s, %+v", got.Outcome, got.Evidence)
+	}
+}
+
+func TestWhatIsAnsweredWaitsForNoCall(t *testing.T) {
+	w := newWorld(t)
+	calls := script(answerDeleted)
+	c := w.config(kvTarget, calls)
+	c.Rate = 0.001
+	w.run(c)
+	r := contexts(1)
+	w.publish(r)
+	w.final(kvTarget, r.ID)
+	w.publish(r, r, r)
+	w.settled()
+	if calls.count() != 1 {
+		t.Errorf("%d calls", calls.count())
+	}
+}
+
+func TestALaneDoesNotWaitForAnothersConsumer(t *testing.T) {
+	w := newWorld(t)
+	if err := w.js.DeleteConsumer(t.Context(), events.StreamLater, string(sensayTarget)); err != nil {
+		t.Fatal(err)
+	}
+	lane, _ := w.run(w.config(kvTarget, script(answerDeleted)))
+	r := contexts(1)
+	w.publish(r)
+	w.final(kvTarget, r.ID)
+	if !lane.look(t.Context()) || lane.State().Status != StatusRunning {
+		t.Errorf("the lane is %+v", lane.State())
+	}
+	var problem *Problem
+	if err := Check(t.Context(), w.js, sensayTarget); !errors.As(err, &problem) || problem.Consumer != string(sensayTarget) {
+		t.Errorf("the other lane's check says %v", err)
+	}
+}

@@ -1,0 +1,67 @@
+package consumer
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// ackReply begins the reply subject of every message that a consumer delivers.
+const ackReply = "$JS.ACK."
+
+// pullSlack is how long after its end a pull waits to hear of it.
+const pullSlack = 2 * takeWait
+
+// heartbeats is room for what the server may say beside the messages.
+const heartbeats = 16
+
+// pull asks a durable consumer for up to most messages and hands on each as it
+// comes, for about takeWait. It returns early once it has them all, and fails
+// when the server says that it cannot give any, or nothing.
+//
+// It speaks the protocol (ADR-13) itself. nats.go tells the server's own words
+// from messages by a Status header and an empty body, which any publisher can
+// write: one such request would end each of its pulls, and nobody would ever
+// answer it. Here a message is what can be acknowledged.
+func pull(nc *nats.Conn, stream, consumer string, most int, each func(*nats.Msg)) error {
+	inbox := nc.NewInbox()
+	messages := make(chan *nats.Msg, most+heartbeats)
+	sub, err := nc.ChanSubscribe(inbox, messages)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails on a closed connection alone
+	request, err := json.Marshal(map[string]int64{"batch": int64(most), "expires": int64(takeWait)})
+	if err != nil {
+		return err
+	}
+	if err := nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+stream+"."+consumer, inbox, request); err != nil {
+		return err
+	}
+	timeout := time.NewTimer(takeWait + pullSlack)
+	defer timeout.Stop()
+	for most > 0 {
+		var msg *nats.Msg
+		select {
+		case msg = <-messages:
+		case <-timeout.C:
+			return fmt.Errorf("consumer %s of %s: no word from the server", consumer, stream)
+		}
+		if strings.HasPrefix(msg.Reply, ackReply) {
+			most--
+			each(msg)
+			continue
+		}
+		switch status := msg.Header.Get("Status"); status {
+		case "100": // a heartbeat
+		case "404", "408": // no more messages
+			return nil
+		default:
+			return fmt.Errorf("consumer %s of %s: the server says %s %s", consumer, stream, status, msg.Header.Get("Description"))
+		}
+	}
+	return nil
+}
