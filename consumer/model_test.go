@@ -1,0 +1,255 @@
+package consumer
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/lethe-dev/lethe/deleter"
+	"github.com/lethe-dev/lethe/events"
+)
+
+// The life of one request as a state machine, small enough to be explored to
+// its end: two workers, one request that may be published twice, an API, and
+// everything that may befall them, in every order. What a worker decides is
+// decided by the functions that the lane calls, [Decide] and [overtaken]; what
+// is here is the order of its steps, as in process.go, and the world's.
+//
+// Times and sequences are reduced to what is asked of them: whether a lease is
+// over, and whether a history knows the chain's last link.
+
+const (
+	workers = 2
+	slots   = 6 // messages that are known at the same time
+)
+
+// limits bound what may happen in one life, so that there is an end.
+type limits struct {
+	copies   int8 // of the request, published
+	crashes  int8
+	stalls   int8 // times that a worker stands still for longer than lease and ackWait
+	troubles int8 // answers of the API that do not end the request
+	absent   bool // the entry was never there
+	recorded bool // attempts are recorded before the call
+}
+
+// broken are the rules that a variant leaves out.
+type broken struct {
+	ackFirst, noExpectation, noAttempts, noAnswers, noUnanswered, noLease bool
+}
+
+// The promises, as a state that broke one names it.
+type promise int8
+
+const (
+	allKept promise = iota
+	oneFinal
+	notFoundIsTrue
+	deletedIsTrue
+	deletedIsPossible
+	noCallAfterFinal
+	nothingLost
+	anEnd
+)
+
+func (p promise) String() string {
+	return [...]string{
+		"all are kept", "two final results", "not-found, and it was us", "deleted, and it is still there",
+		"deleted, and nobody can have deleted it", "a call after the final result",
+		"acknowledged without a result or a next step", "at rest without a final result",
+	}[p]
+}
+
+// Outcomes and verdicts are numbers here, so that a state is small.
+var (
+	outcomes = []events.Outcome{"", events.Deleted, events.AcceptedPending, events.NotFound, events.Invalid, events.Failed}
+	verdicts = []deleter.Verdict{deleter.Deleted, deleter.NotFound, deleter.AcceptedPending, deleter.Retry, deleter.Hold}
+)
+
+type (
+	outcome int8
+	verdict int8
+)
+
+func numbered(o events.Outcome) outcome { return outcome(slices.Index(outcomes, o)) }
+
+func (o outcome) final() bool { return o != 0 && outcomes[o].Final() }
+
+// remembered is a [History] as far as it can differ in the model.
+type remembered struct {
+	unanswered, confirming bool
+	fresh                  bool // its Seq is the chain's last link
+}
+
+// The sequences that stand for "the link that was known" and "the link that was
+// seen" while the functions under test handle them.
+const knownSeq, seenSeq = 7, 9
+
+func (r remembered) history() History {
+	return History{Attempts: 1, Since: noon, Seq: knownSeq, Unanswered: r.unanswered, Confirming: r.confirming}
+}
+
+// mark is a link of the modelled chain.
+type mark struct {
+	outcome outcome
+	known   remembered
+	by      int8 // the worker that wrote it and is at it still, or nobody
+	leased  bool
+}
+
+const nobody = -1
+
+// place is where a worker is on its way.
+type place int8
+
+const (
+	idle place = iota
+	claiming
+	looking  // the chain is ahead of it; is a next step scheduled?
+	claimed  // may call
+	calling  // the call is out
+	deciding // has its answer
+	storing  // the result
+	noting   // what came of the attempt of a request that waits
+	scheduling
+	acking
+)
+
+// hands is one worker.
+type hands struct {
+	at    place
+	slot  int8
+	stale bool // stood still: its lease and its message may be another's
+	// known is the history that the next claim follows, current the one with this
+	// attempt counted, next what the next step must know.
+	known, current, next remembered
+	seen                 mark // the last link when it looked
+	seenFresh            bool // which still is the last
+	answer               verdict
+	maybe                bool // the answer may hide a deletion
+	effect               bool // the API has acted on the call
+	outcome              outcome
+	again                bool
+}
+
+// letter is a message: a request, or what came due.
+type letter struct {
+	there, waiting bool
+	history        remembered
+}
+
+// life is one state. It is a value, and its own key.
+type life struct {
+	limits
+	hands    [workers]hands
+	letters  [slots]letter
+	linked   bool // the chain is not empty
+	last     mark
+	later    letter // the schedule
+	present  bool   // the entry exists
+	pending  bool   // its removal was accepted
+	ours     bool   // a call of ours removed it
+	vague    bool   // of some attempt nobody knows what came of it
+	finished bool   // a final result is stored
+	orphans  int8   // calls whose caller is gone, which may still take effect
+	broken   promise
+}
+
+// model explores lives.
+type model struct {
+	broken
+	reached map[life]life // and where from
+	queue   []life
+}
+
+// explore visits every state, and returns the first that breaks a promise; with
+// a want, that promise.
+func explore(l limits, b broken, want promise) (m *model, bad *life) {
+	m = &model{broken: b, reached: map[life]life{}}
+	first := life{limits: l, present: !l.absent}
+	for i := range l.copies {
+		first.letters[i] = letter{there: true, waiting: true, history: remembered{fresh: true}}
+	}
+	first.copies = 0
+	first.tidy()
+	m.reached[first] = first
+	m.queue = append(m.queue, first)
+	for len(m.queue) > 0 {
+		from := m.queue[0]
+		m.queue = m.queue[1:]
+		steps := 0
+		for _, to := range m.successors(from) {
+			steps++
+			if _, known := m.reached[to]; known {
+				continue
+			}
+			m.reached[to] = from
+			switch to.broken {
+			case allKept:
+				m.queue = append(m.queue, to)
+			default:
+				if want == allKept || want == to.broken {
+					return m, &to
+				}
+			}
+		}
+		if steps == 0 && !from.finished && want == allKept {
+			from.broken = anEnd
+			return m, &from
+		}
+	}
+	return m, nil
+}
+
+// story tells how a state was reached, by the shortest way.
+func (m *model) story(l life) string {
+	var told []string
+	for {
+		var b strings.Builder
+		for i, h := range l.hands {
+			if h.at != idle {
+				fmt.Fprintf(&b, "worker %d %+v; ", i, h)
+			}
+		}
+		for _, k := range l.letters {
+			if k.there {
+				fmt.Fprintf(&b, "letter %+v; ", k)
+			}
+		}
+		fmt.Fprintf(&b, "last %+v, scheduled %v, present %v, ours %v", l.last, l.later.there, l.present, l.ours)
+		told = append(told, b.String())
+		from, ok := m.reached[l]
+		if !ok || from == l {
+			break
+		}
+		l = from
+	}
+	slices.Reverse(told)
+	return strings.Join(told, "\n")
+}
+
+// successors are all states that one step leads to.
+func (m *model) successors(l life) (all []life) {
+	then := func(change func(*life)) {
+		to := l
+		change(&to)
+		to.tidy()
+		all = append(all, to)
+	}
+	for i := range l.hands {
+		m.worker(l, i, then)
+		m.fate(l, i, then)
+	}
+	if l.later.there {
+		then(func(l *life) {
+			due := letter{there: true, waiting: true, history: l.later.history}
+			l.later = letter{}
+			l.put(due)
+		})
+	}
+	if l.orphans > 0 {
+		then(func(l *life) { l.orphans--; l.remove() })
+		then(func(l *life) { l.orphans-- })
+	}
+	return all
+}

@@ -1,0 +1,66 @@
+package consumer
+
+import (
+	"flag"
+	"testing"
+)
+
+var deep = flag.Bool("model.deep", false, "explore the larger lives too, which takes minutes and gigabytes")
+
+func TestTheProtocolHoldsWhateverHappens(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		deep bool
+		limits
+	}{
+		{"recorded", false, limits{copies: 1, crashes: 1, stalls: 1, troubles: 1, recorded: true}},
+		{"recorded, never there", false, limits{copies: 1, crashes: 1, stalls: 1, troubles: 1, absent: true, recorded: true}},
+		{"recorded, never there, published twice", false, limits{copies: 2, troubles: 2, absent: true, recorded: true}},
+		{"recorded, published twice", false, limits{copies: 2, crashes: 1, troubles: 1, recorded: true}},
+		{"not recorded", false, limits{copies: 1, crashes: 1, stalls: 1, troubles: 1}},
+		{"not recorded, published twice", false, limits{copies: 2, crashes: 1, troubles: 1}},
+
+		{"recorded, much trouble", true, limits{copies: 1, crashes: 1, stalls: 1, troubles: 2, recorded: true}},
+		{"recorded, many crashes", true, limits{copies: 1, crashes: 2, stalls: 1, troubles: 1, recorded: true}},
+		{"recorded, many stalls", true, limits{copies: 1, crashes: 1, stalls: 2, troubles: 1, recorded: true}},
+		{"recorded, published twice, all", true, limits{copies: 2, crashes: 1, stalls: 1, troubles: 1, recorded: true}},
+		{"not recorded, all", true, limits{copies: 2, crashes: 1, stalls: 1, troubles: 2}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.deep && !*deep {
+				t.Skip("only with -model.deep")
+			}
+			m, bad := explore(c.limits, broken{}, allKept)
+			t.Logf("%d states", len(m.reached))
+			if bad != nil {
+				t.Errorf("%s:\n%s", bad.broken, m.story(*bad))
+			}
+		})
+	}
+}
+
+func TestTheCheckerSeesEachBrokenRule(t *testing.T) {
+	all := limits{copies: 1, crashes: 1, stalls: 1, troubles: 1, recorded: true}
+	for _, c := range []struct {
+		name string
+		limits
+		broken
+		want promise
+	}{
+		{"acknowledging first", all, broken{ackFirst: true}, nothingLost},
+		{"no expectation", all, broken{noExpectation: true}, oneFinal},
+		{"attempts not recorded", all, broken{noAttempts: true}, notFoundIsTrue},
+		{"what came of an attempt not recorded", limits{copies: 2, troubles: 1, absent: true, recorded: true}, broken{noAnswers: true}, deletedIsPossible},
+		{"the unanswered attempt forgotten", all, broken{noUnanswered: true}, notFoundIsTrue},
+		{"no lease", all, broken{noLease: true}, noCallAfterFinal},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			m, bad := explore(c.limits, c.broken, c.want)
+			if bad == nil {
+				t.Fatalf("nothing was found in %d states", len(m.reached))
+			}
+			t.Logf("after %d states: %s", len(m.reached), bad.broken)
+		})
+	}
+}
