@@ -18,6 +18,7 @@
 //	backoff.go   how long to wait
 //	streams.go   the streams and consumers that all of this stands on
 //	check.go     whether they are as they must be
+//	redeliver.go what the server brought back, and would not deliver
 //
 // Everything durable is in JetStream. A worker keeps nothing that it could
 // lose, so any number of workers can run, die and start anywhere.
@@ -57,6 +58,9 @@ type Config struct {
 	// Grace is how long calls that are out may take to finish once the lane was
 	// told to stop.
 	Grace time.Duration
+	// ManageStreams lets the lane make a consumer of its own anew, where the server
+	// would not deliver what is there.
+	ManageStreams bool
 	// Log receives what an operator should know.
 	Log *slog.Logger
 }

@@ -20,11 +20,20 @@ type storedMessage struct {
 }
 
 // lastMessage asks the leader of a stream for the last message on a subject,
-// which may be a filter. It returns nil if there is none. nats.go would use a
-// direct get wherever the stream allows one, so this speaks the API itself
-// (ADR-31 tells the two apart).
+// which may be a filter. It returns nil if there is none.
 func lastMessage(ctx context.Context, js jetstream.JetStream, stream, subject string) (*storedMessage, error) {
-	request, err := json.Marshal(map[string]string{"last_by_subj": subject})
+	return leaderGet(ctx, js, stream, map[string]any{"last_by_subj": subject})
+}
+
+// firstMessage is lastMessage for the first one.
+func firstMessage(ctx context.Context, js jetstream.JetStream, stream, subject string) (*storedMessage, error) {
+	return leaderGet(ctx, js, stream, map[string]any{"seq": 1, "next_by_subj": subject})
+}
+
+// leaderGet speaks the API itself, for nats.go would use a direct get wherever
+// the stream allows one (ADR-31 tells the two apart).
+func leaderGet(ctx context.Context, js jetstream.JetStream, stream string, get map[string]any) (*storedMessage, error) {
+	request, err := json.Marshal(get)
 	if err != nil {
 		return nil, err
 	}

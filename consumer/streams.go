@@ -27,7 +27,8 @@ const duplicateWindow = 10 * time.Minute
 // Setup creates the three streams and their consumers, or updates them without
 // loss: limits that the operator set stay, replicas and ages are raised and
 // never lowered. A stream that could lose a request as it stands is refused
-// with a [*Problem] rather than changed, for somebody wanted it so.
+// with a [*Problem] rather than changed, for somebody wanted it so. What the
+// server brought back and would not deliver is delivered again.
 func Setup(ctx context.Context, js jetstream.JetStream, s StreamSettings) error {
 	for _, want := range []jetstream.StreamConfig{requestsStream(s), resultsStream(s), laterStream(s)} {
 		if err := setupStream(ctx, js, want); err != nil {
@@ -41,7 +42,11 @@ func Setup(ctx context.Context, js jetstream.JetStream, s StreamSettings) error 
 			}
 		}
 	}
-	return nil
+	passed, err := PassedOver(ctx, js, events.Targets()...)
+	if err != nil {
+		return err
+	}
+	return Redeliver(ctx, js, passed)
 }
 
 func setupStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) error {

@@ -44,10 +44,28 @@ func (l *Lane) look(ctx context.Context) bool {
 		return false
 	case err == nil:
 		l.Block("")
+		l.redeliver(ctx)
 		return true
 	default:
 		// Not being able to look says nothing about the settings.
 		l.log.Debug("cannot look at the streams", "error", err)
 		return false
+	}
+}
+
+// redeliver sees to it that the lane's consumers pass nothing over.
+func (l *Lane) redeliver(ctx context.Context) {
+	if !l.ManageStreams {
+		return
+	}
+	passed, err := PassedOver(ctx, l.js, l.Target)
+	for _, p := range passed {
+		l.log.Warn("the server brought back messages that it would not deliver, they are delivered again", "stream", p.Stream, "found", p.Setting)
+	}
+	if err == nil {
+		err = Redeliver(ctx, l.js, passed)
+	}
+	if err != nil {
+		l.log.Debug("cannot have messages delivered again", "error", err)
 	}
 }

@@ -50,7 +50,7 @@ func newLanes(cfg *config.Config, instance string, log *slog.Logger) (laneConfig
 	lane := func(target events.Target, calls config.Calls) consumer.Config {
 		return consumer.Config{
 			Target: target, Concurrency: calls.Concurrency, Rate: calls.Rate, Timeout: calls.Timeout,
-			Rules: rules(cfg), Instance: instance, Grace: cfg.ShutdownGrace, Log: log,
+			Rules: rules(cfg), Instance: instance, Grace: cfg.ShutdownGrace, ManageStreams: cfg.ManageStreams, Log: log,
 		}
 	}
 	kvLane := lane(events.KVUserContext, cfg.KV.Calls)

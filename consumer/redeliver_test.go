@@ -1,0 +1,95 @@
+package consumer
+
+import (
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/events"
+)
+
+// passOver leaves a message of the lane behind the floor of its consumer, as a
+// killed server can: the consumer has gone further with another subject.
+func (w *world) passOver(r events.Request) {
+	w.Helper()
+	other := sensayTarget
+	for _, target := range []events.Target{kvTarget, other} {
+		if err := w.js.DeleteConsumer(w.Context(), events.StreamRequests, string(target)); err != nil {
+			w.Fatal(err)
+		}
+	}
+	config := laneConsumer(events.StreamRequests, kvTarget)
+	config.FilterSubject = events.RequestSubject(other)
+	consumer, err := w.js.CreateConsumer(w.Context(), events.StreamRequests, config)
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.publish(r, entry(1))
+	msg, err := consumer.Next(jetstream.FetchMaxWait(patience))
+	if err != nil {
+		w.Fatal(err)
+	}
+	if err := msg.DoubleAck(w.Context()); err != nil {
+		w.Fatal(err)
+	}
+	for _, target := range []events.Target{kvTarget, other} {
+		if _, err := w.js.CreateOrUpdateConsumer(w.Context(), events.StreamRequests, laneConsumer(events.StreamRequests, target)); err != nil {
+			w.Fatal(err)
+		}
+	}
+}
+
+func TestWhatTheServerPassesOverIsDeliveredAgain(t *testing.T) {
+	for name, manages := range map[string]bool{"by the lane": true, "by setup": false} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			r := contexts(1)
+			w.passOver(r)
+			passed, err := PassedOver(t.Context(), w.js, events.Targets()...)
+			if err != nil || len(passed) != 1 || passed[0].Consumer != string(kvTarget) || passed[0].Stream != events.StreamRequests {
+				t.Fatalf("passed over: %v, %v", passed, err)
+			}
+			c := w.config(kvTarget, script(answerDeleted))
+			c.ManageStreams = manages
+			lane, _ := w.run(c)
+			if !manages {
+				w.until("the lane runs", func() bool { return lane.State().Status == StatusRunning })
+				if err := Setup(t.Context(), w.js, settings); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.final(kvTarget, r.ID)
+			w.settled()
+			if passed, err := PassedOver(t.Context(), w.js, events.Targets()...); err != nil || len(passed) != 0 {
+				t.Errorf("passed over: %v, %v", passed, err)
+			}
+		})
+	}
+}
+
+func TestWhatWaitsIsNotPassedOver(t *testing.T) {
+	w := newWorld(t)
+	w.publish(contexts(1), contexts(2), entry(3))
+	consumer, err := w.js.Consumer(t.Context(), events.StreamRequests, string(kvTarget))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the first stays in hand, the second is done
+		msg, err := consumer.Next(jetstream.FetchMaxWait(patience))
+		if err != nil {
+			t.Fatal(err)
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if meta.Sequence.Stream == 2 {
+			if err := msg.DoubleAck(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if passed, err := PassedOver(t.Context(), w.js, events.Targets()...); err != nil || len(passed) != 0 {
+		t.Errorf("passed over: %v, %v", passed, err)
+	}
+}
