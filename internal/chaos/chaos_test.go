@@ -173,7 +173,7 @@ func TestChaos(t *testing.T) {
 	}
 	published()
 	record, violations := audit(t, w)
-	t.Logf("seed %d: %s; %s; %d violations", *seed, sum(record), faults, len(violations))
+	t.Logf("seed %d: %s; %s; %d consumers made anew; %d violations", *seed, sum(record), faults, w.Redelivered, len(violations))
 	fail(t, w, violations)
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/lab"
 )
@@ -44,6 +45,8 @@ type World struct {
 	journal string
 	nc      *nats.Conn
 	js      jetstream.JetStream
+
+	Redelivered int // consumers that the server made pass over messages
 
 	published []Publication
 	progress  atomic.Int64 // len(published), for others
@@ -146,11 +149,11 @@ func (w *World) setup(ctx context.Context) error {
 	}
 	for _, stream := range []string{events.StreamRequests, events.StreamLater} {
 		for _, target := range events.Targets() {
-			consumer, err := w.js.Consumer(ctx, stream, string(target))
+			lane, err := w.js.Consumer(ctx, stream, string(target))
 			if err != nil {
 				return err
 			}
-			config := consumer.CachedInfo().Config
+			config := lane.CachedInfo().Config
 			config.AckWait = ackWait
 			if _, err := w.js.UpdateConsumer(ctx, stream, config); err != nil {
 				return err
@@ -236,7 +239,8 @@ func (w *World) Counts(ctx context.Context) (counts map[string]uint64, err error
 }
 
 // Drain waits until nothing waits in the queues any more, or until nothing has
-// moved for patience.
+// moved for patience. What the server passes over is delivered again, as `lethe
+// setup` does it.
 func (w *World) Drain(ctx context.Context, patience time.Duration) error {
 	var before string
 	for moved := time.Now(); ; {
@@ -250,6 +254,18 @@ func (w *World) Drain(ctx context.Context, patience time.Duration) error {
 			before, moved = now, time.Now()
 		case time.Since(moved) > patience:
 			return fmt.Errorf("nothing has moved for %s: %w", patience, errors.Join(err, errors.New(before)))
+		case err == nil && time.Since(moved) > patience/4:
+			passed, err := consumer.PassedOver(ctx, w.js, events.Targets()...)
+			if err == nil {
+				err = consumer.Redeliver(ctx, w.js, passed)
+			}
+			if err != nil {
+				return err
+			}
+			if len(passed) > 0 {
+				w.Redelivered += len(passed)
+				moved = time.Now()
+			}
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
@@ -306,11 +322,11 @@ func (w *World) Close() {
 func (w *World) busy(ctx context.Context) error {
 	for {
 		for _, target := range events.Targets() {
-			consumer, err := w.js.Consumer(ctx, events.StreamRequests, string(target))
+			lane, err := w.js.Consumer(ctx, events.StreamRequests, string(target))
 			if err != nil {
 				return err
 			}
-			if consumer.CachedInfo().NumAckPending > 0 {
+			if lane.CachedInfo().NumAckPending > 0 {
 				return nil
 			}
 		}
@@ -331,7 +347,7 @@ func (w *Worker) fell(ctx context.Context, patience time.Duration) (bool, error)
 		if !w.Running() {
 			return true, nil
 		}
-		if stopped, err := w.Stopped(); stopped || err != nil && w.Running() {
+		if stopped, err := w.Stopped(); stopped || err != nil {
 			return stopped, err
 		}
 		select {

@@ -92,10 +92,10 @@ func (p *Process) Kill() {
 }
 
 // End asks a run to end, with SIGTERM, and kills it if it takes longer than
-// patience. It returns how the run ended.
+// patience. It returns how the run ended, which had not ended before.
 func (p *Process) End(patience time.Duration) error {
 	if !p.Running() {
-		return p.err
+		return nil
 	}
 	_ = p.Signal(syscall.SIGCONT)
 	_ = p.Signal(syscall.SIGTERM)
@@ -103,6 +103,10 @@ func (p *Process) End(patience time.Duration) error {
 	defer timer.Stop()
 	select {
 	case <-p.done:
+		var exit *exec.ExitError
+		if errors.As(p.err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGTERM {
+			return nil // it had not come as far as to listen to signals
+		}
 		return p.err
 	case <-timer.C:
 		p.Kill()
@@ -120,10 +124,13 @@ func (p *Process) Tail(lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// Stopped says whether the process stands still after SIGSTOP. It reads
+// Stopped says whether the process stands still after SIGSTOP, and is not over. It reads
 // /proc/PID/stat (proc_pid_stat(5)), so it is for Linux.
 func (p *Process) Stopped() (bool, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+		return false, nil // it is over
+	}
 	if err != nil {
 		return false, err
 	}
