@@ -6,7 +6,7 @@ FUZZTIME ?= 10s
 COMPOSE  ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test race cover bench fuzz lint ci build image up down
+.PHONY: help demo test race cover chaos bench fuzz lint ci build image up down
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,10 @@ race: ## run the tests under the race detector (needs a C compiler)
 cover: ## run the tests and say how much of each function they reach
 	go test -coverpkg ./... -coverprofile cover.out ./...
 	go tool cover -func cover.out
+
+chaos: ## kill, stop and cut off real processes for minutes, then audit what came of each request
+	go test ./internal/chaos -run 'TestChaos|TestChaosInACluster' -count=1 -v -timeout 60m -chaos.requests 20000 -chaos.kills 300 $(CHAOS)
+	go test ./consumer -run 'TestTheProtocol' -count=1 -v -timeout 60m -model.deep
 
 bench: ## run the benchmarks
 	go test -bench . -benchmem -run '^$$' ./...

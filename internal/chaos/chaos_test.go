@@ -147,10 +147,22 @@ func fail(t *testing.T, w *World, violations []Violation) {
 
 func TestChaos(t *testing.T) {
 	t.Parallel()
-	w := open(t, Config{Troubles: troubles})
+	endure(t, open(t, Config{Troubles: troubles}), *requests, *kills, time.Duration(*kills)**every)
+}
+
+// Three servers hold three replicas. Their leader is killed, or cut off from the
+// others, which goes on without it.
+func TestChaosInACluster(t *testing.T) {
+	t.Parallel()
+	endure(t, open(t, Config{Troubles: troubles, Servers: 3}), *requests/4, *kills/5, time.Duration(*kills)**every/2)
+}
+
+// endure publishes requests while processes are killed, and audits what came of
+// them.
+func endure(t *testing.T, w *World, requests, kills int, over time.Duration) {
+	t.Helper()
 	w.mustWorkers(t, lab.Lethe, 2)
-	over := time.Duration(*kills) * *every
-	published := publish(t, w, Workload(*seed, *requests), over)
+	published := publish(t, w, Workload(*seed, requests), over)
 
 	trouble := make(chan struct{})
 	go func() { // progress, for those who wait long
@@ -162,11 +174,11 @@ func TestChaos(t *testing.T) {
 				return
 			case <-tick.C:
 				counts, err := w.Counts(t.Context())
-				t.Logf("%d of %d published, streams hold %v %v", w.progress.Load(), *requests, counts, err)
+				t.Logf("%d of %d published, streams hold %v %v", w.progress.Load(), requests, counts, err)
 			}
 		}
 	}()
-	faults, err := Trouble(t.Context(), w, *seed, *kills, over)
+	faults, err := Trouble(t.Context(), w, *seed, kills, over)
 	close(trouble)
 	if err != nil {
 		t.Fatal(err)

@@ -7,20 +7,25 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/lab"
 )
 
 // Faults counts what befell a world.
 type Faults struct {
-	WorkersKilled, WorkersStopped, ServersKilled, Cuts, Joined int
+	WorkersKilled, WorkersStopped, ServersKilled, LeadersKilled, Isolated, Cuts, Joined int
 }
 
 // Kills are the processes that died of SIGKILL.
 func (f Faults) Kills() int { return f.WorkersKilled + f.ServersKilled }
 
 func (f Faults) String() string {
-	return fmt.Sprintf("%d kills (%d of workers, %d of servers), %d stops, %d cuts, %d joined and left",
+	text := fmt.Sprintf("%d kills (%d of workers, %d of servers), %d stops, %d cuts, %d joined and left",
 		f.Kills(), f.WorkersKilled, f.ServersKilled, f.WorkersStopped, f.Cuts, f.Joined)
+	if f.Isolated > 0 {
+		text += fmt.Sprintf(", %d of the servers led the results, %d times one was cut off from the others", f.LeadersKilled, f.Isolated)
+	}
+	return text
 }
 
 // longStop is longer than a worker's lease, which is its time-out of 2 s and
@@ -60,11 +65,14 @@ func Trouble(ctx context.Context, w *World, seed uint64, kills int, over time.Du
 
 func (t *trouble) event(ctx context.Context, steady int) error {
 	worker := t.Workers[t.random.IntN(steady)]
+	cluster := len(t.Servers) > 1
 	switch kind := t.random.IntN(100); {
-	case kind < 45:
+	case kind < 25, kind < 45 && !cluster:
 		return t.killWorker(ctx, worker)
-	case kind < 60:
+	case kind < 45, kind < 60 && !cluster:
 		return t.killServer(ctx)
+	case kind < 60:
+		return t.isolate(ctx)
 	case kind < 72:
 		t.stop(worker)
 	case kind < 82:
@@ -100,6 +108,10 @@ func (t *trouble) killWorker(ctx context.Context, w *Worker) error {
 
 func (t *trouble) killServer(ctx context.Context) error {
 	s := t.Servers[t.random.IntN(len(t.Servers))]
+	if leader := t.leader(ctx); leader != nil {
+		s = leader
+		t.faults.LeadersKilled++
+	}
 	s.Kill()
 	t.faults.ServersKilled++
 	if err := t.pause(ctx, time.Duration(t.random.IntN(500))*time.Millisecond); err != nil {
@@ -111,6 +123,40 @@ func (t *trouble) killServer(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	return lab.Listening(ctx, s.Address)
+}
+
+// leader is the server that leads the results stream, nil if none is known to.
+func (t *trouble) leader(ctx context.Context) *lab.NATS {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	stream, err := t.js.Stream(ctx, events.StreamResults)
+	if err != nil || stream.CachedInfo().Cluster == nil {
+		return nil
+	}
+	for _, s := range t.Servers {
+		if s.Name == stream.CachedInfo().Cluster.Leader {
+			return s
+		}
+	}
+	return nil
+}
+
+// isolate cuts a server off from the others for a while: long enough that it
+// finds out and they choose another leader.
+func (t *trouble) isolate(ctx context.Context) error {
+	s := t.Servers[t.random.IntN(len(t.Servers))]
+	if leader := t.leader(ctx); leader != nil {
+		s = leader
+	}
+	t.faults.Isolated++
+	for _, r := range s.Routes {
+		r.Shut(true)
+	}
+	err := t.pause(ctx, 3*time.Second+time.Duration(t.random.IntN(int(4*time.Second))))
+	for _, r := range s.Routes {
+		r.Shut(false)
+	}
+	return err
 }
 
 // stop lets a worker stand still: for a moment, or longer than its lease.

@@ -140,8 +140,19 @@ func (w *World) openAPI(ctx context.Context) error {
 	return lab.Listening(ctx, address)
 }
 
-// setup makes the streams as an operator would.
+// setup makes the streams as an operator would: again, where the servers are not
+// ready yet.
 func (w *World) setup(ctx context.Context) error {
+	for {
+		err := w.trySetup(ctx)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+func (w *World) trySetup(ctx context.Context) error {
 	command := exec.CommandContext(ctx, w.Binaries[lab.Lethe], "setup")
 	command.Env = []string{"LETHE_NATS_URL=" + w.Servers[0].URL(), fmt.Sprintf("LETHE_STREAM_REPLICAS=%d", len(w.Servers))}
 	if out, err := command.CombinedOutput(); err != nil {

@@ -57,10 +57,12 @@ max_payload: 1MB
 jetstream { store_dir: %q, sync_interval: always, max_file_store: 8GB }
 `, s.Name, s.Address, filepath.Join(dir, s.Name))
 		if count > 1 {
-			// A pair has one route, which the later server opens; what is gossiped
-			// would open others around the proxies.
+			// What is gossiped would open routes around the proxies.
 			var to []string
-			for j := range i {
+			for j := range count {
+				if j == i {
+					continue
+				}
 				proxy, err := NewProxy(routes[j])
 				if err != nil {
 					return nil, err
