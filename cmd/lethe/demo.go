@@ -206,7 +206,7 @@ func followDemo(ctx context.Context, js jetstream.JetStream, out io.Writer, scen
 		byID[s.request.ID] = s
 	}
 	left := len(scenes)
-	return eachResult(ctx, js, []string{events.ResultFilter("", "", "")}, 0, true, func(_ uint64, _ []byte, r events.Result) (bool, error) {
+	return eachResult(ctx, js, events.ResultFilter("", "", ""), 0, true, func(_ uint64, _ []byte, r events.Result) (bool, error) {
 		s, ok := byID[r.RequestID]
 		if !ok {
 			return true, fmt.Errorf("a result came for %s, which nobody asked for", r.RequestID)

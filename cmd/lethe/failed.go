@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -40,13 +41,10 @@ func newFailedListCommand() *cobra.Command {
 			if err := checkOutput(output); err != nil {
 				return err
 			}
-			client, err := dial(cmd.Context(), "failed list")
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			return eachFailed(cmd.Context(), client.js, events.ResultFilter(t, "", events.Failed), since, func(f failure) error {
-				return printResult(cmd.OutOrStdout(), output, f.body, f.Result)
+			return withClient(cmd, "failed list", func(ctx context.Context, c *client) error {
+				return eachFailed(ctx, c.js, events.ResultFilter(t, "", events.Failed), since, func(f failure) error {
+					return printResult(cmd.OutOrStdout(), output, f.body, f.Result)
+				})
 			})
 		},
 	}
@@ -79,26 +77,23 @@ result to a request that has one. Replaying twice is replaying once.`,
 			if all {
 				ids = []string{""}
 			}
-			client, err := dial(cmd.Context(), "failed replay")
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			var missing []error
-			for _, id := range ids {
-				found := false
-				err := eachFailed(cmd.Context(), client.js, events.ResultFilter(t, id, events.Failed), since, func(f failure) error {
-					found = true
-					return replay(cmd, client.js, f)
-				})
-				if err != nil {
-					return err
+			return withClient(cmd, "failed replay", func(ctx context.Context, c *client) error {
+				var missing []error
+				for _, id := range ids {
+					found := false
+					err := eachFailed(ctx, c.js, events.ResultFilter(t, id, events.Failed), since, func(f failure) error {
+						found = true
+						return replay(ctx, cmd.OutOrStdout(), c.js, f)
+					})
+					if err != nil {
+						return err
+					}
+					if !found && id != "" {
+						missing = append(missing, fmt.Errorf("%s has not failed", id))
+					}
 				}
-				if !found && id != "" {
-					missing = append(missing, fmt.Errorf("%s has not failed", id))
-				}
-			}
-			return errors.Join(missing...)
+				return errors.Join(missing...)
+			})
 		},
 	}
 	addTargetFlag(cmd, &target)
@@ -120,7 +115,7 @@ func eachFailed(ctx context.Context, js jetstream.JetStream, subject string, sin
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", events.StreamResults, err)
 	}
-	return eachResult(ctx, js, []string{subject}, since, false, func(seq uint64, body []byte, r events.Result) (bool, error) {
+	return eachResult(ctx, js, subject, since, false, func(seq uint64, body []byte, r events.Result) (bool, error) {
 		newest, err := stream.GetLastMsgForSubject(ctx, events.ResultFilter(r.Target, r.RequestID, ""))
 		if err != nil {
 			return false, fmt.Errorf("the newest result of %s: %w", r.RequestID, err)
@@ -132,13 +127,13 @@ func eachFailed(ctx context.Context, js jetstream.JetStream, subject string, sin
 	})
 }
 
-func replay(cmd *cobra.Command, js jetstream.JetStream, f failure) error {
+func replay(ctx context.Context, w io.Writer, js jetstream.JetStream, f failure) error {
 	msg, err := consumer.Replay(f.Result, f.seq)
 	if err != nil {
 		return fmt.Errorf("replay %s: %w", f.RequestID, err)
 	}
-	inject(cmd.Context(), msg)
-	ack, err := js.PublishMsg(cmd.Context(), msg)
+	inject(ctx, msg)
+	ack, err := js.PublishMsg(ctx, msg)
 	if err != nil {
 		return fmt.Errorf("replay %s: %w", f.RequestID, err)
 	}
@@ -146,6 +141,6 @@ func replay(cmd *cobra.Command, js jetstream.JetStream, f failure) error {
 	if ack.Duplicate {
 		said = "already replayed"
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s  %s  %s\n", said, f.Target, f.RequestID)
+	_, err = fmt.Fprintf(w, "%s  %s  %s\n", said, f.Target, f.RequestID)
 	return err
 }

@@ -169,7 +169,7 @@ func (b *bench) publish(res events.Resource) events.Request {
 func (b *bench) results(r events.Request) []events.Result {
 	b.Helper()
 	var all []events.Result
-	err := eachResult(b.Context(), b.js, []string{events.ResultFilter(r.Target(), r.ID, "")}, 0, false, func(_ uint64, _ []byte, r events.Result) (bool, error) {
+	err := eachResult(b.Context(), b.js, events.ResultFilter(r.Target(), r.ID, ""), 0, false, func(_ uint64, _ []byte, r events.Result) (bool, error) {
 		all = append(all, r)
 		return true, nil
 	})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"github.com/lethe-dev/lethe/events"
@@ -131,30 +133,30 @@ func (f requestFlags) one(cmd *cobra.Command, target events.Target) (events.Requ
 // publishRows publishes all rows, waits for their results if asked to, and says
 // what came of it.
 func publishRows(cmd *cobra.Command, f requestFlags, rows *rows) error {
-	ctx := cmd.Context()
-	client, err := dial(ctx, "request")
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	tel, err := telemetry.Setup(ctx, telemetry.Config{
-		ServiceVersion: buildVersion(), LogLevel: client.cfg.LogLevel, LogFormat: client.cfg.LogFormat, Stderr: cmd.ErrOrStderr(),
+	return withClient(cmd, "request", func(ctx context.Context, c *client) error {
+		tel, err := telemetry.Setup(ctx, telemetry.Config{
+			ServiceVersion: buildVersion(), LogLevel: c.cfg.LogLevel, LogFormat: c.cfg.LogFormat, Stderr: cmd.ErrOrStderr(),
+		})
+		if err != nil {
+			return usageError("%w", err)
+		}
+		defer flush(ctx, tel)
+		return f.publish(ctx, cmd, c.js, rows)
 	})
-	if err != nil {
-		return usageError("%w", err)
-	}
-	defer flush(ctx, tel)
+}
 
-	p := newPublisher(client.js, f.timeout)
+func (f requestFlags) publish(ctx context.Context, cmd *cobra.Command, js jetstream.JetStream, rows *rows) error {
+	p := newPublisher(js, f.timeout)
 	var waiting *awaited
 	if f.wait {
-		if waiting, err = awaitResults(ctx, client.js); err != nil {
+		var err error
+		if waiting, err = awaitResults(ctx, js, rows.target); err != nil {
 			return err
 		}
 		defer waiting.stop()
 	}
 	bar := rows.progress(cmd.ErrOrStderr())
-	err = p.publishAll(ctx, rows, func(published publication) error {
+	err := p.publishAll(ctx, rows, func(published publication) error {
 		if waiting != nil {
 			waiting.expect(published)
 		}

@@ -23,9 +23,11 @@ import (
 type rows struct {
 	// next gives the next request, or why a row is none (*rowError), or io.EOF.
 	next func() (events.Request, error)
-	file io.ReadCloser // nil for the command line's
-	size int64         // of the file, -1 if unknown
-	read *counter
+	// target is that of all rows, "" where they may differ.
+	target events.Target
+	file   io.ReadCloser // nil for the command line's
+	size   int64         // of the file, -1 if unknown
+	read   *counter
 }
 
 // rowError is what is wrong with one row. The rows after it can be read.
@@ -38,7 +40,7 @@ func (e *rowError) Error() string { return fmt.Sprintf("line %d: %v", e.line, e.
 
 func oneRow(r events.Request) *rows {
 	done := false
-	return &rows{size: -1, next: func() (events.Request, error) {
+	return &rows{size: -1, target: r.Target(), next: func() (events.Request, error) {
 		if done {
 			return events.Request{}, io.EOF
 		}

@@ -20,9 +20,9 @@ type awaited struct {
 }
 
 // awaitResults begins to listen, before anything is published.
-func awaitResults(ctx context.Context, js jetstream.JetStream) (*awaited, error) {
+func awaitResults(ctx context.Context, js jetstream.JetStream, target events.Target) (*awaited, error) {
 	consumer, err := js.OrderedConsumer(ctx, events.StreamResults, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{events.ResultFilter("", "", "")}, DeliverPolicy: jetstream.DeliverNewPolicy,
+		FilterSubjects: []string{events.ResultFilter(target, "", "")}, DeliverPolicy: jetstream.DeliverNewPolicy,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("wait for results: %w", err)

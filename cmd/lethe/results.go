@@ -46,47 +46,47 @@ func newResultsCommand() *cobra.Command {
 	return cmd
 }
 
-func (f resultsFlags) subjects() ([]string, error) {
+// subject is the one filter that the server is asked for. Several outcomes are
+// told apart here: a consumer of several filters is one that a server's
+// permissions cannot bound to results.
+func (f resultsFlags) subject() (string, error) {
 	target, err := checkTarget("--target", f.target)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	if strings.ContainsAny(f.id, ".*> \t") {
-		return nil, usageError("--id: %q is no request id", f.id)
+		return "", usageError("--id: %q is no request id", f.id)
 	}
 	if f.since < 0 || f.limit < 0 {
-		return nil, usageError("--since and --limit: must not be negative")
+		return "", usageError("--since and --limit: must not be negative")
 	}
-	subjects := []string{events.ResultFilter(target, f.id, "")}
-	for i, name := range f.outcomes {
+	var outcome events.Outcome
+	for _, name := range f.outcomes {
 		o := events.Outcome(name)
 		if !slices.Contains(events.Outcomes(), o) {
-			return nil, usageError("--outcome: %q is none of deleted, accepted-pending, not-found, invalid, failed", name)
+			return "", usageError("--outcome: %q is none of deleted, accepted-pending, not-found, invalid, failed", name)
 		}
-		if i == 0 {
-			subjects = nil
+		if len(f.outcomes) == 1 {
+			outcome = o
 		}
-		subjects = append(subjects, events.ResultFilter(target, f.id, o))
 	}
-	slices.Sort(subjects)
-	return slices.Compact(subjects), checkOutput(f.output)
+	return events.ResultFilter(target, f.id, outcome), checkOutput(f.output)
 }
 
 func printResults(cmd *cobra.Command, f resultsFlags) error {
-	subjects, err := f.subjects()
+	subject, err := f.subject()
 	if err != nil {
 		return err
 	}
-	ctx := cmd.Context()
-	client, err := dial(ctx, "results")
-	if err != nil {
-		return err
-	}
-	defer client.Close()
 	printed := 0
-	err = eachResult(ctx, client.js, subjects, f.since, f.follow, func(_ uint64, body []byte, r events.Result) (bool, error) {
-		printed++
-		return f.limit == 0 || printed < f.limit, printResult(cmd.OutOrStdout(), f.output, body, r)
+	err = withClient(cmd, "results", func(ctx context.Context, c *client) error {
+		return eachResult(ctx, c.js, subject, f.since, f.follow, func(_ uint64, body []byte, r events.Result) (bool, error) {
+			if len(f.outcomes) > 0 && !slices.Contains(f.outcomes, string(r.Outcome)) {
+				return true, nil
+			}
+			printed++
+			return f.limit == 0 || printed < f.limit, printResult(cmd.OutOrStdout(), f.output, body, r)
+		})
 	})
 	if f.follow && errors.Is(err, context.Canceled) {
 		return nil // interrupted, as it must be
@@ -103,12 +103,12 @@ func printResult(w io.Writer, output string, body []byte, r events.Result) error
 	return err
 }
 
-// eachResult calls do for every stored result on the subjects, oldest first, and
+// eachResult calls do for every stored result on the subject, oldest first, and
 // with follow for every new one, until do says no. It needs no more memory for
 // more results.
-func eachResult(ctx context.Context, js jetstream.JetStream, subjects []string, since time.Duration, follow bool,
+func eachResult(ctx context.Context, js jetstream.JetStream, subject string, since time.Duration, follow bool,
 	do func(seq uint64, body []byte, r events.Result) (more bool, err error)) error {
-	config := jetstream.OrderedConsumerConfig{FilterSubjects: subjects, InactiveThreshold: time.Minute}
+	config := jetstream.OrderedConsumerConfig{FilterSubjects: []string{subject}, InactiveThreshold: time.Minute}
 	if since > 0 {
 		from := time.Now().Add(-since)
 		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &from

@@ -86,6 +86,14 @@ func run(ctx context.Context, stderr io.Writer) error {
 		return interrupted(ctx, err)
 	}
 
+	warnings, err := durability(ctx, nc, js, embeddedSyncing(cfg))
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	for _, warning := range warnings {
+		log.Warn(warning)
+	}
+
 	running := lanes.start(js)
 	page.watch(nc, js, running)
 	stopService, err := announce(nc, instance, running)
@@ -136,7 +144,7 @@ func openNATS(ctx context.Context, cfg *config.Config, log *slog.Logger, fatal f
 	}
 	nc, err := natsconn.Connect(ctx, natsconn.Config{
 		URL: url, Creds: cfg.NATS.Creds, CA: cfg.NATS.CA, Cert: cfg.NATS.Cert, Key: cfg.NATS.Key,
-		Command: "run", Wait: true, Log: log, OnFatal: fatal,
+		Command: "run", Wait: true, Log: log, OnFatal: fatal, MayBeDenied: jszSubject,
 	})
 	if err != nil {
 		stopServer()

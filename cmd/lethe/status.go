@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
@@ -35,12 +36,11 @@ that could lose a request.`,
 			if err := checkOutput(output); err != nil {
 				return err
 			}
-			client, err := dial(cmd.Context(), "status")
-			if err != nil {
+			var s *status
+			err := withClient(cmd, "status", func(ctx context.Context, c *client) (err error) {
+				s, err = look(ctx, c)
 				return err
-			}
-			defer client.Close()
-			s, err := look(cmd.Context(), client)
+			})
 			if err != nil {
 				return err
 			}
@@ -61,10 +61,12 @@ that could lose a request.`,
 
 // status is what `lethe status` found.
 type status struct {
-	Well    bool          `json:"well"`
-	Problem string        `json:"problem,omitempty"` // of the streams
-	Lanes   []laneStatus  `json:"lanes"`
-	Workers []workerStats `json:"workers"`
+	Well    bool   `json:"well"`
+	Problem string `json:"problem,omitempty"` // of the streams
+	// Warnings are what works, and could be lost: how the servers sync their disks.
+	Warnings []string      `json:"warnings"`
+	Lanes    []laneStatus  `json:"lanes"`
+	Workers  []workerStats `json:"workers"`
 }
 
 type laneStatus struct {
@@ -77,12 +79,16 @@ type laneStatus struct {
 }
 
 func look(ctx context.Context, c *client) (*status, error) {
-	s := &status{Well: true, Workers: []workerStats{}}
+	s := &status{Well: true, Warnings: []string{}, Workers: []workerStats{}}
 	var problem *consumer.Problem
 	if err := consumer.Check(ctx, c.js, events.Targets()...); errors.As(err, &problem) {
 		s.Well, s.Problem = false, problem.Error()
 	} else if err != nil {
 		return nil, err
+	} else if passed, err := consumer.PassedOver(ctx, c.js, events.Targets()...); err != nil {
+		return nil, err
+	} else if len(passed) > 0 {
+		s.Well, s.Problem = false, passed[0].Error()
 	}
 	for _, target := range events.Targets() {
 		lane, err := lookAtLane(ctx, c.js, target)
@@ -96,6 +102,11 @@ func look(ctx context.Context, c *client) (*status, error) {
 		return nil, err
 	}
 	s.Workers = append(s.Workers, workers...)
+	warnings, err := durability(ctx, c.Conn, c.js, embeddedSyncing(c.cfg))
+	if err != nil {
+		return nil, err
+	}
+	s.Warnings = append(s.Warnings, warnings...)
 	s.Well = s.Well && len(s.Workers) > 0
 	for _, w := range s.Workers {
 		for _, lane := range w.Lanes {
@@ -127,14 +138,27 @@ func lookAtLane(ctx context.Context, js jetstream.JetStream, target events.Targe
 	return lane, nil
 }
 
+// errCodeNotUnique is the server's "filtered consumer not unique on workqueue
+// stream" (errors.json of nats-server).
+const errCodeNotUnique jetstream.ErrorCode = 10100
+
 // scheduled counts the schedules of one target. They have one subject each, of
 // which there may be millions, so that a list is no way to count them; a
 // consumer knows how many messages it would deliver, and goes again unused.
 func scheduled(ctx context.Context, js jetstream.JetStream, target events.Target) (uint64, error) {
-	counter, err := js.CreateConsumer(ctx, events.StreamLater, jetstream.ConsumerConfig{
-		FilterSubject: events.LaterSubject(target, "*"), AckPolicy: jetstream.AckExplicitPolicy, InactiveThreshold: 5 * time.Second,
-	})
-	if err != nil {
+	var counter jetstream.Consumer
+	count := func() (err error) {
+		counter, err = js.CreateConsumer(ctx, events.StreamLater, jetstream.ConsumerConfig{
+			FilterSubject: events.LaterSubject(target, "*"), AckPolicy: jetstream.AckExplicitPolicy, InactiveThreshold: 5 * time.Second,
+		})
+		var api *jetstream.APIError
+		if errors.As(err, &api) && api.ErrorCode == errCodeNotUnique {
+			return err // somebody else counts at this moment: a work queue has one consumer for a message
+		}
+		return backoff.Permanent(err)
+	}
+	pause := backoff.WithMaxElapsedTime(workersAnswerWithin * 10)
+	if err := backoff.Retry(count, backoff.WithContext(backoff.NewExponentialBackOff(pause, backoff.WithInitialInterval(50*time.Millisecond)), ctx)); err != nil {
 		return 0, fmt.Errorf("count the schedules of %s: %w", target, err)
 	}
 	info := counter.CachedInfo()
@@ -198,6 +222,9 @@ func (s *status) print(w io.Writer) error {
 			}
 			line("%s\t%s\t%s\t%d\t%s", worker.Instance, l.Target, l.Status, l.InFlight, why)
 		}
+	}
+	for _, warning := range s.Warnings {
+		line("\nwarning: %s", warning)
 	}
 	if s.Problem != "" {
 		line("\nproblem: %s", s.Problem)

@@ -170,7 +170,7 @@ func embedConfig(cfg *config.Config, log *slog.Logger) natsconn.EmbedConfig {
 // cluster that elects its leader. A refused setting is an error at once.
 func untilReady(ctx context.Context, log *slog.Logger, check func(context.Context) error) error {
 	for {
-		try, cancel := context.WithTimeout(ctx, 10*time.Second)
+		try, cancel := context.WithTimeout(ctx, 5*time.Second)
 		err := check(try)
 		cancel()
 		var problem *consumer.Problem
@@ -186,7 +186,7 @@ func untilReady(ctx context.Context, log *slog.Logger, check func(context.Contex
 		log.Warn("waiting for JetStream", "why", err.Error())
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for JetStream: %w", ctx.Err())
+			return fmt.Errorf("waiting for JetStream: %w", err)
 		case <-time.After(time.Second):
 		}
 	}

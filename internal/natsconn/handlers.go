@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,6 +19,8 @@ type handlers struct {
 	log     *slog.Logger
 	url     string
 	onFatal func(error)
+
+	mayBeDenied string
 
 	fatal sync.Once
 	said  throttle
@@ -43,6 +47,9 @@ func (h *handlers) reconnected(nc *nats.Conn) {
 func (h *handlers) failed(_ *nats.Conn, sub *nats.Subscription, err error) {
 	h.last = err
 	if errors.Is(err, nats.ErrPermissionViolation) {
+		if h.mayBeDenied != "" && strings.Contains(err.Error(), strconv.Quote(h.mayBeDenied)) {
+			return
+		}
 		h.stop(err)
 		return
 	}

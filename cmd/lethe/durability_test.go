@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/consumer"
+	"github.com/lethe-dev/lethe/internal/natsconn"
+)
+
+// serverWith runs a server that syncs as it is told, and whose user "asks" may
+// ask how; its user "works" may not.
+func serverWith(t *testing.T, sync string) string {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "server.conf")
+	text := fmt.Sprintf(`
+listen: "127.0.0.1:-1"
+jetstream { store_dir: %q, sync_interval: %s }
+system_account: SYS
+accounts {
+  SYS { exports: [ { service: %q, response_type: stream } ] }
+  OWN {
+    jetstream: enabled
+    imports: [ { service: { account: SYS, subject: %q } } ]
+    users: [
+      { user: asks, password: x }
+      { user: works, password: x, permissions: { publish: "$JS.>", subscribe: "_INBOX.>" } }
+    ]
+  }
+}
+`, dir, sync, jszSubject, jszSubject)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opts, err := server.ProcessConfigFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts.NoSigs, opts.NoLog = true, true
+	s, err := server.NewServer(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the server does not start")
+	}
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	return s.Addr().String()
+}
+
+// What a power cut can take is said, as far as the servers tell.
+func TestWhereAnAcknowledgementMayBeLostIsSaid(t *testing.T) {
+	for name, c := range map[string]struct {
+		sync     string
+		user     string
+		embedded *syncing
+		want     string
+	}{
+		"a server that syncs now and then":           {"'1m'", "asks", nil, "syncs its disk every 1m0s"},
+		"a server that always syncs":                 {"always", "asks", nil, ""},
+		"a server that may not be asked":             {"always", "works", nil, "does not tell"},
+		"the embedded server":                        {"'1m'", "works", &syncing{server: "the embedded server", always: true}, ""},
+		"the embedded server that syncs at its pace": {"'1m'", "works", &syncing{server: "the embedded server", interval: time.Second}, "the embedded server syncs its disk every 1s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address := serverWith(t, c.sync)
+			fatal := make(chan error, 1)
+			nc, err := natsconn.Connect(t.Context(), natsconn.Config{
+				URL: "nats://" + c.user + ":x@" + address, OnFatal: func(err error) { fatal <- err }, MayBeDenied: jszSubject,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			js, err := jetstream.New(nc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := consumer.Setup(t.Context(), js, consumer.StreamSettings{Replicas: 1, ResultsMaxAge: time.Hour}); err != nil {
+				t.Fatal(err)
+			}
+			warnings, err := durability(t.Context(), nc, js, c.embedded)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(warnings) > 1 || !strings.Contains(strings.Join(warnings, ""), c.want) || (len(warnings) == 0) != (c.want == "") {
+				t.Errorf("warnings %q, want %q", warnings, c.want)
+			}
+			if err := nc.FlushTimeout(10 * time.Second); err != nil { // a denial has come by now
+				t.Fatal(err)
+			}
+			select {
+			case err := <-fatal:
+				t.Errorf("the connection is given up: %v", err)
+			default:
+			}
+		})
+	}
+}
