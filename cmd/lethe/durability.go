@@ -42,44 +42,40 @@ func embeddedSyncing(cfg *config.Config) *syncing {
 }
 
 // durability says, a line each, where what the server acknowledges might not
-// survive a power cut. embedded is how the embedded server syncs, nil for
-// another server.
-func durability(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, embedded *syncing) ([]string, error) {
+// survive a power cut, and whether the servers told. embedded is how the
+// embedded server syncs, nil for another server.
+func durability(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, embedded *syncing) (warnings []string, told bool, err error) {
 	few := 0
 	for _, name := range []string{events.StreamRequests, events.StreamResults, events.StreamLater} {
 		stream, err := js.Stream(ctx, name)
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
 		case err != nil:
-			return nil, fmt.Errorf("stream %s: %w", name, err)
+			return nil, false, fmt.Errorf("stream %s: %w", name, err)
 		case stream.CachedInfo().Config.Replicas < enoughReplicas:
 			few++
 		}
 	}
 	if few == 0 {
-		return nil, nil
+		return nil, true, nil
 	}
 	var servers []syncing
 	if embedded != nil {
 		servers = append(servers, *embedded)
-	} else {
-		var err error
-		if servers, err = askServers(ctx, nc); err != nil {
-			return nil, err
-		}
+	} else if servers, err = askServers(ctx, nc); err != nil {
+		return nil, false, err
 	}
 	if len(servers) == 0 {
 		return []string{fmt.Sprintf("%d of the streams have fewer than %d replicas, and the server does not tell how it syncs: "+
-			"unless it has sync_interval: always, a power cut loses what it acknowledged", few, enoughReplicas)}, nil
+			"unless it has sync_interval: always, a power cut loses what it acknowledged", few, enoughReplicas)}, false, nil
 	}
-	var warnings []string
 	for _, s := range servers {
 		if !s.always {
 			warnings = append(warnings, fmt.Sprintf("%s syncs its disk every %s and %d of the streams have fewer than %d replicas: "+
 				"a power cut loses what it acknowledged since; set sync_interval: always", s.server, s.interval, few, enoughReplicas))
 		}
 	}
-	return warnings, nil
+	return warnings, true, nil
 }
 
 // askServers returns what each server tells in time; none where it may not be asked.

@@ -89,9 +89,12 @@ func TestWhereAnAcknowledgementMayBeLostIsSaid(t *testing.T) {
 			if err := consumer.Setup(t.Context(), js, consumer.StreamSettings{Replicas: 1, ResultsMaxAge: time.Hour}); err != nil {
 				t.Fatal(err)
 			}
-			warnings, err := durability(t.Context(), nc, js, c.embedded)
+			warnings, told, err := durability(t.Context(), nc, js, c.embedded)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if told != (c.user == "asks" || c.embedded != nil) {
+				t.Errorf("told: %v", told)
 			}
 			if len(warnings) > 1 || !strings.Contains(strings.Join(warnings, ""), c.want) || (len(warnings) == 0) != (c.want == "") {
 				t.Errorf("warnings %q, want %q", warnings, c.want)

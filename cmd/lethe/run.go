@@ -86,12 +86,14 @@ func run(ctx context.Context, stderr io.Writer) error {
 		return interrupted(ctx, err)
 	}
 
-	warnings, err := durability(ctx, nc, js, embeddedSyncing(cfg))
+	warnings, told, err := durability(ctx, nc, js, embeddedSyncing(cfg))
 	if err != nil {
 		return interrupted(ctx, err)
 	}
 	for _, warning := range warnings {
-		log.Warn(warning)
+		if told {
+			log.Warn(warning)
+		}
 	}
 
 	running := lanes.start(js)

@@ -6,15 +6,32 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
 )
 
 // The scripts run the program as processes of its own.
-func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"lethe": main}) }
+func TestMain(m *testing.M) { testscript.Main(leakChecked{m}, map[string]func(){"lethe": main}) }
+
+// leakChecked fails when goroutines are left behind by tests that pass.
+type leakChecked struct{ m *testing.M }
+
+func (l leakChecked) Run() int {
+	code := l.m.Run()
+	if code != 0 {
+		return code
+	}
+	if err := goleak.Find(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
 
 // TestScripts runs testdata/script, each file a story that a user could tell.
 // NATS, API and ADMIN are addresses that are free in each script.

@@ -102,7 +102,7 @@ func look(ctx context.Context, c *client) (*status, error) {
 		return nil, err
 	}
 	s.Workers = append(s.Workers, workers...)
-	warnings, err := durability(ctx, c.Conn, c.js, embeddedSyncing(c.cfg))
+	warnings, _, err := durability(ctx, c.Conn, c.js, embeddedSyncing(c.cfg))
 	if err != nil {
 		return nil, err
 	}
