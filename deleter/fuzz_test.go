@@ -1,0 +1,45 @@
+package deleter
+
+import (
+	"encoding/json"
+	"html"
+	"net/url"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// Whatever an API writes around the credential, and however it writes it, what
+// is shown does not have it.
+func FuzzRedact(f *testing.F) {
+	f.Add("s3cret-of-the-house", "before", "after")
+	f.Add(`q"&<'>/\ %`, "%25", "&quot;")
+	f.Add("aaaaaaaa", "aaa", "aaaaaaaaaaaaaaa")
+	f.Add("key-12345", "key-", "\r\n\x00")
+	f.Fuzz(func(t *testing.T, secret, before, after string) {
+		c, err := NewCredential(secret)
+		if err != nil {
+			return
+		}
+		inJSON, err := json.Marshal(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, written := range map[string]string{
+			"in clear": secret, "in a query": url.QueryEscape(secret), "in a path": url.PathEscape(secret),
+			"in HTML": html.EscapeString(secret), "in JSON": strings.Trim(string(inJSON), `"`),
+		} {
+			shown := c.line(before + written + after)
+			if !utf8.ValidString(shown) || len(shown) > MaxMessage || strings.ContainsAny(shown, "\r\n\x00") {
+				t.Errorf("%s: %q is not fit to be shown", name, shown)
+			}
+			// What redacting itself writes may hold a secret that is a part of it.
+			if rest := strings.ReplaceAll(shown, redacted, ""); utf8.ValidString(written) && strings.Contains(rest, secret) && !strings.Contains(redacted, secret) {
+				t.Errorf("%s: %q shows %q", name, shown, secret)
+			}
+			if again := c.Redact(shown); strings.Contains(shown, redacted) && strings.Count(again, redacted) < strings.Count(shown, redacted) {
+				t.Errorf("%s: redacting again makes %q of %q", name, again, shown)
+			}
+		}
+	})
+}
