@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -124,7 +123,10 @@ func (b *bench) start(settings ...string) *worker {
 		"LETHE_SENSAY_BASE_URL="+b.url, "LETHE_SENSAY_ORGANIZATION_SECRET="+testSecret,
 		"LETHE_RETRY_INITIAL_INTERVAL=50ms", "LETHE_RETRY_MAX_INTERVAL=200ms")
 	for _, s := range settings {
-		w.Env = append(w.Env, "LETHE_"+s)
+		if !strings.HasPrefix(s, "OTEL_") {
+			s = "LETHE_" + s
+		}
+		w.Env = append(w.Env, s)
 	}
 	if err := w.Start(); err != nil {
 		b.Fatal(err)
@@ -296,59 +298,3 @@ func TestALaneWithoutACredentialLeavesItsRequests(t *testing.T) {
 
 // Everything that leaves the worker is searched, with the API saying back what
 // it was sent.
-func TestTheCredentialsAreSeenNowhere(t *testing.T) {
-	b := newBench(t)
-	echo := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		sent := r.Header.Get("access-key") + r.Header.Get("X-ORGANIZATION-SECRET")
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(http.StatusUnprocessableEntity)
-		_, _ = io.WriteString(w, `{"message":"`+sent+`","error":"`+sent+`","request_id":"`+sent+`","detail":"`+sent+`"}`)
-	}))
-	t.Cleanup(echo.Close)
-	w := b.start("KV_BASE_URL="+echo.URL, "SENSAY_BASE_URL="+echo.URL)
-	requests := []events.Request{b.publish(entryOf(1)), b.publish(events.UserContexts{IDs: []int64{1}})}
-	for _, r := range requests {
-		if got := b.final(r); got.Outcome != events.Invalid {
-			t.Errorf("%s", got.Outcome)
-		}
-	}
-	var all strings.Builder
-	for _, page := range []string{"/metrics", "/readyz", "/healthz"} {
-		response, err := http.Get(w.admin + page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.Copy(&all, response.Body); err != nil {
-			t.Fatal(err)
-		}
-		_ = response.Body.Close()
-	}
-	stream, err := b.js.Stream(t.Context(), events.StreamResults)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for seq := uint64(1); seq <= stream.CachedInfo().State.LastSeq; seq++ {
-		msg, err := stream.GetMsg(t.Context(), seq)
-		if err != nil {
-			t.Fatal(err)
-		}
-		header, _ := json.Marshal(msg.Header)
-		all.Write(header)
-		all.Write(msg.Data)
-	}
-	if err := w.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Wait(); err != nil {
-		t.Errorf("the worker ended with %v", err)
-	}
-	all.WriteString(w.output())
-	if !strings.Contains(all.String(), "[redacted]") {
-		t.Error("the echo never arrived, so that nothing was tested")
-	}
-	for _, secret := range []string{testKey, testSecret} {
-		if strings.Contains(all.String(), secret) {
-			t.Errorf("%s is seen", secret)
-		}
-	}
-}
