@@ -22,10 +22,11 @@ const maxCredential = 4 << 10
 type Credential struct {
 	file string // "" for a fixed value
 
-	mu      sync.Mutex
-	secrets []string       // the current one last; former ones may still be echoed
-	echoes  *regexp.Regexp // what to redact; nil before there is a secret
-	read    os.FileInfo    // the file as it was when it was read
+	mu        sync.Mutex
+	secrets   []string       // the current one last; former ones may still be echoed
+	echoes    *regexp.Regexp // what to redact; nil before there is a secret
+	fragments fragments      // and what of it, where the rest is missing
+	read      os.FileInfo    // the file as it was when it was read
 
 	version    int
 	unreadable bool // when it was last looked at
@@ -107,7 +108,7 @@ func (c *Credential) learn(secret string) {
 	}
 	c.secrets = append(c.secrets, secret)
 	c.secrets = c.secrets[max(0, len(c.secrets)-formerSecrets-1):]
-	c.echoes = echoes(c.secrets)
+	c.echoes, c.fragments = echoes(c.secrets), newFragments(c.secrets)
 	c.version++
 }
 

@@ -17,7 +17,8 @@ const redacted = "[redacted]"
 var entities = map[byte]string{'"': "quot", '&': "amp", '\'': "apos", '<': "lt", '>': "gt"}
 
 // echoes matches each of the secrets, in clear and as URLs, JSON and HTML write
-// it, also partly or twice over: an API may echo what it got in any of these.
+// it, also partly or twice over, in letters of any case: an API may echo what it
+// got in any of these.
 func echoes(secrets []string) *regexp.Regexp {
 	secrets = slices.Clone(secrets)
 	// The longer one first, for a shorter one may be its beginning.
@@ -28,7 +29,7 @@ func echoes(secrets []string) *regexp.Regexp {
 			any.WriteByte('|')
 		}
 		for _, c := range []byte(secret) {
-			fmt.Fprintf(&any, `(?:\\*%s|(?i:%%(?:25)*%02x|\\+u00%02x|&#0*%d;|&#x0*%x;)`, regexp.QuoteMeta(string(rune(c))), c, c, c, c)
+			fmt.Fprintf(&any, `(?i:\\*%s|%%(?:25)*%02x|\\+(?:u00|x)%02x|&#0*%d;|&#x0*%x;`, regexp.QuoteMeta(string(rune(c))), c, c, c, c)
 			if name := entities[c]; name != "" {
 				any.WriteString("|&" + name + ";")
 			}
@@ -42,15 +43,16 @@ func echoes(secrets []string) *regexp.Regexp {
 }
 
 // Redact returns text without the secret, present or former, in clear or as
-// URLs, JSON and HTML write it.
+// URLs, JSON and HTML write it; and without any run of 12 of its bytes, written
+// so too, or in base64 or hexadecimal.
 func (c *Credential) Redact(text string) string {
 	c.mu.Lock()
-	echoes := c.echoes
+	echoes, fragments := c.echoes, c.fragments
 	c.mu.Unlock()
 	if echoes == nil { // no secret was ever read
 		return text
 	}
-	return echoes.ReplaceAllLiteralString(text, redacted)
+	return fragments.remove(echoes.ReplaceAllLiteralString(text, redacted))
 }
 
 // line makes text fit to be shown: without the credential, printable, one line,
