@@ -69,6 +69,7 @@ func run(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	defer takeLibraryLog(log, lanes)()
 	page := newAdmin(instance, tel.MetricsHandler())
 	stopAdmin, err := page.serve(cfg.AdminAddr, log)
 	if err != nil {
@@ -103,7 +104,7 @@ func run(ctx context.Context, stderr io.Writer) error {
 		return interrupted(ctx, err)
 	}
 	defer stopService()
-	log.Info("lethe runs", "version", buildVersion(), "instance", instance, "nats", nc.ConnectedUrlRedacted(), "admin", page.url)
+	log.Info("lethe runs", "version", buildVersion(), "instance", instance, "nats", natsconn.ConnectedURL(nc), "admin", page.url)
 
 	defer context.AfterFunc(ctx, func() {
 		log.Info("stopping: nothing new is taken, calls that are out may finish", "grace", cfg.ShutdownGrace.String())

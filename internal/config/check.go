@@ -254,6 +254,10 @@ func serverURLs(name, list string) error {
 		if err != nil || u.Hostname() == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
 			return fmt.Errorf("%s: must be a URL such as nats://nats.example.com:4222, or several with commas between", name)
 		}
+		if strings.Contains(u.Path+u.RawQuery+u.Fragment, "@") {
+			// What was meant for the user part would be taken for the host, and shown.
+			return fmt.Errorf("%s: has a /, ? or # before its @: write it as %%2F, %%3F or %%23", name)
+		}
 	}
 	return nil
 }

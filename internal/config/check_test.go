@@ -16,6 +16,9 @@ func TestWrongValues(t *testing.T) {
 	}{
 		{"a NATS URL of another scheme", map[string]string{"LETHE_NATS_URL": "http://u:" + hush + "@n:1"}, "LETHE_NATS_URL: must be"},
 		{"a NATS URL that cannot be parsed", map[string]string{"LETHE_NATS_URL": "nats://u:" + hush + "@n:port"}, "LETHE_NATS_URL: must be"},
+		{"a NATS token with a slash", map[string]string{"LETHE_NATS_URL": "nats://" + hush + "/x@n:1"}, "LETHE_NATS_URL: has a /, ? or # before its @"},
+		{"a NATS password with a question mark", map[string]string{"LETHE_NATS_URL": hush + "?x@n:1"}, "LETHE_NATS_URL: has a /, ? or # before its @"},
+		{"a NATS token with a hash", map[string]string{"NATS_URL": "tls://" + hush + "#x@n:1"}, "NATS_URL: has a /, ? or # before its @"},
 		{"one bad NATS URL of two", map[string]string{"LETHE_NATS_URL": "n:1,,n:2"}, "LETHE_NATS_URL: must be"},
 		{"NATS_URL is named when it is the one", map[string]string{"NATS_URL": "ftp://n"}, "NATS_URL: must be"},
 		{"a missing credentials file", map[string]string{"LETHE_NATS_CREDS": "/no/where"}, `LETHE_NATS_CREDS: "/no/where": no such file`},

@@ -153,6 +153,16 @@ func (c Config) options(ctx context.Context, shown string) []nats.Option {
 	return options
 }
 
+// ConnectedURL is the URL of the server that nc is connected to, without user, password and token; "" where there is
+// none. The library's own ConnectedUrlRedacted shows a token.
+func ConnectedURL(nc *nats.Conn) string {
+	shown, err := withoutUsers(nc.ConnectedUrl())
+	if err != nil {
+		return ""
+	}
+	return shown
+}
+
 // withoutUsers gives the list as it may be shown: a user part holds a password, or, standing alone, a token.
 func withoutUsers(list string) (string, error) {
 	var shown []string
@@ -167,6 +177,10 @@ func withoutUsers(list string) (string, error) {
 		u, err := url.Parse(raw)
 		if err != nil || u.Hostname() == "" {
 			return "", fmt.Errorf("%w: the NATS URL is not a URL such as nats://nats.example.com:4222", ErrSettings)
+		}
+		if strings.Contains(u.Path+u.RawQuery+u.Fragment, "@") {
+			// What was meant for the user part would be taken for the host, and shown.
+			return "", fmt.Errorf("%w: the NATS URL has a /, ? or # before its @: write it as %%2F, %%3F or %%23", ErrSettings)
 		}
 		shown = append(shown, u.Scheme+"://"+u.Host)
 	}

@@ -218,3 +218,40 @@ func certificates(t *testing.T) (tls.Certificate, string) {
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, path
 }
+
+func TestTheConnectedURLShowsNoCredential(t *testing.T) {
+	for name, tt := range map[string]struct{ user, password, token string }{
+		"a user and a password": {user: "lethe", password: "hush"},
+		"a token":               {token: "hush"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			addr, port := freeAddr(t)
+			startServer(t, &server.Options{Port: port, Username: tt.user, Password: tt.password, Authorization: tt.token})
+			user := tt.token
+			if tt.user != "" {
+				user = tt.user + ":" + tt.password
+			}
+			nc, err := Connect(t.Context(), Config{URL: "nats://" + user + "@" + addr})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			if got, want := ConnectedURL(nc), "nats://"+addr; got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+			nc.Close()
+			if got := ConnectedURL(nc); got != "" {
+				t.Errorf("%s after the end", got)
+			}
+		})
+	}
+}
+
+func TestAUserPartThatWouldBeTakenForTheHostIsNotShown(t *testing.T) {
+	for _, url := range []string{"nats://hush/x@127.0.0.1:1", "hush?x@127.0.0.1:1", "nats://hush#x@127.0.0.1:1"} {
+		_, err := Connect(t.Context(), Config{URL: url})
+		if !errors.Is(err, ErrSettings) || strings.Contains(err.Error(), "hush") {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+}

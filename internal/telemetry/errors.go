@@ -35,10 +35,10 @@ func (h *errorHandler) Handle(err error) {
 	h.warned, h.since = time.Now(), 0
 }
 
-// oneLine bounds an error's text: it may hold a collector's answer.
+// oneLine bounds an error's text, and leaves out what is private: it may hold a collector's answer.
 func oneLine(err error) string {
 	const most = 512
-	line := strings.Join(strings.Fields(err.Error()), " ")
+	line := strings.Join(strings.Fields(private(err.Error())), " ")
 	if len(line) > most {
 		line = strings.ToValidUTF8(line[:most], "") + "..."
 	}

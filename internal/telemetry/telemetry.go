@@ -69,7 +69,7 @@ func Setup(ctx context.Context, c Config) (*Telemetry, error) {
 	otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}))
 	// Both write to the local log alone: a report about an exporter must not go through one.
 	otel.SetErrorHandler(&errorHandler{log: t.Logger})
-	otel.SetLogger(logr.FromSlogHandler(local))
+	otel.SetLogger(logr.FromSlogHandler(discreet{local}))
 
 	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
 		otel.SetTracerProvider(tracenoop.NewTracerProvider())
