@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -194,45 +195,72 @@ func TestNothingIsDialledUnlessAsked(t *testing.T) {
 	}
 }
 
-func TestADeadCollectorGivesOneWarningAndHoldsNothingUp(t *testing.T) {
+func TestACollectorThatIsDownOrSlowGivesOneWarningAndHoldsNothingUp(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := l.Addr().String()
+	down := "http://" + l.Addr().String()
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	var book logBook
-	tel := setup(t, Config{Stderr: &book, LogFormat: "json"}, map[string]string{
-		"OTEL_EXPORTER_OTLP_ENDPOINT": "http://" + addr,
-		"OTEL_EXPORTER_OTLP_TIMEOUT":  "50", // milliseconds
-		"OTEL_BSP_SCHEDULE_DELAY":     "10",
-		"OTEL_BLRP_SCHEDULE_DELAY":    "10",
-		"OTEL_METRIC_EXPORT_INTERVAL": "10",
-	})
-	failures := func() int {
-		h := otel.GetErrorHandler().(*errorHandler)
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		return h.since
-	}
-	for deadline := time.Now().Add(20 * time.Second); failures() < 5; {
-		if time.Now().After(deadline) {
-			t.Fatalf("only %d failures after the first", failures())
-		}
-		ctx, span := otel.Tracer("test").Start(t.Context(), "work")
-		tel.Logger.InfoContext(ctx, "working")
-		span.End()
-		time.Sleep(5 * time.Millisecond)
-	}
-	if n := strings.Count(book.String(), "telemetry cannot be sent"); n != 1 {
-		t.Errorf("%d warnings, want 1: %s", n, book.String())
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	if err := tel.Shutdown(ctx); err == nil || strings.Contains(err.Error(), "\n") {
-		t.Errorf("Shutdown() = %v, want one line that says what is lost", err)
+	release := make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	t.Cleanup(slow.Close)
+	t.Cleanup(func() { close(release) })
+	for name, url := range map[string]string{"down": down, "slow": slow.URL} {
+		t.Run(name, func(t *testing.T) {
+			var book logBook
+			tel := setup(t, Config{Stderr: &book, LogFormat: "json"}, map[string]string{
+				"OTEL_EXPORTER_OTLP_ENDPOINT": url,
+				"OTEL_EXPORTER_OTLP_TIMEOUT":  "50", // milliseconds
+				"OTEL_BSP_SCHEDULE_DELAY":     "10",
+				"OTEL_BLRP_SCHEDULE_DELAY":    "10",
+				"OTEL_METRIC_EXPORT_INTERVAL": "10",
+				"OTEL_BSP_EXPORT_TIMEOUT":     "50", // of all tries together
+				"OTEL_BLRP_EXPORT_TIMEOUT":    "50",
+				"OTEL_METRIC_EXPORT_TIMEOUT":  "50",
+			})
+			failures := func() int {
+				h := otel.GetErrorHandler().(*errorHandler)
+				h.mu.Lock()
+				defer h.mu.Unlock()
+				return h.since
+			}
+			work := func() {
+				ctx, span := otel.Tracer("test").Start(t.Context(), "work")
+				tel.Logger.InfoContext(ctx, "working")
+				span.End()
+			}
+			for deadline := time.Now().Add(20 * time.Second); failures() < 5; {
+				if time.Now().After(deadline) {
+					t.Fatalf("only %d failures after the first", failures())
+				}
+				work()
+				time.Sleep(5 * time.Millisecond)
+			}
+			if n := strings.Count(book.String(), "telemetry cannot be sent"); n != 1 {
+				t.Errorf("%d warnings, want 1: %s", n, book.String())
+			}
+			heap := func() uint64 {
+				runtime.GC()
+				var stats runtime.MemStats
+				runtime.ReadMemStats(&stats)
+				return stats.HeapAlloc
+			}
+			before := heap()
+			for range 20_000 { // which takes tens of megabytes, if all is kept
+				work()
+			}
+			if after := heap(); after > before+16<<20+uint64(len(book.String())) {
+				t.Errorf("%d bytes of memory became %d", before, after)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			defer cancel()
+			if err := tel.Shutdown(ctx); err == nil || strings.Contains(err.Error(), "\n") {
+				t.Errorf("Shutdown() = %v, want one line that says what is lost", err)
+			}
+		})
 	}
 }
 

@@ -1,0 +1,114 @@
+package consumer
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/events"
+)
+
+func TestAFullDiskHoldsTheLaneUntilThereIsRoom(t *testing.T) {
+	t.Parallel()
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: filepath.Join(t.TempDir(), "js"), NoSigs: true, NoLog: true, JetStreamMaxStore: 1 << 20,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	w := &world{TB: t, server: s}
+	w.nc, w.js = w.connect()
+	if err := Setup(t.Context(), w.js, settings); err != nil {
+		t.Fatal(err)
+	}
+	r := entry(7)
+	w.publish(r)
+	if _, err := w.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "BALLAST", Subjects: []string{"ballast"}, Storage: jetstream.FileStorage}); err != nil {
+		t.Fatal(err)
+	}
+	for size := 512 << 10; size > 0; size /= 2 { // to the last byte
+		for {
+			_, err := w.js.Publish(t.Context(), "ballast", make([]byte, size))
+			var full *jetstream.APIError
+			if errors.As(err, &full) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	calls := script(answerDeleted)
+	lane, _ := w.run(w.config(sensayTarget, calls))
+	w.until("the lane says that it is stuck", func() bool { return lane.State().Status == StatusStuck })
+	if calls.count() != 0 {
+		t.Errorf("%d calls without room for their attempts", calls.count())
+	}
+	if n := len(w.messages(events.StreamRequests, ">")); n != 1 {
+		t.Errorf("%d requests wait", n)
+	}
+	if err := w.js.DeleteStream(t.Context(), "BALLAST"); err != nil {
+		t.Fatal(err)
+	}
+	w.final(sensayTarget, r.ID)
+	w.settled()
+}
+
+// The server's clock counts, whatever this machine's shows, and between two
+// looks at it time goes on evenly.
+func TestTheClockFollowsTheServersThroughJumps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClock()
+		for _, jump := range []time.Duration{0, time.Hour, -48 * time.Hour, 5 * time.Second} {
+			server := time.Now().Add(jump)
+			asked := c.local()
+			time.Sleep(200 * time.Millisecond) // the way there and back
+			c.measured(server.Add(100*time.Millisecond), asked, c.local())
+			if off := c.now().Sub(time.Now().Add(jump)); off != 0 {
+				t.Errorf("after a jump of %s the clock is off by %s", jump, off)
+			}
+			before := c.now()
+			time.Sleep(30 * time.Second)
+			if passed := c.now().Sub(before); passed != 30*time.Second {
+				t.Errorf("%s passed in 30 s", passed)
+			}
+		}
+		before := c.now()
+		c.measured(time.Time{}, c.local(), c.local()) // a server that tells no time
+		if c.now() != before {
+			t.Error("no time moved the clock")
+		}
+	})
+}
+
+// A clock that jumped between two steps neither ends a request early nor makes
+// it wait for ever.
+func TestAJumpBetweenStepsDoesNoHarm(t *testing.T) {
+	rules := Rules{ConfirmAfter: time.Hour, Retry: Policy{InitialInterval: time.Second, Multiplier: 2, MaxInterval: time.Minute, MaxElapsed: 24 * time.Hour}}
+	for _, since := range []time.Duration{-time.Hour, 48 * time.Hour} { // the first attempt, seen from now
+		step := Decide(rules, History{Attempts: 2, Since: noon.Add(since)}, answerLost, noon)
+		if since > 0 && (step.Outcome != "" || !step.Again.After(noon) || step.Again.After(noon.Add(2*time.Minute))) {
+			t.Errorf("a first attempt in the future: %+v", step)
+		}
+		if !step.Again.IsZero() && step.Again.Sub(noon) > rules.Retry.MaxInterval {
+			t.Errorf("comes back only at %s", step.Again)
+		}
+	}
+	// A lease from the future is over at the latest when it would be from now on,
+	// and the tolerance.
+	ahead := &link{Seq: 1, Stored: noon.Add(time.Hour), Fingerprint: "f", Instance: "other", Lease: time.Minute}
+	if course, at, _ := overtaken(History{}, "f", ahead, false, "self", noon); course != courseAgain || at.After(noon.Add(2*time.Hour)) {
+		t.Errorf("course %v at %s", course, at)
+	}
+	behind := &link{Seq: 1, Stored: noon.Add(-clockTolerance), Fingerprint: "f", Instance: "other", Lease: time.Second}
+	if course, _, _ := overtaken(History{}, "f", behind, false, "self", noon.Add(-time.Second)); course != courseAgain {
+		t.Errorf("a lease within the tolerance is taken for over: %v", course)
+	}
+}
