@@ -127,7 +127,8 @@ func reached(t *testing.T, nc *nats.Conn, denied <-chan error, msg *nats.Msg) bo
 	defer cancel()
 	go func() {
 		select {
-		case <-denied:
+		case why := <-denied:
+			t.Logf("%s: %v", msg.Subject, why)
 			cancel()
 		case <-ctx.Done():
 		}
