@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"crypto/tls"
 	"slices"
 	"testing"
 	"time"
@@ -40,8 +41,39 @@ func TestComposeServer(t *testing.T) {
 	})
 }
 
+func TestProductionServers(t *testing.T) {
+	files(t)
+	for _, name := range []string{"server.conf", "cluster.conf"} {
+		opts := options(t, name)
+		t.Run(name+": an acknowledged message is on the disk", func(t *testing.T) {
+			if !opts.JetStream || !opts.SyncAlways {
+				t.Errorf("jetstream %t, sync always %t; want both", opts.JetStream, opts.SyncAlways)
+			}
+		})
+		t.Run(name+": an event over the contract's 64 KiB still reaches the worker", func(t *testing.T) {
+			if opts.MaxPayload < 2*64<<10 {
+				t.Errorf("max_payload is %d", opts.MaxPayload)
+			}
+		})
+		t.Run(name+": there is no way in but with a client's certificate", func(t *testing.T) {
+			if opts.TLSConfig == nil || opts.TLSConfig.ClientAuth != tls.RequireAndVerifyClientCert || !opts.TLSMap || opts.AllowNonTLS || opts.NoAuthUser != "" {
+				t.Error("TLS is not verified and mapped for everybody")
+			}
+			if opts.HTTPPort != 0 || opts.HTTPSPort != 0 || opts.Websocket.Port != 0 || opts.MQTT.Port != 0 || opts.LeafNode.Port != 0 || opts.Gateway.Port != 0 {
+				t.Error("another port is open")
+			}
+		})
+	}
+}
+
 // start runs a server until the test ends, and gives its address.
 func start(t *testing.T, opts *server.Options) string {
+	t.Helper()
+	_, url := startServer(t, opts)
+	return url
+}
+
+func startServer(t *testing.T, opts *server.Options) (*server.Server, string) {
 	t.Helper()
 	s, err := server.NewServer(opts)
 	if err != nil {
@@ -52,7 +84,7 @@ func start(t *testing.T, opts *server.Options) string {
 	if !s.ReadyForConnections(10 * time.Second) {
 		t.Fatal("the server did not come up")
 	}
-	return s.ClientURL()
+	return s, s.ClientURL()
 }
 
 // storeScheduled makes a stream on disk of the kind that the worker needs the newest features for.
