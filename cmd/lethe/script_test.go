@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,21 +9,26 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
+
+	"github.com/lethe-dev/lethe/internal/lab"
 )
 
 // The scripts run the program as processes of its own.
-func TestMain(m *testing.M) { testscript.Main(leakChecked{m}, map[string]func(){"lethe": main}) }
+func TestMain(m *testing.M) { testscript.Main(tidied{m}, map[string]func(){"lethe": main}) }
 
-// leakChecked fails when goroutines are left behind by tests that pass.
-type leakChecked struct{ m *testing.M }
+// tidied removes what the tests have built, and fails when goroutines are left
+// behind by tests that pass.
+type tidied struct{ *testing.M }
 
-func (l leakChecked) Run() int {
-	code := l.m.Run()
+func (m tidied) Run() int {
+	defer func() { _ = os.RemoveAll(built.dir) }()
+	code := m.M.Run()
 	if code != 0 {
 		return code
 	}
@@ -31,6 +37,31 @@ func (l leakChecked) Run() int {
 		return 1
 	}
 	return 0
+}
+
+// built is the program as its users build it.
+var built struct {
+	once sync.Once
+	dir  string
+	path string
+	err  error
+}
+
+// buildLethe builds the program, once for all tests.
+func buildLethe(t *testing.T) (path string) {
+	t.Helper()
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "lethe-test"); built.err != nil {
+			return
+		}
+		var paths map[lab.Program]string
+		paths, built.err = lab.Build(context.Background(), built.dir, lab.Lethe)
+		built.path = paths[lab.Lethe]
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return built.path
 }
 
 // TestScripts runs testdata/script, each file a story that a user could tell.

@@ -2,13 +2,13 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
+	"context"
 	"encoding/json"
 	"fmt"
-	"html"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,233 +16,363 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
+
+	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/lab"
 )
 
-// haystack is all that a system shows, by where it shows it.
+// The other secrets that a worker is told.
+const (
+	natsPassword = "nats-Password-that-nobody-may-see"
+	collectorKey = "collector-Key-that-nobody-may-see"
+)
+
+// haystack is everything that was seen of the program, by where.
 type haystack struct {
-	mu     sync.Mutex
-	places map[string]*bytes.Buffer
+	mu    sync.Mutex
+	where map[string]*bytes.Buffer
 }
 
-func (h *haystack) add(place string, text []byte) {
+func (h *haystack) add(where string, text []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.places == nil {
-		h.places = map[string]*bytes.Buffer{}
+	if h.where == nil {
+		h.where = map[string]*bytes.Buffer{}
 	}
-	if h.places[place] == nil {
-		h.places[place] = &bytes.Buffer{}
+	if h.where[where] == nil {
+		h.where[where] = &bytes.Buffer{}
 	}
-	h.places[place].Write(text)
+	h.where[where].Write(append(text, '\n'))
 }
 
-// find names the places that show a secret, in any of the ways that text is written.
-func (h *haystack) find(secret string) []string {
+func (h *haystack) size(where string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var found []string
-	for place, text := range h.places {
-		for _, written := range spellings(secret) {
-			if strings.Contains(strings.ToLower(text.String()), strings.ToLower(written)) {
-				found = append(found, place)
-				break
+	if h.where[where] == nil {
+		return 0
+	}
+	return h.where[where].Len()
+}
+
+// collector is an OTLP/HTTP collector that keeps what it gets, and says back
+// its own key the first time.
+type collector struct {
+	*httptest.Server
+	mu    sync.Mutex
+	keyed int // requests with the key
+}
+
+func newCollector(t *testing.T, seen *haystack) *collector {
+	c := &collector{}
+	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body := io.Reader(r.Body)
+		if r.Header.Get("Content-Encoding") == "gzip" {
+			unzipped, err := gzip.NewReader(r.Body)
+			if err != nil {
+				t.Error(err)
+				return
 			}
+			body = unzipped
 		}
-	}
-	return found
-}
-
-// spellings are the ways in which an API may echo what it got.
-func spellings(secret string) []string {
-	inJSON, err := json.Marshal(secret)
-	if err != nil {
-		panic(err) // a string is always JSON
-	}
-	var percents, escapes string
-	for _, c := range []byte(secret) {
-		percents += fmt.Sprintf("%%%02x", c)
-		escapes += fmt.Sprintf(`\u%04x`, c)
-	}
-	return []string{secret, url.QueryEscape(secret), url.PathEscape(secret), strings.Trim(string(inJSON), `"`), html.EscapeString(secret), percents, escapes}
-}
-
-// echoes are answers with the secret wherever an answer has room for it. Those of
-// one API come in turn; all end a request sooner or later.
-func echoes(secret string) []string {
-	var all []string
-	add := func(status, contentType, header, body string) {
-		all = append(all, fmt.Sprintf("HTTP/1.1 %s\r\nContent-Type: %s\r\n%sConnection: close\r\nContent-Length: %d\r\n\r\n%s", status, contentType, header, len(body), body))
-	}
-	for _, s := range spellings(secret) {
-		body := fmt.Sprintf(`{"success":false,"message":"%s","error":"no %s here","request_id":"%s","detail":[{"loc":["%s"],"msg":"%s"}]}`, s, s, s, s, s)
-		add("422 Unprocessable Entity", "application/json", "", body)
-		add("400 Bad Request", "application/json", "", body)
-		add("503 "+secret, "text/html", "Retry-After: "+secret+"\r\n", "<h1>"+s+"</h1>")
-	}
-	add("401 "+secret, "application/json", "WWW-Authenticate: Bearer "+secret+"\r\n", `{"error":"`+secret+` is wrong"}`)
-	add("429 Slow "+secret, "text/plain", "", secret)
-	add("302 Found", "text/html", "Location: http://"+secret+"/\r\nSet-Cookie: a="+secret+"\r\n", secret)
-	add("200 OK", "application/json", "X-Request-Id: "+secret+"\r\n", `{"success":true,"message":"`+secret+`"}`)
-	add("200 OK", secret+"/"+secret, "", secret)
-	all = append(all,
-		"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{\"message\":\""+secret, // and no more
-		"HTTP/1.1 200 OK\r\n"+secret+"\r\n\r\n",
-		secret+"\r\n\r\n",
-	)
-	return all
-}
-
-// The API sends the credential back in every way, and all that Lethe shows
-// anywhere is searched for it.
-func TestTheCredentialsAreSeenNowhere(t *testing.T) {
-	b := newBench(t)
-	var shown haystack
-	var mu sync.Mutex
-	sent := map[string]int{} // each secret
-	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		secret := r.Header.Get("access-key") + r.Header.Get("X-ORGANIZATION-SECRET")
-		answers := echoes(secret)
-		mu.Lock()
-		answer := answers[sent[secret]%len(answers)]
-		sent[secret]++
-		mu.Unlock()
-		conn, _, err := w.(http.Hijacker).Hijack()
+		raw, err := io.ReadAll(body)
 		if err != nil {
 			t.Error(err)
 			return
 		}
-		_, _ = io.WriteString(conn, answer)
-		_ = conn.Close()
-	}))
-	t.Cleanup(api.Close)
-	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		shown.add("exported to "+r.URL.Path, body)
-	}))
-	t.Cleanup(collector.Close)
-
-	dir := t.TempDir()
-	file := filepath.Join(dir, "secret")
-	if err := os.WriteFile(file, []byte(testSecret+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	w := b.start("KV_BASE_URL="+api.URL, "SENSAY_BASE_URL="+api.URL, "SENSAY_ORGANIZATION_SECRET=", "SENSAY_ORGANIZATION_SECRET_FILE="+file,
-		"OTEL_EXPORTER_OTLP_ENDPOINT="+collector.URL, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf", "OTEL_METRIC_EXPORT_INTERVAL=200",
-		"RETRY_INITIAL_INTERVAL=5ms", "RETRY_MAX_INTERVAL=20ms", "RETRY_MAX_ELAPSED=3s")
-	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", w.Process.Pid))
-	if err == nil { // Linux
-		shown.add("the process's arguments", cmdline)
-	}
-	var requests []events.Request
-	b.until("answers of every kind have come from both", func() bool {
-		next := int64(len(requests) + 1)
-		requests = append(requests, b.publish(entryOf(next)), b.publish(events.UserContexts{IDs: []int64{next}}))
-		mu.Lock()
-		defer mu.Unlock()
-		return min(sent[testSecret], sent[testKey]) >= len(echoes(testSecret))
-	})
-	for _, r := range requests {
-		b.final(r)
-	}
-
-	const changed = "another-secret-that-nobody-may-see"
-	if err := os.WriteFile(file, []byte(changed), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	b.until("the changed secret is used", func() bool {
-		b.publish(entryOf(1))
-		mu.Lock()
-		defer mu.Unlock()
-		return sent[changed] > 0
-	})
-
-	for _, page := range []string{"/metrics", "/readyz", "/healthz"} {
-		response, err := http.Get(w.admin + page)
-		if err != nil {
-			t.Fatal(err)
+		seen.add("OTLP "+r.URL.Path, raw)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if key := r.Header.Get("Authorization"); strings.HasSuffix(key, collectorKey) {
+			if c.keyed++; c.keyed == 1 {
+				http.Error(w, "not your key: "+key, http.StatusBadRequest)
+				return
+			}
 		}
-		text, err := io.ReadAll(response.Body)
+		w.Header().Set("Content-Type", "application/x-protobuf")
+	}))
+	t.Cleanup(c.Close)
+	return c
+}
+
+// stand is the program as its users build it, a server that wants a password,
+// and what was seen of both.
+type stand struct {
+	*bench
+	seen *haystack
+	env  []string
+	bin  string
+	dir  string
+}
+
+func newStand(t *testing.T) *stand {
+	t.Helper()
+	t.Parallel()
+	ns, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: filepath.Join(t.TempDir(), "js"), NoSigs: true, NoLog: true,
+		Username: "lethe", Password: natsPassword,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Start()
+	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
+	if !ns.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the server does not start")
+	}
+	nc, err := nats.Connect(ns.ClientURL(), nats.UserInfo("lethe", natsPassword))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := consumer.Setup(t.Context(), js, consumer.StreamSettings{Replicas: 1, ResultsMaxAge: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	s := &stand{bench: &bench{T: t, server: ns, js: js}, seen: &haystack{}, bin: buildLethe(t), dir: t.TempDir()}
+	// Everything that anybody says on the server, streams' messages and answers to questions alike.
+	all, err := nc.Subscribe(">", func(m *nats.Msg) {
+		header, _ := json.Marshal(m.Header) // texts
+		s.seen.add("NATS", fmt.Appendf(nil, "%s %s %s", m.Subject, header, m.Data))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := all.SetPendingLimits(-1, -1); err != nil {
+		t.Fatal(err)
+	}
+	s.env = []string{"LETHE_NATS_URL=" + strings.Replace(ns.ClientURL(), "://", "://lethe:"+natsPassword+"@", 1)}
+	return s
+}
+
+// run runs the worker until the end of the test, or of the process.
+func (s *stand) run(env ...string) (w *lab.Process, admin string) {
+	s.Helper()
+	address, err := freeAddress()
+	if err != nil {
+		s.Fatal(err)
+	}
+	w = &lab.Process{
+		Name: "lethe", Path: s.bin, Args: []string{"run"}, Log: filepath.Join(s.dir, "stderr"),
+		Env: append(append([]string{"LETHE_ADMIN_ADDR=" + address, "LETHE_LOG_LEVEL=debug", "GOTRACEBACK=all"}, s.env...), env...),
+	}
+	if err := w.Start(); err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() {
+		w.Kill()
+		if s.Failed() {
+			s.Logf("the worker said last:\n%s", w.Tail(15))
+		}
+	})
+	admin = "http://" + address
+	s.until("the worker answers", func() bool {
+		if !w.Running() {
+			s.Fatalf("the worker ended with %v", w.Err())
+		}
+		response, err := http.Get(admin + "/healthz")
+		return err == nil && response.Body.Close() == nil
+	})
+	return w, admin
+}
+
+// command runs lethe with some arguments in the worker's environment, and keeps
+// what it says.
+func (s *stand) command(args ...string) string {
+	s.Helper()
+	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, s.bin, args...)
+	cmd.Env = append(os.Environ(), s.env...)
+	said, err := cmd.CombinedOutput() // some end with 1, because of what they found
+	if ctx.Err() != nil {
+		s.Fatalf("lethe %v: %v", args, err)
+	}
+	s.seen.add("lethe "+strings.Join(args, " "), said)
+	return string(said)
+}
+
+func (s *stand) pages(admin string) {
+	s.Helper()
+	for _, page := range []string{"/metrics", "/healthz", "/readyz"} {
+		response, err := http.Get(admin + page)
+		if err != nil {
+			s.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
 		_ = response.Body.Close()
 		if err != nil {
-			t.Fatal(err)
+			s.Fatal(err)
 		}
-		shown.add(page, text)
+		header, _ := json.Marshal(response.Header) // texts
+		s.seen.add(page, append(header, body...))
 	}
-	for _, args := range [][]string{
-		{"status"}, {"status", "--output", "json"}, {"results"}, {"results", "--output", "json"}, {"failed", "list"}, {"failed", "list", "--output", "json"},
-		{"--help"}, {"run", "--help"}, {"setup", "--help"}, {"request", "--help"}, {"results", "--help"}, {"sandbox", "--help"},
-	} {
-		command := exec.Command("lethe", args...)
-		command.Env = w.Env
-		out, _ := command.CombinedOutput() // that a lane is held is not well, and not at issue
-		shown.add("lethe "+strings.Join(args, " "), out)
-	}
-	for variable, value := range map[string]string{
-		"LETHE_KV_ACCESS_KEY": testKey + "\nmore", "LETHE_KV_RATE": testKey, "LETHE_KV_BASE_URL": "https://" + testKey + ":" + testKey + "@api.example/",
-		"LETHE_NATS_URL": "nats://" + testKey + "@127.0.0.1:1", "LETHE_KV_ACCESS_KEY_FILE": testKey,
-	} {
-		command := exec.Command("lethe", "status")
-		command.Env = append(os.Environ(), variable+"="+value)
-		out, err := command.CombinedOutput()
-		if err == nil {
-			t.Errorf("%s of the test is taken", variable)
-		}
-		if variable != "LETHE_KV_RATE" { // no place for a secret: what stands there is named
-			shown.add("the error of "+variable, out)
-		}
-	}
+}
+
+// stored reads every message of the three streams.
+func (s *stand) stored() {
+	s.Helper()
 	for _, name := range []string{events.StreamRequests, events.StreamResults, events.StreamLater} {
-		stream, err := b.js.Stream(t.Context(), name)
+		stream, err := s.js.Stream(s.Context(), name)
 		if err != nil {
-			t.Fatal(err)
+			s.Fatal(err)
 		}
-		for seq := uint64(1); seq <= stream.CachedInfo().State.LastSeq; seq++ {
-			msg, err := stream.GetMsg(t.Context(), seq)
-			if err != nil {
-				continue // answered
+		state := stream.CachedInfo().State
+		for seq := state.FirstSeq; seq > 0 && seq <= state.LastSeq; seq++ {
+			if msg, err := stream.GetMsg(s.Context(), seq); err == nil { // others are worked off
+				header, _ := json.Marshal(msg.Header) // texts
+				s.seen.add(name, fmt.Appendf(nil, "%s %s %s", msg.Subject, header, msg.Data))
 			}
-			header, err := json.Marshal(msg.Header)
+		}
+	}
+}
+
+// helps are all command lines that explain something.
+func helps(c *cobra.Command, way ...string) [][]string {
+	all := [][]string{append(append([]string{}, way...), "--help")}
+	for _, below := range c.Commands() {
+		all = append(all, helps(below, append(append([]string{}, way...), below.Name())...)...)
+	}
+	return all
+}
+
+// searched fails for each place that shows one of the secrets, and where a
+// place has nothing to search. It shows first that the search would find them.
+func (s *stand) searched(secrets []string, places ...string) {
+	s.Helper()
+	search := newNeedles(secrets...)
+	s.seen.mu.Lock()
+	defer s.seen.mu.Unlock()
+	for _, place := range places {
+		if s.seen.where[place] == nil || len(bytes.TrimSpace(s.seen.where[place].Bytes())) == 0 {
+			s.Errorf("%s: nothing to search", place)
+		}
+	}
+	for place, text := range s.seen.where {
+		if found := search.in(text.Bytes()); found != "" {
+			s.Errorf("%s shows a secret, %s", place, found)
+		}
+		half := len(text.Bytes()) / 2
+		for _, secret := range secrets {
+			planted := append(append(append([]byte{}, text.Bytes()[:half]...), secret...), text.Bytes()[half:]...)
+			if search.in(planted) == "" {
+				s.Errorf("%s: a secret put there is not found", place)
+			}
+		}
+	}
+}
+
+// Everything that leaves the program is searched, with APIs, and a collector,
+// that say back what they were sent in every way that HTTP and JSON allow.
+func TestNoWayOfSayingACredentialBackMakesItSeen(t *testing.T) {
+	for _, format := range []string{"json", "text"} {
+		t.Run("log as "+format, func(t *testing.T) {
+			s := newStand(t)
+			apis, otlp := newParrot(t), newCollector(t, s.seen)
+			s.env = append(s.env,
+				"LETHE_KV_BASE_URL="+apis.URL, "LETHE_KV_ACCESS_KEY="+echoedKey,
+				"LETHE_SENSAY_BASE_URL="+apis.URL, "LETHE_SENSAY_ORGANIZATION_SECRET="+echoedSecret,
+				"LETHE_RETRY_INITIAL_INTERVAL=1ms", "LETHE_RETRY_MAX_INTERVAL=5ms", "LETHE_CONFIRM_AFTER=50ms", "LETHE_LOG_FORMAT="+format,
+				"OTEL_EXPORTER_OTLP_ENDPOINT="+otlp.URL, "OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20"+collectorKey,
+				"OTEL_METRIC_EXPORT_INTERVAL=200", "OTEL_BSP_SCHEDULE_DELAY=100", "OTEL_BLRP_SCHEDULE_DELAY=100",
+			)
+			w, admin := s.run()
+
+			var requests []events.Request
+			for i := range echoes {
+				n := int64(i + 1)
+				requests = append(requests, s.publish(entryOf(n)), s.publish(events.UserContexts{IDs: []int64{n}}))
+			}
+			for _, r := range requests {
+				s.final(r)
+			}
+
+			// A held lane says why, in more places than another.
+			apis.setRefuse(true)
+			refused := []events.Request{s.publish(entryOf(firstRefused)), s.publish(events.UserContexts{IDs: []int64{firstRefused}})}
+			s.until("both lanes are held", func() bool { return strings.Count(s.command("status", "--output", "json"), `"held"`) == 2 })
+			s.command("status")
+			s.pages(admin)
+			s.stored()
+			apis.setRefuse(false)
+			for _, r := range refused {
+				s.final(r)
+			}
+			s.command("request", "kv-user-context", "--id", "1", "--wait")
+			s.command("results")
+			s.command("results", "--output", "json")
+			s.command("failed", "list")
+			s.command("failed", "list", "--output", "json")
+			for _, line := range helps(newRootCommand()) {
+				s.command(line...)
+			}
+			s.pages(admin)
+			s.stored()
+
+			s.publish(entryOf(firstStuck))
+			s.publish(events.UserContexts{IDs: []int64{firstStuck}})
+			<-apis.stuck
+			<-apis.stuck
+			s.stored()
+			for _, file := range []string{"cmdline", "comm", "status"} {
+				text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", w.PID(), file))
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.seen.add(file, text)
+			}
+			for _, path := range []string{"OTLP /v1/traces", "OTLP /v1/metrics", "OTLP /v1/logs"} {
+				s.until(path, func() bool { return s.seen.size(path) > 0 })
+			}
+			// The stacks of all goroutines, with both calls out.
+			if err := w.Signal(syscall.SIGQUIT); err != nil {
+				t.Fatal(err)
+			}
+			<-w.Done()
+			said, err := os.ReadFile(w.Log)
 			if err != nil {
 				t.Fatal(err)
 			}
-			shown.add("the stream "+name, header)
-			shown.add("the stream "+name, msg.Data)
-		}
-	}
-	b.until("spans and metrics are exported", func() bool {
-		shown.mu.Lock()
-		defer shown.mu.Unlock()
-		return shown.places["exported to /v1/traces"] != nil && shown.places["exported to /v1/metrics"] != nil
-	})
-	// The dump of all goroutines, which a panic prints too.
-	if err := w.Process.Signal(syscall.SIGQUIT); err != nil {
-		t.Fatal(err)
-	}
-	_ = w.Wait()
-	shown.add("what the process writes", []byte(w.output()))
+			s.seen.add("stderr", said)
 
-	if !strings.Contains(shown.places["what the process writes"].String(), "goroutine ") {
-		t.Error("there is no dump")
-	}
-	if results := shown.places["the stream "+events.StreamResults].String(); !strings.Contains(results, "[redacted]") {
-		t.Error("the echo did not arrive, so that nothing was tested")
-	}
-	for _, secret := range []string{testKey, testSecret, changed} {
-		if sent[secret] == 0 {
-			t.Errorf("%s was never sent", secret)
-		}
-		if where := shown.find(secret); len(where) > 0 {
-			t.Errorf("%s is seen in %q", secret, where)
-		}
-	}
-	// The search itself finds each way of writing.
-	for _, written := range spellings(`s"ecr&t /that`) {
-		var h haystack
-		h.add("here", []byte("x"+written+"y"))
-		if len(h.find(`s"ecr&t /that`)) != 1 {
-			t.Errorf("%s is not found", written)
-		}
+			s.searched([]string{echoedKey, echoedSecret, natsPassword, collectorKey},
+				"stderr", "NATS", "/metrics", "/readyz", "/healthz", "cmdline", "OTLP /v1/traces", "OTLP /v1/metrics", "OTLP /v1/logs",
+				events.StreamRequests, events.StreamResults, events.StreamLater, "lethe status --output json", "lethe status",
+				"lethe results --output json", "lethe failed list", "lethe failed list --output json", "lethe --help", "lethe run --help")
+
+			// And all of it was tried.
+			apis.mu.Lock()
+			defer apis.mu.Unlock()
+			for header, right := range apis.right {
+				if right < len(echoes) {
+					t.Errorf("%s came %d times, for %d echoes", header, right, len(echoes))
+				}
+			}
+			if len(apis.right) != 2 || apis.wrong != 0 || apis.followed != 0 {
+				t.Errorf("right ones %v, %d wrong ones, %d redirects followed", apis.right, apis.wrong, apis.followed)
+			}
+			if otlp.keyed == 0 {
+				t.Error("the collector's key never came")
+			}
+			for _, place := range []string{"stderr", "/readyz", events.StreamResults, "OTLP /v1/logs", "lethe status", "lethe failed list", "lethe results --output json"} {
+				if !strings.Contains(s.seen.where[place].String(), "[redacted]") {
+					t.Errorf("%s shows no echo at all", place)
+				}
+			}
+			for _, words := range []string{"Unsolicited response", "SIGQUIT", "net/http.(*persistConn)", "not your key: [redacted]", "lethe runs"} {
+				if !strings.Contains(string(said), words) {
+					t.Errorf("stderr does not say %q", words)
+				}
+			}
+		})
 	}
 }

@@ -53,6 +53,14 @@ func (p *Process) Start() error {
 	return nil
 }
 
+// PID is the process id of the latest run, 0 before the first.
+func (p *Process) PID() int {
+	if p.cmd == nil {
+		return 0
+	}
+	return p.cmd.Process.Pid
+}
+
 // Done is closed when the present run is over.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
