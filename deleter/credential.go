@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"unicode"
@@ -22,15 +23,25 @@ const maxCredential = 4 << 10
 type Credential struct {
 	file string // "" for a fixed value
 
-	mu        sync.Mutex
-	secrets   []string       // the current one last; former ones may still be echoed
-	echoes    *regexp.Regexp // what to redact; nil before there is a secret
-	fragments fragments      // and what of it, where the rest is missing
-	read      os.FileInfo    // the file as it was when it was read
+	mu    sync.Mutex
+	known *known      // nil before there is a secret
+	read  os.FileInfo // the file as it was when it was read
 
 	version    int
 	unreadable bool // when it was last looked at
 }
+
+// known are the secrets of a credential, and what tells of them. They stand
+// behind a pointer of their own, because fmt looks into unexported fields
+// without calling any method, and through one pointer if the verb is wrong.
+type known struct {
+	secrets   []string       // the current one last; former ones may still be echoed
+	echoes    *regexp.Regexp // what to redact
+	fragments fragments      // and what of it, where the rest is missing
+}
+
+// current is the secret to send.
+func (k *known) current() string { return k.secrets[len(k.secrets)-1] }
 
 // formerSecrets is how many replaced values are still redacted.
 const formerSecrets = 4
@@ -69,14 +80,14 @@ func (c *Credential) Reveal() (string, error) {
 
 func (c *Credential) reveal() (string, error) {
 	if c.file == "" {
-		return c.secrets[len(c.secrets)-1], nil
+		return c.known.current(), nil
 	}
 	info, err := os.Stat(c.file)
 	if err != nil {
 		return "", fmt.Errorf("read the credential: %w", err)
 	}
 	if c.read != nil && os.SameFile(info, c.read) && info.Size() == c.read.Size() && info.ModTime().Equal(c.read.ModTime()) {
-		return c.secrets[len(c.secrets)-1], nil
+		return c.known.current(), nil
 	}
 	content, err := readSome(c.file)
 	if err != nil {
@@ -103,12 +114,16 @@ func readSome(path string) ([]byte, error) {
 
 // learn makes secret the current one.
 func (c *Credential) learn(secret string) {
-	if len(c.secrets) > 0 && c.secrets[len(c.secrets)-1] == secret {
-		return
+	var secrets []string
+	if c.known != nil {
+		if c.known.current() == secret {
+			return
+		}
+		secrets = slices.Clone(c.known.secrets)
 	}
-	c.secrets = append(c.secrets, secret)
-	c.secrets = c.secrets[max(0, len(c.secrets)-formerSecrets-1):]
-	c.echoes, c.fragments = echoes(c.secrets), newFragments(c.secrets)
+	secrets = append(secrets, secret)
+	secrets = secrets[max(0, len(secrets)-formerSecrets-1):]
+	c.known = &known{secrets, echoes(secrets), newFragments(secrets)}
 	c.version++
 }
 

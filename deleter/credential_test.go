@@ -24,24 +24,42 @@ func writeFile(path, content string) error {
 
 var written int
 
+// Whoever prints a credential does not mean to: by a verb, an encoder, an
+// error, in a struct of any kind, or by a panic.
 func TestACredentialShowsInNoText(t *testing.T) {
-	c, err := NewCredential("hush-hush")
+	const hush = "hush-hush-hush"
+	c, err := NewCredential(hush)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var log strings.Builder
-	slog.New(slog.NewTextHandler(&log, nil)).Info("m", "credential", c)
-	encoded, err := json.Marshal(map[string]any{"c": c})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, text := range []string{
-		fmt.Sprint(c), fmt.Sprintf("%v %+v %#v %s %q %x %d", c, c, c, c, c, c, c),
-		fmt.Sprintf("%+v", struct{ C *Credential }{c}), log.String(), string(encoded), c.String(), c.GoString(),
+	client := NewClient(ClientConfig{Credential: c})
+	type hidden struct{ c *Credential }
+	shown := c.String() + c.GoString()
+	for _, value := range []any{
+		c, []*Credential{c}, map[string]any{"c": c}, map[*Credential]int{c: 1}, struct{ C *Credential }{c},
+		hidden{c}, &hidden{c}, []hidden{{c}}, client, *client, client.transport,
 	} {
-		if strings.Contains(text, "hush") || strings.Contains(text, fmt.Sprintf("%x", "hush")) {
-			t.Errorf("shown in %s", text)
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%c", "% x", "%z"} {
+			shown += fmt.Sprintf(verb, value) + fmt.Errorf("wrong: "+verb, value).Error()
 		}
+		encoded, _ := json.Marshal(value) // a client holds functions
+		var log strings.Builder
+		for _, handler := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
+			slog.New(handler).With("with", value).Info("m", "value", value, slog.Group("in", "value", value))
+		}
+		func() {
+			defer func() { shown += fmt.Sprint(recover()) }()
+			panic(value)
+		}()
+		shown += string(encoded) + log.String()
+	}
+	for _, spelling := range []string{"hush", fmt.Sprintf("%x", "hush"), fmt.Sprintf("% x", "hush"), fmt.Sprint([]byte("hush"))[1:15], `\x68`} {
+		if strings.Contains(strings.ToLower(shown), spelling) {
+			t.Errorf("%q is shown in %s", spelling, shown)
+		}
+	}
+	if got, err := c.Reveal(); got != hush || err != nil {
+		t.Errorf("it is lost: %q, %v", got, err)
 	}
 }
 

@@ -47,12 +47,12 @@ func echoes(secrets []string) *regexp.Regexp {
 // so too, or in base64 or hexadecimal.
 func (c *Credential) Redact(text string) string {
 	c.mu.Lock()
-	echoes, fragments := c.echoes, c.fragments
+	known := c.known
 	c.mu.Unlock()
-	if echoes == nil { // no secret was ever read
+	if known == nil { // no secret was ever read
 		return text
 	}
-	return fragments.remove(echoes.ReplaceAllLiteralString(text, redacted))
+	return known.fragments.remove(known.echoes.ReplaceAllLiteralString(text, redacted))
 }
 
 // line makes text fit to be shown: without the credential, printable, one line,

@@ -273,6 +273,45 @@ func TestSecretsAreNeverShown(t *testing.T) {
 	}
 }
 
+// Whoever prints a secret does not mean to: by a verb, an encoder, an error, in a struct of any kind, or by a panic.
+func TestASecretShowsInNoText(t *testing.T) {
+	const hush = "hush-hush"
+	secret := NewSecret(hush)
+	type hidden struct{ secret Secret }
+	type deep struct{ inner *hidden }
+	shown := ""
+	for _, value := range []any{
+		secret, &secret, []Secret{secret}, map[string]Secret{"k": secret}, map[Secret]int{secret: 1}, struct{ S Secret }{secret},
+		hidden{secret}, &hidden{secret}, []hidden{{secret}}, map[string]hidden{"k": {secret}}, deep{&hidden{secret}}, [1]any{hidden{secret}},
+	} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o", "%c", "%U", "%t", "%e", "%z", "% x", "%08.3v"} {
+			shown += fmt.Sprintf(verb, value) + fmt.Errorf("wrong: "+verb, value).Error()
+		}
+		shown += fmt.Sprintln(value)
+		encoded, err := json.Marshal(value)
+		if err != nil && !strings.Contains(err.Error(), "unsupported type") {
+			t.Error(err)
+		}
+		var logged bytes.Buffer
+		for _, handler := range []slog.Handler{slog.NewTextHandler(&logged, nil), slog.NewJSONHandler(&logged, nil)} {
+			slog.New(handler).With("with", value).WithGroup("g").Info("m", "value", value, slog.Group("in", "value", value))
+		}
+		func() {
+			defer func() { shown += fmt.Sprint(recover()) }()
+			panic(value)
+		}()
+		shown += string(encoded) + logged.String()
+	}
+	for _, spelling := range []string{hush, fmt.Sprintf("%x", hush), fmt.Sprintf("%X", hush), fmt.Sprintf("% x", hush), fmt.Sprint([]byte(hush)), "104"} {
+		if strings.Contains(shown, spelling) {
+			t.Errorf("%q is shown in %s", spelling, shown)
+		}
+	}
+	if secret.Reveal() != hush || NewSecret("").String() != "" {
+		t.Error("it is lost")
+	}
+}
+
 func someFile(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "some")

@@ -10,23 +10,37 @@ const redacted = "[redacted]"
 
 // Secret is a value that must not be seen: however it is printed, logged or encoded, it reads "[redacted]", or
 // nothing when it is not set.
-type Secret struct{ value string }
+type Secret struct {
+	// A pointer, because fmt looks into unexported fields of other structs without calling any method, and shows no
+	// more of a pointer there than its address.
+	value *string
+}
 
 // NewSecret wraps value.
-func NewSecret(value string) Secret { return Secret{value} }
+func NewSecret(value string) Secret {
+	if value == "" {
+		return Secret{}
+	}
+	return Secret{&value}
+}
 
 // Decode takes the value as it is. envconfig calls it.
 func (s *Secret) Decode(value string) error {
-	s.value = value
+	*s = NewSecret(value)
 	return nil
 }
 
 // Reveal gives the value itself, "" when it is not set.
-func (s Secret) Reveal() string { return s.value }
+func (s Secret) Reveal() string {
+	if s.value == nil {
+		return ""
+	}
+	return *s.value
+}
 
 // String never gives the value.
 func (s Secret) String() string {
-	if s.value == "" {
+	if s.value == nil {
 		return ""
 	}
 	return redacted
