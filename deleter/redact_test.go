@@ -88,8 +88,17 @@ func BenchmarkRedact(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.ReportAllocs()
-	for b.Loop() {
-		c.line("Data deleted successfully")
+	for name, text := range map[string]string{
+		"what APIs say":       "Data deleted successfully",
+		"as much as is read":  strings.Repeat("Data deleted successfully ", MaxBody/26),
+		"escapes of escapes":  strings.Repeat("%2525255c", MaxBody/9),
+		"nothing but a start": strings.Repeat("k3y-", MaxBody/4),
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				c.line(text)
+			}
+		})
 	}
 }

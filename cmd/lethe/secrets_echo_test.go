@@ -64,7 +64,7 @@ func (p *parrot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body) // what cannot be read has no number
 	header, want, number := "X-Organization-Secret", echoedSecret, path.Base(r.URL.Path)
 	if strings.HasPrefix(r.URL.Path, "/api/") {
-		header, want, number = "Access-Key", echoedKey, strings.Trim(string(body), `{"ids":[]}`)
+		header, want, number = "Access-Key", echoedKey, strings.TrimSuffix(strings.TrimPrefix(string(body), `{"ids":[`), "]}")
 	}
 	secret := r.Header.Get(header)
 	n, err := strconv.Atoi(number)
