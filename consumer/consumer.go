@@ -8,6 +8,8 @@
 //	lane.go      takes messages, keeps them in hand, settles them
 //	pull.go      asks the server for messages
 //	process.go   makes one step: claim, call, decide, store
+//	batch.go     puts requests together that one call can be made for
+//	narrow.go    gives each of them its own answer
 //	refuse.go    answers what is no valid request
 //	history.go   what earlier steps left behind, carried in message headers
 //	chain.go     the request's attempts and results, guarded by the stream
@@ -45,6 +47,10 @@ type Config struct {
 	RecordAttempts bool
 	// Concurrency is the most calls that are out at the same time, at least 1.
 	Concurrency int
+	// BatchIDs, from 2 on, lets requests for user contexts go together in one
+	// call, with at most so many ids. BatchLinger is how long one waits for others.
+	BatchIDs    int
+	BatchLinger time.Duration
 	// Rate is the most calls a second; 0 is no limit.
 	Rate float64
 	// Timeout is the longest that one call takes. The lease of a recorded
@@ -73,6 +79,9 @@ const (
 	minAckWait = 4 * takeWait
 )
 
+// maxTogether bounds how many requests are in process where calls take many.
+const maxTogether = 1000
+
 // leaseSlack is what a lease grants beyond the call's time-out, for storing the
 // attempt before the call.
 const leaseSlack = 5 * time.Second
@@ -89,9 +98,12 @@ func New(js jetstream.JetStream, c Config) *Lane {
 		js:     js,
 		log:    log,
 		clock:  newClock(),
-		slots:  make(chan struct{}, c.Concurrency),
+		slots:  make(chan struct{}, min(c.Concurrency*max(c.BatchIDs, 1), max(c.Concurrency, maxTogether))),
+		calls:  make(chan struct{}, c.Concurrency),
 		hand:   newHand(),
-		trace:  newTracing(c.Target),
+
+		gatherer: &gatherer{most: max(c.BatchIDs, 1), linger: c.BatchLinger},
+		trace:    newTracing(c.Target),
 
 		troubles: &troubles{log: log, failing: map[any]string{}},
 	}

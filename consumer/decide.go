@@ -135,6 +135,6 @@ func evidenceOf(a deleter.Answer) events.Evidence {
 		APIRequestID: a.APIRequestID,
 		ObservedAt:   a.ObservedAt,
 		CallID:       a.CallID,
-		CallRequests: 1,
+		CallRequests: max(a.Requests, 1),
 	}
 }

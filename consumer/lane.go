@@ -26,6 +26,8 @@ type Lane struct {
 	log      *slog.Logger
 	clock    *clock
 	slots    chan struct{} // one for each message in process
+	calls    chan struct{} // one for each call that is out
+	gatherer *gatherer
 	hand     *hand
 	breaker  *breaker
 	rate     *rate.Limiter
@@ -83,7 +85,7 @@ func (l *Lane) take(stop, ctx context.Context, stream string) {
 	pause := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	// What is taken and not settled: about as much waits for a slot as runs.
-	room := make(chan struct{}, 2*l.Concurrency)
+	room := make(chan struct{}, 2*cap(l.slots))
 	for stop.Err() == nil {
 		probe, err := l.breaker.wait(stop)
 		if err != nil {
@@ -93,7 +95,7 @@ func (l *Lane) take(stop, ctx context.Context, stream string) {
 			wait(stop, takeWait)
 			continue
 		}
-		most := l.Concurrency
+		most := cap(l.slots)
 		if probe {
 			most = 1
 		}

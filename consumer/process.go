@@ -52,18 +52,10 @@ func (l *Lane) process(stop, ctx context.Context, d *delivery) (settlement, erro
 			return settled, err
 		}
 	}
-	if err := l.rate.Wait(stop); err != nil {
-		return giveBack, nil
-	}
-	if !l.breaker.allow() {
-		return giveBack, nil
-	}
 	answer, settled, err := l.attempt(stop, ctx, j)
 	if settled != "" || err != nil {
-		l.breaker.release()
 		return settled, err
 	}
-	l.breaker.record(answer)
 	step := Decide(l.Rules, j.history, answer, l.clock.now())
 	return l.store(ctx, j, step)
 }
@@ -100,50 +92,77 @@ func (l *Lane) startingPoint(ctx context.Context, j *job) (History, error) {
 // of it, before the message is given back.
 const maxAdoptions = 8
 
-// attempt makes sure that the request is still to be answered and makes the
-// call. Where no call is made it returns what becomes of the delivery instead.
+// attempt makes the call, together with other requests that wait, once it is sure
+// that the request is still to be answered. Where no call is made it returns
+// what becomes of the delivery instead.
 func (l *Lane) attempt(stop, ctx context.Context, j *job) (deleter.Answer, settlement, error) {
 	known := j.history
 	for range maxAdoptions {
+		s := l.gatherer.join(ctx, j)
+		if !l.permit(stop, s) {
+			l.leave(s)
+			return deleter.Answer{}, giveBack, nil
+		}
+		settled, err := l.claim(ctx, s, known)
+		if settled != "" || err != nil {
+			l.leave(s)
+			return deleter.Answer{}, settled, err
+		}
+		sabotage.At(sabotage.Claimed)
+		answered := l.meet(stop, s)
+		j.history.Attempts += answered.calls - 1
+		if !answered.again {
+			l.log.DebugContext(ctx, "answered", "request_id", j.ID, "attempt", j.history.Attempts, "verdict", string(answered.answer.Verdict),
+				"status", answered.answer.Status, "message", answered.answer.Message, "call_id", answered.answer.CallID)
+			l.trace.answered(ctx, answered.answer)
+			sabotage.At(sabotage.Answered)
+			return answered.answer, "", nil
+		}
+		known = j.history
+	}
+	return deleter.Answer{}, giveBack, nil
+}
+
+// claim makes sure, before a call, that nobody is ahead: j's history becomes that
+// of this attempt, which follows the last link. It returns what becomes of the
+// delivery where there is nothing left to call for.
+func (l *Lane) claim(ctx context.Context, s *seat, known History) (settlement, error) {
+	j := s.job
+	for range maxAdoptions {
 		ours, begun := j.oursUntil(l.ackWait), time.Now()
 		if begun.After(ours) {
-			return deleter.Answer{}, letGo, nil
+			return letGo, nil
 		}
 		j.history = known.attempt(l.clock.now())
-		err := l.claim(ctx, j)
+		err := l.own(ctx, j)
 
 		var moved *overtakenError
 		switch {
 		case errors.As(err, &moved):
 			var settled settlement
 			if known, settled, err = l.overtaken(ctx, j, known, moved.Last); settled != "" || err != nil {
-				return deleter.Answer{}, settled, err
+				return settled, err
 			}
 			continue
 		case err != nil:
-			return deleter.Answer{}, giveBack, err
+			return giveBack, err
 		}
 
-		sabotage.At(sabotage.Claimed)
 		// A process that was stopped in between must not call on a lease that
 		// may end before the call does, nor for a message that it has no more.
 		// Elapsed time is monotonic.
-		by := begun.Add(leaseSlack)
-		if ours.Before(by) {
-			by = ours
+		s.by = earlier(begun.Add(leaseSlack), ours)
+		if time.Now().Before(s.by) || sabotage.Without(sabotage.Lease) {
+			return "", nil
 		}
-		if time.Now().After(by) && !sabotage.Without(sabotage.Lease) {
-			known = j.history.uncounted()
-			continue
-		}
-		return l.call(stop, ctx, j, by), "", nil
+		known = j.history.uncounted()
 	}
-	return deleter.Answer{}, giveBack, nil
+	return giveBack, nil
 }
 
-// claim makes sure, before a call, that nobody is ahead: by storing the attempt
-// where the API's answer depends on it, by looking where it does not.
-func (l *Lane) claim(ctx context.Context, j *job) error {
+// own stores the attempt where the API's answer depends on it; where it does
+// not, it looks.
+func (l *Lane) own(ctx context.Context, j *job) error {
 	if !l.RecordAttempts || sabotage.Without(sabotage.Attempts) {
 		return l.chain.follows(ctx, j.ID, j.history)
 	}
@@ -161,20 +180,23 @@ func (l *Lane) record(ctx context.Context, j *job, lease time.Duration) (err err
 	return nil
 }
 
-// call makes the call, if it can begin by the given time. It is broken off when
-// the grace period after stop is over.
-func (l *Lane) call(stop, ctx context.Context, j *job, by time.Time) deleter.Answer {
+// call makes one call for the seats of set, if it can begin before the right to
+// call is over for one of them. It is broken off when the grace period after
+// stop is over.
+func (l *Lane) call(stop, ctx context.Context, seats []*seat, set []int) deleter.Answer {
 	ctx, cancel := context.WithTimeout(ctx, l.Timeout)
 	defer cancel()
+	by := seats[set[0]].by
+	for _, i := range set {
+		by = earlier(by, seats[i].by)
+	}
 	if !sabotage.Without(sabotage.Lease) {
 		ctx = deleter.StartBy(ctx, by)
 	}
 	defer after(stop, l.Grace, cancel)()
-	answer := l.Deleter.Delete(ctx, j.Resource)
-	l.trace.answered(ctx, answer)
-	l.log.DebugContext(ctx, "answered", "request_id", j.ID, "attempt", j.history.Attempts, "verdict", string(answer.Verdict),
-		"status", answer.Status, "message", answer.Message, "call_id", answer.CallID)
-	sabotage.At(sabotage.Answered)
+	answer := l.Deleter.Delete(ctx, together(seats, set))
+	l.breaker.record(answer)
+	l.trace.counted(ctx, answer)
 	return answer
 }
 

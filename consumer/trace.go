@@ -88,11 +88,29 @@ func ended(span trace.Span) func(error) {
 	}
 }
 
-// answered counts an API's answer and notes it in the span.
+// call begins the span of a call that is made for several requests: a trace of
+// its own, with a link to each of theirs. A call for one belongs to its trace.
+func (t *tracing) call(ctx context.Context, seats []*seat) (context.Context, func()) {
+	if len(seats) == 1 {
+		return ctx, func() {}
+	}
+	links := make([]trace.Link, len(seats))
+	for i, s := range seats {
+		links[i] = trace.LinkFromContext(s.ctx)
+	}
+	ctx, span := t.tracer.Start(ctx, "call for many", trace.WithNewRoot(), trace.WithLinks(links...), trace.WithAttributes(t.always...),
+		trace.WithAttributes(semconv.MessagingBatchMessageCount(len(seats))))
+	return ctx, func() { span.End() }
+}
+
+// counted counts an answer to a call.
+func (t *tracing) counted(ctx context.Context, a deleter.Answer) {
+	t.answers.Add(ctx, 1, metric.WithAttributes(attribute.String("lethe.target", string(t.target)), attribute.String("lethe.verdict", string(a.Verdict))))
+}
+
+// answered notes in a request's span what it was answered.
 func (t *tracing) answered(ctx context.Context, a deleter.Answer) {
-	verdict := attribute.String("lethe.verdict", string(a.Verdict))
-	trace.SpanFromContext(ctx).SetAttributes(verdict, attribute.String("lethe.call_id", a.CallID))
-	t.answers.Add(ctx, 1, metric.WithAttributes(attribute.String("lethe.target", string(t.target)), verdict))
+	trace.SpanFromContext(ctx).SetAttributes(attribute.String("lethe.verdict", string(a.Verdict)), attribute.String("lethe.call_id", a.CallID))
 }
 
 // outcome counts a published result and notes it in the span.

@@ -60,6 +60,9 @@ type Answer struct {
 	RetryAfter time.Duration
 	// ExpectedBy, on AcceptedPending, is when the API says the removal is complete.
 	ExpectedBy time.Time
+	// Requests is how many requests the call was made for, where that was more
+	// than one. Whoever puts them together counts them.
+	Requests int
 	// Refused are the ids that the API named as invalid, where it named any.
 	Refused []int64
 	// MayHaveDeleted, on Retry and Unexpected, is true unless it is certain that

@@ -76,7 +76,7 @@ func TestWhereAnAcknowledgementMayBeLostIsSaid(t *testing.T) {
 			address := serverWith(t, c.sync)
 			fatal := make(chan error, 1)
 			nc, err := natsconn.Connect(t.Context(), natsconn.Config{
-				URL: "nats://" + c.user + ":x@" + address, OnFatal: func(err error) { fatal <- err }, MayBeDenied: jszSubject,
+				URL: "nats://" + c.user + ":x@" + address, OnFatal: func(err error) { fatal <- err }, MayBeDenied: []string{jszSubject},
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"github.com/lethe-dev/lethe/events"
@@ -133,6 +132,11 @@ func (f requestFlags) one(cmd *cobra.Command, target events.Target) (events.Requ
 // publishRows publishes all rows, waits for their results if asked to, and says
 // what came of it.
 func publishRows(cmd *cobra.Command, f requestFlags, rows *rows) error {
+	// A publisher may not be allowed to look at what is there.
+	without := []string{"$JS.API.STREAM.INFO.", "$JS.API.STREAM.MSG.GET.", "$JS.API.DIRECT.GET."}
+	if f.wait {
+		without = nil
+	}
 	return withClient(cmd, "request", func(ctx context.Context, c *client) error {
 		tel, err := telemetry.Setup(ctx, telemetry.Config{
 			ServiceVersion: buildVersion(), LogLevel: c.cfg.LogLevel, LogFormat: c.cfg.LogFormat, Stderr: cmd.ErrOrStderr(),
@@ -141,16 +145,17 @@ func publishRows(cmd *cobra.Command, f requestFlags, rows *rows) error {
 			return usageError("%w", err)
 		}
 		defer flush(ctx, tel)
-		return f.publish(ctx, cmd, c.js, rows)
-	})
+		return f.publish(ctx, cmd, c, rows)
+	}, without...)
 }
 
-func (f requestFlags) publish(ctx context.Context, cmd *cobra.Command, js jetstream.JetStream, rows *rows) error {
-	p := newPublisher(js, f.timeout)
+func (f requestFlags) publish(ctx context.Context, cmd *cobra.Command, c *client, rows *rows) error {
+	p := newPublisher(c.js, f.timeout)
+	p.looks = c.looks
 	var waiting *awaited
 	if f.wait {
 		var err error
-		if waiting, err = awaitResults(ctx, js, rows.target); err != nil {
+		if waiting, err = awaitResults(ctx, c.js, rows.target); err != nil {
 			return err
 		}
 		defer waiting.stop()

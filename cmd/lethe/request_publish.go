@@ -26,6 +26,8 @@ const maxUnacknowledged = 256
 
 // publisher publishes requests and counts what became of them.
 type publisher struct {
+	// looks bounds looking at what is there, beyond what publishing does.
+	looks      context.Context
 	js         jetstream.JetStream
 	patience   time.Duration // for a stream that is full
 	published  int
@@ -121,7 +123,7 @@ func (p *publisher) settle(ctx context.Context, out pending, done func(publicati
 		p.refuse(err.Error(), fmt.Errorf("%s: %w", out.request.ID, err))
 		return nil
 	case ack.Duplicate:
-		if !p.sameRequest(ctx, out.request, ack.Sequence) {
+		if !p.sameRequest(p.looks, out.request, ack.Sequence) {
 			p.refuse("an id that already names another resource", fmt.Errorf("%s: the id already names another resource; nothing was published", out.request.ID))
 			return nil
 		}

@@ -147,7 +147,7 @@ func openNATS(ctx context.Context, cfg *config.Config, log *slog.Logger, fatal f
 	}
 	nc, err := natsconn.Connect(ctx, natsconn.Config{
 		URL: url, Creds: cfg.NATS.Creds, CA: cfg.NATS.CA, Cert: cfg.NATS.Cert, Key: cfg.NATS.Key,
-		Command: "run", Wait: true, Log: log, OnFatal: fatal, MayBeDenied: jszSubject,
+		Command: "run", Wait: true, Log: log, OnFatal: fatal, MayBeDenied: []string{jszSubject},
 	})
 	if err != nil {
 		stopServer()

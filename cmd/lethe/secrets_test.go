@@ -279,7 +279,7 @@ func TestNoWayOfSayingACredentialBackMakesItSeen(t *testing.T) {
 			s := newStand(t)
 			apis, otlp := newParrot(t), newCollector(t, s.seen)
 			s.env = append(s.env,
-				"LETHE_KV_BASE_URL="+apis.URL, "LETHE_KV_ACCESS_KEY="+echoedKey,
+				"LETHE_KV_BATCH_IDS=1", "LETHE_KV_BASE_URL="+apis.URL, "LETHE_KV_ACCESS_KEY="+echoedKey,
 				"LETHE_SENSAY_BASE_URL="+apis.URL, "LETHE_SENSAY_ORGANIZATION_SECRET="+echoedSecret,
 				"LETHE_RETRY_INITIAL_INTERVAL=1ms", "LETHE_RETRY_MAX_INTERVAL=5ms", "LETHE_CONFIRM_AFTER=50ms", "LETHE_LOG_FORMAT="+format,
 				"OTEL_EXPORTER_OTLP_ENDPOINT="+otlp.URL, "OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20"+collectorKey,

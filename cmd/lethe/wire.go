@@ -54,6 +54,7 @@ func newLanes(cfg *config.Config, instance string, log *slog.Logger) (laneConfig
 		}
 	}
 	kvLane := lane(events.KVUserContext, cfg.KV.Calls)
+	kvLane.BatchIDs, kvLane.BatchLinger = cfg.KV.Batch.IDs, cfg.KV.Batch.Linger
 	kvLane.Deleter = kv.New(kv.Config{
 		BaseURL: kvBase, Credential: kvKey, Timeout: cfg.KV.Timeout, Concurrency: cfg.KV.Concurrency, Version: buildVersion(),
 	})

@@ -92,8 +92,8 @@ type Calls struct {
 
 // Batch says how requests for k-v.ai are sent together in one call.
 type Batch struct {
-	IDs    int           `default:"100" desc:"most ids in one call, 1 to 100; no call is made for many requests yet"`
-	Linger time.Duration `default:"5ms" desc:"how long a request will wait for others to share its call, at most 1s"`
+	IDs    int           `default:"100" desc:"most ids in one call for several requests, 1 to 100 (1: each goes alone)"`
+	Linger time.Duration `default:"5ms" desc:"how long a request waits for others to share its call, at most 1s"`
 }
 
 // Retry is the exponential backoff between attempts.

@@ -44,8 +44,10 @@ type Config struct {
 	Wait bool
 	// Log takes what happens to the connection; nil is slog.Default().
 	Log *slog.Logger
-	// MayBeDenied is a subject that is asked for where it is allowed. That it is not is no trouble.
-	MayBeDenied string
+	// MayBeDenied are beginnings of subjects that are asked for where that is allowed. That it is not is no trouble:
+	// OnDenied is told, if there is one.
+	MayBeDenied []string
+	OnDenied    func(error)
 	// OnFatal is called, at most once and from a goroutine of its own, for what waiting does not mend: a missing
 	// permission (nats.ErrPermissionViolation, with the subject in its text), or a connection that the client
 	// library has given up. Closing the connection while the server is away may look like the latter, so a
@@ -124,7 +126,7 @@ func try(ctx context.Context, url string, options []nats.Option) (*nats.Conn, er
 }
 
 func (c Config) options(ctx context.Context, shown string) []nats.Option {
-	h := &handlers{ctx: ctx, log: c.Log, url: shown, mayBeDenied: c.MayBeDenied, onFatal: c.OnFatal, said: throttle{}}
+	h := &handlers{ctx: ctx, log: c.Log, url: shown, mayBeDenied: c.MayBeDenied, onDenied: c.OnDenied, onFatal: c.OnFatal, said: throttle{}}
 	options := []nats.Option{
 		nats.Name(strings.TrimSpace("lethe " + c.Command)),
 		nats.MaxReconnects(-1),

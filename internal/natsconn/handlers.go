@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -20,7 +19,8 @@ type handlers struct {
 	url     string
 	onFatal func(error)
 
-	mayBeDenied string
+	mayBeDenied []string
+	onDenied    func(error)
 
 	fatal sync.Once
 	said  throttle
@@ -47,8 +47,13 @@ func (h *handlers) reconnected(nc *nats.Conn) {
 func (h *handlers) failed(_ *nats.Conn, sub *nats.Subscription, err error) {
 	h.last = err
 	if errors.Is(err, nats.ErrPermissionViolation) {
-		if h.mayBeDenied != "" && strings.Contains(err.Error(), strconv.Quote(h.mayBeDenied)) {
-			return
+		for _, subject := range h.mayBeDenied {
+			if strings.Contains(err.Error(), `"`+subject) {
+				if h.onDenied != nil {
+					h.onDenied(err)
+				}
+				return
+			}
 		}
 		h.stop(err)
 		return

@@ -1,0 +1,256 @@
+package consumer
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/lethe-dev/lethe/deleter"
+	"github.com/lethe-dev/lethe/events"
+)
+
+// gatherer puts requests that wait at the same time together for one call. A
+// request is never split, and one that no other can join goes alone.
+type gatherer struct {
+	most   int           // ids in a call; 1: every request goes alone
+	linger time.Duration // the longest that the first one waits for others
+
+	mu   sync.Mutex
+	open *batch // takes more
+}
+
+// batch is the requests of one call. They gather, get the permission to call
+// together, claim each for itself, and meet again for the call: who has nothing
+// to call for any more leaves.
+type batch struct {
+	sealed chan struct{} // closed when no more join
+	met    chan struct{} // closed when all have come or left
+
+	permission sync.Once
+	permitted  bool
+
+	mu     sync.Mutex
+	size   int // ids
+	absent int // who has neither come nor left
+	come   []*seat
+	fired  bool // the call is under way, or needless
+}
+
+// seat is a request's place in a batch.
+type seat struct {
+	*batch
+	*job
+	ctx   context.Context
+	by    time.Time // when the call must have begun
+	share chan share
+}
+
+// join takes a seat, in the batch that is open or in a new one.
+func (g *gatherer) join(ctx context.Context, j *job) *seat {
+	size := 1
+	if contexts, ok := j.Resource.(events.UserContexts); ok {
+		size = len(contexts.IDs)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.open != nil && g.open.size+size > g.most {
+		g.seal(g.open)
+	}
+	b := g.open
+	if b == nil {
+		b = &batch{sealed: make(chan struct{}), met: make(chan struct{})}
+		g.open = b
+		if size < g.most {
+			time.AfterFunc(g.linger, func() {
+				g.mu.Lock()
+				defer g.mu.Unlock()
+				g.seal(b)
+			})
+		}
+	}
+	b.size += size
+	b.absent++
+	if b.size >= g.most {
+		g.seal(b)
+	}
+	return &seat{batch: b, job: j, ctx: ctx, share: make(chan share, 1)}
+}
+
+// seal closes a batch, if it is the open one.
+func (g *gatherer) seal(b *batch) {
+	if g.open == b {
+		g.open = nil
+		close(b.sealed)
+	}
+}
+
+// permit waits until the batch is whole and may make its call, for which the
+// first to ask waits on behalf of all. It says no when stop ends, or when the
+// lane may not call now.
+func (l *Lane) permit(stop context.Context, s *seat) bool {
+	<-s.sealed // within linger
+	s.permission.Do(func() {
+		select {
+		case <-stop.Done():
+			return
+		case l.calls <- struct{}{}:
+		}
+		if l.rate.Wait(stop) != nil || !l.breaker.allow() {
+			<-l.calls
+			return
+		}
+		s.permitted = true
+	})
+	return s.permitted
+}
+
+// meetWithin bounds how long those who have come wait for the others, one of
+// which may be held up by what it has to store or look at.
+const meetWithin = time.Second
+
+// meet waits for the others of the batch, and for the answer to the call that is
+// made for all who come. Who comes too late gets none.
+func (l *Lane) meet(stop context.Context, s *seat) share {
+	s.mu.Lock()
+	if s.fired {
+		s.mu.Unlock()
+		return share{again: true}
+	}
+	s.come = append(s.come, s)
+	s.arrived()
+	s.mu.Unlock()
+
+	late := time.NewTimer(meetWithin)
+	defer late.Stop()
+	select {
+	case answer := <-s.share:
+		return answer
+	case <-s.met:
+	case <-late.C:
+	}
+	s.mu.Lock()
+	first := !s.fired
+	s.fired = true
+	come := s.come
+	s.mu.Unlock()
+	if first {
+		l.callFor(stop, s.ctx, come)
+		<-l.calls
+	}
+	return <-s.share
+}
+
+// leave gives the seat up, for a request that needs no call any more.
+func (l *Lane) leave(s *seat) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.arrived()
+	if s.absent == 0 && len(s.come) == 0 && !s.fired {
+		s.fired = true
+		if s.permitted {
+			l.breaker.release()
+			<-l.calls
+		}
+	}
+}
+
+// arrived counts one who has come or left, with the lock held.
+func (b *batch) arrived() {
+	if b.absent--; b.absent == 0 {
+		close(b.met)
+	}
+}
+
+// callFor makes the call for all seats, or as many as it needs until each has its
+// own answer.
+func (l *Lane) callFor(stop, ctx context.Context, seats []*seat) {
+	ctx, end := l.trace.call(ctx, seats)
+	defer end()
+	made := 0
+	n := &narrowing{
+		try: func(set []int) (deleter.Answer, []int) {
+			if made > 0 {
+				set = l.stillWanted(stop, seats, set)
+			}
+			made++
+			if len(set) == 0 {
+				return deleter.Answer{}, nil
+			}
+			return l.call(stop, ctx, seats, set), set
+		},
+		refusedOf: func(i int, a deleter.Answer) []int64 {
+			contexts, _ := seats[i].Resource.(events.UserContexts)
+			var own []int64
+			for _, id := range contexts.IDs {
+				if slices.Contains(a.Refused, id) {
+					own = append(own, id)
+				}
+			}
+			return own
+		},
+	}
+	for i, answer := range n.narrow(len(seats)) {
+		seats[i].share <- answer
+	}
+}
+
+// stillWanted returns which of set may go into a further call: nobody has
+// answered them since they were looked at, and they are still this worker's.
+// None are when stop ends.
+func (l *Lane) stillWanted(stop context.Context, seats []*seat, set []int) []int {
+	if l.rate.Wait(stop) != nil {
+		return nil
+	}
+	var mu sync.Mutex
+	var wanted []int
+	var looks sync.WaitGroup
+	for _, i := range set {
+		s := seats[i]
+		if time.Now().Before(s.by) {
+			mu.Lock()
+			wanted = append(wanted, i)
+			mu.Unlock()
+			continue
+		}
+		looks.Go(func() {
+			ours, begun := s.oursUntil(l.ackWait), time.Now()
+			if begun.After(ours) || l.chain.follows(s.ctx, s.ID, s.history) != nil {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			s.by = earlier(begun.Add(leaseSlack), ours)
+			wanted = append(wanted, i)
+		})
+	}
+	looks.Wait()
+	slices.Sort(wanted)
+	return wanted
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// together is one resource of those of some seats, each id once.
+func together(seats []*seat, set []int) events.Resource {
+	if len(set) == 1 {
+		return seats[set[0]].Resource
+	}
+	var all events.UserContexts
+	known := map[int64]bool{}
+	for _, i := range set {
+		contexts, _ := seats[i].Resource.(events.UserContexts)
+		for _, id := range contexts.IDs {
+			if !known[id] {
+				known[id] = true
+				all.IDs = append(all.IDs, id)
+			}
+		}
+	}
+	return all
+}

@@ -1,0 +1,188 @@
+package consumer
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"github.com/lethe-dev/lethe/deleter"
+	"github.com/lethe-dev/lethe/events"
+)
+
+// together is a lane's configuration in which requests wait long for each other.
+func (w *world) together(ids int, d deleter.Deleter) Config {
+	c := w.config(kvTarget, d)
+	c.BatchIDs, c.BatchLinger = ids, time.Second
+	return c
+}
+
+// refusing answers as k-v.ai does: a call with one of these ids is refused.
+func refusing(status int, names bool, bad ...int64) *api {
+	return &api{answer: func(_ int, res events.Resource) deleter.Answer {
+		var refused []int64
+		for _, id := range res.(events.UserContexts).IDs {
+			if slices.Contains(bad, id) {
+				refused = append(refused, id)
+			}
+		}
+		if len(refused) == 0 {
+			return answerDeleted
+		}
+		answer := deleter.Answer{Verdict: deleter.Invalid, Status: status, Message: "no"}
+		if names {
+			answer.Refused = refused
+		}
+		return answer
+	}}
+}
+
+func TestRequestsThatWaitTogetherGoTogether(t *testing.T) {
+	w := newWorld(t)
+	calls := script(answerDeleted)
+	requests := []events.Request{contexts(1, 2), contexts(2, 3), contexts(4), contexts(5), contexts(6, 7, 8, 9, 10, 11)}
+	w.publish(requests...)
+	w.run(w.together(6, calls))
+	callIDs := map[string]int{}
+	for _, r := range requests {
+		got := w.final(kvTarget, r.ID)
+		if got.Outcome != events.Deleted || got.Attempts != 1 {
+			t.Errorf("%v is %s after %d attempts", got.Resource, got.Outcome, got.Attempts)
+		}
+		callIDs[got.Evidence.CallID] = got.Evidence.CallRequests
+	}
+	w.settled()
+	// Two share an id, which is sent once; the large one is not split.
+	if got := slices.Sorted(slices.Values(calls.calls)); !slices.Contains(got, fmt.Sprint(requests[4].Resource)) || calls.count() > 3 {
+		t.Errorf("the calls are %v", got)
+	}
+	if len(callIDs) != calls.count() {
+		t.Errorf("results name the calls %v", callIDs)
+	}
+	for _, res := range calls.calls {
+		if res == fmt.Sprint(contexts(1, 2, 2, 3).Resource) {
+			t.Errorf("an id is sent twice: %s", res)
+		}
+	}
+}
+
+func TestEachRequestOfARefusedCallHasItsOwnResult(t *testing.T) {
+	for name, c := range map[string]struct {
+		status int
+		names  bool
+		calls  int
+	}{
+		"422 that names positions": {422, true, 2},
+		"422 that names none":      {422, false, 8},
+		"206 with a list":          {206, true, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			calls := refusing(c.status, c.names, 13)
+			var requests []events.Request
+			for id := range int64(16) {
+				requests = append(requests, contexts(id*2+1, id*2+2))
+			}
+			w.publish(requests...)
+			w.run(w.together(100, calls))
+			for i, r := range requests {
+				got := w.final(kvTarget, r.ID)
+				want := events.Deleted
+				if i == 6 { // 13 and 14
+					want = events.Invalid
+				}
+				if got.Outcome != want {
+					t.Errorf("%v is %s, want %s", got.Resource, got.Outcome, want)
+				}
+				if c.names && i == 6 && !slices.Equal(got.Error.IDs, []int64{13}) {
+					t.Errorf("refused are %v", got.Error.IDs)
+				}
+			}
+			w.settled()
+			if calls.count() > c.calls {
+				t.Errorf("%d calls, want at most %d", calls.count(), c.calls)
+			}
+		})
+	}
+}
+
+func TestACallThatIsLostLeavesEachOfItsRequestsUnanswered(t *testing.T) {
+	w := newWorld(t)
+	requests := []events.Request{contexts(1), contexts(2), contexts(3)}
+	w.publish(requests...)
+	calls := script(answerLost, answerDeleted)
+	w.run(w.together(100, calls))
+	for _, r := range requests {
+		if got := w.final(kvTarget, r.ID); got.Outcome != events.Deleted || got.Attempts != 2 {
+			t.Errorf("%s after %d attempts", got.Outcome, got.Attempts)
+		}
+	}
+	unanswered := 0
+	for _, m := range w.messages(events.StreamResults, "deletions.attempts.>") {
+		if readHistory(m.Header).Unanswered {
+			unanswered++
+		}
+	}
+	if unanswered != len(requests) {
+		t.Errorf("%d of %d requests know that a call was not answered", unanswered, len(requests))
+	}
+	w.settled()
+}
+
+func TestWhoIsAnsweredAlreadyGoesIntoNoCall(t *testing.T) {
+	w := newWorld(t)
+	calls := script(answerDeleted)
+	_, stop := w.run(w.together(100, calls))
+	old := contexts(1)
+	w.publish(old)
+	w.final(kvTarget, old.ID)
+	w.settled()
+	stop()
+	fresh := contexts(2)
+	w.publish(old, fresh)
+	w.run(w.together(100, calls))
+	w.final(kvTarget, fresh.ID)
+	w.settled()
+	if got := calls.calls[len(calls.calls)-1]; calls.count() != 2 || got != fmt.Sprint(fresh.Resource) {
+		t.Errorf("the calls are %v", calls.calls)
+	}
+}
+
+func TestTheSpanOfACallLinksToEveryRequestInIt(t *testing.T) {
+	spans := tracetest.NewInMemoryExporter()
+	otel.SetTracerProvider(sdk.NewTracerProvider(sdk.WithSyncer(spans)))
+	w := bareWorld(t)
+	if err := Setup(t.Context(), w.js, settings); err != nil {
+		t.Fatal(err)
+	}
+	requests := []events.Request{contexts(1), contexts(2), contexts(3)}
+	w.publish(requests...)
+	_, stop := w.run(w.together(100, script(answerDeleted)))
+	for _, r := range requests {
+		w.final(kvTarget, r.ID)
+	}
+	w.settled()
+	stop()
+	process := map[string]bool{}
+	var links []sdk.Link
+	for _, span := range spans.GetSpans() {
+		if span.Name == "process "+events.RequestSubject(kvTarget) {
+			process[span.SpanContext.SpanID().String()] = true
+		}
+		if span.Name == "call for many" {
+			links = append(links, span.Links...)
+		}
+	}
+	for _, link := range links {
+		if !process[link.SpanContext.SpanID().String()] {
+			t.Errorf("a link to %s, which is no request's", link.SpanContext.SpanID())
+		}
+	}
+	if len(links) != len(requests) {
+		t.Errorf("%d links", len(links))
+	}
+}

@@ -1,0 +1,135 @@
+package consumer
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/lethe-dev/lethe/deleter"
+)
+
+// share is what one of the requests in a call has of its answer.
+type share struct {
+	answer deleter.Answer
+	calls  int  // that were made for it
+	again  bool // it has no answer: something came between two calls
+}
+
+// narrowing gives each of the requests that go together in a call an answer of
+// its own. Most calls have one answer for all. A refusal that names ids is that
+// of the requests which hold them; one that names none is narrowed by halving,
+// in at most 2·k·log2(n) calls after the first for k refused among n requests.
+//
+// While few are refused, a half that has not been tried yet waits for the others
+// of its kind, and goes in one call with them: those are probably all well.
+type narrowing struct {
+	// try makes one call for some of the requests, and says for which of them it
+	// was made in the end.
+	try func(set []int) (answer deleter.Answer, called []int)
+	// refusedOf are the ids of a request among those that an answer refuses.
+	refusedOf func(request int, a deleter.Answer) []int64
+
+	shares  []share
+	refused int
+	waiting []int           // not tried yet
+	trouble *deleter.Answer // which ends it: the next call would have it too
+}
+
+// dense is the part of refused requests, one in so many, from which on halves
+// are tried one by one.
+const dense = 8
+
+// narrow answers n requests.
+func (n *narrowing) narrow(requests int) []share {
+	n.shares = make([]share, requests)
+	for i := range requests {
+		n.waiting = append(n.waiting, i)
+	}
+	for len(n.waiting) > 0 {
+		set := n.waiting
+		n.waiting = nil
+		n.solve(set, false)
+	}
+	return n.shares
+}
+
+// solve answers the requests of set, or lets some of them wait, and says whether
+// all were well. known is true if one of them at least must be refused.
+func (n *narrowing) solve(set []int, known bool) (well bool) {
+	if len(set) == 0 {
+		return true
+	}
+	if n.trouble != nil {
+		for _, i := range set { // a refusal of all is all that they were told
+			n.shares[i].answer = *n.trouble
+			n.shares[i].answer.MayHaveDeleted = false
+		}
+		return false
+	}
+	if !known || len(set) == 1 {
+		var done bool
+		if set, well, done = n.call(set); done {
+			return well
+		}
+	}
+	left, right := set[:len(set)/2], set[len(set)/2:]
+	switch {
+	case n.solve(left, false):
+		n.solve(right, true)
+	case n.refused*dense > len(n.shares):
+		n.solve(right, false)
+	default:
+		n.waiting = append(n.waiting, right...)
+	}
+	return false
+}
+
+// call makes a call for set. done says that nothing is left to find out; what is
+// left else are the requests of an answer that refuses it knows not which.
+func (n *narrowing) call(set []int) (left []int, well, done bool) {
+	answer, called := n.try(set)
+	for _, i := range set {
+		if !slices.Contains(called, i) {
+			n.shares[i].again = true
+		}
+	}
+	answer.Requests = len(called)
+	for _, i := range called {
+		n.shares[i].calls++
+	}
+	if answer.Verdict != deleter.Invalid || len(called) <= 1 {
+		for _, i := range called {
+			n.shares[i].answer = answer
+			if answer.Verdict == deleter.Invalid {
+				n.refused++
+			}
+		}
+		if answer.Verdict == deleter.Hold || answer.Verdict == deleter.Retry {
+			n.trouble = &answer
+		}
+		return nil, answer.Verdict == deleter.Deleted && len(called) == len(set), true
+	}
+
+	var rest []int
+	for _, i := range called {
+		own := n.refusedOf(i, answer)
+		if len(own) == 0 {
+			rest = append(rest, i)
+			continue
+		}
+		n.refused++
+		n.shares[i].answer = answer
+		n.shares[i].answer.Refused = own
+	}
+	switch {
+	case answer.Status == http.StatusOK || answer.Status == http.StatusPartialContent:
+		for _, i := range rest { // what is not refused is deleted
+			n.shares[i].answer = answer
+			n.shares[i].answer.Verdict, n.shares[i].answer.Refused = deleter.Deleted, nil
+		}
+		return nil, false, true
+	case len(rest) < len(called): // nothing is deleted yet
+		n.solve(rest, false)
+		return nil, false, true
+	}
+	return rest, false, false
+}

@@ -1,0 +1,160 @@
+package consumer
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/lethe-dev/lethe/deleter"
+)
+
+// manyAPI answers calls for requests, some of which it refuses, and keeps what it
+// did.
+type manyAPI struct {
+	bad     []bool
+	names   bool // what it refuses
+	partial bool // it deletes the others at once
+	trouble int  // the call, from 1, that it does not answer
+	calls   int
+	deleted []int // times
+}
+
+func (a *manyAPI) narrowing() *narrowing {
+	a.deleted = make([]int, len(a.bad))
+	return &narrowing{try: a.try, refusedOf: func(i int, answer deleter.Answer) []int64 {
+		if slices.Contains(answer.Refused, int64(i)) {
+			return []int64{int64(i)}
+		}
+		return nil
+	}}
+}
+
+func (a *manyAPI) try(set []int) (deleter.Answer, []int) {
+	a.calls++
+	if a.calls == a.trouble {
+		return answerLost, set
+	}
+	var refused []int64
+	for _, i := range set {
+		if a.bad[i] {
+			refused = append(refused, int64(i))
+		}
+	}
+	answer := deleter.Answer{Verdict: deleter.Invalid, Status: 422}
+	if a.names {
+		answer.Refused = refused
+	}
+	if len(refused) == 0 {
+		answer = answerDeleted
+	}
+	if len(refused) > 0 && a.partial {
+		answer.Status, answer.Refused = 206, refused
+	}
+	if len(refused) == 0 || a.partial {
+		for _, i := range set {
+			if !a.bad[i] {
+				a.deleted[i]++
+			}
+		}
+	}
+	return answer, set
+}
+
+func TestEveryRequestOfACallHasItsOwnTrueAnswer(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a := &manyAPI{
+			bad:     rapid.SliceOfN(rapid.Bool(), 1, 100).Draw(t, "bad"),
+			names:   rapid.Bool().Draw(t, "names"),
+			partial: rapid.Bool().Draw(t, "partial"),
+		}
+		if rapid.Bool().Draw(t, "few") { // refused, as in life
+			for i := range a.bad {
+				a.bad[i] = a.bad[i] && i%17 == 0
+			}
+		}
+		if rapid.Bool().Draw(t, "troubled") {
+			a.trouble = rapid.IntRange(1, 20).Draw(t, "trouble")
+		}
+		for i, s := range a.narrowing().narrow(len(a.bad)) {
+			switch {
+			case s.again || s.calls == 0 || s.answer.Requests == 0:
+				t.Fatalf("request %d has no answer: %+v", i, s)
+			case s.answer.Verdict == deleter.Retry:
+				if a.trouble == 0 || a.trouble > a.calls {
+					t.Fatalf("request %d is said to be unanswered", i)
+				}
+				if a.deleted[i] > 0 {
+					t.Fatalf("request %d is deleted and was told %s", i, s.answer.Verdict)
+				}
+			case a.bad[i] != (s.answer.Verdict == deleter.Invalid) || !a.bad[i] != (s.answer.Verdict == deleter.Deleted):
+				t.Fatalf("request %d, to be refused %v, was told %s", i, a.bad[i], s.answer.Verdict)
+			case s.answer.Verdict == deleter.Deleted && a.deleted[i] != 1:
+				t.Fatalf("request %d was deleted %d times", i, a.deleted[i])
+			}
+		}
+	})
+}
+
+// The first call, which is refused, and at most 2·k·log2(n) more.
+func TestNarrowingTakesFewCalls(t *testing.T) {
+	check := func(bad []bool) {
+		t.Helper()
+		k := 0
+		for _, b := range bad {
+			if b {
+				k++
+			}
+		}
+		a := &manyAPI{bad: bad}
+		a.narrowing().narrow(len(bad))
+		if most := 1 + 2*float64(k)*math.Log2(float64(len(bad))); float64(a.calls) > most {
+			t.Errorf("%d calls for %d refused of %d, want at most %.1f: %v", a.calls, k, len(bad), most, bad)
+		}
+	}
+	for n := 2; n <= 100; n++ {
+		for at := range n { // the only one
+			bad := make([]bool, n)
+			bad[at] = true
+			check(bad)
+		}
+	}
+	for n := 2; n <= 14; n++ { // and every pattern
+		for pattern := 1; pattern < 1<<n; pattern++ {
+			bad := make([]bool, n)
+			for i := range bad {
+				bad[i] = pattern&(1<<i) != 0
+			}
+			check(bad)
+		}
+	}
+	rapid.Check(t, func(r *rapid.T) {
+		bad := rapid.SliceOfN(rapid.Bool(), 15, 100).Draw(r, "bad")
+		every := rapid.IntRange(1, 40).Draw(r, "every")
+		for i := range bad {
+			bad[i] = bad[i] && i%every == 0
+		}
+		if slices.Contains(bad, true) {
+			check(bad)
+		}
+	})
+	for _, k := range []int{1, 2, 5, 20, 100} {
+		bad := make([]bool, 100)
+		for i := range k {
+			bad[i*100/k] = true
+		}
+		a := &manyAPI{bad: bad}
+		a.narrowing().narrow(100)
+		t.Log(fmt.Sprintf("%3d refused of 100: %3d calls", k, a.calls))
+	}
+}
+
+func TestACallThatNamesWhatItRefusesIsFollowedByOne(t *testing.T) {
+	a := &manyAPI{bad: []bool{false, true, false, false, true}, names: true}
+	a.narrowing().narrow(5)
+	if a.calls != 2 {
+		t.Errorf("%d calls", a.calls)
+	}
+}
