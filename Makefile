@@ -3,6 +3,7 @@
 IMAGE    ?= lethe
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?= 10s
+SCALE    ?= 1
 COMPOSE  ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .DEFAULT_GOAL := help
@@ -28,8 +29,9 @@ chaos: ## kill, stop and cut off real processes for minutes, then audit what cam
 	go test ./internal/chaos -run 'TestChaos|TestChaosInACluster' -count=1 -v -timeout 60m -chaos.requests 20000 -chaos.kills 300 $(CHAOS)
 	go test ./consumer -run 'TestTheProtocol' -count=1 -v -timeout 60m -model.deep
 
-bench: ## run the benchmarks
+bench: ## run the benchmarks, then real processes through workloads of a backlog
 	go test -bench . -benchmem -run '^$$' ./...
+	go test ./internal/bench -run TestWorkloads -count=1 -v -timeout 60m -bench.scale $(SCALE)
 
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	@set -e; for package in $$(go list ./...); do \

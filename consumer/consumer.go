@@ -79,7 +79,7 @@ const (
 	minAckWait = 4 * takeWait
 )
 
-// maxTogether bounds how many requests are in process where calls take many.
+// maxTogether bounds how many requests one pull takes where calls take many.
 const maxTogether = 1000
 
 // leaseSlack is what a lease grants beyond the call's time-out, for storing the
@@ -98,7 +98,8 @@ func New(js jetstream.JetStream, c Config) *Lane {
 		js:     js,
 		log:    log,
 		clock:  newClock(),
-		slots:  make(chan struct{}, min(c.Concurrency*max(c.BatchIDs, 1), max(c.Concurrency, maxTogether))),
+		most:   c.Concurrency,
+		slots:  make(chan struct{}, c.Concurrency),
 		calls:  make(chan struct{}, c.Concurrency),
 		hand:   newHand(),
 
@@ -106,6 +107,12 @@ func New(js jetstream.JetStream, c Config) *Lane {
 		trace:    newTracing(c.Target),
 
 		troubles: &troubles{log: log, failing: map[any]string{}},
+	}
+	if c.BatchIDs > 1 {
+		// All that is in hand gathers at once: what waited for a slot would come
+		// one by one, too late for full calls.
+		l.most = max(c.Concurrency, min(c.Concurrency*c.BatchIDs, maxTogether))
+		l.slots = make(chan struct{}, 2*l.most)
 	}
 	l.breaker = newBreaker(c.Rules.Retry, log)
 	l.rate = newLimiter(c.Rate)

@@ -25,6 +25,7 @@ type Lane struct {
 	js       jetstream.JetStream
 	log      *slog.Logger
 	clock    *clock
+	most     int           // messages in one pull; twice as many may be in hand
 	slots    chan struct{} // one for each message in process
 	calls    chan struct{} // one for each call that is out
 	gatherer *gatherer
@@ -85,7 +86,7 @@ func (l *Lane) take(stop, ctx context.Context, stream string) {
 	pause := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	// What is taken and not settled: about as much waits for a slot as runs.
-	room := make(chan struct{}, 2*cap(l.slots))
+	room := make(chan struct{}, 2*l.most)
 	for stop.Err() == nil {
 		probe, err := l.breaker.wait(stop)
 		if err != nil {
@@ -95,13 +96,13 @@ func (l *Lane) take(stop, ctx context.Context, stream string) {
 			wait(stop, takeWait)
 			continue
 		}
-		most := cap(l.slots)
+		most := l.most
 		if probe {
 			most = 1
 		}
 		places := reserve(stop, room, most)
-		if places == 0 {
-			return
+		if stop.Err() != nil {
+			return // the places are nobody's any more
 		}
 		asked := time.Now()
 		err = pull(l.js.Conn(), stream, string(l.Target), places, func(msg *nats.Msg) {
@@ -120,22 +121,18 @@ func (l *Lane) take(stop, ctx context.Context, stream string) {
 	}
 }
 
-// reserve takes places in room, at least one and at most most, waiting for the
-// first. It returns how many, 0 when stop ended first.
-func reserve(stop context.Context, room chan<- struct{}, most int) int {
-	select {
-	case <-stop.Done():
-		return 0
-	case room <- struct{}{}:
-	}
-	for n := 1; n < most; n++ {
+// reserve takes places in room, waiting for each, and returns how many: fewer
+// than most when stop ended first. There is room for twice as many as run, so
+// waiting for all of them leaves no slot empty, and one pull brings many.
+func reserve(stop context.Context, room chan<- struct{}, most int) (n int) {
+	for ; n < most; n++ {
 		select {
-		case room <- struct{}{}:
-		default:
+		case <-stop.Done():
 			return n
+		case room <- struct{}{}:
 		}
 	}
-	return most
+	return n
 }
 
 // begin reads a message and has it processed in the next slot that is free, or

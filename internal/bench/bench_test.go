@@ -1,0 +1,60 @@
+package bench
+
+import (
+	"flag"
+	"fmt"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/lab"
+)
+
+var scale = flag.Float64("bench.scale", 0, "run the workloads, at this part of their size; 0 runs a small one, to see that all works")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// workloads are those of `make bench`, at their full size.
+func workloads() []Workload {
+	const kv, sensay = events.KVUserContext, events.SensayKnowledgeBase
+	return []Workload{
+		{Name: "W1 Sensay, no latency", Target: sensay, Count: 20_000},
+		{Name: "W2 Sensay, 20 ms", Target: sensay, Count: 20_000, API: []string{"--latency", "20ms"}},
+		{Name: "W2 Sensay, 100 ms", Target: sensay, Count: 20_000, API: []string{"--latency", "100ms"}},
+		{Name: "W3 k-v.ai, single ids", Target: kv, Count: 50_000},
+		{Name: "W4 Sensay, 500 calls a second", Target: sensay, Count: 10_000, API: []string{"--rate", "500"}},
+		{Name: "W5 Sensay, 5 % 503", Target: sensay, Count: 20_000, API: []string{"--fault", "503=0.05"}},
+		{Name: "W6 Sensay, 500 requests a second", Target: sensay, Count: 5_000, Pace: 500},
+	}
+}
+
+func TestWorkloads(t *testing.T) {
+	programs, err := lab.Build(t.Context(), t.TempDir(), lab.Lethe, lab.NATSServer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := workloads()
+	if *scale == 0 {
+		all = []Workload{{Name: "a few", Target: events.KVUserContext, Count: 300}, {Name: "a few, paced", Target: events.SensayKnowledgeBase, Count: 100, Pace: 500}}
+	}
+	fmt.Println(Header) // the table is what this is for
+	for _, w := range all {
+		if *scale > 0 {
+			w.Count = max(1, int(float64(w.Count)**scale))
+		}
+		t.Run(w.Name, func(t *testing.T) {
+			begun := time.Now()
+			m, err := Run(t.Context(), w, programs, t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Println(m.Row())
+			if m.Missing > 0 || m.Double > 0 {
+				t.Errorf("%d results are missing, %d double", m.Missing, m.Double)
+			}
+			t.Logf("took %s in all", time.Since(begun).Round(time.Second))
+		})
+	}
+}
