@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -13,6 +14,10 @@ import (
 	"github.com/lethe-dev/lethe/internal/config"
 	"github.com/lethe-dev/lethe/internal/natsconn"
 )
+
+// answersWithin is how long a publish waits for its acknowledgement, before it is
+// tried again.
+const answersWithin = 5 * time.Second
 
 // client is the connection of a command that talks to a running system.
 type client struct {
@@ -51,7 +56,7 @@ func withClient(cmd *cobra.Command, command string, do func(context.Context, *cl
 	if err := natsconn.CheckServer(nc); err != nil {
 		return err
 	}
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(answersWithin))
 	if err != nil {
 		return fmt.Errorf("JetStream: %w", err)
 	}
