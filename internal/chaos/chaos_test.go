@@ -162,7 +162,8 @@ func TestChaosInACluster(t *testing.T) {
 func endure(t *testing.T, w *World, requests, kills int, over time.Duration) {
 	t.Helper()
 	w.mustWorkers(t, lab.Lethe, 2)
-	published := publish(t, w, Workload(*seed, requests), over)
+	// Cutting a server off takes a while, and requests are to come all the time.
+	published := publish(t, w, Workload(*seed, requests), over*time.Duration(len(w.Servers)+1)/2)
 
 	trouble := make(chan struct{})
 	go func() { // progress, for those who wait long
