@@ -1,0 +1,174 @@
+package consumer
+
+import (
+	"context"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lethe-dev/lethe/deleter"
+	"github.com/lethe-dev/lethe/events"
+)
+
+func TestAFullResultsStreamHoldsTheLaneUntilThereIsRoom(t *testing.T) {
+	w := newWorld(t)
+	stream, err := w.js.Stream(t.Context(), events.StreamResults)
+	if err != nil {
+		t.Fatal(err)
+	}
+	limit := func(n int64) {
+		t.Helper()
+		config := stream.CachedInfo().Config
+		config.MaxMsgs = n
+		if _, err := w.js.UpdateStream(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(1)
+	api := script(answerDeleted)
+	lane, _ := w.run(w.config(sensayTarget, api))
+	r := entry(7)
+	w.publish(r) // its attempt is stored, its result is not
+	w.until("the lane says that it is stuck", func() bool { return lane.State().Status == StatusStuck })
+	if n := len(w.messages(events.StreamRequests, ">")); n != 1 {
+		t.Errorf("%d requests wait, so one was acknowledged without its result", n)
+	}
+	limit(-1)
+	if got := w.final(sensayTarget, r.ID); got.Outcome != events.Deleted || api.count() != 1 {
+		t.Errorf("%s after %d calls", got.Outcome, api.count())
+	}
+	w.until("the lane runs again", func() bool { return lane.State().Status == StatusRunning })
+}
+
+func TestAMissingResultsStreamHoldsTheLane(t *testing.T) {
+	w := newWorld(t)
+	api := script(answerDeleted)
+	lane, _ := w.run(w.config(sensayTarget, api))
+	if err := w.js.DeleteStream(t.Context(), events.StreamResults); err != nil {
+		t.Fatal(err)
+	}
+	r := entry(7)
+	w.publish(r)
+	w.until("the lane says that it stands still", func() bool { return lane.State().Status != StatusRunning })
+	if api.count() != 0 {
+		t.Errorf("%d calls without a place for their attempts", api.count())
+	}
+	if err := Setup(t.Context(), w.js, StreamSettings{Replicas: 1}); err != nil {
+		t.Fatal(err)
+	}
+	w.final(sensayTarget, r.ID)
+}
+
+// The chain is lost while the call is out, and with it the attempt.
+func TestAnAnswerOutlivesItsChain(t *testing.T) {
+	for _, r := range []events.Request{contexts(10), entry(7)} {
+		t.Run(string(r.Target()), func(t *testing.T) {
+			w := newWorld(t)
+			anew := func() {
+				if err := w.js.DeleteStream(t.Context(), events.StreamResults); err != nil {
+					t.Error(err)
+				}
+				if err := Setup(t.Context(), w.js, settings); err != nil {
+					t.Error(err)
+				}
+			}
+			api := &api{answer: func(call int, _ events.Resource) deleter.Answer {
+				anew()
+				return []deleter.Answer{answerBusy, answerDeleted, answerNotFound}[min(call, 3)-1]
+			}}
+			w.run(w.config(r.Target(), api))
+			w.publish(r)
+			if got := w.final(r.Target(), r.ID); got.Outcome != events.Deleted || api.count() != 2 {
+				t.Errorf("%s after %d calls", got.Outcome, api.count())
+			}
+			w.settled()
+		})
+	}
+}
+
+func TestStoppingFinishesWhatIsOutAndHandsBackTheRest(t *testing.T) {
+	w := newWorld(t)
+	calling, proceed := make(chan struct{}, 100), make(chan struct{})
+	release := sync.OnceFunc(func() { close(proceed) })
+	defer release()
+	slow := &api{answer: func(int, events.Resource) deleter.Answer {
+		calling <- struct{}{}
+		<-proceed
+		return answerDeleted
+	}}
+	c := w.config(sensayTarget, slow)
+	c.Concurrency = 2
+	_, stop := w.run(c)
+	for i := range 10 {
+		w.publish(entry(int64(i + 1)))
+	}
+	<-calling
+	<-calling
+	stopped := make(chan struct{})
+	go func() { stop(); close(stopped) }()
+	w.run(w.config(sensayTarget, script(answerDeleted)))
+	w.until("another worker does the rest", func() bool { return len(w.results("deletions.results.>")) == 8 })
+	release()
+	<-stopped
+	if n := len(w.results("deletions.results.>")); n != 10 || slow.count() != 2 {
+		t.Errorf("%d results, %d calls by the first worker", n, slow.count())
+	}
+	w.settled()
+}
+
+func TestTheServerMayGoAndComeBack(t *testing.T) {
+	w := newWorld(t)
+	dir := w.server.StoreDir()
+	calling, proceed := make(chan struct{}), make(chan struct{})
+	slow := &api{answer: func(n int, _ events.Resource) deleter.Answer {
+		if n == 1 {
+			close(calling)
+			<-proceed
+		}
+		return answerDeleted
+	}}
+	w.run(w.config(sensayTarget, slow))
+	first, second := entry(7), entry(8)
+	w.publish(first)
+	<-calling
+	address := w.server.Addr()
+	w.server.Shutdown()
+	w.server.WaitForShutdown()
+	close(proceed) // the result finds no server
+	w.server = startServer(t, dir, address.(*net.TCPAddr).Port)
+	w.until("the connection is back", func() bool { return w.nc.IsConnected() })
+	if got := w.final(sensayTarget, first.ID); got.Outcome != events.Deleted || got.Attempts != 1 {
+		t.Errorf("%s after %d attempts", got.Outcome, got.Attempts)
+	}
+	w.publish(second)
+	w.final(sensayTarget, second.ID)
+}
+
+func TestTheRateIsNotExceeded(t *testing.T) {
+	l := newLimiter(10)
+	now := time.Now()
+	allowed := 0
+	for i := range 1000 { // one second in steps of a millisecond
+		if l.AllowN(now.Add(time.Duration(i)*time.Millisecond), 1) {
+			allowed++
+		}
+	}
+	if allowed > 10 {
+		t.Errorf("%d calls in a second", allowed)
+	}
+	if !newLimiter(0).Allow() {
+		t.Error("no limit is a limit")
+	}
+}
+
+func TestALaneNeedsItsConsumers(t *testing.T) {
+	w := newWorld(t)
+	if err := w.js.DeleteConsumer(t.Context(), events.StreamLater, string(kvTarget)); err != nil {
+		t.Fatal(err)
+	}
+	err := New(w.js, w.config(kvTarget, nil)).Run(context.Background())
+	if err == nil {
+		t.Fatal("no error")
+	}
+}

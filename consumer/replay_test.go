@@ -1,0 +1,50 @@
+package consumer
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+
+	"github.com/lethe-dev/lethe/deleter"
+	"github.com/lethe-dev/lethe/events"
+)
+
+func TestAReplayAddsANewerFinalResultAndOnlyToAFailure(t *testing.T) {
+	for _, r := range []events.Request{contexts(10), entry(7)} {
+		t.Run(string(r.Target()), func(t *testing.T) {
+			w := newWorld(t)
+			target := r.Target()
+			api := script(deleter.Answer{Verdict: deleter.Unexpected, Status: 418}, answerDeleted)
+			w.run(w.config(target, api))
+			w.publish(r)
+			w.final(target, r.ID)
+			body, err := r.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			replay := func() {
+				t.Helper()
+				last, err := New(w.js, w.config(target, nil)).chain.last(t.Context(), r.ID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.publishRaw(target, body, nats.Header{headerExpected: {fmt.Sprint(last.Seq)}})
+				w.settled()
+			}
+			replay()
+			replay() // of what is deleted now: nothing more happens
+			var got []string
+			for _, r := range w.results("deletions.results.>") {
+				got = append(got, fmt.Sprint(r.Outcome, r.Attempts))
+			}
+			if diff := cmp.Diff([]string{"failed1", "deleted2"}, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if api.count() != 2 {
+				t.Errorf("%d calls", api.count())
+			}
+		})
+	}
+}
