@@ -29,6 +29,7 @@ type syncing struct {
 	server   string
 	always   bool
 	interval time.Duration
+	remedy   string // the setting that makes it always
 }
 
 // embeddedSyncing is how the embedded server is set to sync, nil where another
@@ -38,7 +39,7 @@ func embeddedSyncing(cfg *config.Config) *syncing {
 		return nil
 	}
 	interval := time.Duration(cfg.Embedded.Sync)
-	return &syncing{server: "the embedded server", always: interval == 0, interval: interval}
+	return &syncing{server: "the embedded server", always: interval == 0, interval: interval, remedy: "LETHE_EMBEDDED_SYNC=always"}
 }
 
 // durability says, a line each, where what the server acknowledges might not
@@ -72,7 +73,7 @@ func durability(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, embe
 	for _, s := range servers {
 		if !s.always {
 			warnings = append(warnings, fmt.Sprintf("%s syncs its disk every %s and %d of the streams have fewer than %d replicas: "+
-				"a power cut loses what it acknowledged since; set sync_interval: always", s.server, s.interval, few, enoughReplicas))
+				"a power cut loses what it acknowledged since; set %s", s.server, s.interval, few, enoughReplicas, s.remedy))
 		}
 	}
 	return warnings, true, nil
@@ -113,6 +114,6 @@ func askServers(ctx context.Context, nc *nats.Conn) ([]syncing, error) {
 		if json.Unmarshal(msg.Data, &answer) != nil || answer.Data == nil || answer.Data.Disabled {
 			continue
 		}
-		servers = append(servers, syncing{"server " + answer.Server.Name, answer.Data.Config.SyncAlways, answer.Data.Config.SyncInterval})
+		servers = append(servers, syncing{"server " + answer.Server.Name, answer.Data.Config.SyncAlways, answer.Data.Config.SyncInterval, "sync_interval: always"})
 	}
 }
