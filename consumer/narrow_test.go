@@ -1,7 +1,6 @@
 package consumer
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -147,7 +146,7 @@ func TestNarrowingTakesFewCalls(t *testing.T) {
 		}
 		a := &manyAPI{bad: bad}
 		a.narrowing().narrow(100)
-		t.Log(fmt.Sprintf("%3d refused of 100: %3d calls", k, a.calls))
+		t.Logf("%3d refused of 100: %3d calls", k, a.calls)
 	}
 }
 

@@ -15,10 +15,9 @@ import (
 // The same events and faults befall a worker that keeps them all.
 func TestABrokenWorkerIsCaught(t *testing.T) {
 	// Workers die, or stand still, where the rule counts.
-	const pause = 250 * time.Millisecond
 	for _, c := range []struct {
 		without sabotage.Rule
-		waits   sabotage.Point
+		falls   sabotage.Point
 		stops   bool // rather than dies
 		breaks  []string
 	}{
@@ -34,37 +33,34 @@ func TestABrokenWorkerIsCaught(t *testing.T) {
 	} {
 		name := "without " + string(c.without)
 		if c.without == "" {
-			name = fmt.Sprintf("with all rules, falling when %s, stops %v", c.waits, c.stops)
+			name = fmt.Sprintf("with all rules, falling when %s, stops %v", c.falls, c.stops)
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := open(t, Config{})
 			publish(t, w, Workload(*seed, 400), 0)()
 			without := "LETHE_SABOTAGE_WITHOUT=" + string(c.without)
+			deed, fallen := "die", 10
 			if c.stops {
-				w.mustWorkers(t, lab.Sabotaged, 2, fmt.Sprintf("LETHE_SABOTAGE_AT=%s:pause:1:%s", c.waits, pause), without)
-				if err := w.busy(t.Context()); err != nil {
-					t.Fatal(err)
+				deed, fallen = "stop", 6
+			}
+			for n := range fallen { // one after the other
+				w.mustWorkers(t, lab.Sabotaged, 1, fmt.Sprintf("LETHE_SABOTAGE_AT=%s:%s:%d", c.falls, deed, 2+n), without)
+				if fell, err := w.Workers[n].fell(t.Context(), 20*time.Second); err != nil || !fell {
+					t.Fatalf("worker %d fell: %v, %v", n+1, fell, err)
 				}
-				time.Sleep(pause * 3 / 4) // by now what was taken waits there
-				if err := w.Workers[0].Signal(syscall.SIGSTOP); err != nil {
-					t.Fatal(err)
-				}
-				// The other one answers for it, and it wakes up behind.
+			}
+			w.mustWorkers(t, lab.Sabotaged, 2, without)
+			if c.stops {
+				// Others answer for those that stand still, and they wake up behind.
 				if err := w.Drain(t.Context(), time.Minute); err != nil {
 					t.Log(err)
 				}
-				if err := w.Workers[0].Signal(syscall.SIGCONT); err != nil {
-					t.Fatal(err)
-				}
-			} else {
-				for n := range 10 { // one after the other dies there
-					w.mustWorkers(t, lab.Sabotaged, 1, fmt.Sprintf("LETHE_SABOTAGE_AT=%s:die:%d", c.waits, 2+n), without)
-					if fell, err := w.Workers[n].fell(t.Context(), 20*time.Second); err != nil || !fell {
-						t.Fatalf("worker %d fell: %v, %v", n+1, fell, err)
+				for n := range fallen {
+					if err := w.Workers[n].Signal(syscall.SIGCONT); err != nil {
+						t.Fatal(err)
 					}
 				}
-				w.mustWorkers(t, lab.Sabotaged, 2, without)
 			}
 			record, violations := audit(t, w)
 			t.Logf("%s; %d violations", sum(record), len(violations))

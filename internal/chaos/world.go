@@ -329,26 +329,6 @@ func (w *World) Close() {
 	}
 }
 
-// busy waits until the workers have requests in hand.
-func (w *World) busy(ctx context.Context) error {
-	for {
-		for _, target := range events.Targets() {
-			lane, err := w.js.Consumer(ctx, events.StreamRequests, string(target))
-			if err != nil {
-				return err
-			}
-			if lane.CachedInfo().NumAckPending > 0 {
-				return nil
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
 // fell waits until the worker has died or stopped of itself. After patience it
 // says that it did not.
 func (w *Worker) fell(ctx context.Context, patience time.Duration) (bool, error) {

@@ -42,7 +42,7 @@ func read(s string) (*plan, error) {
 		return p, nil
 	}
 	fields := strings.Split(s, ":")
-	if len(fields) < 2 || len(fields) > 4 || !slices.Contains(Points(), Point(fields[0])) || !slices.Contains([]string{"die", "stop", "pause"}, fields[1]) {
+	if len(fields) < 2 || len(fields) > 4 || !slices.Contains(Points(), Point(fields[0])) || !slices.Contains([]string{"die", "stop"}, fields[1]) {
 		return nil, fmt.Errorf("LETHE_SABOTAGE_AT: %q is not POINT:DEED[:NTH][:DELAY]", s)
 	}
 	p.at, p.deed = Point(fields[0]), fields[1]
@@ -81,8 +81,6 @@ func At(p Point) {
 	}
 	nth := what.reached.Add(1)
 	switch {
-	case what.deed == "pause":
-		time.Sleep(what.delay)
 	case nth == what.nth && what.delay > 0:
 		time.AfterFunc(what.delay, what.strike)
 	case nth == what.nth:

@@ -7,10 +7,10 @@
 // two variables:
 //
 //	LETHE_SABOTAGE_AT       POINT:DEED[:NTH][:DELAY], such as answered:die:3 or
-//	                        claimed:pause:1:200ms. The deeds are die (SIGKILL),
-//	                        stop (SIGSTOP) and pause (for DELAY, each time). NTH
-//	                        counts how often the point is reached, from 1; DELAY
-//	                        is how long after that the process dies or stops.
+//	                        claimed:stop:1:5ms. The deeds are die (SIGKILL) and
+//	                        stop (SIGSTOP). NTH counts how often the point is
+//	                        reached, from 1; DELAY is how long after that the
+//	                        process dies or stops.
 //	LETHE_SABOTAGE_WITHOUT  the rules to leave out, separated by commas
 package sabotage
 
