@@ -19,6 +19,7 @@ type delivery struct {
 	due     bool   // from DELETION_LATER, so its headers are the worker's own
 	request events.Request
 	invalid error                     // why it is no request
+	raw     string                    // then, the fingerprint of its content
 	kept    atomic.Pointer[time.Time] // when the server last heard that it is in hand, or before
 }
 

@@ -87,6 +87,7 @@ func (l *Lane) take(stop, ctx context.Context, stream string) {
 		backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	// What is taken and not settled: about as much waits for a slot as runs.
 	room := make(chan struct{}, 2*l.most)
+	alone := false // the next message is too large for a pull of several
 	for stop.Err() == nil {
 		probe, err := l.breaker.wait(stop)
 		if err != nil {
@@ -97,7 +98,7 @@ func (l *Lane) take(stop, ctx context.Context, stream string) {
 			continue
 		}
 		most := l.most
-		if probe {
+		if probe || alone {
 			most = 1
 		}
 		places := reserve(stop, room, most)
@@ -112,7 +113,7 @@ func (l *Lane) take(stop, ctx context.Context, stream string) {
 		for range places {
 			<-room
 		}
-		if err == nil {
+		if alone = errors.Is(err, errLarge); alone || err == nil {
 			pause.Reset()
 			continue
 		}
@@ -149,6 +150,11 @@ func (l *Lane) begin(stop, ctx context.Context, work *sync.WaitGroup, room <-cha
 	d := &delivery{Msg: msg, seq: meta.Sequence.Stream, due: meta.Stream == events.StreamLater}
 	d.kept.Store(&asked) // the server sent it later
 	d.request, d.invalid = events.ReadRequest(l.Target, msg.Header, msg.Data)
+	if d.invalid != nil {
+		// Of what is no request only its name is kept, for it may be large, and many.
+		d.raw = events.RawFingerprint(msg.Header, msg.Data)
+		msg.Data = nil
+	}
 	if !l.hand.take(d) {
 		<-room
 		l.settle(ctx, d, giveBack)
