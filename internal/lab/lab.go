@@ -7,7 +7,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io/fs"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"time"
@@ -26,6 +28,9 @@ const (
 // Build builds programs into dir with the go command, which must be there, and
 // returns their paths.
 func Build(ctx context.Context, dir string, programs ...Program) (map[Program]string, error) {
+	if err := lookAtSources(ctx); err != nil {
+		return nil, err
+	}
 	paths := map[Program]string{}
 	for _, p := range programs {
 		paths[p] = filepath.Join(dir, string(p))
@@ -43,6 +48,28 @@ func Build(ctx context.Context, dir string, programs ...Program) (map[Program]st
 		}
 	}
 	return paths, nil
+}
+
+// lookAtSources looks at every file that the programs are built from. `go test`
+// repeats a result that it has as long as the files that a test looked at are
+// the same; it cannot know what is built.
+func lookAtSources(ctx context.Context) error {
+	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	if err != nil {
+		return fmt.Errorf("find the module: %w", err)
+	}
+	return filepath.WalkDir(filepath.Dir(string(bytes.TrimSpace(out))), func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && (entry.Name() == ".git" || entry.Name() == "testdata"):
+			return fs.SkipDir
+		case entry.IsDir() || filepath.Ext(path) != ".go":
+			return nil
+		}
+		_, err = os.Stat(path)
+		return err
+	})
 }
 
 // FreeAddress returns a loopback address that nobody listens on now.
