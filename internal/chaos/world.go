@@ -282,16 +282,26 @@ func (w *World) Drain(ctx context.Context, patience time.Duration) error {
 	}
 }
 
-// Finish ends all workers, as an operator would, and reads what is left. A
-// worker that does not end in time is an error.
+// Finish ends all workers, as an operator would, lets one more work on what they
+// stored last, and reads what is left. A worker that does not end in time is an
+// error.
 func (w *World) Finish(ctx context.Context) (r Record, err error) {
-	for _, worker := range w.Workers {
-		if worker.Running() {
-			err = errors.Join(err, worker.End(30*time.Second))
-		}
+	if err := w.endWorkers(); err != nil {
+		return r, err
 	}
+	counts, err := w.Counts(ctx)
 	if err != nil {
 		return r, err
+	}
+	if counts[events.StreamRequests]+counts[events.StreamLater] > 0 {
+		// A worker that was woken late may have scheduled what is answered already.
+		if _, err := w.NewWorker(lab.Lethe); err != nil {
+			return r, err
+		}
+		_ = w.Drain(ctx, time.Minute) // what is left then is in the record
+		if err := w.endWorkers(); err != nil {
+			return r, err
+		}
 	}
 	r.Published = w.published
 	if r.Links, err = readLinks(ctx, w.js); err != nil {
@@ -302,6 +312,15 @@ func (w *World) Finish(ctx context.Context) (r Record, err error) {
 	}
 	r.Calls, err = readJournal(w.journal)
 	return r, err
+}
+
+func (w *World) endWorkers() (err error) {
+	for _, worker := range w.Workers {
+		if worker.Running() {
+			err = errors.Join(err, worker.End(30*time.Second))
+		}
+	}
+	return err
 }
 
 // Close kills what runs.
