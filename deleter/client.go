@@ -102,11 +102,14 @@ func (c *Client) do(ctx context.Context, method, path, secret string, header htt
 		// A transport looks for another connection only if nothing was written to
 		// the one before, or its server said that it did nothing (RFC 9113, 8.7).
 		GetConn: func(string) { written.Store(false) },
-		// From here on another goroutine may write, even after the call was broken off.
+		// After it another goroutine may write, even after the call was broken off.
 		GotConn: func(got httptrace.GotConnInfo) {
-			written.Store(true)
 			secure, ok := got.Conn.(*tls.Conn)
 			multiplexed.Store(ok && secure.ConnectionState().NegotiatedProtocol == "h2")
+			if !multiplexed.Load() {
+				inStep(ctx, got.Conn)
+			}
+			written.Store(true)
 			last.guard(got.Conn, multiplexed.Load())
 		},
 	})

@@ -58,7 +58,22 @@ func (m *lastMoment) guard(conn net.Conn, multiplexed bool) {
 // outruns.
 type gatedConn struct {
 	net.Conn
-	next atomic.Pointer[lastMoment]
+	next    atomic.Pointer[lastMoment]
+	reading *reading
+}
+
+// Read reads, and lets it be known while it waits.
+func (c *gatedConn) Read(p []byte) (int, error) {
+	c.reading.begin()
+	n, err := c.Conn.Read(p)
+	c.reading.end(err)
+	return n, err
+}
+
+// Close closes the connection. Nobody waits for its reader any more.
+func (c *gatedConn) Close() error {
+	defer c.reading.stop()
+	return c.Conn.Close()
 }
 
 // Write writes p, unless it is the first of a call that comes too late.
@@ -78,6 +93,6 @@ func gated(dial func(ctx context.Context, network, address string) (net.Conn, er
 		if err != nil {
 			return nil, err
 		}
-		return &gatedConn{Conn: conn}, nil
+		return &gatedConn{Conn: conn, reading: newReading()}, nil
 	}
 }
