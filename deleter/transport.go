@@ -17,6 +17,8 @@ const (
 	dialTimeout  = 10 * time.Second
 	tlsTimeout   = 10 * time.Second
 	idleLifetime = 90 * time.Second
+	pingAfter    = 15 * time.Second
+	pingTimeout  = 15 * time.Second
 )
 
 // redactor is a transport whose errors do not hold the credential. net/http
@@ -44,6 +46,9 @@ func newTransport(c ClientConfig) (http.RoundTripper, *http.Transport) {
 		// A compressed answer could be a thousand times its size.
 		DisableCompression: true,
 		ForceAttemptHTTP2:  true,
+		// All calls share a connection of HTTP/2, and would wait on it for an hour
+		// if a device on the way had forgotten it.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 	}
 	traced := otelhttp.NewTransport(redactor{transport, c.Credential},
 		// The APIs belong to others: the ids of our traces are none of their business.

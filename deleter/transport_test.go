@@ -1,7 +1,6 @@
 package deleter
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -22,8 +21,6 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
-	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 )
 
 // traced records every span of the test, with W3C propagation switched on.
@@ -220,78 +217,6 @@ func TestHTTP2IsSpokenAndAStreamThatIsCutIsNotSentAgain(t *testing.T) {
 	}
 	if requests.Load() != 2 {
 		t.Errorf("%d requests for 2 calls", requests.Load())
-	}
-}
-
-// A reset does not say that nothing was done, so that a second request could be
-// told that our own deletion was never there.
-func TestAResetStreamIsNotSentAgain(t *testing.T) {
-	for _, code := range []http2.ErrCode{http2.ErrCodeProtocol, http2.ErrCodeRefusedStream, http2.ErrCodeInternal} {
-		for _, body := range []string{"", `{"ids":[1]}`} {
-			var requests atomic.Int32
-			client := newTestClient(t, resetting(t, code, &requests))
-			client.pool.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // the test's own server
-			got := client.Call(t.Context(), http.MethodDelete, "/thing", nil, []byte(body), func(Response) Answer { return Answer{Verdict: NotFound} })
-			if got.Verdict != Retry || !got.MayHaveDeleted || requests.Load() != 1 {
-				t.Errorf("%s with body %q: %s, may have deleted %v, %d requests", code, body, got.Verdict, got.MayHaveDeleted, requests.Load())
-			}
-			client.CloseIdle()
-		}
-	}
-}
-
-// resetting is an HTTP/2 server that resets the first stream of a connection and
-// answers the next ones with 404.
-func resetting(t *testing.T, code http2.ErrCode, requests *atomic.Int32) string {
-	t.Helper()
-	model := httptest.NewUnstartedServer(nil)
-	model.StartTLS()
-	certificates := model.TLS.Certificates
-	model.Close()
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: certificates, NextProtos: []string{"h2"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() { serveResetting(conn, code, requests) })
-		}
-	})
-	t.Cleanup(func() { _ = listener.Close(); serving.Wait() })
-	return "https://" + listener.Addr().String()
-}
-
-func serveResetting(conn net.Conn, code http2.ErrCode, requests *atomic.Int32) {
-	defer func() { _ = conn.Close() }()
-	if _, err := io.ReadFull(conn, make([]byte, len(http2.ClientPreface))); err != nil {
-		return
-	}
-	framer := http2.NewFramer(conn, conn)
-	if framer.WriteSettings() != nil {
-		return
-	}
-	for {
-		frame, err := framer.ReadFrame()
-		if err != nil {
-			return
-		}
-		headers, ok := frame.(*http2.HeadersFrame)
-		switch {
-		case ok && requests.Add(1) == 1:
-			err = framer.WriteRSTStream(headers.StreamID, code)
-		case ok:
-			var block bytes.Buffer
-			_ = hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: ":status", Value: "404"}) // a buffer takes all
-			err = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: headers.StreamID, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true})
-		}
-		if err != nil {
-			return
-		}
 	}
 }
 
