@@ -87,7 +87,6 @@ func (l *Lane) take(stop, ctx context.Context, stream string) {
 		backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	// What is taken and not settled: about as much waits for a slot as runs.
 	room := make(chan struct{}, 2*l.most)
-	alone := false // the next message is too large for a pull of several
 	for stop.Err() == nil {
 		probe, err := l.breaker.wait(stop)
 		if err != nil {
@@ -98,7 +97,7 @@ func (l *Lane) take(stop, ctx context.Context, stream string) {
 			continue
 		}
 		most := l.most
-		if probe || alone {
+		if probe {
 			most = 1
 		}
 		places := reserve(stop, room, most)
@@ -113,7 +112,7 @@ func (l *Lane) take(stop, ctx context.Context, stream string) {
 		for range places {
 			<-room
 		}
-		if alone = errors.Is(err, errLarge); alone || err == nil {
+		if err == nil {
 			pause.Reset()
 			continue
 		}

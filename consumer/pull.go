@@ -2,7 +2,6 @@ package consumer
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -12,13 +11,6 @@ import (
 
 // ackReply begins the reply subject of every message that a consumer delivers.
 const ackReply = "$JS.ACK."
-
-// maxPullBytes bounds what one pull of several messages brings, headers and all.
-const maxPullBytes = 16 << 20
-
-// errLarge says that the next message is larger than all that a pull may bring:
-// it has to be asked for alone.
-var errLarge = errors.New("a message is too large to be pulled with others")
 
 // pullSlack is how long after its end a pull waits to hear of it.
 const pullSlack = 2 * takeWait
@@ -42,11 +34,7 @@ func pull(nc *nats.Conn, stream, consumer string, most int, each func(*nats.Msg)
 		return err
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails on a closed connection alone
-	ask := map[string]int64{"batch": int64(most), "expires": int64(takeWait)}
-	if most > 1 {
-		ask["max_bytes"] = maxPullBytes
-	}
-	request, err := json.Marshal(ask)
+	request, err := json.Marshal(map[string]int64{"batch": int64(most), "expires": int64(takeWait)})
 	if err != nil {
 		return err
 	}
@@ -55,7 +43,7 @@ func pull(nc *nats.Conn, stream, consumer string, most int, each func(*nats.Msg)
 	}
 	timeout := time.NewTimer(takeWait + pullSlack)
 	defer timeout.Stop()
-	for left := most; left > 0; {
+	for most > 0 {
 		var msg *nats.Msg
 		select {
 		case msg = <-messages:
@@ -63,18 +51,13 @@ func pull(nc *nats.Conn, stream, consumer string, most int, each func(*nats.Msg)
 			return fmt.Errorf("consumer %s of %s: no word from the server", consumer, stream)
 		}
 		if strings.HasPrefix(msg.Reply, ackReply) {
-			left--
+			most--
 			each(msg)
 			continue
 		}
 		switch status, why := msg.Header.Get("Status"), msg.Header.Get("Description"); {
 		case status == "100": // a heartbeat
-		case status == "404", status == "408": // no more messages
-			return nil
-		case status == "409" && why == "Message Size Exceeds MaxBytes":
-			if left == most {
-				return errLarge
-			}
+		case status == "404", status == "408", status == "409" && why == "Batch Completed": // no more messages
 			return nil
 		default:
 			return fmt.Errorf("consumer %s of %s: the server says %s %s", consumer, stream, status, why)
