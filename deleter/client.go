@@ -77,6 +77,7 @@ func (c *Client) Call(ctx context.Context, method, path string, header http.Head
 	}
 	answer.Status = response.Status
 	answer.RetryAfter = ParseRetryAfter(response.Header.Get("Retry-After"), time.Now())
+	answer.Quota = ParseQuota(response.Header, time.Now())
 	return c.finish(answer)
 }
 

@@ -58,6 +58,8 @@ type Answer struct {
 	// RetryAfter is how long the API asks to wait, 0 when it does not. It is not
 	// capped.
 	RetryAfter time.Duration
+	// Quota is what the API says of its rate limit.
+	Quota Quota
 	// ExpectedBy, on AcceptedPending, is when the API says the removal is complete.
 	ExpectedBy time.Time
 	// Requests is how many requests the call was made for, where that was more

@@ -1,0 +1,122 @@
+package deleter
+
+import (
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dunglas/httpsfv"
+)
+
+// Quota is what an API says of its rate limit, zero where it says nothing. It is
+// the API's word, and not capped.
+type Quota struct {
+	// Rate is how many calls a second it grants.
+	Rate float64
+	// Wait is how long it grants none, for nothing remains.
+	Wait time.Duration
+}
+
+// maxRateWindow is the longest window that makes a rate. What is granted for an
+// hour or a day may well be used up at once: then nothing remains.
+const maxRateWindow = 60
+
+// ParseQuota reads what the headers of an answer say of rate limits, in these
+// spellings, and nothing from what is none of them:
+//
+//	RateLimit-Policy: "default";q=500;w=1         draft-ietf-httpapi-ratelimit-headers, 08 and later
+//	RateLimit: "default";r=37;t=1
+//	RateLimit-Policy: 500;w=1                     07 and before
+//	RateLimit: limit=500, remaining=37, reset=1   07
+//	RateLimit-Remaining: 37, RateLimit-Reset: 1   06 and before
+//	X-RateLimit-Remaining: 37, X-RateLimit-Reset  in seconds, or as a Unix time in seconds or milliseconds
+func ParseQuota(header http.Header, now time.Time) (q Quota) {
+	if date, err := http.ParseTime(header.Get("Date")); err == nil {
+		now = date // by which the API tells a time
+	}
+	policies, _ := httpsfv.UnmarshalList(header.Values("RateLimit-Policy"))
+	for _, member := range policies {
+		item, ok := member.(httpsfv.Item)
+		if !ok {
+			continue
+		}
+		calls, named := whole(item.Params, "q")
+		if !named {
+			calls, named = item.Value.(int64)
+		}
+		unit, other := item.Params.Get("qu")
+		window, windowed := whole(item.Params, "w")
+		if !named || !windowed || calls < 1 || window < 1 || window > maxRateWindow || other && unit != "request" && unit != "requests" {
+			continue
+		}
+		if rate := float64(calls) / float64(window); q.Rate == 0 || rate < q.Rate {
+			q.Rate = rate
+		}
+	}
+	if limits, err := httpsfv.UnmarshalList(header.Values("RateLimit")); err == nil {
+		for _, member := range limits {
+			if item, ok := member.(httpsfv.Item); ok {
+				q.exhausted(whole(item.Params, "r"))(whole(item.Params, "t"))
+			}
+		}
+	}
+	if limits, err := httpsfv.UnmarshalDictionary(header.Values("RateLimit")); err == nil {
+		q.exhausted(member(limits, "remaining"))(member(limits, "reset"))
+	}
+	for _, prefix := range []string{"RateLimit-", "X-RateLimit-"} {
+		q.exhausted(digits(header.Get(prefix + "Remaining")))(reset(header.Get(prefix+"Reset"), now))
+	}
+	return q
+}
+
+// exhausted notes how long nothing is granted, if nothing remains.
+func (q *Quota) exhausted(remaining int64, known bool) func(seconds int64, known bool) {
+	return func(seconds int64, told bool) {
+		if known && told && remaining == 0 {
+			q.Wait = max(q.Wait, time.Duration(min(max(seconds, 0), math.MaxInt64/int64(time.Second)))*time.Second)
+		}
+	}
+}
+
+// whole returns an integer parameter that is not negative.
+func whole(params *httpsfv.Params, name string) (n int64, ok bool) {
+	value, _ := params.Get(name)
+	n, ok = value.(int64)
+	return n, ok && n >= 0
+}
+
+// member returns an integer member of a dictionary that is not negative.
+func member(d *httpsfv.Dictionary, name string) (n int64, ok bool) {
+	found, _ := d.Get(name)
+	item, _ := found.(httpsfv.Item)
+	n, ok = item.Value.(int64)
+	return n, ok && n >= 0
+}
+
+// digits reads a number that is written as such.
+func digits(value string) (n int64, ok bool) {
+	value = strings.TrimSpace(value)
+	if value == "" || strings.Trim(value, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(value, 10, 64)
+	return n, err == nil
+}
+
+// reset reads when a window ends, in seconds from now: a number of this size is a
+// time of the clock.
+func reset(value string, now time.Time) (seconds int64, ok bool) {
+	const aTime, inMilliseconds = 1e9, 1e11 // 2001, and 1973
+	seconds, ok = digits(value)
+	switch {
+	case seconds >= inMilliseconds:
+		seconds = ceilDiv(seconds-now.UnixMilli(), 1000)
+	case seconds >= aTime:
+		seconds -= now.Unix()
+	}
+	return max(seconds, 0), ok
+}
+
+func ceilDiv(a, b int64) int64 { return (a + b - 1) / b }
