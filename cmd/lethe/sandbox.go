@@ -60,6 +60,7 @@ type faultFlags struct {
 	latency, jitter, slowFor time.Duration
 	rate                     float64
 	burst, reject            int
+	rateHeaders              bool
 	retryAfter               string
 	chances                  []string
 }
@@ -110,6 +111,7 @@ func (f *sandboxFlags) declare(command *cobra.Command) {
 		set.DurationVar(&of.jitter, prefix+"jitter", 0, "and up to this much longer, at random"+whose)
 		set.Float64Var(&of.rate, prefix+"rate", 0, "calls a second, those above get 429; 0 for all"+whose)
 		set.IntVar(&of.burst, prefix+"burst", 0, "calls that may come at once; 0 for a second's worth"+whose)
+		set.BoolVar(&of.rateHeaders, prefix+"rate-headers", false, "tell the rate in the headers RateLimit-Policy and RateLimit"+whose)
 		set.StringVar(&of.retryAfter, prefix+"retry-after", "", "Retry-After of every refusal and fault outside 2xx, as it stands"+whose)
 		set.IntVar(&of.reject, prefix+"reject", 0, "answer every call 401 or 403; 0 for none"+whose)
 		set.StringArrayVar(&of.chances, prefix+"fault", nil, "FAULT=CHANCE, such as cut+after=0.05; may be repeated"+whose)
@@ -151,14 +153,15 @@ func (f *sandboxFlags) faultsOf(command *cobra.Command, api sandbox.API) (sandbo
 		return f.faults[""]
 	}
 	faults := sandbox.Faults{
-		Latency:    pick("latency").latency,
-		Jitter:     pick("jitter").jitter,
-		Rate:       pick("rate").rate,
-		Burst:      pick("burst").burst,
-		RetryAfter: pick("retry-after").retryAfter,
-		Reject:     pick("reject").reject,
-		SlowFor:    pick("slow-for").slowFor,
-		Chances:    make(map[sandbox.Fault]float64),
+		Latency:     pick("latency").latency,
+		Jitter:      pick("jitter").jitter,
+		Rate:        pick("rate").rate,
+		Burst:       pick("burst").burst,
+		RateHeaders: pick("rate-headers").rateHeaders,
+		RetryAfter:  pick("retry-after").retryAfter,
+		Reject:      pick("reject").reject,
+		SlowFor:     pick("slow-for").slowFor,
+		Chances:     make(map[sandbox.Fault]float64),
 	}
 	for _, text := range pick("fault").chances {
 		name, number, _ := strings.Cut(text, "=")

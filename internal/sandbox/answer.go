@@ -13,6 +13,8 @@ type answer struct {
 	status      int
 	contentType string // application/json where it is empty
 	retryAfter  string
+	ratePolicy  string
+	rateLimit   string
 	allow       string
 	requestID   string // Sensay's, for the record
 	body        []byte
@@ -110,6 +112,10 @@ func (a answer) sendHeader(w http.ResponseWriter, r *http.Request) {
 	header.Set("Content-Type", contentType)
 	if a.retryAfter != "" {
 		header.Set("Retry-After", a.retryAfter)
+	}
+	if a.ratePolicy != "" {
+		header.Set("RateLimit-Policy", a.ratePolicy)
+		header.Set("RateLimit", a.rateLimit)
 	}
 	if a.allow != "" {
 		header.Set("Allow", a.allow)

@@ -17,6 +17,9 @@ type Faults struct {
 	Rate float64 `json:"rate,omitzero"`
 	// Burst is how many may come at once. 0: as many as Rate allows in a second, at least 1.
 	Burst int `json:"burst,omitzero"`
+	// RateHeaders tells the rate, and what is left of it, in the headers RateLimit-Policy and RateLimit of every answer
+	// (draft-ietf-httpapi-ratelimit-headers).
+	RateHeaders bool `json:"rate_headers,omitzero"`
 	// RetryAfter is the Retry-After header of every refusal and fault outside 2xx, written as it stands, whether it makes
 	// sense or not. Empty: true seconds on a 429 that Rate caused, and no such header elsewhere.
 	RetryAfter string `json:"retry_after,omitzero"`

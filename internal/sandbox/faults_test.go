@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -234,6 +235,21 @@ func TestRateLimit(t *testing.T) {
 		want(t, "status", w.Code, 429)
 		want(t, "Retry-After as it stands", w.Header().Get("Retry-After"), "-5")
 		want(t, "counted", s.Stats()[sandbox.Sensay].Statuses[429], uint64(2))
+	})
+}
+
+func TestTheRateIsToldInHeaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sandbox.New(sandbox.Config{Faults: map[sandbox.API]sandbox.Faults{
+			sandbox.Sensay: {Rate: 5, Burst: 2, RateHeaders: true}, sandbox.KV: {Rate: 0.3, RateHeaders: true},
+		}})
+		for i, left := range []string{"1", "0", "0"} {
+			w := do(s, "DELETE", sensayBase+"1")
+			want(t, "policy", w.Header().Get("RateLimit-Policy"), `"sandbox";q=5;w=1`)
+			want(t, "what is left after "+strconv.Itoa(i+1), w.Header().Get("RateLimit"), `"sandbox";r=`+left+`;t=1`)
+		}
+		w := do(s, "DELETE", "/api/user_context/delete")
+		want(t, "policy of less than a call a second", w.Header().Get("RateLimit-Policy"), `"sandbox";q=1;w=4`)
 	})
 }
 

@@ -123,9 +123,24 @@ func (d *side) setFaults(f Faults) {
 	}
 }
 
-// decide goes through what may happen to a call in the order in which a real server would come to it: its gateway's
-// rate limit, the credential, the request's form, and then the deletion and what can go wrong with that.
+// decide says what happens to a call, and what its answer tells of the rate.
 func (d *side) decide(req request, t ticket) decision {
+	decided := d.judge(req, t)
+	if d.limiter != nil && d.faults.RateHeaders {
+		calls, window := int(d.faults.Rate), 1
+		if calls == 0 {
+			calls, window = 1, int(min(math.Ceil(1/d.faults.Rate), math.MaxInt32))
+		}
+		left := max(int(d.limiter.TokensAt(t.now)), 0)
+		decided.answer.ratePolicy = fmt.Sprintf(`"sandbox";q=%d;w=%d`, calls, window)
+		decided.answer.rateLimit = fmt.Sprintf(`"sandbox";r=%d;t=%d`, left, window)
+	}
+	return decided
+}
+
+// judge goes through what may happen to a call in the order in which a real server would come to it: its gateway's
+// rate limit, the credential, the request's form, and then the deletion and what can go wrong with that.
+func (d *side) judge(req request, t ticket) decision {
 	if wait := d.overRate(t.now); wait > 0 {
 		a := d.dialect.refuse(refusal{status: http.StatusTooManyRequests}, t)
 		a.retryAfter = strconv.Itoa(int(math.Ceil(wait.Seconds())))
