@@ -31,20 +31,12 @@ type transitTracer struct {
 	roots api.Tracer
 }
 
-// Start gives a span that records nothing.
-func (t transitTracer) Start(ctx context.Context, name string, options ...api.SpanStartOption) (context.Context, api.Span) {
-	if api.SpanContextFromContext(ctx).IsValid() && !newRoot(options) {
+// Start gives a span that records nothing. A new trace begins where ctx has none; no option asks for one.
+func (t transitTracer) Start(ctx context.Context, name string, _ ...api.SpanStartOption) (context.Context, api.Span) {
+	if api.SpanContextFromContext(ctx).IsValid() {
 		return t.Tracer.Start(ctx, name)
 	}
-	_, root := t.roots.Start(ctx, name, api.WithNewRoot())
+	_, root := t.roots.Start(ctx, name)
 	root.End()
 	return t.Tracer.Start(api.ContextWithSpanContext(ctx, root.SpanContext()), name)
-}
-
-func newRoot(options []api.SpanStartOption) bool {
-	if len(options) == 0 {
-		return false
-	}
-	config := api.NewSpanStartConfig(options...)
-	return config.NewRoot()
 }

@@ -49,13 +49,6 @@ func TestTransit(t *testing.T) {
 			t.Error("two requests share a trace")
 		}
 	})
-	t.Run("a span that is to be a new root gets its own trace", func(t *testing.T) {
-		ctx := api.ContextWithRemoteSpanContext(t.Context(), remote())
-		_, span := tracer.Start(ctx, "work", api.WithNewRoot())
-		if got := span.SpanContext(); !got.IsValid() || got.TraceID() == remote().TraceID() {
-			t.Errorf("the span has %v, want another trace than %v", got, remote().TraceID())
-		}
-	})
 	t.Run("the sampler decides on new traces", func(t *testing.T) {
 		for sampler, want := range map[string]bool{"": true, "parentbased_always_off": false} {
 			t.Setenv("OTEL_TRACES_SAMPLER", sampler)
