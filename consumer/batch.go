@@ -91,16 +91,12 @@ func (g *gatherer) seal(b *batch) {
 func (l *Lane) permit(stop context.Context, s *seat) bool {
 	<-s.sealed // within linger
 	s.permission.Do(func() {
-		select {
-		case <-stop.Done():
-			return
-		case l.calls <- struct{}{}:
-		}
-		if l.rate.Wait(stop) != nil || !l.breaker.allow() {
-			<-l.calls
+		if l.pace.enter(stop) != nil {
 			return
 		}
-		s.permitted = true
+		if s.permitted = l.breaker.allow(); !s.permitted {
+			l.pace.leave()
+		}
 	})
 	return s.permitted
 }
@@ -136,7 +132,7 @@ func (l *Lane) meet(stop context.Context, s *seat) share {
 	s.mu.Unlock()
 	if first {
 		l.callFor(stop, s.ctx, come)
-		<-l.calls
+		l.pace.leave()
 	}
 	return <-s.share
 }
@@ -150,7 +146,7 @@ func (l *Lane) leave(s *seat) {
 		s.fired = true
 		if s.permitted {
 			l.breaker.release()
-			<-l.calls
+			l.pace.leave()
 		}
 	}
 }
@@ -199,7 +195,7 @@ func (l *Lane) callFor(stop, ctx context.Context, seats []*seat) {
 // answered them since they were looked at, and they are still this worker's.
 // None are when stop ends.
 func (l *Lane) stillWanted(stop context.Context, seats []*seat, set []int) []int {
-	if l.rate.Wait(stop) != nil {
+	if l.pace.near(stop) != nil {
 		return nil
 	}
 	var mu sync.Mutex

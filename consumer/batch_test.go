@@ -3,6 +3,8 @@ package consumer
 import (
 	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -184,5 +186,41 @@ func TestTheSpanOfACallLinksToEveryRequestInIt(t *testing.T) {
 	}
 	if len(links) != len(requests) {
 		t.Errorf("%d links", len(links))
+	}
+}
+
+func TestASlowAPIIsAskedByAsManyCallsAsMayBe(t *testing.T) {
+	w := newWorld(t)
+	const calls, ids = 50, 10 // together more than there is room for
+	publish := func(from int64) {
+		var requests []events.Request
+		for id := range int64(calls * ids) {
+			requests = append(requests, contexts(from+id))
+		}
+		w.publish(requests...)
+	}
+	proceed := make(chan struct{})
+	release := sync.OnceFunc(func() { close(proceed) })
+	defer release()
+	const slow = 1_000_000 // ids from which on the API is
+	var out atomic.Int32
+	api := &api{answer: func(_ int, res events.Resource) deleter.Answer {
+		if res.(events.UserContexts).IDs[0] >= slow {
+			out.Add(1)
+			<-proceed
+		}
+		return answerDeleted
+	}}
+	c := w.together(ids, api)
+	c.Concurrency, c.Timeout = calls, time.Minute
+	w.run(c)
+	publish(1) // so that the lane learns that all is well
+	w.settled()
+	publish(slow)
+	w.until("all calls are out", func() bool { return out.Load() == calls })
+	release()
+	w.settled()
+	if got := len(w.results("deletions.results.>")); got != 2*calls*ids {
+		t.Errorf("%d results of %d", got, 2*calls*ids)
 	}
 }

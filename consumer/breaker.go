@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
@@ -21,10 +22,11 @@ const failuresToOpen = 10
 const maxProbeInterval = 30 * time.Second
 
 // breaker says whether the lane may call. It opens after repeated retry-class
-// answers, at once when the API asks to slow down (429), and at once when the
-// credential is refused (401, 403): then it says that the lane is held. While it
-// is open nothing is taken; after a wait a single call probes, and the first
-// answer of another kind closes it.
+// answers, at once when the API asks to wait (429 with Retry-After; how fast the
+// lane is after it, the pace knows), and at once when the credential is refused
+// (401, 403): then it says that the lane is held. While it is open nothing is
+// taken; after a wait a single call probes, and the first answer of another kind
+// closes it.
 //
 // Counting and half-opening are failsafe-go's; how long to wait is the lane's
 // backoff policy and the API's Retry-After, which that library can't be told.
@@ -118,17 +120,22 @@ func (b *breaker) record(a deleter.Answer) {
 	defer b.mu.Unlock()
 	wasOpen := !b.circuit.IsClosed()
 	b.probing = false
+	failed := true
 	switch {
-	case a.Verdict == deleter.Hold || a.Status == statusTooManyRequests:
+	case a.Verdict == deleter.Hold || a.Status == http.StatusTooManyRequests && a.RetryAfter > 0:
 		b.circuit.RecordFailure()
 		b.circuit.Open()
 	case a.Verdict == deleter.Retry:
 		b.circuit.RecordFailure()
+	case b.circuit.IsOpen() && !time.Now().Before(b.until):
+		b.circuit.Close() // by a call that was permitted before, and is made as late as a probe
+		failed = false
 	default:
 		b.circuit.RecordSuccess()
+		failed = false
 	}
-	switch isOpen := b.circuit.IsOpen(); {
-	case isOpen:
+	switch {
+	case failed && b.circuit.IsOpen():
 		b.open(a, wasOpen)
 	case wasOpen && b.circuit.IsClosed():
 		b.log.Info("the API answers again, the lane goes on", "was", b.why)
@@ -136,9 +143,6 @@ func (b *breaker) record(a deleter.Answer) {
 	}
 	b.notify()
 }
-
-// statusTooManyRequests is RFC 6585's.
-const statusTooManyRequests = 429
 
 // open sets the time of the next probe, with the lock held. Answers to calls
 // that were out when the breaker opened only make a wait longer, if they ask.

@@ -117,6 +117,16 @@ func TestBreaker(t *testing.T) {
 				t.Error(status)
 			}
 		},
+		"a wish to slow down that names no time is a trouble like others": func(t *testing.T, b *breaker) {
+			for range failuresToOpen {
+				mustAllow(t, b, true)
+				b.record(deleter.Answer{Verdict: deleter.Retry, Status: 429})
+			}
+			mustAllow(t, b, false)
+			if status, _, _ := b.state(); status != StatusOpen {
+				t.Error(status)
+			}
+		},
 		"the API's wish to slow down is obeyed at once, to the longest interval": func(t *testing.T, b *breaker) {
 			mustAllow(t, b, true)
 			b.record(deleter.Answer{Verdict: deleter.Retry, Status: 429, RetryAfter: 7 * time.Second})
@@ -136,6 +146,23 @@ func TestBreaker(t *testing.T) {
 			b.record(deleter.Answer{Verdict: deleter.Retry, Status: 429, RetryAfter: 9 * time.Second})
 			if d, _ := waited(t, b); d != 9*time.Second {
 				t.Errorf("waited %v", d)
+			}
+		},
+		"an answer to a call that was permitted before closes it, once the wait is over": func(t *testing.T, b *breaker) {
+			for range 3 {
+				mustAllow(t, b, true)
+			}
+			b.record(deleter.Answer{Verdict: deleter.Retry, Status: 429, RetryAfter: 7 * time.Second})
+			b.record(ok)
+			if status, _, _ := b.state(); status != StatusOpen {
+				t.Errorf("%s before the wait is over", status)
+			}
+			if d, _ := waited(t, b); d != 7*time.Second {
+				t.Errorf("waited %v", d)
+			}
+			b.record(ok)
+			if status, _, _ := b.state(); status != StatusRunning {
+				t.Errorf("%s after it", status)
 			}
 		},
 		"a permission that is given back lets the next probe out": func(t *testing.T, b *breaker) {

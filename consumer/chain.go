@@ -66,11 +66,19 @@ func (c *chain) filter(id string) string {
 	return "deletions.*." + string(c.target) + "." + id + ".*"
 }
 
+// attempt is the body of a link, for people who look.
+type attempt struct {
+	RequestID string        `json:"request_id"`
+	Target    events.Target `json:"target"`
+	Attempt   int           `json:"attempt"`
+	Instance  string        `json:"instance"`
+}
+
 // attempt stores that an attempt is about to be made, or was made, and returns
 // its sequence. The lease is how long nobody else should try; 0 for an attempt
 // that is over. It fails with *overtakenError, or when ctx ends.
 func (c *chain) attempt(ctx context.Context, id, fingerprint string, h History, lease time.Duration) (uint64, error) {
-	body, err := json.Marshal(map[string]any{"request_id": id, "target": c.target, "attempt": h.Attempts, "instance": c.instance})
+	body, err := json.Marshal(attempt{id, c.target, h.Attempts, c.instance})
 	if err != nil {
 		return 0, err
 	}

@@ -7,6 +7,8 @@
 //
 //	lane.go      takes messages, keeps them in hand, settles them
 //	pull.go      asks the server for messages
+//	room.go      how many the lane may have in hand
+//	crew.go      has them processed at the same time
 //	process.go   makes one step: claim, call, decide, store
 //	batch.go     puts requests together that one call can be made for
 //	narrow.go    gives each of them its own answer
@@ -17,6 +19,9 @@
 //	decide.go    the pure function from (history, answer, time) to the next step
 //	later.go     the next step as a message in the future
 //	breaker.go   when the lane may call at all
+//	pace.go      when it may make its next call
+//	breadth.go   how many at the same time, learned from how long they take
+//	speed.go     at which rate, learned from what the API refuses
 //	backoff.go   how long to wait
 //	streams.go   the streams and consumers that all of this stands on
 //	check.go     whether they are as they must be
@@ -45,13 +50,15 @@ type Config struct {
 	// RecordAttempts is for APIs whose answer depends on what was done before:
 	// a 404 after our own deletion. Each attempt is then stored before its call.
 	RecordAttempts bool
-	// Concurrency is the most calls that are out at the same time, at least 1.
+	// Concurrency is the most calls that are out at the same time, at least 1. The
+	// lane makes fewer where the API answers better by that.
 	Concurrency int
 	// BatchIDs, from 2 on, lets requests for user contexts go together in one
 	// call, with at most so many ids. BatchLinger is how long one waits for others.
 	BatchIDs    int
 	BatchLinger time.Duration
-	// Rate is the most calls a second; 0 is no limit.
+	// Rate is the most calls a second; 0 is no limit but the API's own, which the
+	// lane finds out.
 	Rate float64
 	// Timeout is the longest that one call takes. The lease of a recorded
 	// attempt is this and a little more.
@@ -80,7 +87,7 @@ const (
 )
 
 // maxTogether bounds how many requests one pull takes where calls take many.
-const maxTogether = 1000
+const maxTogether = 200
 
 // leaseSlack is what a lease grants beyond the call's time-out, for storing the
 // attempt before the call.
@@ -99,8 +106,6 @@ func New(js jetstream.JetStream, c Config) *Lane {
 		log:    log,
 		clock:  newClock(),
 		most:   c.Concurrency,
-		slots:  make(chan struct{}, c.Concurrency),
-		calls:  make(chan struct{}, c.Concurrency),
 		hand:   newHand(),
 
 		gatherer: &gatherer{most: max(c.BatchIDs, 1), linger: c.BatchLinger},
@@ -109,13 +114,10 @@ func New(js jetstream.JetStream, c Config) *Lane {
 		troubles: &troubles{log: log, failing: map[any]string{}},
 	}
 	if c.BatchIDs > 1 {
-		// All that is in hand gathers at once: what waited for a slot would come
-		// one by one, too late for full calls.
 		l.most = max(c.Concurrency, min(c.Concurrency*c.BatchIDs, maxTogether))
-		l.slots = make(chan struct{}, 2*l.most)
 	}
 	l.breaker = newBreaker(c.Rules.Retry, log)
-	l.rate = newLimiter(c.Rate)
+	l.pace = newPace(c.Concurrency, c.Rate, c.Timeout, c.Rules.Retry.MaxInterval, log)
 	l.chain = &chain{js: js, target: c.Target, instance: c.Instance, keep: keepAttempts(c.Rules), persist: l.persist}
 	l.later = &later{js: js, target: c.Target, persist: l.persist}
 	return l

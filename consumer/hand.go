@@ -21,6 +21,7 @@ type delivery struct {
 	invalid error                     // why it is no request
 	raw     string                    // then, the fingerprint of its content
 	kept    atomic.Pointer[time.Time] // when the server last heard that it is in hand, or before
+	room    *room                     // in which it has a place
 }
 
 // oursUntil is when the server may be about to deliver the message again, to

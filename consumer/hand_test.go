@@ -19,7 +19,7 @@ func (w *world) delivered(before time.Duration) (d *delivery, heard func(sign st
 		w.Fatal(err)
 	}
 	then := time.Now().Add(-before)
-	d = &delivery{Msg: &nats.Msg{Subject: events.RequestSubject(kvTarget), Reply: replies.Subject, Sub: replies}}
+	d = &delivery{Msg: &nats.Msg{Subject: events.RequestSubject(kvTarget), Reply: replies.Subject, Sub: replies}, room: newRoom(1)}
 	d.kept.Store(&then)
 	return d, func(sign string) (n int) {
 		w.Helper()

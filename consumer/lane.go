@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/time/rate"
 
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/sabotage"
@@ -25,13 +23,11 @@ type Lane struct {
 	js       jetstream.JetStream
 	log      *slog.Logger
 	clock    *clock
-	most     int           // messages in one pull; twice as many may be in hand
-	slots    chan struct{} // one for each message in process
-	calls    chan struct{} // one for each call that is out
+	most     int // messages in one pull; there is room for twice as many
 	gatherer *gatherer
 	hand     *hand
 	breaker  *breaker
-	rate     *rate.Limiter
+	pace     *pace
 	chain    *chain
 	later    *later
 	trace    *tracing
@@ -69,24 +65,26 @@ func (l *Lane) Run(stop context.Context) error {
 	var alive errgroup.Group
 	alive.Go(func() error { l.keepAlive(ctx); return nil })
 	alive.Go(func() error { l.watch(ctx, well); return nil })
+	crew := newCrew(func(d *delivery) {
+		defer d.room.leave(1)
+		l.handle(stop, ctx, d)
+	})
 	var take errgroup.Group
-	take.Go(func() error { l.take(stop, ctx, events.StreamRequests); return nil })
-	take.Go(func() error { l.take(stop, ctx, events.StreamLater); return nil })
+	for _, stream := range []string{events.StreamRequests, events.StreamLater} {
+		take.Go(func() error { l.take(stop, ctx, stream, crew); return nil })
+	}
 	err = take.Wait()
+	crew.finish()
 	cancel()
 	return errors.Join(err, alive.Wait())
 }
 
-// take pulls messages from the lane's consumer of one stream and has each
-// processed, until stop ends and the last of them is settled. Everything taken
-// is kept alive from then on.
-func (l *Lane) take(stop, ctx context.Context, stream string) {
-	var work sync.WaitGroup
-	defer work.Wait()
+// take pulls messages from the lane's consumer of one stream and has the crew
+// process each, until stop ends. Everything taken is kept alive from then on.
+func (l *Lane) take(stop, ctx context.Context, stream string, crew *crew) {
 	pause := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
-	// What is taken and not settled: about as much waits for a slot as runs.
-	room := make(chan struct{}, 2*l.most)
+	room := newRoom(2 * l.most)
 	for stop.Err() == nil {
 		probe, err := l.breaker.wait(stop)
 		if err != nil {
@@ -100,18 +98,17 @@ func (l *Lane) take(stop, ctx context.Context, stream string) {
 		if probe {
 			most = 1
 		}
-		places := reserve(stop, room, most)
-		if stop.Err() != nil {
-			return // the places are nobody's any more
+		if !room.reserve(stop, most) {
+			return
 		}
 		asked := time.Now()
-		err = pull(l.js.Conn(), stream, string(l.Target), places, func(msg *nats.Msg) {
-			places--
-			l.begin(stop, ctx, &work, room, msg, asked)
+		err = pull(l.js.Conn(), stream, string(l.Target), most, func(msg *nats.Msg) {
+			most--
+			if d := l.begin(ctx, room, msg, asked); d != nil {
+				crew.give(d)
+			}
 		})
-		for range places {
-			<-room
-		}
+		room.leave(most)
 		if err == nil {
 			pause.Reset()
 			continue
@@ -121,32 +118,17 @@ func (l *Lane) take(stop, ctx context.Context, stream string) {
 	}
 }
 
-// reserve takes places in room, waiting for each, and returns how many: fewer
-// than most when stop ended first. There is room for twice as many as run, so
-// waiting for all of them leaves no slot empty, and one pull brings many.
-func reserve(stop context.Context, room chan<- struct{}, most int) (n int) {
-	for ; n < most; n++ {
-		select {
-		case <-stop.Done():
-			return n
-		case room <- struct{}{}:
-		}
-	}
-	return n
-}
-
-// begin reads a message and has it processed in the next slot that is free, or
-// handed back if the lane is told to stop before there is one. Messages are read
-// here, in the order of their stream, so that of two requests under one id the
-// first is the first.
-func (l *Lane) begin(stop, ctx context.Context, work *sync.WaitGroup, room <-chan struct{}, msg *nats.Msg, asked time.Time) {
+// begin reads a message and takes it in hand, unless another of its id is. It
+// is called in the order of their stream, so that of two requests under one id
+// the first is the first.
+func (l *Lane) begin(ctx context.Context, room *room, msg *nats.Msg, asked time.Time) *delivery {
 	meta, err := msg.Metadata()
 	if err != nil {
-		<-room
+		room.leave(1)
 		l.log.Error("cannot read a message's metadata", "subject", msg.Subject, "error", err)
-		return
+		return nil
 	}
-	d := &delivery{Msg: msg, seq: meta.Sequence.Stream, due: meta.Stream == events.StreamLater}
+	d := &delivery{Msg: msg, seq: meta.Sequence.Stream, due: meta.Stream == events.StreamLater, room: room}
 	d.kept.Store(&asked) // the server sent it later
 	d.request, d.invalid = events.ReadRequest(l.Target, msg.Header, msg.Data)
 	if d.invalid != nil {
@@ -155,20 +137,11 @@ func (l *Lane) begin(stop, ctx context.Context, work *sync.WaitGroup, room <-cha
 		msg.Data = nil
 	}
 	if !l.hand.take(d) {
-		<-room
+		room.leave(1)
 		l.settle(ctx, d, giveBack)
-		return
+		return nil
 	}
-	work.Go(func() {
-		defer func() { <-room }()
-		select {
-		case <-stop.Done():
-			l.settle(ctx, d, handBack)
-		case l.slots <- struct{}{}:
-			defer func() { <-l.slots }()
-			l.handle(stop, ctx, d)
-		}
-	})
+	return d
 }
 
 // handle processes one delivery and settles it.
@@ -255,8 +228,17 @@ func (l *Lane) persist(ctx context.Context, what string, do func(context.Context
 		}
 		return err
 	}
+	err := try()
+	var lasting *backoff.PermanentError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &lasting):
+		return lasting.Err
+	}
 	policy := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(20*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
+	wait(ctx, policy.NextBackOff())
 	key := new(byte)
 	defer l.troubles.note(key, "")
 	return backoff.RetryNotify(try, backoff.WithContext(policy, ctx), func(err error, next time.Duration) {
@@ -304,12 +286,4 @@ func wait(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	case <-timer.C:
 	}
-}
-
-func newLimiter(perSecond float64) *rate.Limiter {
-	if perSecond == 0 {
-		return rate.NewLimiter(rate.Inf, 0)
-	}
-	// A burst of one: a configured rate is never exceeded.
-	return rate.NewLimiter(rate.Limit(perSecond), 1)
 }

@@ -5,7 +5,6 @@ import (
 	"net"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
@@ -143,23 +142,6 @@ func TestTheServerMayGoAndComeBack(t *testing.T) {
 	}
 	w.publish(second)
 	w.final(sensayTarget, second.ID)
-}
-
-func TestTheRateIsNotExceeded(t *testing.T) {
-	l := newLimiter(10)
-	now := time.Now()
-	allowed := 0
-	for i := range 1000 { // one second in steps of a millisecond
-		if l.AllowN(now.Add(time.Duration(i)*time.Millisecond), 1) {
-			allowed++
-		}
-	}
-	if allowed > 10 {
-		t.Errorf("%d calls in a second", allowed)
-	}
-	if !newLimiter(0).Allow() {
-		t.Error("no limit is a limit")
-	}
 }
 
 func TestALaneNeedsItsConsumers(t *testing.T) {

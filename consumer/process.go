@@ -184,20 +184,42 @@ func (l *Lane) record(ctx context.Context, j *job, lease time.Duration) (err err
 // call is over for one of them. It is broken off when the grace period after
 // stop is over.
 func (l *Lane) call(stop, ctx context.Context, seats []*seat, set []int) deleter.Answer {
-	ctx, cancel := context.WithTimeout(ctx, l.Timeout)
-	defer cancel()
 	by := seats[set[0]].by
 	for _, i := range set {
 		by = earlier(by, seats[i].by)
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer after(stop, l.Grace, cancel)()
+	begun, err := l.turn(ctx, by)
+	if err != nil {
+		l.breaker.release()
+		return deleter.Answer{Verdict: deleter.Retry, Message: "the call's turn did not come in time", CallID: newID(), ObservedAt: time.Now().UTC()}
+	}
 	if !sabotage.Without(sabotage.Lease) {
 		ctx = deleter.StartBy(ctx, by)
 	}
-	defer after(stop, l.Grace, cancel)()
+	ctx, stopped := context.WithTimeout(ctx, l.Timeout)
+	defer stopped()
+	for _, i := range set {
+		seats[i].room.leave(1)
+		defer seats[i].room.comeBack()
+	}
 	answer := l.Deleter.Delete(ctx, together(seats, set))
+	l.pace.learn(begun, answer)
 	l.breaker.record(answer)
 	l.trace.counted(ctx, answer)
 	return answer
+}
+
+// turn waits for the turn of a call that must begin by a time.
+func (l *Lane) turn(ctx context.Context, by time.Time) (begun time.Time, err error) {
+	if !sabotage.Without(sabotage.Lease) {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, by)
+		defer cancel()
+	}
+	return l.pace.take(ctx)
 }
 
 // follow makes j's history that of the chain, if that is ahead. It returns what

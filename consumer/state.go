@@ -29,6 +29,10 @@ type State struct {
 	Status   Status        `json:"status"`
 	Why      string        `json:"why,omitempty"`
 	InFlight int           `json:"in_flight"`
+	// Calls is how many calls may be out at the same time now, and CallsPerSecond
+	// how many may begin, 0 while no limit is known.
+	Calls          int     `json:"calls"`
+	CallsPerSecond float64 `json:"calls_per_second"`
 	// NextCall is when a lane that is held or open tries again, zero if unknown.
 	NextCall time.Time `json:"next_call,omitzero"`
 }
@@ -39,7 +43,10 @@ func (l *Lane) State() State {
 	if trouble := l.troubles.any(); trouble != "" && status == StatusRunning {
 		status, why = StatusStuck, trouble
 	}
-	return State{Target: l.Target, Status: status, Why: why, InFlight: l.hand.size(), NextCall: until}
+	calls, perSecond := l.pace.state()
+	return State{
+		Target: l.Target, Status: status, Why: why, InFlight: l.hand.size(), Calls: calls, CallsPerSecond: perSecond, NextCall: until,
+	}
 }
 
 // Block keeps the lane from taking anything, for the reason why; "" lets it go on.

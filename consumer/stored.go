@@ -2,10 +2,10 @@ package consumer
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -22,17 +22,24 @@ type storedMessage struct {
 // lastMessage asks the leader of a stream for the last message on a subject,
 // which may be a filter. It returns nil if there is none.
 func lastMessage(ctx context.Context, js jetstream.JetStream, stream, subject string) (*storedMessage, error) {
-	return leaderGet(ctx, js, stream, map[string]any{"last_by_subj": subject})
+	return leaderGet(ctx, js, stream, get{Last: subject})
 }
 
 // firstMessage is lastMessage for the first one.
 func firstMessage(ctx context.Context, js jetstream.JetStream, stream, subject string) (*storedMessage, error) {
-	return leaderGet(ctx, js, stream, map[string]any{"seq": 1, "next_by_subj": subject})
+	return leaderGet(ctx, js, stream, get{Seq: 1, Next: subject})
+}
+
+// get is JSApiMsgGetRequest of nats-server.
+type get struct {
+	Seq  uint64 `json:"seq,omitzero"`
+	Last string `json:"last_by_subj,omitzero"`
+	Next string `json:"next_by_subj,omitzero"`
 }
 
 // leaderGet speaks the API itself, for nats.go would use a direct get wherever
 // the stream allows one (ADR-31 tells the two apart).
-func leaderGet(ctx context.Context, js jetstream.JetStream, stream string, get map[string]any) (*storedMessage, error) {
+func leaderGet(ctx context.Context, js jetstream.JetStream, stream string, get get) (*storedMessage, error) {
 	request, err := json.Marshal(get)
 	if err != nil {
 		return nil, err

@@ -25,7 +25,11 @@ type tracing struct {
 	tracer  trace.Tracer
 	results metric.Int64Counter
 	answers metric.Int64Counter
-	always  []attribute.KeyValue
+
+	// What is known of spans beforehand. The rest is set on those that are
+	// recorded: one that is not should cost next to nothing.
+	always                        trace.SpanStartEventOption
+	processing, sending, settling []trace.SpanStartOption
 }
 
 const scope = "github.com/lethe-dev/lethe/consumer"
@@ -36,12 +40,16 @@ func newTracing(target events.Target) *tracing {
 	// and the instruments that come with an error can be used all the same.
 	results, _ := meter.Int64Counter("lethe.results", metric.WithDescription("Results published, by target and outcome."), metric.WithUnit("{result}"))
 	answers, _ := meter.Int64Counter("lethe.answers", metric.WithDescription("Answers read from the APIs, by target and verdict."), metric.WithUnit("{answer}"))
+	always := trace.WithAttributes(semconv.MessagingSystemKey.String("nats"), attribute.String("lethe.target", string(target)))
 	return &tracing{
-		target:  target,
-		tracer:  otel.Tracer(scope),
-		results: results,
-		answers: answers,
-		always:  []attribute.KeyValue{semconv.MessagingSystemKey.String("nats"), attribute.String("lethe.target", string(target))},
+		target:     target,
+		tracer:     otel.Tracer(scope),
+		results:    results,
+		answers:    answers,
+		processing: []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer), always, trace.WithAttributes(semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("process"))},
+		sending:    []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindProducer), always, trace.WithAttributes(semconv.MessagingOperationTypeSend, semconv.MessagingOperationName("send"))},
+		settling:   []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient), always, trace.WithAttributes(semconv.MessagingOperationTypeSettle)},
+		always:     always,
 	}
 }
 
@@ -54,28 +62,35 @@ func (t *tracing) process(ctx context.Context, d *delivery) (context.Context, fu
 		from = carrier{"traceparent": {d.request.TraceParent}, "tracestate": {d.request.TraceState}}
 	}
 	ctx = otel.GetTextMapPropagator().Extract(ctx, from)
-	ctx, span := t.tracer.Start(ctx, "process "+d.Subject, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(t.always...), trace.WithAttributes(
-		semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("process"), semconv.MessagingDestinationName(d.Subject),
-		semconv.MessagingMessageBodySize(len(d.Data))))
+	ctx, span := t.tracer.Start(ctx, "process "+d.Subject, t.processing...)
+	if span.IsRecording() {
+		span.SetAttributes(semconv.MessagingDestinationName(d.Subject), semconv.MessagingMessageBodySize(len(d.Data)))
+	}
 	return ctx, func() { span.End() }
 }
 
 // request names the request in the span of its step.
 func (t *tracing) request(ctx context.Context, r events.Request) {
-	trace.SpanFromContext(ctx).SetAttributes(semconv.MessagingMessageID(r.ID), semconv.CloudEventsEventID(r.ID), semconv.CloudEventsEventSource(r.Source))
+	if span := trace.SpanFromContext(ctx); span.IsRecording() {
+		span.SetAttributes(semconv.MessagingMessageID(r.ID), semconv.CloudEventsEventID(r.ID), semconv.CloudEventsEventSource(r.Source))
+	}
 }
 
 // publish begins the span of storing an attempt, a result or a schedule.
 func (t *tracing) publish(ctx context.Context, what string, subject string) (context.Context, func(error)) {
-	ctx, span := t.tracer.Start(ctx, "send "+what, trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(t.always...), trace.WithAttributes(
-		semconv.MessagingOperationTypeSend, semconv.MessagingOperationName("send"), semconv.MessagingDestinationName(subject)))
+	ctx, span := t.tracer.Start(ctx, "send "+what, t.sending...)
+	if span.IsRecording() {
+		span.SetAttributes(semconv.MessagingDestinationName(subject))
+	}
 	return ctx, ended(span)
 }
 
 // settle begins the span of telling the server what became of a message.
 func (t *tracing) settle(ctx context.Context, s settlement) (context.Context, func(error)) {
-	ctx, span := t.tracer.Start(ctx, "settle "+string(s), trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(t.always...), trace.WithAttributes(
-		semconv.MessagingOperationTypeSettle, semconv.MessagingOperationName(string(s))))
+	ctx, span := t.tracer.Start(ctx, "settle "+string(s), t.settling...)
+	if span.IsRecording() {
+		span.SetAttributes(semconv.MessagingOperationName(string(s)))
+	}
 	return ctx, ended(span)
 }
 
@@ -98,8 +113,8 @@ func (t *tracing) call(ctx context.Context, seats []*seat) (context.Context, fun
 	for i, s := range seats {
 		links[i] = trace.LinkFromContext(s.ctx)
 	}
-	ctx, span := t.tracer.Start(ctx, "call for many", trace.WithNewRoot(), trace.WithLinks(links...), trace.WithAttributes(t.always...),
-		trace.WithAttributes(semconv.MessagingBatchMessageCount(len(seats))))
+	ctx = trace.ContextWithSpanContext(ctx, trace.SpanContext{})
+	ctx, span := t.tracer.Start(ctx, "call for many", t.always, trace.WithLinks(links...), trace.WithAttributes(semconv.MessagingBatchMessageCount(len(seats))))
 	return ctx, func() { span.End() }
 }
 
@@ -110,7 +125,9 @@ func (t *tracing) counted(ctx context.Context, a deleter.Answer) {
 
 // answered notes in a request's span what it was answered.
 func (t *tracing) answered(ctx context.Context, a deleter.Answer) {
-	trace.SpanFromContext(ctx).SetAttributes(attribute.String("lethe.verdict", string(a.Verdict)), attribute.String("lethe.call_id", a.CallID))
+	if span := trace.SpanFromContext(ctx); span.IsRecording() {
+		span.SetAttributes(attribute.String("lethe.verdict", string(a.Verdict)), attribute.String("lethe.call_id", a.CallID))
+	}
 }
 
 // outcome counts a published result and notes it in the span.

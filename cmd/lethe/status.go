@@ -212,7 +212,7 @@ func (s *status) print(w io.Writer) error {
 	if len(s.Workers) == 0 {
 		line("no worker answers")
 	} else {
-		line("WORKER\tLANE\tSTATUS\tIN FLIGHT\tWHY")
+		line("WORKER\tLANE\tSTATUS\tIN FLIGHT\tCALLS AT ONCE\tA SECOND\tWHY")
 	}
 	for _, worker := range s.Workers {
 		for _, l := range worker.Lanes {
@@ -220,7 +220,11 @@ func (s *status) print(w io.Writer) error {
 			if !l.NextCall.IsZero() {
 				why += fmt.Sprintf(" (next call at %s)", l.NextCall.Local().Format(time.TimeOnly))
 			}
-			line("%s\t%s\t%s\t%d\t%s", worker.Instance, l.Target, l.Status, l.InFlight, why)
+			perSecond := "any"
+			if l.CallsPerSecond > 0 {
+				perSecond = fmt.Sprintf("%.1f", l.CallsPerSecond)
+			}
+			line("%s\t%s\t%s\t%d\t%d\t%s\t%s", worker.Instance, l.Target, l.Status, l.InFlight, l.Calls, perSecond, why)
 		}
 	}
 	for _, warning := range s.Warnings {

@@ -85,8 +85,8 @@ type Sensay struct {
 
 // Calls limits a lane's calls of its API.
 type Calls struct {
-	Concurrency int           `default:"64" desc:"calls at the same time, 1 to 10000"`
-	Rate        float64       `default:"0" desc:"calls a second, 0 for no limit"`
+	Concurrency int           `default:"64" desc:"the most calls at the same time, 1 to 10000; fewer are made where they time out or take long"`
+	Rate        float64       `default:"0" desc:"the most calls a second, never exceeded; 0: only what the API is found to allow"`
 	Timeout     time.Duration `default:"100s" desc:"longest call, 1ms to 15m (Sensay itself gives up at 90s)"`
 }
 

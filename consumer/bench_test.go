@@ -1,0 +1,218 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/lethe-dev/lethe/deleter"
+	"github.com/lethe-dev/lethe/events"
+)
+
+// The stages of one step, in the order in which a request goes through them;
+// BenchmarkLane is all of them together. The server is in this process, so its
+// allocations count too, and it syncs now and then: storing is the way there and back.
+
+// deleted is an API that costs nothing.
+type deleted struct{}
+
+func (deleted) Delete(context.Context, events.Resource) deleter.Answer { return answerDeleted }
+
+// many is how many messages or requests go together where that is the point.
+const many = 1000
+
+func BenchmarkPull(b *testing.B) {
+	w := newWorld(b)
+	requests := make([]events.Request, many)
+	for i := range requests {
+		requests[i] = contexts(int64(i + 1))
+	}
+	w.publish(requests...)
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer() // a new consumer delivers all of them again
+		if err := w.js.DeleteConsumer(b.Context(), events.StreamRequests, string(kvTarget)); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := w.js.CreateConsumer(b.Context(), events.StreamRequests, laneConsumer(events.StreamRequests, kvTarget)); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		got := 0
+		if err := pull(w.nc, events.StreamRequests, string(kvTarget), many, func(*nats.Msg) { got++ }); err != nil || got != many {
+			b.Fatalf("%d messages: %v", got, err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/many, "ns/message")
+}
+
+func BenchmarkProcessSpan(b *testing.B) {
+	for _, c := range []struct {
+		name   string
+		header nats.Header
+	}{
+		{"new", nil},
+		{"continued", nats.Header{"traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"}}},
+	} {
+		b.Run(c.name+" and not sampled", func(b *testing.B) {
+			before := otel.GetTracerProvider()
+			otel.SetTracerProvider(sdk.NewTracerProvider(sdk.WithSampler(sdk.ParentBased(sdk.NeverSample()))))
+			defer otel.SetTracerProvider(before)
+			trace := newTracing(kvTarget)
+			d := &delivery{Msg: &nats.Msg{Subject: events.RequestSubject(kvTarget), Header: c.header}, request: contexts(1)}
+			b.ReportAllocs()
+			for b.Loop() {
+				ctx, end := trace.process(b.Context(), d)
+				trace.request(ctx, d.request)
+				end()
+			}
+		})
+	}
+}
+
+func BenchmarkClaim(b *testing.B) {
+	h := History{Attempts: 1, Since: noon, Arrival: 1}
+	fingerprint := events.Fingerprint(entry(1).Resource)
+	b.Run("recording the attempt", func(b *testing.B) {
+		w := newWorld(b)
+		chain := New(w.js, w.config(sensayTarget, nil)).chain
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := chain.attempt(b.Context(), newID(), fingerprint, h, time.Minute); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("looking at an empty chain", func(b *testing.B) {
+		w := newWorld(b)
+		chain := New(w.js, w.config(kvTarget, nil)).chain
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := chain.follows(b.Context(), newID(), h); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("looking at a chain", func(b *testing.B) {
+		w := newWorld(b)
+		chain, h := New(w.js, w.config(kvTarget, nil)).chain, h
+		id := newID()
+		var err error
+		if h.Seq, err = chain.attempt(b.Context(), id, fingerprint, h, 0); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := chain.follows(b.Context(), id, h); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func BenchmarkGather(b *testing.B) {
+	const requests = 100
+	w := newWorld(b)
+	lane := New(w.js, w.together(requests, deleted{}))
+	jobs := make([]*job, requests)
+	for i := range jobs {
+		jobs[i] = &job{Request: contexts(int64(i + 1))}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		seats := make([]*seat, requests)
+		for i, j := range jobs {
+			seats[i] = lane.gatherer.join(b.Context(), j)
+		}
+		<-seats[0].sealed
+		lane.callFor(b.Context(), b.Context(), seats)
+		for _, s := range seats {
+			if got := <-s.share; got.answer.Requests != requests {
+				b.Fatalf("%+v", got)
+			}
+		}
+	}
+}
+
+func BenchmarkNarrow(b *testing.B) {
+	const requests = 100
+	for _, refused := range []int{0, 1, 10} {
+		b.Run(fmt.Sprintf("%d of %d refused", refused, requests), func(b *testing.B) {
+			bad := make([]bool, requests)
+			for i := range refused {
+				bad[i*requests/refused] = true
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				api := &manyAPI{bad: bad}
+				if shares := api.narrowing().narrow(requests); len(shares) != requests {
+					b.Fatal(shares)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkPublishResult(b *testing.B) {
+	w := newWorld(b)
+	lane := New(w.js, w.config(kvTarget, nil))
+	answer := answerDeleted
+	answer.ObservedAt, answer.CallID = noon, newID()
+	j := &job{Request: contexts(1), history: History{Attempts: 1, Since: noon, Arrival: 1}}
+	j.fingerprint = events.Fingerprint(j.Resource)
+	b.ReportAllocs()
+	for b.Loop() {
+		j.ID = newID()
+		step := Decide(lane.Rules, j.history, answer, noon)
+		if _, err := lane.publish(b.Context(), j.ID, j.fingerprint, j.history, j.result(step)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkSchedule(b *testing.B) {
+	w := newWorld(b)
+	lane := New(w.js, w.config(kvTarget, nil))
+	r := contexts(1)
+	body, err := r.Encode()
+	if err != nil {
+		b.Fatal(err)
+	}
+	msg := &nats.Msg{Data: body, Header: nats.Header{"content-type": {events.ContentType}}}
+	h, at := History{Attempts: 1, Since: noon, Arrival: 1}, time.Now().Add(time.Hour)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := lane.later.schedule(b.Context(), newID(), msg, h, at); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkSettle(b *testing.B) {
+	w := newWorld(b)
+	lane := New(w.js, w.config(kvTarget, nil))
+	w.publish(contexts(1))
+	var taken *nats.Msg
+	if err := pull(w.nc, events.StreamRequests, string(kvTarget), 1, func(msg *nats.Msg) { taken = msg }); err != nil || taken == nil {
+		b.Fatalf("nothing was taken: %v", err)
+	}
+	request := contexts(1)
+	b.ReportAllocs()
+	for b.Loop() {
+		// A message can be acknowledged once; the server takes no notice of a repeat.
+		d := &delivery{Msg: &nats.Msg{Subject: taken.Subject, Reply: taken.Reply, Sub: taken.Sub}, request: request}
+		if !lane.hand.take(d) {
+			b.Fatal("the one before is still in hand")
+		}
+		lane.settle(b.Context(), d, ack)
+	}
+	if err := w.nc.Flush(); err != nil { // what is not sent yet is not done
+		b.Fatal(err)
+	}
+	w.settledOn(events.StreamRequests)
+}
