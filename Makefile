@@ -4,6 +4,7 @@ IMAGE    ?= lethe
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?= 10s
 SCALE    ?= 1
+BACKLOG  ?= 10000,1000000
 COMPOSE  ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .DEFAULT_GOAL := help
@@ -29,9 +30,10 @@ chaos: ## kill, stop and cut off real processes for minutes, then audit what cam
 	go test ./internal/chaos -run 'TestChaos|TestChaosInACluster' -count=1 -v -timeout 60m -chaos.requests 20000 -chaos.kills 300 $(CHAOS)
 	go test ./consumer -run 'TestTheProtocol' -count=1 -v -timeout 60m -model.deep
 
-bench: ## run the benchmarks, then real processes through workloads of a backlog
+bench: ## run the benchmarks, then real processes through workloads, then beside a BACKLOG of growing size
 	go test -bench . -benchmem -run '^$$' ./...
 	go test ./internal/bench -run TestWorkloads -count=1 -v -timeout 60m -bench.scale $(SCALE)
+	go test ./internal/bench -run TestFlatCost -count=1 -v -timeout 120m -bench.backlog $(BACKLOG)
 
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	@set -e; for package in $$(go list ./...); do \

@@ -7,9 +7,10 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"net/http"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/lab"
 )
@@ -30,6 +32,8 @@ type Workload struct {
 	// Pace is how many requests a second are published; 0 publishes all before the
 	// worker starts.
 	Pace int
+	// Sync is the server's sync_interval: [lab.SyncAlways], or a time.
+	Sync string
 	// API are flags of lethe sandbox, Settings variables of the worker.
 	API, Settings []string
 }
@@ -37,6 +41,7 @@ type Workload struct {
 // Measure is what a trial took.
 type Measure struct {
 	Workload
+	By       string        // the contender
 	Elapsed  time.Duration // from the first request taken, or published, to the last result
 	Calls    int           // that reached the API
 	TooMany  int           // of them answered 429
@@ -48,26 +53,33 @@ type Measure struct {
 }
 
 // Header names the columns of [Measure.Row].
-const Header = "workload                          requests/s  calls/100   429s  CPU s/10,000   peak MB   p50 ms   p99 ms  missing  double"
+const Header = "workload                         by     requests/s  calls/100   429s  CPU s/10,000   peak MB   p50 ms   p99 ms  missing  double"
 
 // Row is a line of the table.
 func (m Measure) Row() string {
 	count := float64(m.Count)
-	return fmt.Sprintf("%-32s %11.0f %10.1f %6d %13.2f %9.1f %8.1f %8.1f %8d %7d",
-		m.Name, count/m.Elapsed.Seconds(), float64(m.Calls)/count*100, m.TooMany, m.CPU.Seconds()/count*10_000, float64(m.Peak)/(1<<20),
+	return fmt.Sprintf("%-32s %-6s %10.0f %10.1f %6d %13.2f %9.1f %8.1f %8.1f %8d %7d",
+		m.Name, m.By, count/m.Elapsed.Seconds(), float64(m.Calls)/count*100, m.TooMany, m.CPU.Seconds()/count*10_000, float64(m.Peak)/(1<<20),
 		float64(m.P50.Microseconds())/1000, float64(m.P99.Microseconds())/1000, m.Missing, m.Double)
+}
+
+// Ratio compares m with what another contender took for the same workload.
+func (m Measure) Ratio(other Measure) string {
+	return fmt.Sprintf("%-32s %s ÷ %s: requests/s %.2f, CPU %.2f, peak memory %.2f, p99 %.2f", m.Name, m.By, other.By,
+		other.Elapsed.Seconds()/m.Elapsed.Seconds(), m.CPU.Seconds()/other.CPU.Seconds(), float64(m.Peak)/float64(other.Peak), m.P99.Seconds()/other.P99.Seconds())
 }
 
 // trial is a system under load.
 type trial struct {
 	Workload
 	js        jetstream.JetStream
+	dir       string
 	published map[string]time.Time
 }
 
-// Run runs a workload in a folder of its own and measures it.
-func Run(ctx context.Context, w Workload, programs map[lab.Program]string, dir string) (m Measure, err error) {
-	server, err := lab.NewNATS(programs[lab.NATSServer], dir)
+// Run has a contender do a workload, in a folder of its own, and measures it.
+func Run(ctx context.Context, c Contender, w Workload, programs map[lab.Program]string, dir string) (m Measure, err error) {
+	server, err := lab.NewNATS(programs[lab.NATSServer], dir, w.Sync)
 	if err != nil {
 		return m, err
 	}
@@ -89,28 +101,23 @@ func Run(ctx context.Context, w Workload, programs map[lab.Program]string, dir s
 			return m, err
 		}
 	}
-	setup := exec.CommandContext(ctx, programs[lab.Lethe], "setup")
-	setup.Env = []string{"LETHE_NATS_URL=" + server.URL()}
-	if out, err := setup.CombinedOutput(); err != nil {
-		return m, fmt.Errorf("lethe setup: %w: %s", err, out)
-	}
 	nc, err := nats.Connect(server.URL())
 	if err != nil {
 		return m, err
 	}
 	defer nc.Close()
-	t := &trial{Workload: w, published: make(map[string]time.Time, w.Count)}
+	t := &trial{Workload: w, dir: dir, published: make(map[string]time.Time, w.Count)}
 	if t.js, err = jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(4000)); err != nil {
 		return m, err
 	}
-	worker := &lab.Process{
-		Name: "worker", Path: programs[lab.Lethe], Args: []string{"run"}, Log: filepath.Join(dir, "worker.log"),
-		Env: append([]string{
-			"LETHE_NATS_URL=" + server.URL(), "LETHE_ADMIN_ADDR=127.0.0.1:0", "LETHE_LOG_LEVEL=warn",
-			"LETHE_KV_BASE_URL=http://" + api, "LETHE_KV_ACCESS_KEY=sandbox-access-key",
-			"LETHE_SENSAY_BASE_URL=http://" + api, "LETHE_SENSAY_ORGANIZATION_SECRET=sandbox-organization-secret",
-		}, w.Settings...),
+	if err := consumer.Setup(ctx, t.js, consumer.StreamSettings{ResultsMaxAge: 720 * time.Hour, Replicas: 1}); err != nil {
+		return m, err
 	}
+	worker, err := c.worker(ctx, t, server.URL(), "http://"+api)
+	if err != nil {
+		return m, err
+	}
+	worker.Log = filepath.Join(dir, "worker.log")
 	start := time.Now()
 	if w.Pace > 0 {
 		if err := worker.Start(); err != nil {
@@ -128,15 +135,22 @@ func Run(ctx context.Context, w Workload, programs map[lab.Program]string, dir s
 		}
 		defer worker.Kill()
 	}
-	last, err := t.results(ctx, &m)
+	var last time.Time
+	if err = t.done(ctx); err == nil {
+		last, err = t.results(ctx, &m)
+	}
 	if err != nil {
 		return m, fmt.Errorf("%w; the worker said: %s", err, worker.Tail(3))
 	}
-	m.Workload, m.Elapsed = w, last.Sub(start)
+	m.Workload, m.By, m.Elapsed = w, c.Name(), last.Sub(start)
+	used, err := worker.Usage()
+	if err != nil {
+		return m, err
+	}
+	m.CPU, m.Peak = used.CPU, used.Peak
 	if err := worker.End(30 * time.Second); err != nil {
 		return m, err
 	}
-	m.CPU, m.Peak = worker.Used()
 	return m, t.stats(ctx, api, &m)
 }
 
@@ -179,26 +193,60 @@ func (t *trial) publish(ctx context.Context) error {
 	}
 }
 
-// results reads all results, and when the last one was stored.
+// patience is how long a trial may make no step forward.
+const patience = time.Minute
+
+// done waits until no request waits any more. Reading results meanwhile would
+// take processor time from who makes them.
+func (t *trial) done(ctx context.Context) error {
+	left, since := uint64(math.MaxUint64), time.Now()
+	for left > 0 {
+		var now uint64
+		for _, name := range []string{events.StreamRequests, events.StreamLater} {
+			stream, err := t.js.Stream(ctx, name)
+			if err != nil {
+				return err
+			}
+			now += stream.CachedInfo().State.Msgs
+		}
+		if now != left {
+			left, since = now, time.Now()
+		}
+		if time.Since(since) > patience {
+			return fmt.Errorf("%d requests still wait", left)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// results reads all results there are, and when the last one was stored.
 func (t *trial) results(ctx context.Context, m *Measure) (last time.Time, err error) {
-	consumer, err := t.js.OrderedConsumer(ctx, events.StreamResults, jetstream.OrderedConsumerConfig{FilterSubjects: []string{events.ResultFilter(t.Target, "", "")}})
+	ordered, err := t.js.OrderedConsumer(ctx, events.StreamResults, jetstream.OrderedConsumerConfig{FilterSubjects: []string{events.ResultFilter(t.Target, "", "")}})
 	if err != nil {
 		return last, err
 	}
-	messages, err := consumer.Messages()
+	info, err := ordered.Info(ctx)
+	if err != nil {
+		return last, err
+	}
+	messages, err := ordered.Messages()
 	if err != nil {
 		return last, err
 	}
 	defer messages.Stop()
 	var waits []time.Duration
 	seen := make(map[string]bool, t.Count)
-	for len(seen) < t.Count {
-		next, cancel := context.WithTimeout(ctx, time.Minute)
+	for range info.NumPending {
+		next, cancel := context.WithTimeout(ctx, patience)
 		msg, err := messages.Next(jetstream.NextContext(next))
 		cancel()
 		if err != nil {
-			m.Missing = t.Count - len(seen)
-			return last, fmt.Errorf("%d of %d results are missing: %w", m.Missing, t.Count, err)
+			return last, fmt.Errorf("read results: %w", err)
 		}
 		meta, err := msg.Metadata()
 		if err != nil {
@@ -217,6 +265,10 @@ func (t *trial) results(ctx context.Context, m *Measure) (last time.Time, err er
 		seen[r.RequestID] = true
 		last = meta.Timestamp
 		waits = append(waits, meta.Timestamp.Sub(t.published[r.RequestID]))
+	}
+	m.Missing = t.Count - len(seen)
+	if len(waits) == 0 {
+		return last, errors.New("there is no result")
 	}
 	slices.Sort(waits)
 	m.P50, m.P99 = waits[len(waits)/2], waits[len(waits)*99/100]

@@ -4,7 +4,6 @@ import (
 	"flag"
 	"fmt"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -13,6 +12,8 @@ import (
 )
 
 var scale = flag.Float64("bench.scale", 0, "run the workloads, at this part of their size; 0 runs a small one, to see that all works")
+
+var sync = flag.String("bench.sync", lab.SyncAlways, "the server's sync_interval: always, or a time such as 2m, which is its default")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -35,6 +36,10 @@ func TestWorkloads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	contenders := []Contender{Lethe{programs[lab.Lethe]}}
+	if bento, found := FindBento(); found {
+		contenders = append(contenders, bento)
+	}
 	all := workloads()
 	if *scale == 0 {
 		all = []Workload{{Name: "a few", Target: events.KVUserContext, Count: 300}, {Name: "a few, paced", Target: events.SensayKnowledgeBase, Count: 100, Pace: 500}}
@@ -44,17 +49,24 @@ func TestWorkloads(t *testing.T) {
 		if *scale > 0 {
 			w.Count = max(1, int(float64(w.Count)**scale))
 		}
+		w.Sync = *sync
 		t.Run(w.Name, func(t *testing.T) {
-			begun := time.Now()
-			m, err := Run(t.Context(), w, programs, t.TempDir())
-			if err != nil {
-				t.Fatal(err)
+			var measures []Measure
+			for _, c := range contenders {
+				m, err := Run(t.Context(), c, w, programs, t.TempDir())
+				if err != nil {
+					t.Errorf("%s: %v", c.Name(), err)
+					continue
+				}
+				fmt.Println(m.Row())
+				if m.Missing > 0 || m.Double > 0 {
+					t.Errorf("%s: %d results are missing, %d double", c.Name(), m.Missing, m.Double)
+				}
+				measures = append(measures, m)
 			}
-			fmt.Println(m.Row())
-			if m.Missing > 0 || m.Double > 0 {
-				t.Errorf("%d results are missing, %d double", m.Missing, m.Double)
+			if len(measures) == 2 {
+				fmt.Println(measures[0].Ratio(measures[1]))
 			}
-			t.Logf("took %s in all", time.Since(begun).Round(time.Second))
 		})
 	}
 }

@@ -98,7 +98,7 @@ func (w *World) openNATS(ctx context.Context) error {
 		w.Servers, err = lab.NewCluster(w.Binaries[lab.NATSServer], w.Dir, w.Config.Servers)
 	} else {
 		w.Servers = make([]*lab.NATS, 1)
-		w.Servers[0], err = lab.NewNATS(w.Binaries[lab.NATSServer], w.Dir)
+		w.Servers[0], err = lab.NewNATS(w.Binaries[lab.NATSServer], w.Dir, lab.SyncAlways)
 	}
 	if err != nil {
 		return err

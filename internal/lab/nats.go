@@ -7,8 +7,7 @@ import (
 	"strings"
 )
 
-// NATS is a NATS server of its own process, with its files in a folder. It
-// stores nothing late: what it acknowledged is on the disk.
+// NATS is a NATS server of its own process, with its files in a folder.
 type NATS struct {
 	*Process
 	Address string // for clients
@@ -18,9 +17,14 @@ type NATS struct {
 // URL is what a client connects to.
 func (n *NATS) URL() string { return "nats://" + n.Address }
 
-// NewNATS makes the configuration of one server, which is not started.
-func NewNATS(path, dir string) (*NATS, error) {
-	servers, err := newNATS(path, dir, 1)
+// SyncAlways is the sync_interval of a server that stores nothing late: what it
+// acknowledged is on the disk.
+const SyncAlways = "always"
+
+// NewNATS makes the configuration of one server, which is not started. sync is
+// its sync_interval: [SyncAlways], or a time such as "2m", the server's default.
+func NewNATS(path, dir, sync string) (*NATS, error) {
+	servers, err := newNATS(path, dir, sync, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -30,9 +34,11 @@ func NewNATS(path, dir string) (*NATS, error) {
 // NewCluster makes the configurations of count servers, at least 3, that are
 // one cluster. Each reaches the others through proxies of its own, so that it
 // can be cut off: its Routes, which must be closed.
-func NewCluster(path, dir string, count int) ([]*NATS, error) { return newNATS(path, dir, count) }
+func NewCluster(path, dir string, count int) ([]*NATS, error) {
+	return newNATS(path, dir, SyncAlways, count)
+}
 
-func newNATS(path, dir string, count int) ([]*NATS, error) {
+func newNATS(path, dir, sync string, count int) ([]*NATS, error) {
 	var servers []*NATS
 	var routes []string // where each takes routes
 	for i := range count {
@@ -54,8 +60,8 @@ func newNATS(path, dir string, count int) ([]*NATS, error) {
 		config := fmt.Sprintf(`server_name: %s
 listen: %q
 max_payload: 1MB
-jetstream { store_dir: %q, sync_interval: always, max_file_store: 8GB }
-`, s.Name, s.Address, filepath.Join(dir, s.Name))
+jetstream { store_dir: %q, sync_interval: %q, max_file_store: 8GB }
+`, s.Name, s.Address, filepath.Join(dir, s.Name), sync)
 		if count > 1 {
 			// What is gossiped would open routes around the proxies.
 			var to []string

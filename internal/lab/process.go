@@ -67,16 +67,6 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 // Err is how the run ended, once it is over.
 func (p *Process) Err() error { return p.err }
 
-// Used is the processor time that a run took, and the most memory that it had
-// resident, in bytes, once it is over.
-func (p *Process) Used() (cpu time.Duration, peak int64) {
-	state := p.cmd.ProcessState
-	if usage, ok := state.SysUsage().(*syscall.Rusage); ok {
-		peak = usage.Maxrss << 10 // Linux counts kilobytes: getrusage(2)
-	}
-	return state.UserTime() + state.SystemTime(), peak
-}
-
 // Running says whether a run is not over, be it stopped or not.
 func (p *Process) Running() bool {
 	if p.cmd == nil {
