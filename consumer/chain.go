@@ -25,7 +25,14 @@ type chain struct {
 	target   events.Target
 	instance string
 	keep     time.Duration // how long attempts are kept
+	looks    *looks
 	persist  func(ctx context.Context, what string, do func(context.Context) error) error
+}
+
+func newChain(js jetstream.JetStream, config Config, persist func(ctx context.Context, what string, do func(context.Context) error) error) *chain {
+	c := &chain{js: js, target: config.Target, instance: config.Instance, keep: keepAttempts(config.Rules), persist: persist}
+	c.looks = &looks{js: js, filter: c.filter}
+	return c
 }
 
 // The headers that a link bears beside its [History].
@@ -152,6 +159,9 @@ func refused(err error) bool {
 // follows returns nil if the chain's last link is the one that h knows, and
 // *overtakenError if not.
 func (c *chain) follows(ctx context.Context, id string, h History) error {
+	if h.Seq == 0 && c.looks.empty(ctx, id) {
+		return nil
+	}
 	return c.persist(ctx, events.StreamResults, func(ctx context.Context) error {
 		last, err := c.last(ctx, id)
 		switch {

@@ -15,6 +15,7 @@
 //	refuse.go    answers what is no valid request
 //	history.go   what earlier steps left behind, carried in message headers
 //	chain.go     the request's attempts and results, guarded by the stream
+//	look.go      whether many requests' chains are empty
 //	overtaken.go what to do when the chain is further on than the message knew
 //	decide.go    the pure function from (history, answer, time) to the next step
 //	later.go     the next step as a message in the future
@@ -118,7 +119,7 @@ func New(js jetstream.JetStream, c Config) *Lane {
 	}
 	l.breaker = newBreaker(c.Rules.Retry, log)
 	l.pace = newPace(c.Concurrency, c.Rate, c.Timeout, c.Rules.Retry.MaxInterval, log)
-	l.chain = &chain{js: js, target: c.Target, instance: c.Instance, keep: keepAttempts(c.Rules), persist: l.persist}
+	l.chain = newChain(js, c, l.persist)
 	l.later = &later{js: js, target: c.Target, persist: l.persist}
 	return l
 }

@@ -37,6 +37,9 @@ func (l *Lane) look(ctx context.Context) bool {
 	if err := l.clock.measure(ctx, l.js); err != nil {
 		l.log.Debug("cannot ask the server for its time", "error", err)
 	}
+	if err := l.chain.looks.measure(ctx); err != nil {
+		l.log.Debug("cannot ask for the replicas of the results", "error", err)
+	}
 	var problem *Problem
 	switch err := Check(ctx, l.js, l.Target); {
 	case errors.As(err, &problem):
