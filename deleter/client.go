@@ -125,6 +125,10 @@ func (c *Client) do(ctx context.Context, method, path, secret string, header htt
 	// reset that may have come behind the deletion, and without asking where
 	// there is no body at all.
 	request.Body = io.NopCloser(bytes.NewReader(body))
+	if len(body) == 0 {
+		// Or HTTP/1 would start a goroutine and a timer to find out that nothing comes.
+		request.TransferEncoding = []string{"identity"}
+	}
 	request.GetBody = func() (io.ReadCloser, error) {
 		if multiplexed.Load() {
 			return nil, errSentOnce

@@ -7,9 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"time"
-
-	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
-	"go.opentelemetry.io/otel/propagation"
 )
 
 const (
@@ -50,10 +47,7 @@ func newTransport(c ClientConfig) (http.RoundTripper, *http.Transport) {
 		// if a device on the way had forgotten it.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 	}
-	traced := otelhttp.NewTransport(redactor{transport, c.Credential},
-		// The APIs belong to others: the ids of our traces are none of their business.
-		otelhttp.WithPropagators(propagation.NewCompositeTextMapPropagator()))
-	return traced, transport
+	return newMeasured(redactor{transport, c.Credential}), transport
 }
 
 // proxy hides the address that it cannot read, for it may hold a password.

@@ -17,8 +17,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 )
@@ -269,5 +272,45 @@ func TestABasePathIsKept(t *testing.T) {
 		if path != "/gateway/kv/thing" {
 			t.Errorf("%s: called %s", prefix, path)
 		}
+	}
+}
+
+func TestEachCallIsMeasured(t *testing.T) {
+	reader := metric.NewManualReader()
+	provider := otel.GetMeterProvider()
+	otel.SetMeterProvider(metric.NewMeterProvider(metric.WithReader(reader)))
+	t.Cleanup(func() { otel.SetMeterProvider(provider) })
+	statuses := []int{200, 503, 200}
+	c := newTestClient(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(statuses[0])
+		statuses = statuses[1:]
+	}))
+	for range 3 {
+		call(t, c)
+	}
+	nobody := *c.BaseURL
+	nobody.Host = "127.0.0.1:1"
+	c.BaseURL = &nobody
+	call(t, c)
+	var all metricdata.ResourceMetrics
+	if err := reader.Collect(t.Context(), &all); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]uint64{}
+	for _, scope := range all.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			if m.Name != "http.client.request.duration" {
+				continue
+			}
+			for _, point := range m.Data.(metricdata.Histogram[float64]).DataPoints {
+				status, _ := point.Attributes.Value("http.response.status_code")
+				kind, _ := point.Attributes.Value("error.type")
+				got[fmt.Sprint(status.AsInt64(), " ", kind.AsString())] += point.Count
+			}
+		}
+	}
+	want := map[string]uint64{"200 ": 2, "503 503": 1, "0 _OTHER": 1}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("calls by status and error (-want +got):\n%s", diff)
 	}
 }

@@ -1,0 +1,82 @@
+package deleter
+
+import (
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	nometric "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/semconv/v1.43.0/httpconv"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// measured is a transport that measures how long each call takes until its answer
+// begins (http.client.request.duration of the semantic conventions), and has
+// otelhttp make a span where one is recorded. otelhttp measures, too, but takes a
+// tenth of all that a call costs to find its attributes anew each time.
+type measured struct {
+	plain, traced http.RoundTripper
+	duration      httpconv.ClientRequestDuration
+
+	attributes sync.Map // an [attribute.Set] for each status, 0 where there is none
+}
+
+func newMeasured(plain http.RoundTripper) *measured {
+	// The error is about names, which are constant, and the instrument can be used with it.
+	duration, _ := httpconv.NewClientRequestDuration(otel.Meter("github.com/lethe-dev/lethe/deleter"))
+	return &measured{
+		plain: plain,
+		traced: otelhttp.NewTransport(plain,
+			// The APIs belong to others: the ids of our traces are none of their business.
+			otelhttp.WithPropagators(propagation.NewCompositeTextMapPropagator()),
+			otelhttp.WithMeterProvider(nometric.NewMeterProvider())),
+		duration: duration,
+	}
+}
+
+// RoundTrip makes one call.
+func (m *measured) RoundTrip(r *http.Request) (*http.Response, error) {
+	via := m.plain
+	if span := trace.SpanFromContext(r.Context()); span.IsRecording() || !span.SpanContext().IsValid() {
+		via = m.traced
+	}
+	begun := time.Now()
+	response, err := via.RoundTrip(r)
+	status := 0
+	if err == nil {
+		status = response.StatusCode
+	}
+	m.duration.RecordSet(r.Context(), time.Since(begun).Seconds(), m.attributesOf(r, status))
+	return response, err
+}
+
+// attributesOf describes calls with a status. All calls to one API have one method.
+func (m *measured) attributesOf(r *http.Request, status int) attribute.Set {
+	if set, known := m.attributes.Load(status); known {
+		return set.(attribute.Set)
+	}
+	port, err := strconv.Atoi(r.URL.Port())
+	if err != nil {
+		port = map[string]int{"http": 80, "https": 443}[r.URL.Scheme]
+	}
+	attributes := []attribute.KeyValue{
+		attribute.String("http.request.method", r.Method), attribute.String("server.address", r.URL.Hostname()), attribute.Int("server.port", port),
+	}
+	switch {
+	case status == 0:
+		attributes = append(attributes, m.duration.AttrErrorType(httpconv.ErrorTypeOther))
+	case status >= 400:
+		attributes = append(attributes, m.duration.AttrErrorType(httpconv.ErrorTypeAttr(strconv.Itoa(status))))
+		fallthrough
+	default:
+		attributes = append(attributes, m.duration.AttrResponseStatusCode(status))
+	}
+	set := attribute.NewSet(attributes...)
+	m.attributes.Store(status, set)
+	return set
+}
