@@ -29,6 +29,7 @@ type batch struct {
 
 	permission sync.Once
 	permitted  bool
+	entered    time.Time // when it was permitted
 
 	mu     sync.Mutex
 	size   int // ids
@@ -94,6 +95,7 @@ func (l *Lane) permit(stop context.Context, s *seat) bool {
 		if l.pace.enter(stop) != nil {
 			return
 		}
+		s.entered = time.Now()
 		if s.permitted = l.breaker.allow(); !s.permitted {
 			l.pace.leave()
 		}
@@ -131,6 +133,7 @@ func (l *Lane) meet(stop context.Context, s *seat) share {
 	come := s.come
 	s.mu.Unlock()
 	if first {
+		l.pace.claimed(time.Since(s.entered))
 		l.callFor(stop, s.ctx, come)
 		l.pace.leave()
 	}

@@ -16,6 +16,8 @@ import (
 //
 // A request enters before it is claimed, and takes its turn right before its
 // call: what lies between takes its time, and would make bursts of an even rate.
+// So that claiming keeps no call waiting, as many more may enter than calls may be
+// out as are claimed in the time of a call.
 type pace struct {
 	log     *slog.Logger
 	timeout time.Duration // of a call
@@ -30,6 +32,8 @@ type pace struct {
 	speed    *speed
 	withheld int
 	out      int           // calls
+	claiming time.Duration // from entering to the call, lately
+	calling  time.Duration // from a call to its answer, lately
 	changed  chan struct{} // closed and replaced at each change
 }
 
@@ -40,14 +44,39 @@ const lead = time.Second
 func newPace(concurrency int, perSecond float64, timeout, longest time.Duration, log *slog.Logger) *pace {
 	p := &pace{
 		log: log, timeout: timeout, longest: longest,
-		door: make(chan struct{}, 1), turns: make(chan struct{}, 1), places: make(chan struct{}, concurrency),
+		door: make(chan struct{}, 1), turns: make(chan struct{}, 1), places: make(chan struct{}, concurrency+concurrency/2),
 		breadth: newBreadth(concurrency), speed: newSpeed(perSecond, longest),
 		changed: make(chan struct{}),
 	}
-	for ; p.withheld < concurrency-p.breadth.limit(); p.withheld++ {
+	for ; p.withheld < cap(p.places)-p.admitted(); p.withheld++ {
 		p.places <- struct{}{}
 	}
 	return p
+}
+
+// admitted is how many may have entered: those whose calls may be out, and those
+// who are claimed meanwhile. Of an API that is slow next to the server these are none.
+func (p *pace) admitted() int {
+	limit, ahead := p.breadth.limit(), 0.0
+	if p.calling > 0 {
+		ahead = float64(limit) * min(2*float64(p.claiming)/float64(p.calling), 0.5)
+	}
+	return limit + int(ahead)
+}
+
+// claimed takes how long a request took from entering to its call.
+func (p *pace) claimed(took time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.claiming = smoothed(p.claiming, took)
+}
+
+// smoothed follows what something takes, by a moving average.
+func smoothed(average, now time.Duration) time.Duration {
+	if average == 0 {
+		return now
+	}
+	return average + (now-average)/16
 }
 
 // enter waits for a place, and until there is a turn soon. Whoever gets in must
@@ -93,6 +122,9 @@ func (p *pace) take(ctx context.Context) (begun time.Time, err error) {
 	waited := false
 	err = p.waitFor(ctx, func(now time.Time) (time.Duration, bool) {
 		wait, answer := p.speed.wait(now)
+		if p.out >= p.breadth.limit() {
+			return wait, true
+		}
 		if wait <= 0 && !answer {
 			begun = now
 			p.speed.begin(now, waited)
@@ -133,7 +165,7 @@ func (p *pace) waitFor(ctx context.Context, wait func(now time.Time) (d time.Dur
 func (p *pace) leave() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.withheld < cap(p.places)-p.breadth.limit() {
+	if p.withheld < cap(p.places)-p.admitted() {
 		p.withheld++
 		return
 	}
@@ -142,7 +174,7 @@ func (p *pace) leave() {
 
 // widen frees the places that were withheld and need not be any more.
 func (p *pace) widen() {
-	for ; p.withheld > cap(p.places)-p.breadth.limit(); p.withheld-- {
+	for ; p.withheld > cap(p.places)-p.admitted(); p.withheld-- {
 		<-p.places
 	}
 }
@@ -153,6 +185,9 @@ func (p *pace) learn(begun time.Time, a deleter.Answer) {
 	defer p.mu.Unlock()
 	now := time.Now()
 	p.out--
+	if took := now.Sub(begun); a.Status != 0 || took > p.calling {
+		p.calling = smoothed(p.calling, took)
+	}
 	refused := a.Status == http.StatusTooManyRequests || a.Status == http.StatusServiceUnavailable && a.RetryAfter > 0
 	switch {
 	case a.Status == 0 && now.Sub(begun) >= p.timeout:
