@@ -166,17 +166,21 @@ func (b *batch) arrived() {
 func (l *Lane) callFor(stop, ctx context.Context, seats []*seat) {
 	ctx, end := l.trace.call(ctx, seats)
 	defer end()
-	made := 0
+	tries := 0
 	n := &narrowing{
 		try: func(set []int) (deleter.Answer, []int) {
-			if made > 0 {
+			if tries > 0 {
 				set = l.stillWanted(stop, seats, set)
 			}
-			made++
+			tries++
 			if len(set) == 0 {
 				return deleter.Answer{}, nil
 			}
-			return l.call(stop, ctx, seats, set), set
+			answer, made := l.call(stop, ctx, seats, set)
+			if !made {
+				return deleter.Answer{}, nil
+			}
+			return answer, set
 		},
 		refusedOf: func(i int, a deleter.Answer) []int64 {
 			contexts, _ := seats[i].Resource.(events.UserContexts)

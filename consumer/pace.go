@@ -17,7 +17,7 @@ import (
 // A request enters before it is claimed, and takes its turn right before its
 // call: what lies between takes its time, and would make bursts of an even rate.
 // So that claiming keeps no call waiting, as many more may enter than calls may be
-// out as are claimed in the time of a call.
+// out as are claimed in the time of a call, twice that to be sure.
 type pace struct {
 	log     *slog.Logger
 	timeout time.Duration // of a call
@@ -44,7 +44,7 @@ const lead = time.Second
 func newPace(concurrency int, perSecond float64, timeout, longest time.Duration, log *slog.Logger) *pace {
 	p := &pace{
 		log: log, timeout: timeout, longest: longest,
-		door: make(chan struct{}, 1), turns: make(chan struct{}, 1), places: make(chan struct{}, concurrency+concurrency/2),
+		door: make(chan struct{}, 1), turns: make(chan struct{}, 1), places: make(chan struct{}, 2*concurrency),
 		breadth: newBreadth(concurrency), speed: newSpeed(perSecond, longest),
 		changed: make(chan struct{}),
 	}
@@ -59,7 +59,7 @@ func newPace(concurrency int, perSecond float64, timeout, longest time.Duration,
 func (p *pace) admitted() int {
 	limit, ahead := p.breadth.limit(), 0.0
 	if p.calling > 0 {
-		ahead = float64(limit) * min(2*float64(p.claiming)/float64(p.calling), 0.5)
+		ahead = float64(limit) * min(2*float64(p.claiming)/float64(p.calling), 1)
 	}
 	return limit + int(ahead)
 }
@@ -113,6 +113,14 @@ func (p *pace) near(ctx context.Context) error {
 // take waits for the turn, and returns when the call begins. Whoever gets it must
 // tell what came of the call. It fails only when ctx ends.
 func (p *pace) take(ctx context.Context) (begun time.Time, err error) {
+	asked := time.Now()
+	defer func() {
+		if err != nil { // nobody was to enter that early
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.calling = max(p.calling, time.Since(asked))
+		}
+	}()
 	select {
 	case <-ctx.Done():
 		return begun, ctx.Err()

@@ -15,6 +15,9 @@ import (
 
 const testConcurrency = 64
 
+// testClaim is how long it takes to store an attempt.
+const testClaim = 3 * time.Millisecond
+
 func testPace(perSecond float64) *pace {
 	return newPace(testConcurrency, perSecond, time.Minute, time.Hour, testLog())
 }
@@ -25,7 +28,8 @@ func keepBusy(ctx context.Context, p *pace, call func() deleter.Answer) {
 	for range 2 * testConcurrency {
 		work.Go(func() {
 			for p.enter(ctx) == nil {
-				time.Sleep(3 * time.Millisecond) // what is stored before a call
+				time.Sleep(testClaim)
+				p.claimed(testClaim)
 				if begun, err := p.take(ctx); err == nil {
 					p.learn(begun, call())
 				}
@@ -66,6 +70,7 @@ func TestTheRateThatAnAPIAllowsIsFoundAndUsed(t *testing.T) {
 						p := testPace(0)
 						measure(t, p, a, rate, seconds(max(45, 6000/rate))) // it has to find it
 						used, refused := measure(t, p, a, rate, time.Minute)
+						t.Logf("%.1f %% of the rate is used, %.2f %% of calls are refused", used*100, refused*100)
 						if used < 0.95 || refused > 0.01 {
 							t.Errorf("%.1f %% of the rate is used, %.2f %% of calls are refused", used*100, refused*100)
 						}
@@ -83,6 +88,72 @@ func TestABacklogGoesAtTheRateThatItsAPIAllows(t *testing.T) {
 		used, refused := measure(t, testPace(0), a, 500, 20*time.Second)
 		if used < 0.95 || refused > 0.01 {
 			t.Errorf("%.1f %% of the rate is used, %.2f %% of calls are refused", used*100, refused*100)
+		}
+	})
+}
+
+func TestNoCallWaitsForAClaim(t *testing.T) {
+	for _, latency := range []time.Duration{5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond, 10 * time.Second} {
+		t.Run(latency.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := testPace(0)
+				var out, most, ahead, made atomic.Int64
+				run := func(calls int) {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(calls)*latency)
+					defer cancel()
+					keepBusy(ctx, p, func() deleter.Answer {
+						most.Store(max(most.Load(), out.Add(1)))
+						p.mu.Lock()
+						ahead.Store(max(ahead.Load(), int64(len(p.places)-p.withheld-p.breadth.limit())))
+						p.mu.Unlock()
+						time.Sleep(latency)
+						out.Add(-1)
+						made.Add(1)
+						return deleter.Answer{Verdict: deleter.Deleted, Status: 200}
+					})
+				}
+				run(20) // it begins with few
+				before := made.Load()
+				run(100)
+				if used := float64(made.Load()-before) / (100 * testConcurrency); used < 0.98 {
+					t.Errorf("%.1f %% of the calls that could be out were", used*100)
+				}
+				if most.Load() != testConcurrency {
+					t.Errorf("%d calls were out", most.Load())
+				}
+				if latency > time.Second && ahead.Load() > 0 {
+					t.Errorf("%d requests were claimed for calls far away", ahead.Load())
+				}
+			})
+		})
+	}
+}
+
+// A turn that comes too late was a claim too early.
+func TestNobodyIsClaimedAheadOfAnAPIThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := testPace(0)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		keepBusy(ctx, p, func() deleter.Answer {
+			time.Sleep(10 * time.Millisecond)
+			return deleter.Answer{Verdict: deleter.Deleted, Status: 200}
+		})
+		if p.admitted() <= testConcurrency {
+			t.Fatalf("%d may enter where calls are quick", p.admitted())
+		}
+		for range testConcurrency { // these hang
+			if _, err := p.take(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		soon, cancel := context.WithTimeout(t.Context(), leaseSlack)
+		defer cancel()
+		if _, err := p.take(soon); err == nil {
+			t.Fatal("more calls are out than may be")
+		}
+		if p.admitted() != testConcurrency {
+			t.Errorf("%d may enter", p.admitted())
 		}
 	})
 }

@@ -180,10 +180,10 @@ func (l *Lane) record(ctx context.Context, j *job, lease time.Duration) (err err
 	return nil
 }
 
-// call makes one call for the seats of set, if it can begin before the right to
-// call is over for one of them. It is broken off when the grace period after
-// stop is over.
-func (l *Lane) call(stop, ctx context.Context, seats []*seat, set []int) deleter.Answer {
+// call makes one call for the seats of set. It makes none if the call's turn does
+// not come before the right to call is over for one of them. It is broken off when
+// the grace period after stop is over.
+func (l *Lane) call(stop, ctx context.Context, seats []*seat, set []int) (answer deleter.Answer, made bool) {
 	by := seats[set[0]].by
 	for _, i := range set {
 		by = earlier(by, seats[i].by)
@@ -194,7 +194,7 @@ func (l *Lane) call(stop, ctx context.Context, seats []*seat, set []int) deleter
 	begun, err := l.turn(ctx, by)
 	if err != nil {
 		l.breaker.release()
-		return deleter.Answer{Verdict: deleter.Retry, Message: "the call's turn did not come in time", CallID: newID(), ObservedAt: time.Now().UTC()}
+		return answer, false
 	}
 	if !sabotage.Without(sabotage.Lease) {
 		ctx = deleter.StartBy(ctx, by)
@@ -205,11 +205,11 @@ func (l *Lane) call(stop, ctx context.Context, seats []*seat, set []int) deleter
 		seats[i].room.leave(1)
 		defer seats[i].room.comeBack()
 	}
-	answer := l.Deleter.Delete(ctx, together(seats, set))
+	answer = l.Deleter.Delete(ctx, together(seats, set))
 	l.pace.learn(begun, answer)
 	l.breaker.record(answer)
 	l.trace.counted(ctx, answer)
-	return answer
+	return answer, true
 }
 
 // turn waits for the turn of a call that must begin by a time.

@@ -165,7 +165,7 @@ func (s *speed) passed(begun time.Time) (over bool) {
 	}
 	pause := s.probe.Sub(s.first).Seconds()
 	cost := max(pausesApart*pause, refusalsApart*float64(s.refused)/max(s.top, s.base))
-	s.hold = max(minHold, seconds(min(cost, 4*s.lasted)))
+	s.hold = max(minHold, seconds(min(cost, 6*s.lasted)))
 	s.on, s.trying = false, false
 	s.grown, s.calls, s.phase = 0, 1, s.probe
 	return true
