@@ -200,9 +200,13 @@ func (l *Lane) callFor(stop, ctx context.Context, seats []*seat) {
 
 // stillWanted returns which of set may go into a further call: nobody has
 // answered them since they were looked at, and they are still this worker's.
-// None are when stop ends.
+// None are when stop ends,
+// or when no call can be made soon.
 func (l *Lane) stillWanted(stop context.Context, seats []*seat, set []int) []int {
-	if l.pace.near(stop) != nil {
+	// Others of these have their answers, and are not to wait until the API is well again.
+	soon, cancel := context.WithTimeout(stop, leaseSlack)
+	defer cancel()
+	if l.pace.near(soon) != nil {
 		return nil
 	}
 	var mu sync.Mutex

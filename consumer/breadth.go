@@ -30,7 +30,7 @@ const (
 	// tooLong is how many times the usual is long, if it is slow at all.
 	tooLong = 2
 	slow    = 200 * time.Millisecond
-	// few is which part of the calls is few.
+	// few is which part of the calls is few, as firstBreadth calls always are.
 	few = 1. / 8
 )
 
@@ -60,7 +60,7 @@ func (b *breadth) answered(begun, now time.Time) {
 	slices.Sort(b.times)
 	median := b.times[len(b.times)/2]
 	b.times = b.times[:0]
-	if b.usual == 0 || median < b.usual || b.allowed <= few*b.most {
+	if b.usual == 0 || median < b.usual || b.allowed <= max(few*b.most, firstBreadth) {
 		b.usual = median
 	}
 	if long := max(tooLong*b.usual, slow); median > long {

@@ -154,3 +154,25 @@ func TestALaneNeedsItsConsumers(t *testing.T) {
 		t.Fatal("no error")
 	}
 }
+
+// A request is claimed for a call whose turn does not come. Whoever goes on with it
+// is not to take that for a call without an answer.
+func TestAClaimWithoutACallIsWithdrawn(t *testing.T) {
+	w := newWorld(t)
+	hanging, stop := w.run(w.config(sensayTarget, script()))
+	for range hanging.Concurrency { // calls that are out and do not end
+		if _, err := hanging.pace.take(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := entry(7)
+	w.publish(r)
+	w.until("the request is claimed", func() bool { return len(w.messages(events.StreamResults, ">")) > 0 })
+	stop()
+	api := script(answerNotFound)
+	w.run(w.config(sensayTarget, api))
+	got := w.final(sensayTarget, r.ID)
+	if got.Outcome != events.NotFound || got.Attempts != 1 || got.Evidence.AfterUnansweredAttempt || api.count() != 1 {
+		t.Errorf("%s after %d attempts and %d calls, after an unanswered one: %v", got.Outcome, got.Attempts, api.count(), got.Evidence.AfterUnansweredAttempt)
+	}
+}

@@ -16,12 +16,12 @@ import (
 // all are: while one question is out, those that come meanwhile wait, and are the
 // next. A backlog thereby costs the server one look for a hundred requests.
 //
-// It asks with a direct get (ADR-31), which any replica may answer, be it behind
-// or not. So it asks only where there is one replica.
+// It asks with a direct get (ADR-31), which any replica or mirror may answer, be it
+// behind or not. So it asks only where the stream is alone.
 type looks struct {
 	js     jetstream.JetStream
 	filter func(id string) string
-	single atomic.Bool // the stream has one replica, and allows direct gets
+	single atomic.Bool // the stream has one replica and no mirror, and allows direct gets
 
 	mu      sync.Mutex
 	waiting []*look
@@ -103,15 +103,27 @@ func (l *looks) allEmpty(of []*look) bool {
 	return err == nil && len(reply.Data) == 0 && reply.Header.Get("Status") == "404" && reply.Header.Get("Description") == "No Results"
 }
 
-// measure finds out whether a direct get says what the stream holds.
+// measure finds out whether only one server answers a direct get. Not to know
+// counts as no.
 func (l *looks) measure(ctx context.Context) error {
+	single := false
+	defer func() { l.single.Store(single) }()
 	stream, err := l.js.Stream(ctx, events.StreamResults)
 	if err != nil {
 		return err
 	}
-	l.single.Store(answersForAll(stream.CachedInfo().Config))
+	streams := l.js.ListStreams(ctx)
+	mirrored := false
+	for info := range streams.Info() {
+		mirrored = mirrored || info.Config.Mirror != nil && info.Config.Mirror.Name == events.StreamResults
+	}
+	if err := streams.Err(); err != nil {
+		return err
+	}
+	single = !mirrored && answersForAll(stream.CachedInfo().Config)
 	return nil
 }
 
-// answersForAll says that who answers a direct get has all that the stream has.
+// answersForAll says that a direct get of a stream without mirrors gives what the
+// stream holds.
 func answersForAll(c jetstream.StreamConfig) bool { return c.Replicas == 1 && c.AllowDirect }

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -85,28 +86,61 @@ func TestLooks(t *testing.T) {
 	})
 }
 
-// A replica may be behind, and not have heard of a final result.
-func TestLooksAreAskedWhereOneReplicaAnswers(t *testing.T) {
-	for _, c := range []struct {
-		name     string
-		replicas int
-		direct   bool
-		want     bool
-	}{
-		{"one replica", 1, true, true},
-		{"three replicas", 3, true, false},
-		{"no direct gets", 1, false, false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			if got := answersForAll(jetstream.StreamConfig{Replicas: c.replicas, AllowDirect: c.direct}); got != c.want {
-				t.Errorf("got %v, want %v", got, c.want)
-			}
-		})
+// A replica or a mirror may be behind, and not have heard of a final result.
+func TestLooksAreAskedWhereOneServerAnswers(t *testing.T) {
+	w := newWorld(t)
+	look := New(w.js, w.config(kvTarget, nil)).chain.looks
+	want := func(t *testing.T, want bool) {
+		t.Helper()
+		if err := look.measure(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := look.empty(t.Context(), newID()); got != want {
+			t.Errorf("an empty chain is called empty: %v, want %v", got, want)
+		}
 	}
-	t.Run("nobody asks before that is known", func(t *testing.T) {
-		w := newWorld(t)
-		if New(w.js, w.config(kvTarget, nil)).chain.looks.empty(t.Context(), newID()) {
+	allow := func(direct bool) {
+		stream, err := w.js.Stream(t.Context(), events.StreamResults)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := stream.CachedInfo().Config
+		config.AllowDirect = direct
+		if _, err := w.js.UpdateStream(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Run("before it is known", func(t *testing.T) {
+		if look.empty(t.Context(), newID()) {
 			t.Error("a chain is called empty")
 		}
 	})
+	t.Run("one replica", func(t *testing.T) { want(t, true) })
+	t.Run("direct gets are not allowed", func(t *testing.T) {
+		allow(false)
+		want(t, false)
+		allow(true)
+		want(t, true)
+	})
+	t.Run("a mirror", func(t *testing.T) {
+		mirror := jetstream.StreamConfig{Name: "BACKUP", Mirror: &jetstream.StreamSource{Name: events.StreamResults}}
+		if _, err := w.js.CreateStream(t.Context(), mirror); err != nil {
+			t.Fatal(err)
+		}
+		want(t, false)
+	})
+	t.Run("nobody can tell", func(t *testing.T) {
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		look.single.Store(true)
+		if look.measure(ended) == nil || look.empty(t.Context(), newID()) {
+			t.Error("what was so once is taken for granted")
+		}
+	})
+}
+
+func TestAReplicaDoesNotAnswerForAll(t *testing.T) {
+	if answersForAll(jetstream.StreamConfig{Replicas: 3, AllowDirect: true}) || !answersForAll(jetstream.StreamConfig{Replicas: 1, AllowDirect: true}) {
+		t.Error("one of three replicas may be behind, one of one is not")
+	}
 }

@@ -103,10 +103,10 @@ func (p *pace) enter(ctx context.Context) error {
 // near waits until there is a turn soon, for one who has entered.
 func (p *pace) near(ctx context.Context) error {
 	return p.waitFor(ctx, func(now time.Time) (time.Duration, bool) {
-		wait, _ := p.speed.wait(now)
+		wait, answer := p.speed.wait(now)
 		before := len(p.places) - p.withheld - p.out - 1
 		wait += time.Duration(min(float64(max(before, 0))*float64(p.speed.interval()), math.MaxInt64/4))
-		return wait - lead, false
+		return wait - lead, answer
 	})
 }
 

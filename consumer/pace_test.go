@@ -129,6 +129,37 @@ func TestNoCallWaitsForAClaim(t *testing.T) {
 	}
 }
 
+// What a lane with little to do has called says nothing of what the API allows.
+func TestALaneWithLittleToDoKeepsItsSpeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := testPace(0)
+		one := func(a deleter.Answer) {
+			if p.enter(t.Context()) != nil {
+				t.Fatal("no place")
+			}
+			begun, err := p.take(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.learn(begun, a)
+			p.leave()
+		}
+		done, refused := deleter.Answer{Verdict: deleter.Deleted, Status: 200}, deleter.Answer{Verdict: deleter.Retry, Status: 429}
+		for range 5 {
+			one(refused) // somebody else uses the same quota
+			for range 120 {
+				time.Sleep(time.Minute)
+				one(done)
+			}
+		}
+		a := &limitedAPI{limiter: &bucket{rate: 1e9, size: 1e9}, latency: 20 * time.Millisecond}
+		used, _ := measure(t, p, a, 100, time.Minute) // a backlog comes
+		if used < 1 {
+			t.Errorf("of an API without a limit %.1f calls a second were used", used*100)
+		}
+	})
+}
+
 // A turn that comes too late was a claim too early.
 func TestNobodyIsClaimedAheadOfAnAPIThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -97,11 +97,12 @@ const maxAdoptions = 8
 // what becomes of the delivery instead.
 func (l *Lane) attempt(stop, ctx context.Context, j *job) (deleter.Answer, settlement, error) {
 	known := j.history
+	claimed := false
 	for range maxAdoptions {
 		s := l.gatherer.join(ctx, j)
 		if !l.permit(stop, s) {
 			l.leave(s)
-			return deleter.Answer{}, giveBack, nil
+			break
 		}
 		settled, err := l.claim(ctx, s, known)
 		if settled != "" || err != nil {
@@ -118,9 +119,26 @@ func (l *Lane) attempt(stop, ctx context.Context, j *job) (deleter.Answer, settl
 			sabotage.At(sabotage.Answered)
 			return answered.answer, "", nil
 		}
-		known = j.history
+		known, claimed = j.history, true
+	}
+	if claimed {
+		return deleter.Answer{}, giveBack, l.withdraw(ctx, j)
 	}
 	return deleter.Answer{}, giveBack, nil
+}
+
+// withdraw stores that nothing came of an attempt, for no call was made. Whoever
+// goes on would take it for an unanswered one, and wait until its lease is over.
+func (l *Lane) withdraw(ctx context.Context, j *job) error {
+	if !l.RecordAttempts {
+		return nil
+	}
+	err := l.record(ctx, j, 0)
+	var moved *overtakenError
+	if errors.As(err, &moved) {
+		return nil // somebody goes on with it
+	}
+	return err
 }
 
 // claim makes sure, before a call, that nobody is ahead: j's history becomes that
@@ -157,7 +175,8 @@ func (l *Lane) claim(ctx context.Context, s *seat, known History) (settlement, e
 		}
 		known = j.history.uncounted()
 	}
-	return giveBack, nil
+	j.history = known
+	return giveBack, l.withdraw(ctx, j)
 }
 
 // own stores the attempt where the API's answer depends on it; where it does
@@ -191,7 +210,7 @@ func (l *Lane) call(stop, ctx context.Context, seats []*seat, set []int) (answer
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer after(stop, l.Grace, cancel)()
-	begun, err := l.turn(ctx, by)
+	begun, err := l.turn(stop, by)
 	if err != nil {
 		l.breaker.release()
 		return answer, false
@@ -212,14 +231,14 @@ func (l *Lane) call(stop, ctx context.Context, seats []*seat, set []int) (answer
 	return answer, true
 }
 
-// turn waits for the turn of a call that must begin by a time.
-func (l *Lane) turn(ctx context.Context, by time.Time) (begun time.Time, err error) {
+// turn waits for the turn of a call that must begin by a time, and before stop ends.
+func (l *Lane) turn(stop context.Context, by time.Time) (begun time.Time, err error) {
 	if !sabotage.Without(sabotage.Lease) {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, by)
+		stop, cancel = context.WithDeadline(stop, by)
 		defer cancel()
 	}
-	return l.pace.take(ctx)
+	return l.pace.take(stop)
 }
 
 // follow makes j's history that of the chain, if that is ahead. It returns what

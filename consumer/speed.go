@@ -64,6 +64,8 @@ const (
 	pausesApart, refusalsApart = 75, 300
 	// minHold is the least time from one episode to the next growth beyond the limit.
 	minHold = 4 * time.Second
+	// maxHold is the most, however much it cost: who pays a lot rarely, has few calls.
+	maxHold = 10 * time.Minute
 	// fewCalls tell nothing about a rate.
 	fewCalls = 8
 	// doubling is the time in which a search doubles the rate.
@@ -133,7 +135,11 @@ func (s *speed) begin(now time.Time, waited bool) {
 	case s.on:
 		s.trying, s.probe = true, now
 	case s.learned && now.Sub(due) <= oversleep: // it is the rate that keeps calls back
-		s.grown += min(now.Sub(s.last), 2*s.interval(), doubling)
+		grown := min(now.Sub(s.last), 2*s.interval())
+		if s.search {
+			grown = min(grown, doubling)
+		}
+		s.grown += grown
 	}
 	if s.calls == 0 {
 		s.phase = now
@@ -165,7 +171,7 @@ func (s *speed) passed(begun time.Time) (over bool) {
 	}
 	pause := s.probe.Sub(s.first).Seconds()
 	cost := max(pausesApart*pause, refusalsApart*float64(s.refused)/max(s.top, s.base))
-	s.hold = max(minHold, seconds(min(cost, 6*s.lasted)))
+	s.hold = min(max(minHold, seconds(min(cost, 6*s.lasted))), maxHold)
 	s.on, s.trying = false, false
 	s.grown, s.calls, s.phase = 0, 1, s.probe
 	return true
@@ -240,10 +246,13 @@ func (s *speed) learn(begun time.Time) {
 		s.search0 = seconds(min(1, 4*lasted))
 		return
 	}
-	if calls < fewCalls {
-		s.base, s.top = s.base*belowTop, s.top*belowTop // it was hardly over
+	idle := float64(calls) < s.rate()*lasted/2 && s.between(begun.Add(-time.Second), begun) < fewCalls
+	if calls < fewCalls || idle { // they may be all that there was to call for
+		s.base, s.top = max(s.base*belowTop, s.least), max(s.top*belowTop, s.least) // it was hardly over
 		return
 	}
+	// One episode is not believed to have found less than half.
+	least := max(s.rate()/2, s.least)
 	lately := func(span float64) float64 {
 		return float64(s.between(begun.Add(-seconds(span)), begun)) / span
 	}
@@ -271,8 +280,8 @@ func (s *speed) learn(begun time.Time) {
 	if !s.search && s.grown < s.hold {
 		top = min(top, s.rate())
 	}
-	s.top = max(top, s.least)
-	s.base = max(belowTop*min(s.top, base), s.least)
+	s.top = max(top, least)
+	s.base = max(belowTop*min(s.top, base), belowTop*least)
 	s.search = false
 }
 

@@ -29,7 +29,7 @@ var wanted = []worth{
 
 	{"$JS.API.INFO", nil},
 	{"$JS.API.STREAM.NAMES", nil},
-	{"$JS.API.STREAM.LIST", nil},
+	{"$JS.API.STREAM.LIST", []string{"worker"}}, // of the account that owns the results
 	{"$JS.API.STREAM.INFO.DELETION_REQUESTS", []string{"worker", "admin"}},
 	{"$JS.API.STREAM.INFO.DELETION_RESULTS", []string{"worker", "admin"}},
 	{"$JS.API.STREAM.INFO.DELETION_LATER", []string{"worker", "admin"}},
