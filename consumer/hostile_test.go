@@ -120,11 +120,11 @@ func TestAScheduleThatDidNotFireIsNotWaitedFor(t *testing.T) {
 		when time.Time
 		want bool
 	}{{now, true}, {now.Add(time.Hour), true}, {now.Add(time.Hour + 2*overdue), false}} {
-		if stands, err := l.later.stands(t.Context(), "r1", c.when); err != nil || stands != c.want {
+		if stands, err := l.later.stands(t.Context(), "r1", 0, c.when); err != nil || stands != c.want {
 			t.Errorf("at %s: stands %v, %v", c.when.Sub(now), stands, err)
 		}
 	}
-	if stands, err := l.later.stands(t.Context(), "r2", now); err != nil || stands {
+	if stands, err := l.later.stands(t.Context(), "r2", 0, now); err != nil || stands {
 		t.Errorf("another request: %v, %v", stands, err)
 	}
 }

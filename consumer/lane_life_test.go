@@ -5,6 +5,9 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
@@ -174,5 +177,30 @@ func TestAClaimWithoutACallIsWithdrawn(t *testing.T) {
 	got := w.final(sensayTarget, r.ID)
 	if got.Outcome != events.NotFound || got.Attempts != 1 || got.Evidence.AfterUnansweredAttempt || api.count() != 1 {
 		t.Errorf("%s after %d attempts and %d calls, after an unanswered one: %v", got.Outcome, got.Attempts, api.count(), got.Evidence.AfterUnansweredAttempt)
+	}
+}
+
+// A server that was cut off shows for a moment the schedule that the step in hand
+// came from. Who waited for it would wait for ever.
+func TestAStepDoesNotWaitForTheScheduleThatItCameFrom(t *testing.T) {
+	w := newWorld(t)
+	r := entry(7)
+	body, err := r.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := New(w.js, w.config(sensayTarget, nil))
+	if _, err := other.chain.attempt(t.Context(), r.ID, events.Fingerprint(r.Resource), History{Attempts: 1, Since: time.Now(), Arrival: 1}, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.later.schedule(t.Context(), r.ID, &nats.Msg{Data: body}, History{Arrival: 1}, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.js.Publish(t.Context(), events.DueSubject(sensayTarget), body); err != nil {
+		t.Fatal(err)
+	}
+	w.run(w.config(sensayTarget, script(answerDeleted)))
+	if got := w.final(sensayTarget, r.ID); got.Outcome != events.Deleted {
+		t.Error(got.Outcome)
 	}
 }

@@ -44,12 +44,15 @@ func (s *later) schedule(ctx context.Context, id string, of *nats.Msg, h History
 // overdue is how late a schedule may fire. Nothing is to wait for a later one.
 const overdue = time.Minute
 
-// stands tells whether a next step of the request is scheduled, and will come.
-func (s *later) stands(ctx context.Context, id string, now time.Time) (standing bool, err error) {
+// stands tells whether a next step of the request is scheduled, and will come. due
+// is the sequence of the step in hand if it came from a schedule itself, else 0: what
+// was scheduled before that has fired or was replaced, though a server that was cut
+// off, and still takes itself for the leader, shows it yet.
+func (s *later) stands(ctx context.Context, id string, due uint64, now time.Time) (standing bool, err error) {
 	subject := events.LaterSubject(s.target, id)
 	err = s.persist(ctx, subject, func(ctx context.Context) error {
 		msg, err := lastMessage(ctx, s.js, events.StreamLater, subject)
-		standing = msg != nil && now.Before(scheduled(msg.Header).Add(overdue))
+		standing = msg != nil && msg.Seq > due && now.Before(scheduled(msg.Header).Add(overdue))
 		return err
 	})
 	return standing, err

@@ -261,8 +261,12 @@ func (l *Lane) follow(ctx context.Context, j *job) (settled settlement, err erro
 func (l *Lane) overtaken(ctx context.Context, j *job, known History, last *link) (History, settlement, error) {
 	standing := false
 	if last != nil && !last.Outcome.Final() && last.Fingerprint == j.fingerprint {
+		due := uint64(0)
+		if j.due {
+			due = j.seq
+		}
 		var err error
-		if standing, err = l.later.stands(ctx, j.ID, l.clock.now()); err != nil {
+		if standing, err = l.later.stands(ctx, j.ID, due, l.clock.now()); err != nil {
 			return known, giveBack, err
 		}
 	}
