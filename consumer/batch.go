@@ -177,10 +177,13 @@ func (l *Lane) callFor(stop, ctx context.Context, seats []*seat) {
 				return deleter.Answer{}, nil
 			}
 			answer, made := l.call(stop, ctx, seats, set)
-			if !made {
-				return deleter.Answer{}, nil
+			if made {
+				return answer, set
 			}
-			return answer, set
+			if tries == 1 { // a later call needs no permission, so it has none to give back
+				l.breaker.release()
+			}
+			return deleter.Answer{}, nil
 		},
 		refusedOf: func(i int, a deleter.Answer) []int64 {
 			contexts, _ := seats[i].Resource.(events.UserContexts)

@@ -212,7 +212,6 @@ func (l *Lane) call(stop, ctx context.Context, seats []*seat, set []int) (answer
 	defer after(stop, l.Grace, cancel)()
 	begun, err := l.turn(stop, by)
 	if err != nil {
-		l.breaker.release()
 		return answer, false
 	}
 	if !sabotage.Without(sabotage.Lease) {

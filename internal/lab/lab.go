@@ -8,10 +8,12 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 )
 
@@ -72,13 +74,30 @@ func lookAtSources(ctx context.Context) error {
 	})
 }
 
-// FreeAddress returns a loopback address that nobody listens on now.
+// firstPort and those after it are what FreeAddress gives: below the range from which Linux takes the
+// ports of outgoing connections (32768, says ip(7)), or one of those could take an
+// address before its program listens there.
+const firstPort, ports = 20_000, 12_000
+
+// nextPort begins anywhere, for tests of several packages run at the same time.
+var nextPort = func() *atomic.Uint32 {
+	var n atomic.Uint32
+	n.Store(rand.Uint32N(ports))
+	return &n
+}()
+
+// FreeAddress returns a loopback address that nobody listens on now, another one
+// each time.
 func FreeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
+	var err error
+	for range ports {
+		var listener net.Listener
+		address := fmt.Sprintf("127.0.0.1:%d", firstPort+nextPort.Add(1)%ports)
+		if listener, err = net.Listen("tcp", address); err == nil {
+			return address, listener.Close()
+		}
 	}
-	return listener.Addr().String(), listener.Close()
+	return "", fmt.Errorf("find a free port: %w", err)
 }
 
 // Listening waits until somebody listens on an address.
