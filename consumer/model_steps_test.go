@@ -30,6 +30,9 @@ func (m *model) worker(l life, i int, then func(func(*life))) {
 		}
 	case claimed:
 		then(func(l *life) { m.call(l, i) })
+		if l.misses > 0 {
+			then(func(l *life) { m.withdraw(l, i) })
+		}
 	case calling:
 		m.api(l, i, then)
 	case deciding:
@@ -302,6 +305,15 @@ func (m *model) call(l *life, i int) {
 		l.broken = noCallAfterFinal
 	}
 	h.at, h.effect = calling, false
+}
+
+// withdraw: process.go's, where the turn of a call does not come.
+func (m *model) withdraw(l *life, i int) {
+	l.misses--
+	if current := l.hands[i].current; l.recorded && !m.noWithdrawal {
+		m.append(l, i, mark{known: current}, current) // refused where somebody goes on with it
+	}
+	l.release(i)
 }
 
 // api is what may become of a call that is out.

@@ -29,13 +29,14 @@ type limits struct {
 	crashes  int8
 	stalls   int8 // times that a worker stands still for longer than lease and ackWait
 	troubles int8 // answers of the API that do not end the request
+	misses   int8 // calls whose turn does not come
 	absent   bool // the entry was never there
 	recorded bool // attempts are recorded before the call
 }
 
 // broken are the rules that a variant leaves out.
 type broken struct {
-	ackFirst, noExpectation, noAttempts, noAnswers, noUnanswered, noLease bool
+	ackFirst, noExpectation, noAttempts, noAnswers, noUnanswered, noLease, noWithdrawal bool
 }
 
 // The promises, as a state that broke one names it.

@@ -17,6 +17,8 @@ func TestTheProtocolHoldsWhateverHappens(t *testing.T) {
 		{"recorded, never there", false, limits{copies: 1, crashes: 1, stalls: 1, troubles: 1, absent: true, recorded: true}},
 		{"recorded, never there, published twice", false, limits{copies: 2, troubles: 2, absent: true, recorded: true}},
 		{"recorded, published twice", false, limits{copies: 2, crashes: 1, troubles: 1, recorded: true}},
+		{"recorded, turns that do not come", false, limits{copies: 1, crashes: 1, misses: 2, troubles: 1, recorded: true}},
+		{"recorded, never there, turns that do not come", false, limits{copies: 2, crashes: 1, misses: 1, absent: true, recorded: true}},
 		{"not recorded", false, limits{copies: 1, crashes: 1, stalls: 1, troubles: 1}},
 		{"not recorded, published twice", false, limits{copies: 2, crashes: 1, troubles: 1}},
 
@@ -24,6 +26,7 @@ func TestTheProtocolHoldsWhateverHappens(t *testing.T) {
 		{"recorded, many crashes", true, limits{copies: 1, crashes: 2, stalls: 1, troubles: 1, recorded: true}},
 		{"recorded, many stalls", true, limits{copies: 1, crashes: 1, stalls: 2, troubles: 1, recorded: true}},
 		{"recorded, published twice, all", true, limits{copies: 2, crashes: 1, stalls: 1, troubles: 1, recorded: true}},
+		{"recorded, turns that do not come, all", true, limits{copies: 1, crashes: 1, stalls: 1, misses: 1, troubles: 1, recorded: true}},
 		{"not recorded, all", true, limits{copies: 2, crashes: 1, stalls: 1, troubles: 2}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -52,6 +55,7 @@ func TestTheCheckerSeesEachBrokenRule(t *testing.T) {
 		{"attempts not recorded", all, broken{noAttempts: true}, notFoundIsTrue},
 		{"what came of an attempt not recorded", limits{copies: 2, troubles: 1, absent: true, recorded: true}, broken{noAnswers: true}, deletedIsPossible},
 		{"the unanswered attempt forgotten", all, broken{noUnanswered: true}, notFoundIsTrue},
+		{"a claim without a call not withdrawn", limits{copies: 1, misses: 1, absent: true, recorded: true}, broken{noWithdrawal: true}, deletedIsPossible},
 		{"no lease", all, broken{noLease: true}, noCallAfterFinal},
 	} {
 		t.Run(c.name, func(t *testing.T) {
