@@ -129,6 +129,33 @@ func TestNoCallWaitsForAClaim(t *testing.T) {
 	}
 }
 
+// While one call tries whether the API lets calls through again, nobody else can
+// have a turn, however long its answer takes.
+func TestNobodyEntersWhileACallTriesTheAPI(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := testPace(0)
+		refused := deleter.Answer{Verdict: deleter.Retry, Status: 429}
+		begun, err := p.take(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.learn(begun, refused)
+		if begun, err = p.take(t.Context()); err != nil { // it tries
+			t.Fatal(err)
+		}
+		soon, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if p.enter(soon) == nil {
+			t.Error("somebody enters")
+		}
+		p.learn(begun, deleter.Answer{Verdict: deleter.Deleted, Status: 200})
+		if err := p.enter(t.Context()); err != nil {
+			t.Error(err)
+		}
+		p.leave()
+	})
+}
+
 // What a lane with little to do has called says nothing of what the API allows.
 func TestALaneWithLittleToDoKeepsItsSpeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
