@@ -2,9 +2,11 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/events"
@@ -63,22 +65,37 @@ func passedOver(ctx context.Context, js jetstream.JetStream, stream string, targ
 	return first.Seq, nil
 }
 
+// remakeFor is how long a consumer is tried to be made anew, once it may be
+// deleted: long enough for servers to choose a leader.
+const remakeFor = 30 * time.Second
+
 // Redeliver makes the consumers that [PassedOver] returned anew, as they were
 // configured, so that they deliver all that is there. What workers have in hand
 // comes again too, and finds its chain.
 func Redeliver(ctx context.Context, js jetstream.JetStream, passed []*Problem) error {
 	for _, p := range passed {
-		consumer, err := js.Consumer(ctx, p.Stream, p.Consumer)
-		if err != nil {
-			return fmt.Errorf("consumer %s of %s: %w", p.Consumer, p.Stream, err)
-		}
-		config := consumer.CachedInfo().Config
-		if err := js.DeleteConsumer(ctx, p.Stream, p.Consumer); err != nil {
-			return fmt.Errorf("consumer %s of %s: %w", p.Consumer, p.Stream, err)
-		}
-		if _, err := js.CreateOrUpdateConsumer(ctx, p.Stream, config); err != nil {
+		if err := remake(ctx, js, p.Stream, p.Consumer); err != nil {
 			return fmt.Errorf("consumer %s of %s: %w", p.Consumer, p.Stream, err)
 		}
 	}
 	return nil
+}
+
+// remake deletes a consumer and creates it as it was. Its settings are nowhere
+// else meanwhile, so it tries for a while.
+func remake(ctx context.Context, js jetstream.JetStream, stream, name string) error {
+	consumer, err := js.Consumer(ctx, stream, name)
+	if err != nil {
+		return err
+	}
+	config := consumer.CachedInfo().Config
+	policy := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond),
+		backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(remakeFor))
+	return backoff.Retry(func() error {
+		if err := js.DeleteConsumer(ctx, stream, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return err
+		}
+		_, err := js.CreateOrUpdateConsumer(ctx, stream, config)
+		return err
+	}, backoff.WithContext(policy, ctx))
 }

@@ -42,7 +42,7 @@ type trouble struct {
 
 // Trouble lets kills processes die, and other things happen, evenly spread over
 // a time, at moments and in an order that the seed decides. It returns when all
-// is well again: every worker and server runs.
+// is well again: every worker and server runs, and all replicas are there.
 func Trouble(ctx context.Context, w *World, seed uint64, kills int, over time.Duration) (Faults, error) {
 	t := &trouble{World: w, random: rand.New(rand.NewPCG(seed, 2)), wake: map[*Worker]time.Time{}}
 	steady := len(w.Workers)
@@ -60,7 +60,38 @@ func Trouble(ctx context.Context, w *World, seed uint64, kills int, over time.Du
 			return t.faults, err
 		}
 	}
-	return t.faults, nil
+	_, err := again(ctx, t.together)
+	return t.faults, err
+}
+
+// together fails unless each stream has a leader and all its replicas. A server
+// that was cut off answers for the others for a moment more, with what it missed.
+func (w *World) together(ctx context.Context) (struct{}, error) {
+	for _, name := range []string{events.StreamRequests, events.StreamLater, events.StreamResults} {
+		try, cancel := context.WithTimeout(ctx, 2*time.Second) // a request may be lost
+		stream, err := w.js.Stream(try, name)
+		cancel()
+		if err != nil {
+			return struct{}{}, err
+		}
+		cluster := stream.CachedInfo().Cluster
+		if len(w.Servers) == 1 {
+			continue
+		}
+		if cluster == nil || cluster.Leader == "" {
+			return struct{}{}, fmt.Errorf("%s has no leader", name)
+		}
+		current := 0
+		for _, replica := range cluster.Replicas {
+			if replica.Current && !replica.Offline {
+				current++
+			}
+		}
+		if current != len(w.Servers)-1 {
+			return struct{}{}, fmt.Errorf("%d replicas of %s are current", current, name)
+		}
+	}
+	return struct{}{}, nil
 }
 
 func (t *trouble) event(ctx context.Context, steady int) error {

@@ -16,9 +16,9 @@ import (
 	"github.com/lethe-dev/lethe/internal/sandbox"
 )
 
-// readLinks reads a whole results stream.
-func readLinks(ctx context.Context, js jetstream.JetStream) ([]Link, error) {
-	stream, err := js.Stream(ctx, events.StreamResults)
+// links reads the whole results stream.
+func (w *World) links(ctx context.Context) ([]Link, error) {
+	stream, err := w.js.Stream(ctx, events.StreamResults)
 	if err != nil {
 		return nil, err
 	}
@@ -94,10 +94,10 @@ func readJournal(path string) ([]sandbox.Call, error) {
 }
 
 // left returns the subjects of what still waits in the two queues, ten of each at most.
-func left(ctx context.Context, js jetstream.JetStream) ([]string, error) {
+func (w *World) left(ctx context.Context) ([]string, error) {
 	var subjects []string
 	for _, name := range []string{events.StreamRequests, events.StreamLater} {
-		stream, err := js.Stream(ctx, name)
+		stream, err := w.js.Stream(ctx, name)
 		if err != nil {
 			return nil, err
 		}

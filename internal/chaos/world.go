@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -249,6 +250,23 @@ func (w *World) Counts(ctx context.Context) (counts map[string]uint64, err error
 	return counts, nil
 }
 
+// again asks the servers until they answer: they may be choosing leaders, and what
+// is asked meanwhile may be lost.
+func again[T any](ctx context.Context, ask func(context.Context) (T, error)) (answer T, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	policy := backoff.WithContext(backoff.NewConstantBackOff(100*time.Millisecond), ctx)
+	if ended := backoff.Retry(func() error {
+		try, cancel := context.WithTimeout(ctx, 20*time.Second)
+		defer cancel()
+		answer, err = ask(try)
+		return err
+	}, policy); ended != nil {
+		return answer, errors.Join(ended, err)
+	}
+	return answer, nil
+}
+
 // Drain waits until nothing waits in the queues any more, or until nothing has
 // moved for patience. What the server passes over is delivered again, as `lethe
 // setup` does it.
@@ -270,10 +288,7 @@ func (w *World) Drain(ctx context.Context, patience time.Duration) error {
 			if err == nil {
 				err = consumer.Redeliver(ctx, w.js, passed)
 			}
-			if err != nil {
-				return err
-			}
-			if len(passed) > 0 {
+			if err == nil && len(passed) > 0 {
 				w.Redelivered += len(passed)
 				moved = time.Now()
 			}
@@ -289,7 +304,7 @@ func (w *World) Finish(ctx context.Context) (r Record, err error) {
 	if err := w.endWorkers(); err != nil {
 		return r, err
 	}
-	counts, err := w.Counts(ctx)
+	counts, err := again(ctx, w.Counts)
 	if err != nil {
 		return r, err
 	}
@@ -304,10 +319,10 @@ func (w *World) Finish(ctx context.Context) (r Record, err error) {
 		}
 	}
 	r.Published = w.published
-	if r.Links, err = readLinks(ctx, w.js); err != nil {
+	if r.Links, err = again(ctx, w.links); err != nil {
 		return r, err
 	}
-	if r.Left, err = left(ctx, w.js); err != nil {
+	if r.Left, err = again(ctx, w.left); err != nil {
 		return r, err
 	}
 	r.Calls, err = readJournal(w.journal)
