@@ -29,6 +29,7 @@ type batch struct {
 
 	permission sync.Once
 	permitted  bool
+	probe      int       // the breaker's, 0 for none
 	entered    time.Time // when it was permitted
 
 	mu     sync.Mutex
@@ -96,7 +97,7 @@ func (l *Lane) permit(stop context.Context, s *seat) bool {
 			return
 		}
 		s.entered = time.Now()
-		if s.permitted = l.breaker.allow(); !s.permitted {
+		if s.probe, s.permitted = l.breaker.allow(); !s.permitted {
 			l.pace.leave()
 		}
 	})
@@ -135,7 +136,7 @@ func (l *Lane) meet(stop context.Context, s *seat) share {
 	if first {
 		l.pace.claimed(time.Since(s.entered))
 		l.callFor(stop, s.ctx, come)
-		l.pace.leave()
+		l.giveUp(s.batch)
 	}
 	return <-s.share
 }
@@ -148,10 +149,15 @@ func (l *Lane) leave(s *seat) {
 	if s.absent == 0 && len(s.come) == 0 && !s.fired {
 		s.fired = true
 		if s.permitted {
-			l.breaker.release()
-			l.pace.leave()
+			l.giveUp(s.batch)
 		}
 	}
+}
+
+// giveUp gives back what permit took.
+func (l *Lane) giveUp(b *batch) {
+	l.breaker.release(b.probe)
+	l.pace.leave()
 }
 
 // arrived counts one who has come or left, with the lock held.
@@ -166,24 +172,21 @@ func (b *batch) arrived() {
 func (l *Lane) callFor(stop, ctx context.Context, seats []*seat) {
 	ctx, end := l.trace.call(ctx, seats)
 	defer end()
-	tries := 0
+	first := true
 	n := &narrowing{
 		try: func(set []int) (deleter.Answer, []int) {
-			if tries > 0 {
+			if !first {
 				set = l.stillWanted(stop, seats, set)
 			}
-			tries++
+			first = false
 			if len(set) == 0 {
 				return deleter.Answer{}, nil
 			}
 			answer, made := l.call(stop, ctx, seats, set)
-			if made {
-				return answer, set
+			if !made {
+				return deleter.Answer{}, nil
 			}
-			if tries == 1 { // a later call needs no permission, so it has none to give back
-				l.breaker.release()
-			}
-			return deleter.Answer{}, nil
+			return answer, set
 		},
 		refusedOf: func(i int, a deleter.Answer) []int64 {
 			contexts, _ := seats[i].Resource.(events.UserContexts)
@@ -202,9 +205,8 @@ func (l *Lane) callFor(stop, ctx context.Context, seats []*seat) {
 }
 
 // stillWanted returns which of set may go into a further call: nobody has
-// answered them since they were looked at, and they are still this worker's.
-// None are when stop ends,
-// or when no call can be made soon.
+// answered them since they were looked at, and they are still this worker's. None
+// are when stop ends, or when no call can be made soon.
 func (l *Lane) stillWanted(stop context.Context, seats []*seat, set []int) []int {
 	// Others of these have their answers, and are not to wait until the API is well again.
 	soon, cancel := context.WithTimeout(stop, leaseSlack)

@@ -36,7 +36,8 @@ type breaker struct {
 
 	mu      sync.Mutex
 	circuit circuitbreaker.CircuitBreaker[any]
-	probing bool          // a probe is out
+	probes  int           // that were ever permitted
+	probing int           // which of them is out, 0 for none
 	opened  int           // times in a row that it opened
 	until   time.Time     // when to probe next
 	held    bool          // opened by a refused credential
@@ -84,42 +85,46 @@ func (b *breaker) wait(ctx context.Context) (probe bool, err error) {
 	}
 }
 
-// allow takes the permission for one call. Whoever gets it must give it back
-// with record or release.
-func (b *breaker) allow() bool {
+// allow says whether a call may be made, and if it is a probe, which: 0 for none.
+// Whoever may call must release the probe afterwards.
+func (b *breaker) allow() (probe int, may bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.free() || !b.circuit.TryAcquirePermit() {
-		return false
+		return 0, false
 	}
 	if b.circuit.IsHalfOpen() {
-		b.probing = true
+		b.probes++
+		b.probing = b.probes
+		probe = b.probing
 	}
-	return true
+	return probe, true
 }
 
 // free is called with the lock held.
 func (b *breaker) free() bool {
-	return b.blocked == "" && !b.probing && (b.circuit.IsClosed() || !time.Now().Before(b.until))
+	return b.blocked == "" && b.probing == 0 && (b.circuit.IsClosed() || !time.Now().Before(b.until))
 }
 
-// release gives a permission back that no call was made with.
-func (b *breaker) release() {
+// release ends a probe, if it is still out.
+func (b *breaker) release(probe int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.probing {
-		b.circuit.Open() // half-open again at the next allow, for until has passed
-		b.probing = false
-		b.notify()
+	if probe == 0 || probe != b.probing {
+		return
 	}
+	if b.circuit.IsHalfOpen() { // no call was made
+		b.circuit.Open() // half-open again at the next allow, for until has passed
+	}
+	b.probing = 0
+	b.notify()
 }
 
-// record learns from the answer to a permitted call.
+// record learns from the answer to a call, be it a probe or not.
 func (b *breaker) record(a deleter.Answer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	wasOpen := !b.circuit.IsClosed()
-	b.probing = false
 	failed := true
 	switch {
 	case a.Verdict == deleter.Hold || a.Status == http.StatusTooManyRequests && a.RetryAfter > 0:
@@ -139,7 +144,7 @@ func (b *breaker) record(a deleter.Answer) {
 		b.open(a, wasOpen)
 	case wasOpen && b.circuit.IsClosed():
 		b.log.Info("the API answers again, the lane goes on", "was", b.why)
-		b.opened, b.held, b.why = 0, false, ""
+		b.opened, b.probing, b.held, b.why = 0, 0, false, ""
 	}
 	b.notify()
 }

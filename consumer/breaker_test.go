@@ -14,11 +14,21 @@ func testBreaker() *breaker {
 	return newBreaker(Policy{InitialInterval: time.Second, Multiplier: 2, MaxInterval: time.Hour}, slog.New(slog.DiscardHandler))
 }
 
-func mustAllow(t *testing.T, b *breaker, want bool) {
+func mustAllow(t *testing.T, b *breaker, want bool) (probe int) {
 	t.Helper()
-	if got := b.allow(); got != want {
-		t.Fatalf("a call is allowed: %v, want %v", got, want)
+	probe, may := b.allow()
+	if may != want {
+		t.Fatalf("a call is allowed: %v, want %v", may, want)
 	}
+	return probe
+}
+
+// mustCall makes a call that has an answer.
+func mustCall(t *testing.T, b *breaker, a deleter.Answer) {
+	t.Helper()
+	probe := mustAllow(t, b, true)
+	b.record(a)
+	b.release(probe)
 }
 
 // waited is how long wait takes.
@@ -40,10 +50,8 @@ func TestBreaker(t *testing.T) {
 	for name, test := range map[string]func(t *testing.T, b *breaker){
 		"single troubles do not open it": func(t *testing.T, b *breaker) {
 			for range 10 * failuresToOpen {
-				mustAllow(t, b, true)
-				b.record(retry)
-				mustAllow(t, b, true)
-				b.record(ok)
+				mustCall(t, b, retry)
+				mustCall(t, b, ok)
 			}
 			if d, probe := waited(t, b); d != 0 || probe {
 				t.Errorf("waited %v, probe %v", d, probe)
@@ -51,8 +59,7 @@ func TestBreaker(t *testing.T) {
 		},
 		"troubles in a row open it, one call at a time probes, and an answer closes it": func(t *testing.T, b *breaker) {
 			for range failuresToOpen {
-				mustAllow(t, b, true)
-				b.record(retry)
+				mustCall(t, b, retry)
 			}
 			mustAllow(t, b, false)
 			if status, why, _ := b.state(); status != StatusOpen || why != "busy" {
@@ -61,49 +68,44 @@ func TestBreaker(t *testing.T) {
 			if d, probe := waited(t, b); d != time.Second || !probe {
 				t.Errorf("waited %v, probe %v", d, probe)
 			}
-			mustAllow(t, b, true)
+			probe := mustAllow(t, b, true)
 			mustAllow(t, b, false)
 			b.record(retry)
+			b.release(probe)
 			if d, _ := waited(t, b); d != 2*time.Second {
 				t.Errorf("the second wait is %v", d)
 			}
-			mustAllow(t, b, true)
-			b.record(ok)
+			mustCall(t, b, ok)
 			mustAllow(t, b, true)
 			mustAllow(t, b, true)
 		},
 		"a long outage is probed every half a minute": func(t *testing.T, b *breaker) {
 			for range failuresToOpen {
-				mustAllow(t, b, true)
-				b.record(retry)
+				mustCall(t, b, retry)
 			}
 			for range 20 {
 				waited(t, b)
-				mustAllow(t, b, true)
-				b.record(retry)
+				mustCall(t, b, retry)
 			}
 			if d, _ := waited(t, b); d != maxProbeInterval {
 				t.Errorf("waited %v", d)
 			}
 		},
 		"a refused credential holds at once, for as long as the backoff says": func(t *testing.T, b *breaker) {
-			mustAllow(t, b, true)
-			b.record(hold)
+			mustCall(t, b, hold)
 			if status, why, _ := b.state(); status != StatusHeld || why != "who are you" {
 				t.Errorf("%s because %q", status, why)
 			}
 			for range 20 {
 				waited(t, b)
-				mustAllow(t, b, true)
-				b.record(hold)
+				mustCall(t, b, hold)
 			}
 			if d, _ := waited(t, b); d != time.Hour {
 				t.Errorf("waited %v", d)
 			}
 		},
 		"a changed credential is tried at once": func(t *testing.T, b *breaker) {
-			mustAllow(t, b, true)
-			b.record(hold)
+			mustCall(t, b, hold)
 			done := make(chan time.Duration)
 			go func() { d, _ := waited(t, b); done <- d }()
 			synctest.Wait()
@@ -111,16 +113,14 @@ func TestBreaker(t *testing.T) {
 			if d := <-done; d != 0 {
 				t.Errorf("waited %v", d)
 			}
-			mustAllow(t, b, true)
-			b.record(ok)
+			mustCall(t, b, ok)
 			if status, _, _ := b.state(); status != StatusRunning {
 				t.Error(status)
 			}
 		},
 		"a wish to slow down that names no time is a trouble like others": func(t *testing.T, b *breaker) {
 			for range failuresToOpen {
-				mustAllow(t, b, true)
-				b.record(deleter.Answer{Verdict: deleter.Retry, Status: 429})
+				mustCall(t, b, deleter.Answer{Verdict: deleter.Retry, Status: 429})
 			}
 			mustAllow(t, b, false)
 			if status, _, _ := b.state(); status != StatusOpen {
@@ -128,21 +128,18 @@ func TestBreaker(t *testing.T) {
 			}
 		},
 		"the API's wish to slow down is obeyed at once, to the longest interval": func(t *testing.T, b *breaker) {
-			mustAllow(t, b, true)
-			b.record(deleter.Answer{Verdict: deleter.Retry, Status: 429, RetryAfter: 7 * time.Second})
+			mustCall(t, b, deleter.Answer{Verdict: deleter.Retry, Status: 429, RetryAfter: 7 * time.Second})
 			if d, _ := waited(t, b); d != 7*time.Second {
 				t.Errorf("waited %v", d)
 			}
-			mustAllow(t, b, true)
-			b.record(deleter.Answer{Verdict: deleter.Retry, Status: 429, RetryAfter: 10 * 365 * 24 * time.Hour})
+			mustCall(t, b, deleter.Answer{Verdict: deleter.Retry, Status: 429, RetryAfter: 10 * 365 * 24 * time.Hour})
 			if d, _ := waited(t, b); d != time.Hour {
 				t.Errorf("waited %v", d)
 			}
 		},
 		"a late answer that asks for more makes the wait longer": func(t *testing.T, b *breaker) {
 			mustAllow(t, b, true)
-			mustAllow(t, b, true)
-			b.record(deleter.Answer{Verdict: deleter.Retry, Status: 429, RetryAfter: 7 * time.Second})
+			mustCall(t, b, deleter.Answer{Verdict: deleter.Retry, Status: 429, RetryAfter: 7 * time.Second})
 			b.record(deleter.Answer{Verdict: deleter.Retry, Status: 429, RetryAfter: 9 * time.Second})
 			if d, _ := waited(t, b); d != 9*time.Second {
 				t.Errorf("waited %v", d)
@@ -166,14 +163,40 @@ func TestBreaker(t *testing.T) {
 			}
 		},
 		"a permission that is given back lets the next probe out": func(t *testing.T, b *breaker) {
-			mustAllow(t, b, true)
-			b.record(hold)
+			mustCall(t, b, hold)
 			waited(t, b)
-			mustAllow(t, b, true)
-			b.release()
+			b.release(mustAllow(t, b, true))
 			if d, _ := waited(t, b); d != 0 {
 				t.Errorf("waited %v", d)
 			}
+			mustAllow(t, b, true)
+		},
+		"who is no probe ends none": func(t *testing.T, b *breaker) {
+			before, slow := mustAllow(t, b, true), mustAllow(t, b, true)
+			mustCall(t, b, hold)
+			waited(t, b)
+			probe := mustAllow(t, b, true)
+			b.release(before) // its turn did not come
+			mustAllow(t, b, false)
+			b.record(retry) // to a call that was out
+			b.release(slow)
+			mustAllow(t, b, false)
+			time.Sleep(time.Until(b.until))
+			mustAllow(t, b, false)
+			b.release(probe)
+			mustAllow(t, b, true)
+		},
+		"a probe that has closed it ends no later one": func(t *testing.T, b *breaker) {
+			mustCall(t, b, hold)
+			waited(t, b)
+			first := mustAllow(t, b, true)
+			b.record(ok)
+			mustCall(t, b, hold) // while the first one's further calls are made
+			waited(t, b)
+			second := mustAllow(t, b, true)
+			b.release(first)
+			mustAllow(t, b, false)
+			b.release(second)
 			mustAllow(t, b, true)
 		},
 		"while it is blocked nothing is taken": func(t *testing.T, b *breaker) {
