@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -133,6 +134,7 @@ func (c Config) options(ctx context.Context, shown string) []nats.Option {
 		nats.ReconnectWait(retryAfter),
 		nats.ReconnectJitter(retryAfter, retryAfter),
 		nats.ReconnectBufSize(-1),
+		nats.SetCustomDialer(&coalescingDialer{net.Dialer{Timeout: nats.DefaultTimeout}}),
 		nats.PingInterval(pingEvery),
 		// A connection that was good once is not given up because a server restarts with its accounts not yet
 		// loaded, or because a credential is being replaced: the file is read again with each try.
