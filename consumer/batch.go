@@ -118,15 +118,18 @@ func (l *Lane) meet(stop context.Context, s *seat) share {
 	}
 	s.come = append(s.come, s)
 	s.arrived()
+	all := s.absent == 0
 	s.mu.Unlock()
 
-	late := time.NewTimer(meetWithin)
-	defer late.Stop()
-	select {
-	case answer := <-s.share:
-		return answer
-	case <-s.met:
-	case <-late.C:
+	if !all {
+		late := time.NewTimer(meetWithin)
+		defer late.Stop()
+		select {
+		case answer := <-s.share:
+			return answer
+		case <-s.met:
+		case <-late.C:
+		}
 	}
 	s.mu.Lock()
 	first := !s.fired

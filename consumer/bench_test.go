@@ -121,13 +121,14 @@ func BenchmarkGather(b *testing.B) {
 	lane := New(w.js, w.together(requests, deleted{}))
 	jobs := make([]*job, requests)
 	for i := range jobs {
-		jobs[i] = &job{Request: contexts(int64(i + 1))}
+		jobs[i] = &job{delivery: &delivery{room: newRoom(requests)}, Request: contexts(int64(i + 1))}
 	}
 	b.ReportAllocs()
 	for b.Loop() {
 		seats := make([]*seat, requests)
 		for i, j := range jobs {
 			seats[i] = lane.gatherer.join(b.Context(), j)
+			seats[i].by = time.Now().Add(time.Minute) // as if claimed
 		}
 		<-seats[0].sealed
 		lane.callFor(b.Context(), b.Context(), seats)

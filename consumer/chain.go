@@ -108,7 +108,7 @@ func (c *chain) result(ctx context.Context, id, fingerprint string, h History, r
 }
 
 func (c *chain) newLink(ctx context.Context, subject, fingerprint string, h History, body []byte) *nats.Msg {
-	msg := &nats.Msg{Subject: subject, Data: body, Header: nats.Header{}}
+	msg := &nats.Msg{Subject: subject, Data: body, Header: make(nats.Header, 16)} // some are its publishing's
 	msg.Header.Set(headerLink, newID())
 	msg.Header.Set(headerFingerprint, fingerprint)
 	msg.Header.Set(headerInstance, c.instance)

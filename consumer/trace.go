@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"strings"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel"
@@ -23,8 +24,8 @@ import (
 type tracing struct {
 	target  events.Target
 	tracer  trace.Tracer
-	results metric.Int64Counter
-	answers metric.Int64Counter
+	results counter
+	answers counter
 
 	// What is known of spans beforehand. The rest is set on those that are
 	// recorded: one that is not should cost next to nothing.
@@ -44,8 +45,8 @@ func newTracing(target events.Target) *tracing {
 	return &tracing{
 		target:     target,
 		tracer:     otel.Tracer(scope),
-		results:    results,
-		answers:    answers,
+		results:    counter{Int64Counter: results, target: target, name: "lethe.outcome"},
+		answers:    counter{Int64Counter: answers, target: target, name: "lethe.verdict"},
 		processing: []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer), always, trace.WithAttributes(semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("process"))},
 		sending:    []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindProducer), always, trace.WithAttributes(semconv.MessagingOperationTypeSend, semconv.MessagingOperationName("send"))},
 		settling:   []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient), always, trace.WithAttributes(semconv.MessagingOperationTypeSettle)},
@@ -120,7 +121,7 @@ func (t *tracing) call(ctx context.Context, seats []*seat) (context.Context, fun
 
 // counted counts an answer to a call.
 func (t *tracing) counted(ctx context.Context, a deleter.Answer) {
-	t.answers.Add(ctx, 1, metric.WithAttributes(attribute.String("lethe.target", string(t.target)), attribute.String("lethe.verdict", string(a.Verdict))))
+	t.answers.count(ctx, string(a.Verdict))
 }
 
 // answered notes in a request's span what it was answered.
@@ -132,9 +133,26 @@ func (t *tracing) answered(ctx context.Context, a deleter.Answer) {
 
 // outcome counts a published result and notes it in the span.
 func (t *tracing) outcome(ctx context.Context, o events.Outcome) {
-	outcome := attribute.String("lethe.outcome", string(o))
-	trace.SpanFromContext(ctx).SetAttributes(outcome)
-	t.results.Add(ctx, 1, metric.WithAttributes(attribute.String("lethe.target", string(t.target)), outcome))
+	trace.SpanFromContext(ctx).SetAttributes(attribute.String("lethe.outcome", string(o)))
+	t.results.count(ctx, string(o))
+}
+
+// counter counts by target and an attribute that has few values. It keeps the set
+// of attributes for each, which costs more to make than to count.
+type counter struct {
+	metric.Int64Counter
+	target events.Target
+	name   string
+	known  sync.Map // a [metric.AddOption] for each value
+}
+
+func (c *counter) count(ctx context.Context, value string) {
+	option, known := c.known.Load(value)
+	if !known {
+		option = metric.WithAttributeSet(attribute.NewSet(attribute.String("lethe.target", string(c.target)), attribute.String(c.name, value)))
+		c.known.Store(value, option)
+	}
+	c.Add(ctx, 1, option.(metric.AddOption))
 }
 
 // inject puts the current span's context into headers.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -52,14 +53,19 @@ type Client struct {
 // NewClient returns a client that keeps its connections until CloseIdle.
 func NewClient(c ClientConfig) *Client {
 	transport, pool := newTransport(c)
+	c.CredentialHeader = http.CanonicalHeaderKey(c.CredentialHeader)
+	if base := *c.BaseURL; base.Path == "" {
+		base.Path = "/" // what is joined to no path is relative
+		c.BaseURL = &base
+	}
 	return &Client{c, transport, pool}
 }
 
 // CloseIdle closes the connections that no call uses.
 func (c *Client) CloseIdle() { c.pool.CloseIdleConnections() }
 
-// Call makes one call to path, below the base URL, and reads its answer with
-// read, which sees only whole answers that are about the request: troubles that
+// Call makes one call to path, below the base URL, with headers whose names are
+// spelled as [http.CanonicalHeaderKey] does, and reads its answer with read, which sees only whole answers that are about the request: troubles that
 // all APIs share (no answer, a refused credential, "later") have theirs already.
 // The credential is in none of the texts that it returns.
 func (c *Client) Call(ctx context.Context, method, path string, header http.Header, body []byte, read func(Response) Answer) Answer {
@@ -116,10 +122,11 @@ func (c *Client) do(ctx context.Context, method, path, secret string, header htt
 	})
 	defer func() { r.Written = written.Load() && !last.missed.Load() }()
 
-	request, err := http.NewRequestWithContext(ctx, method, c.BaseURL.JoinPath(path).String(), bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, "", bytes.NewReader(body))
 	if err != nil {
 		return Response{Err: err}
 	}
+	request.URL = c.BaseURL.JoinPath(path)
 	// Go sends a request again by itself if it can have its body again. On
 	// HTTP/1 it does so only where nothing was written; on HTTP/2 also after a
 	// reset that may have come behind the deletion, and without asking where
@@ -135,9 +142,7 @@ func (c *Client) do(ctx context.Context, method, path, secret string, header htt
 		}
 		return io.NopCloser(bytes.NewReader(body)), nil
 	}
-	for name, values := range header {
-		request.Header[http.CanonicalHeaderKey(name)] = values
-	}
+	maps.Copy(request.Header, header)
 	request.Header.Set(c.CredentialHeader, secret)
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("User-Agent", strings.TrimSuffix("lethe/"+c.Version, "/"))

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,7 +33,7 @@ func TestACredentialShowsInNoText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := NewClient(ClientConfig{Credential: c})
+	client := NewClient(ClientConfig{BaseURL: &url.URL{}, Credential: c})
 	type hidden struct{ c *Credential }
 	shown := c.String() + c.GoString()
 	for _, value := range []any{

@@ -3,6 +3,7 @@ package deleter
 import (
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,6 +24,11 @@ type Quota struct {
 // hour or a day may well be used up at once: then nothing remains.
 const maxRateWindow = 60
 
+// quotaHeaders are the headers that [ParseQuota] reads, as net/http spells them.
+var quotaHeaders = []string{
+	"Ratelimit-Policy", "Ratelimit", "Ratelimit-Remaining", "Ratelimit-Reset", "X-Ratelimit-Remaining", "X-Ratelimit-Reset",
+}
+
 // ParseQuota reads what the headers of an answer say of rate limits, in these
 // spellings, and nothing from what is none of them:
 //
@@ -33,6 +39,9 @@ const maxRateWindow = 60
 //	RateLimit-Remaining: 37, RateLimit-Reset: 1   06 and before
 //	X-RateLimit-Remaining: 37, X-RateLimit-Reset  in seconds, or as a Unix time in seconds or milliseconds
 func ParseQuota(header http.Header, now time.Time) (q Quota) {
+	if !slices.ContainsFunc(quotaHeaders, func(name string) bool { return header[name] != nil }) {
+		return q // as in most answers
+	}
 	if date, err := http.ParseTime(header.Get("Date")); err == nil {
 		now = date // by which the API tells a time
 	}

@@ -41,6 +41,9 @@ func quote(value string) string { return `"` + printable(value, 48) + `"` }
 // printable is s on one line with what cannot be printed replaced, cut to at most
 // limit bytes.
 func printable(s string, limit int) string {
+	if len(s) <= limit && strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) < 0 {
+		return s // as nearly everything is
+	}
 	const replacement, ellipsis = "\uFFFD", "…"
 	// A replacement is longer than what it replaces, so reading limit bytes is
 	// always enough, and reading no more keeps a huge value from costing anything.

@@ -40,11 +40,13 @@ type Deleter struct {
 
 // New returns a Deleter for c.
 func New(c Config) *Deleter {
+	header := http.Header{}
+	header.Set("X-API-Version", c.APIVersion)
 	return &Deleter{
 		client: deleter.NewClient(deleter.ClientConfig{
 			BaseURL: c.BaseURL, Credential: c.Credential, CredentialHeader: "X-ORGANIZATION-SECRET", Timeout: c.Timeout, Concurrency: c.Concurrency, Version: c.Version,
 		}),
-		header: http.Header{"X-API-Version": {c.APIVersion}},
+		header: header,
 	}
 }
 
