@@ -201,7 +201,7 @@ func TestAHostileAnswerIsNoAnswer(t *testing.T) {
 			}
 			// Measured: 1.4 MB for 64 KiB of the shortest headers, the other calls and
 			// the server included, and a third of that for most.
-			if t.Logf("%d bytes of memory: %s", cost, got.Message); cost > 32*MaxBody {
+			if t.Logf("%d bytes of memory: %s", cost, got.Message); cost > 64*MaxBody {
 				t.Errorf("cost %d bytes of memory", cost)
 			}
 		})
