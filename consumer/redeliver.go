@@ -66,7 +66,8 @@ func passedOver(ctx context.Context, js jetstream.JetStream, stream string, targ
 }
 
 // remakeFor is how long a consumer is tried to be made anew, once it may be
-// deleted: long enough for servers to choose a leader.
+// deleted: long enough for servers to choose a leader. Each try is bounded by
+// storeTimeout, for a request that comes meanwhile may be lost.
 const remakeFor = 30 * time.Second
 
 // Redeliver makes the consumers that [PassedOver] returned anew, as they were
@@ -82,7 +83,7 @@ func Redeliver(ctx context.Context, js jetstream.JetStream, passed []*Problem) e
 }
 
 // remake deletes a consumer and creates it as it was. Its settings are nowhere
-// else meanwhile, so it tries for a while.
+// else meanwhile, so it tries for a while, even if ctx ends.
 func remake(ctx context.Context, js jetstream.JetStream, stream, name string) error {
 	consumer, err := js.Consumer(ctx, stream, name)
 	if err != nil {
@@ -91,11 +92,14 @@ func remake(ctx context.Context, js jetstream.JetStream, stream, name string) er
 	config := consumer.CachedInfo().Config
 	policy := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond),
 		backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(remakeFor))
+	ctx = context.WithoutCancel(ctx)
 	return backoff.Retry(func() error {
+		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+		defer cancel()
 		if err := js.DeleteConsumer(ctx, stream, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 			return err
 		}
 		_, err := js.CreateOrUpdateConsumer(ctx, stream, config)
 		return err
-	}, backoff.WithContext(policy, ctx))
+	}, policy)
 }

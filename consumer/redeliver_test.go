@@ -1,7 +1,9 @@
 package consumer
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -64,6 +66,51 @@ func TestWhatTheServerPassesOverIsDeliveredAgain(t *testing.T) {
 				t.Errorf("passed over: %v, %v", passed, err)
 			}
 		})
+	}
+}
+
+// hesitant is a server that does not create a consumer the first time, and a
+// caller that has enough then.
+type hesitant struct {
+	jetstream.JetStream
+	enough context.CancelFunc
+	asked  int
+}
+
+func (h *hesitant) CreateOrUpdateConsumer(ctx context.Context, stream string, c jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	if h.asked++; h.asked == 1 {
+		h.enough()
+		return nil, jetstream.ErrNoStreamResponse
+	}
+	return h.JetStream.CreateOrUpdateConsumer(ctx, stream, c)
+}
+
+func TestAConsumerThatIsMadeAnewIsNeverLeftMissing(t *testing.T) {
+	w := newWorld(t)
+	w.passOver(contexts(1))
+	consumer, err := w.js.Consumer(t.Context(), events.StreamRequests, string(kvTarget))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := consumer.CachedInfo().Config
+	config.AckWait = 17 * time.Second // an operator's
+	if _, err := w.js.UpdateConsumer(t.Context(), events.StreamRequests, config); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	js := &hesitant{JetStream: w.js, enough: cancel}
+	passed, err := PassedOver(ctx, js, kvTarget)
+	if err != nil || len(passed) != 1 {
+		t.Fatalf("passed over: %v, %v", passed, err)
+	}
+	if err := Redeliver(ctx, js, passed); err != nil {
+		t.Error(err)
+	}
+	if consumer, err = w.js.Consumer(t.Context(), events.StreamRequests, string(kvTarget)); err != nil {
+		t.Fatal(err)
+	}
+	if got := consumer.CachedInfo(); js.asked != 2 || got.Config.AckWait != config.AckWait || got.NumPending != 1 {
+		t.Errorf("asked %d times, it waits %s and has %d messages to deliver", js.asked, got.Config.AckWait, got.NumPending)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/url"
+	"strings"
 )
 
 // CheckBaseURL returns the URL of an API. It must be https, or plain http to
@@ -25,6 +26,7 @@ func CheckBaseURL(raw string, allowHTTP bool) (*url.URL, error) {
 	case u.Scheme == "http" && !allowHTTP && !isLoopback(u.Hostname()):
 		return nil, errors.New("must be https, for plain http would show the credential on the way (LETHE_ALLOW_HTTP=true allows it)")
 	}
+	u.Host = strings.TrimSuffix(u.Host, ":") // some servers know no host with an empty port
 	return u, nil
 }
 

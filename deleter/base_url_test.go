@@ -14,6 +14,9 @@ func TestCheckBaseURL(t *testing.T) {
 			t.Errorf("%q: %v", raw, err)
 		}
 	}
+	if u, err := CheckBaseURL("https://api.example:/base", false); err != nil || u.Host != "api.example" {
+		t.Errorf("with an empty port: %v, %v", u, err)
+	}
 	if _, err := CheckBaseURL("http://sandbox:8081", true); err != nil {
 		t.Errorf("allowed, but %v", err)
 	}

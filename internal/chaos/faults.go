@@ -83,7 +83,7 @@ func (w *World) together(ctx context.Context) (struct{}, error) {
 		}
 		current := 0
 		for _, replica := range cluster.Replicas {
-			if replica.Current && !replica.Offline {
+			if replica.Current && !replica.Offline && replica.Active < 2*time.Second {
 				current++
 			}
 		}

@@ -272,6 +272,7 @@ func again[T any](ctx context.Context, ask func(context.Context) (T, error)) (an
 // setup` does it.
 func (w *World) Drain(ctx context.Context, patience time.Duration) error {
 	var before string
+	var redelivered error
 	for moved := time.Now(); ; {
 		counts, err := w.Counts(ctx)
 		switch now := fmt.Sprint(counts); {
@@ -282,13 +283,13 @@ func (w *World) Drain(ctx context.Context, patience time.Duration) error {
 		case err == nil && now != before:
 			before, moved = now, time.Now()
 		case time.Since(moved) > patience:
-			return fmt.Errorf("nothing has moved for %s: %w", patience, errors.Join(err, errors.New(before)))
+			return fmt.Errorf("nothing has moved for %s: %w", patience, errors.Join(err, redelivered, errors.New(before)))
 		case err == nil && time.Since(moved) > patience/4:
-			passed, err := consumer.PassedOver(ctx, w.js, events.Targets()...)
-			if err == nil {
-				err = consumer.Redeliver(ctx, w.js, passed)
+			var passed []*consumer.Problem
+			if passed, redelivered = consumer.PassedOver(ctx, w.js, events.Targets()...); redelivered == nil {
+				redelivered = consumer.Redeliver(ctx, w.js, passed)
 			}
-			if err == nil && len(passed) > 0 {
+			if redelivered == nil && len(passed) > 0 {
 				w.Redelivered += len(passed)
 				moved = time.Now()
 			}

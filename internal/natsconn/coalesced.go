@@ -1,7 +1,9 @@
 package natsconn
 
 import (
+	"errors"
 	"net"
+	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -65,8 +67,9 @@ func (c *coalesced) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// writeAll writes until nothing waits, or a write fails: then it closes the
-// connection, which shows to whoever reads.
+// writeAll writes until nothing waits, or a write fails. Whoever reads finds out
+// too, after what the server said last; of a link that takes nothing, because it is
+// closed.
 func (c *coalesced) writeAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -84,12 +87,26 @@ func (c *coalesced) writeAll() {
 		_, err := c.Conn.Write(now)
 		c.mu.Lock()
 		c.spare = now
-		if c.err = err; err != nil {
+		if c.err = err; errors.Is(err, os.ErrDeadlineExceeded) {
 			_ = c.Conn.Close()
 		}
 	}
 	c.writing = false
 	c.changed.Broadcast()
+}
+
+// Read reads. Where the connection was closed because it takes nothing, its error
+// says so.
+func (c *coalesced) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if errors.Is(c.err, os.ErrDeadlineExceeded) {
+			err = c.err
+		}
+	}
+	return n, err
 }
 
 // Close closes the connection, after what waits was written. Its error is that of
@@ -103,10 +120,11 @@ func (c *coalesced) Close() error {
 	for c.writing {
 		c.changed.Wait()
 	}
+	err := c.Conn.Close()
 	if c.err != nil {
 		return c.err
 	}
-	return c.Conn.Close()
+	return err
 }
 
 // SetDeadline bounds reading. How long writing may take is set for each write.
