@@ -22,7 +22,6 @@ import (
 // semantic conventions for messaging: one for the processing of a message, one
 // for each publish, one for settling. The HTTP span is the deleter's.
 type tracing struct {
-	target  events.Target
 	tracer  trace.Tracer
 	results counter
 	answers counter
@@ -43,7 +42,6 @@ func newTracing(target events.Target) *tracing {
 	answers, _ := meter.Int64Counter("lethe.answers", metric.WithDescription("Answers read from the APIs, by target and verdict."), metric.WithUnit("{answer}"))
 	always := trace.WithAttributes(semconv.MessagingSystemKey.String("nats"), attribute.String("lethe.target", string(target)))
 	return &tracing{
-		target:     target,
 		tracer:     otel.Tracer(scope),
 		results:    counter{Int64Counter: results, target: target, name: "lethe.outcome"},
 		answers:    counter{Int64Counter: answers, target: target, name: "lethe.verdict"},

@@ -65,9 +65,10 @@ func NewClient(c ClientConfig) *Client {
 func (c *Client) CloseIdle() { c.pool.CloseIdleConnections() }
 
 // Call makes one call to path, below the base URL, with headers whose names are
-// spelled as [http.CanonicalHeaderKey] does, and reads its answer with read, which sees only whole answers that are about the request: troubles that
-// all APIs share (no answer, a refused credential, "later") have theirs already.
-// The credential is in none of the texts that it returns.
+// spelled as [http.CanonicalHeaderKey] does. It reads the answer with read, which
+// sees only whole answers that are about the request: troubles that all APIs share
+// (no answer, a refused credential, "later") have theirs already. The credential is
+// in none of the texts that it returns.
 func (c *Client) Call(ctx context.Context, method, path string, header http.Header, body []byte, read func(Response) Answer) Answer {
 	secret, err := c.Credential.Reveal()
 	if err != nil {

@@ -12,8 +12,7 @@ import (
 // coalesced is a connection that writes what many goroutines publish at the same
 // time in one go. The client library writes as soon as one of them has published,
 // which is often before the others could, and each write costs a system call here
-// and another one at the server: in a backlog of calls half of all that storing
-// costs.
+// and another one at the server (docs/decisions/0011).
 //
 // So Write keeps what it is given, and a goroutine writes it when all others that
 // can run have run. Where nobody else can, that is at once. It lives as long as
