@@ -369,6 +369,36 @@ func TestAWorkerThatWasOvertakenLetsGo(t *testing.T) {
 	}
 }
 
+// What is acknowledged is gone: the other worker may die, and nobody would answer.
+func TestAnOvertakenWorkerLeavesTheMessageToWhoGoesOn(t *testing.T) {
+	for name, answer := range map[string]deleter.Answer{"with its result": answerDeleted, "with its retry": answerLost} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			r := entry(7)
+			other := New(w.js, w.config(sensayTarget, nil))
+			l := New(w.js, w.config(sensayTarget, &api{answer: func(int, events.Resource) deleter.Answer {
+				last, err := other.chain.last(t.Context(), r.ID)
+				if err != nil || last == nil {
+					t.Fatalf("the chain ends with %v: %v", last, err)
+				}
+				if _, err := other.chain.attempt(t.Context(), r.ID, last.Fingerprint, last.History.attempt(other.clock.now()), time.Minute); err != nil {
+					t.Fatal(err)
+				}
+				return answer
+			}}))
+			l.ackWait = ackWait
+			d, _ := w.delivered(0)
+			d.request = r
+			if settled, err := l.process(t.Context(), t.Context(), d); settled != letGo || err != nil {
+				t.Errorf("%q, %v", settled, err)
+			}
+			if n := len(w.results(events.ResultFilter(sensayTarget, r.ID, ""))); n != 0 {
+				t.Errorf("%d results", n)
+			}
+		})
+	}
+}
+
 func TestHeadersOfTheWorkerAreNotTheServersCommands(t *testing.T) {
 	w := newWorld(t)
 	w.run(w.config(kvTarget, script(answerBusy, answerDeleted)))
