@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -366,6 +367,57 @@ func TestAWorkerThatWasOvertakenLetsGo(t *testing.T) {
 	results := w.results(events.ResultFilter(sensayTarget, r.ID, ""))
 	if len(results) != 1 || !results[0].Evidence.AfterUnansweredAttempt {
 		t.Errorf("%+v", results)
+	}
+}
+
+// Whatever cannot be looked at or stored, until the worker has to end: the message
+// is not acknowledged.
+func TestAStepThatIsNotStoredIsNotAcknowledged(t *testing.T) {
+	_, unreadable := events.ReadRequest(sensayTarget, nil, []byte("no request"))
+	for name, c := range map[string]struct {
+		target  events.Target
+		request events.Request
+		invalid error
+		answer  deleter.Answer
+		stores  int // and looks
+	}{
+		"a deletion by Sensay":  {sensayTarget, entry(7), nil, answerDeleted, 2},
+		"a deletion by k-v.ai":  {kvTarget, contexts(7), nil, answerDeleted, 2},
+		"no answer from Sensay": {sensayTarget, entry(7), nil, answerLost, 3},
+		"no answer from k-v.ai": {kvTarget, contexts(7), nil, answerLost, 3},
+		"a deletion for later":  {sensayTarget, entry(7), nil, answerPending, 3},
+		"no request":            {sensayTarget, events.Request{}, unreadable, deleter.Answer{}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			for failing := 1; ; failing++ {
+				l := New(w.js, w.config(c.target, script(c.answer)))
+				l.ackWait = ackWait
+				d, _ := w.delivered(0)
+				d.request, d.invalid, d.seq = c.request, c.invalid, uint64(failing)
+				if d.request.ID != "" {
+					d.request.ID = newID()
+				}
+				stores := 0
+				failed := func(ctx context.Context, what string, do func(context.Context) error) error {
+					if stores++; stores == failing {
+						return context.DeadlineExceeded
+					}
+					return l.persist(ctx, what, do)
+				}
+				l.chain.persist, l.later.persist = failed, failed
+				settled, err := l.process(t.Context(), t.Context(), d)
+				if stores < failing {
+					if settled != ack || err != nil || stores < c.stores {
+						t.Errorf("after %d stores: %q, %v", stores, settled, err)
+					}
+					return
+				}
+				if settled == ack || err == nil {
+					t.Errorf("where store %d failed: %q, %v", failing, settled, err)
+				}
+			}
+		})
 	}
 }
 
