@@ -44,13 +44,14 @@ const (
 const (
 	CodeRetriesExhausted Code = "retries-exhausted" // no usable answer within the time for retries
 	CodeUnexpectedAnswer Code = "unexpected-answer" // an answer that the API does not document
+	CodeRefusedByAPI     Code = "refused-by-api"    // the API refused this request alone (401 or 403), not the credential
 )
 
 // Codes returns all codes, always in the same order.
 func Codes() []Code {
 	return []Code{
 		CodeMalformedEvent, CodeUnknownTarget, CodeTargetMismatch, CodeInvalidResource, CodeIDReused, CodeRejectedByAPI,
-		CodeRetriesExhausted, CodeUnexpectedAnswer,
+		CodeRetriesExhausted, CodeUnexpectedAnswer, CodeRefusedByAPI,
 	}
 }
 
@@ -59,7 +60,7 @@ func (c Code) Outcome() Outcome {
 	switch c {
 	case CodeMalformedEvent, CodeUnknownTarget, CodeTargetMismatch, CodeInvalidResource, CodeIDReused, CodeRejectedByAPI:
 		return Invalid
-	case CodeRetriesExhausted, CodeUnexpectedAnswer:
+	case CodeRetriesExhausted, CodeUnexpectedAnswer, CodeRefusedByAPI:
 		return Failed
 	}
 	return ""
