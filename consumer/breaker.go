@@ -130,7 +130,7 @@ func (b *breaker) record(a deleter.Answer) {
 	case a.Verdict == deleter.Hold || a.Status == http.StatusTooManyRequests && a.RetryAfter > 0:
 		b.circuit.RecordFailure()
 		b.circuit.Open()
-	case a.Verdict == deleter.Retry:
+	case a.Verdict == deleter.Retry && !a.UnknownStatus:
 		b.circuit.RecordFailure()
 	case b.circuit.IsOpen() && !time.Now().Before(b.until):
 		b.circuit.Close() // by a call that was permitted before, and is made as late as a probe

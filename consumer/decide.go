@@ -81,6 +81,9 @@ func Decide(r Rules, h History, a deleter.Answer, now time.Time) Step {
 		return step
 
 	case deleter.Retry:
+		if a.UnknownStatus {
+			return fail(events.CodeUnexpectedAnswer, a, "the API's answer is none that is documented")
+		}
 		h.Unanswered = h.Unanswered || a.MayHaveDeleted
 		at := now.Add(r.Retry.Delay(h.Attempts, a.RetryAfter))
 		if h.elapsed(at) > r.Retry.MaxElapsed {
@@ -88,7 +91,7 @@ func Decide(r Rules, h History, a deleter.Answer, now time.Time) Step {
 		}
 		return Step{Again: at, History: h}
 
-	default:
+	default: // of no Deleter here
 		return fail(events.CodeUnexpectedAnswer, a, "the API's answer is none that is documented")
 	}
 }

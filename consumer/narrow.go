@@ -103,7 +103,7 @@ func (n *narrowing) call(set []int) (left []int, well, done bool) {
 				n.refused++
 			}
 		}
-		if answer.Verdict == deleter.Hold || answer.Verdict == deleter.Retry {
+		if answer.Verdict == deleter.Hold || answer.Verdict == deleter.Retry && !answer.UnknownStatus {
 			n.trouble = &answer
 		}
 		return nil, answer.Verdict == deleter.Deleted && len(called) == len(set), true

@@ -16,7 +16,7 @@ func TestAReplayAddsANewerFinalResultAndOnlyToAFailure(t *testing.T) {
 		t.Run(string(r.Target()), func(t *testing.T) {
 			w := newWorld(t)
 			target := r.Target()
-			api := script(deleter.Answer{Verdict: deleter.Unexpected, Status: 418}, answerDeleted)
+			api := script(deleter.Answer{Verdict: deleter.Retry, UnknownStatus: true, Status: 418}, answerDeleted)
 			w.run(w.config(target, api))
 			w.publish(r)
 			w.final(target, r.ID)

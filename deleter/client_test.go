@@ -158,7 +158,7 @@ func TestAServerCannotChangeTheProtocol(t *testing.T) {
 		<-stop
 	}))
 	got := client.Call(t.Context(), http.MethodDelete, "/thing", nil, nil, Unknown)
-	if got.Verdict != Unexpected || got.Status != http.StatusSwitchingProtocols {
+	if got.Verdict != Retry || !got.UnknownStatus || got.Status != http.StatusSwitchingProtocols {
 		t.Errorf("%+v", got)
 	}
 	if late.Stop() {

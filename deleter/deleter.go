@@ -37,8 +37,6 @@ const (
 	Hold Verdict = "hold"
 	// Retry: no answer, or none that says anything about the resource.
 	Retry Verdict = "retry"
-	// Unexpected: an answer that trying again will not change.
-	Unexpected Verdict = "unexpected"
 )
 
 // Answer is what came of one call.
@@ -67,7 +65,10 @@ type Answer struct {
 	Requests int
 	// Refused are the ids that the API named as invalid, where it named any.
 	Refused []int64
-	// MayHaveDeleted, on Retry and Unexpected, is true unless it is certain that
-	// the deletion did not take place. A later "not found" may then be our own doing.
+	// MayHaveDeleted, on Retry, is true unless it is certain that the deletion did
+	// not take place. A later "not found" may then be our own doing.
 	MayHaveDeleted bool
+	// UnknownStatus, on Retry, is true if no document names the Status. It may be
+	// about one resource of the call only, and the API may give it for good.
+	UnknownStatus bool
 }

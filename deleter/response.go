@@ -50,14 +50,14 @@ func Undocumented(r Response, why string) Answer {
 	return Answer{Verdict: Retry, Message: why, MayHaveDeleted: r.succeeded()}
 }
 
-// Unknown is the answer to a call that got a status which no document knows. A
-// 2xx is tried again, for the deletion may have been done, and a documented
-// answer can still come of it.
+// Unknown is the answer to a call that got a status which no document names. A
+// 2xx is not marked as such: the deletion may be done, and a documented answer can
+// still follow.
 func Unknown(r Response) Answer {
 	if r.succeeded() {
 		return Undocumented(r, explain(r)+", which is not documented")
 	}
-	return Answer{Verdict: Unexpected, Message: explain(r), MayHaveDeleted: r.Status >= 600}
+	return Answer{Verdict: Retry, Message: explain(r), MayHaveDeleted: r.Status >= 600, UnknownStatus: true}
 }
 
 func (r Response) succeeded() bool { return r.Status >= 200 && r.Status < 300 }

@@ -111,7 +111,7 @@ func TestAnswers(t *testing.T) {
 		{"429 did not delete", 429, "application/json", `{"message":"slow"}`, deleter.Retry, nil, false},
 		{"500 may have deleted", 500, "application/json", `{"message":"oops"}`, deleter.Retry, nil, true},
 		{"a redirect is tried again", 302, "", "", deleter.Retry, nil, false},
-		{"405 is unexpected", 405, "application/json", `{"detail":"Method Not Allowed"}`, deleter.Unexpected, nil, false},
+		{"405 is tried again, as an unknown status", 405, "application/json", `{"detail":"Method Not Allowed"}`, deleter.Retry, nil, false},
 		{"202 is tried again, and may have deleted", 202, "application/json", done, deleter.Retry, nil, true},
 		{"204 is tried again, and may have deleted", 204, "", "", deleter.Retry, nil, true},
 		{"200 that was cut off is no answer", 200, "application/json", `{"data":{},"message":"Data del`, deleter.Retry, nil, true},
@@ -134,7 +134,7 @@ func TestAnswers(t *testing.T) {
 				_, _ = io.WriteString(w, c.body)
 			})
 			got := d.Delete(t.Context(), events.UserContexts{IDs: []int64{10, 11, 12}})
-			want := deleter.Answer{Verdict: c.want, Status: c.status, Refused: c.refused, MayHaveDeleted: c.mayHave}
+			want := deleter.Answer{Verdict: c.want, Status: c.status, Refused: c.refused, MayHaveDeleted: c.mayHave, UnknownStatus: c.status == 405}
 			if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(deleter.Answer{}, "CallID", "ObservedAt", "Message")); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

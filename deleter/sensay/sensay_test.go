@@ -124,8 +124,8 @@ func TestAnswers(t *testing.T) {
 		{"a redirect is tried again", 307, "", "", deleter.Answer{Verdict: deleter.Retry}},
 		{"204 is tried again, and may have deleted", 204, "", "", deleter.Answer{Verdict: deleter.Retry, MayHaveDeleted: true}},
 		{"201 is tried again, and may have deleted", 201, "application/json", `{"success":true}`, deleter.Answer{Verdict: deleter.Retry, MayHaveDeleted: true}},
-		{"405 is unexpected", 405, "application/json", `{"error":"no"}`, deleter.Answer{Verdict: deleter.Unexpected}},
-		{"418 is unexpected", 418, "text/html", page, deleter.Answer{Verdict: deleter.Unexpected}},
+		{"405 is tried again, as an unknown status", 405, "application/json", `{"error":"no"}`, deleter.Answer{Verdict: deleter.Retry, UnknownStatus: true}},
+		{"418 is tried again, as an unknown status", 418, "text/html", page, deleter.Answer{Verdict: deleter.Retry, UnknownStatus: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := served(t, func(w http.ResponseWriter, _ *http.Request) {
