@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -34,9 +35,9 @@ func (p *Problem) Error() string {
 const minPayload = 256 << 10
 
 // Check looks whether the streams, and the consumers of the given targets, are
-// as they must be. It returns a [*Problem] for a setting that breaks a promise,
-// and another error where it could not look.
-func Check(ctx context.Context, js jetstream.JetStream, targets ...events.Target) error {
+// as they must be. resultsMinAge is that of [StreamSettings]. It returns a [*Problem]
+// for a setting that breaks a promise, and another error where it could not look.
+func Check(ctx context.Context, js jetstream.JetStream, resultsMinAge time.Duration, targets ...events.Target) error {
 	if most := js.Conn().MaxPayload(); most < minPayload {
 		return &Problem{Setting: fmt.Sprintf("max_payload %d", most), Why: fmt.Sprintf("results and retries would not fit; it must be at least %d bytes", minPayload)}
 	}
@@ -52,6 +53,9 @@ func Check(ctx context.Context, js jetstream.JetStream, targets ...events.Target
 			return err
 		}
 		if name == events.StreamResults {
+			if err := checkResultsAge(stream.CachedInfo().Config, resultsMinAge); err != nil {
+				return err
+			}
 			continue
 		}
 		for _, target := range targets {

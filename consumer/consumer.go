@@ -64,6 +64,9 @@ type Config struct {
 	// Timeout is the longest that one call takes. The lease of a recorded
 	// attempt is this and a little more.
 	Timeout time.Duration
+	// ResultsMinAge is the shortest time that the results stream must keep its
+	// messages, so that none expires while its request is open. 0 is no check.
+	ResultsMinAge time.Duration
 	// Rules are the delays and limits that decide on the next step.
 	Rules Rules
 	// Instance names this worker in events and attempts, and must be new for

@@ -222,7 +222,7 @@ func TestALaneDoesNotWaitForAnothersConsumer(t *testing.T) {
 		t.Errorf("the lane is %+v", lane.State())
 	}
 	var problem *Problem
-	if err := Check(t.Context(), w.js, sensayTarget); !errors.As(err, &problem) || problem.Consumer != string(sensayTarget) {
+	if err := Check(t.Context(), w.js, 0, sensayTarget); !errors.As(err, &problem) || problem.Consumer != string(sensayTarget) {
 		t.Errorf("the other lane's check says %v", err)
 	}
 }

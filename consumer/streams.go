@@ -17,8 +17,12 @@ type StreamSettings struct {
 	// more keeps them.
 	Replicas int
 	// ResultsMaxAge is how long results are kept, and with them the promise of
-	// one result a request. A stream that keeps them longer goes on doing so.
+	// one result a request. A stream that keeps them longer goes on doing so. 0 is
+	// forever.
 	ResultsMaxAge time.Duration
+	// ResultsMinAge is how long a request can be open. An existing stream that
+	// keeps results for less is refused; 0 refuses none.
+	ResultsMinAge time.Duration
 }
 
 // duplicateWindow is how long DELETION_REQUESTS refuses a repeated Nats-Msg-Id.
@@ -31,7 +35,7 @@ const duplicateWindow = 10 * time.Minute
 // server brought back and would not deliver is delivered again.
 func Setup(ctx context.Context, js jetstream.JetStream, s StreamSettings) error {
 	for _, want := range []jetstream.StreamConfig{requestsStream(s), resultsStream(s), laterStream(s)} {
-		if err := setupStream(ctx, js, want); err != nil {
+		if err := setupStream(ctx, js, want, s.ResultsMinAge); err != nil {
 			return err
 		}
 	}
@@ -49,7 +53,7 @@ func Setup(ctx context.Context, js jetstream.JetStream, s StreamSettings) error 
 	return Redeliver(ctx, js, passed)
 }
 
-func setupStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) error {
+func setupStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, resultsMinAge time.Duration) error {
 	stream, err := js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		if _, err = js.CreateStream(ctx, want); err != nil {
@@ -63,6 +67,11 @@ func setupStream(ctx context.Context, js jetstream.JetStream, want jetstream.Str
 	have := stream.CachedInfo().Config
 	if err := checkStream(have); err != nil {
 		return err
+	}
+	if have.Name == events.StreamResults {
+		if err := checkResultsAge(have, resultsMinAge); err != nil {
+			return err
+		}
 	}
 	if _, err := js.UpdateStream(ctx, merged(have, want)); err != nil {
 		return fmt.Errorf("update stream %s: %w", want.Name, err)
@@ -82,9 +91,7 @@ func merged(have, want jetstream.StreamConfig) jetstream.StreamConfig {
 	have.AllowDirect = have.AllowDirect || want.AllowDirect
 	have.AllowMsgTTL = have.AllowMsgTTL || want.AllowMsgTTL
 	have.AllowMsgSchedules = have.AllowMsgSchedules || want.AllowMsgSchedules
-	if have.MaxAge != 0 {
-		have.MaxAge = max(have.MaxAge, want.MaxAge)
-	}
+	have.MaxAge = longerAge(have.MaxAge, want.MaxAge)
 	return have
 }
 

@@ -40,7 +40,7 @@ func TestSetupMakesTheStreamsOfTheContract(t *testing.T) {
 			t.Errorf("not so: %s", what)
 		}
 	}
-	if err := Check(t.Context(), w.js, events.Targets()...); err != nil {
+	if err := Check(t.Context(), w.js, 0, events.Targets()...); err != nil {
 		t.Errorf("what was set up does not pass its own check: %v", err)
 	}
 	if _, err := w.js.Publish(t.Context(), "deletions.requests.other-api", nil); err == nil {
@@ -135,7 +135,7 @@ func TestAConsumerThatLosesOrHidesMessagesIsRefusedByName(t *testing.T) {
 			if _, err := w.js.CreateConsumer(t.Context(), events.StreamRequests, config); err != nil {
 				t.Fatal(err)
 			}
-			err := Check(t.Context(), w.js, kvTarget)
+			err := Check(t.Context(), w.js, 0, kvTarget)
 			var problem *Problem
 			if !errors.As(err, &problem) || problem.Consumer != string(kvTarget) || !strings.Contains(problem.Setting, c.setting) {
 				t.Errorf("the check says %v", err)
@@ -171,7 +171,7 @@ func TestAConsumerThatGivesUpMessagesHoldsTheLane(t *testing.T) {
 func TestWhatIsMissingIsNamed(t *testing.T) {
 	w := bareWorld(t)
 	var problem *Problem
-	if err := Check(t.Context(), w.js, events.Targets()...); !errors.As(err, &problem) || problem.Stream != events.StreamRequests {
+	if err := Check(t.Context(), w.js, 0, events.Targets()...); !errors.As(err, &problem) || problem.Stream != events.StreamRequests {
 		t.Errorf("the check says %v", err)
 	}
 	if err := Setup(t.Context(), w.js, settings); err != nil {
@@ -180,7 +180,7 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 	if err := w.js.DeleteConsumer(t.Context(), events.StreamLater, string(kvTarget)); err != nil {
 		t.Fatal(err)
 	}
-	if err := Check(t.Context(), w.js, events.Targets()...); !errors.As(err, &problem) || problem.Consumer != string(kvTarget) || problem.Setting != "missing" {
+	if err := Check(t.Context(), w.js, 0, events.Targets()...); !errors.As(err, &problem) || problem.Consumer != string(kvTarget) || problem.Setting != "missing" {
 		t.Errorf("the check says %v", err)
 	}
 }

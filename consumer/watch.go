@@ -41,7 +41,7 @@ func (l *Lane) look(ctx context.Context) bool {
 		l.log.Debug("cannot ask for the replicas of the results", "error", err)
 	}
 	var problem *Problem
-	switch err := Check(ctx, l.js, l.Target); {
+	switch err := Check(ctx, l.js, l.ResultsMinAge, l.Target); {
 	case errors.As(err, &problem):
 		l.Block(problem.Error())
 		return false

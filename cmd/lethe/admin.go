@@ -100,7 +100,7 @@ func (a *admin) ready(ctx context.Context) readiness {
 	if answer.Why == "" {
 		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 		defer cancel()
-		if err := consumer.Check(ctx, worker.js, events.Targets()...); err != nil {
+		if err := consumer.Check(ctx, worker.js, worker.lanes.configs[0].ResultsMinAge, events.Targets()...); err != nil {
 			answer.Why = err.Error()
 		}
 	}

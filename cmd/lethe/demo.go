@@ -121,7 +121,7 @@ func demoAPIs() (apis *sandbox.Sandbox, address string, stop func(), err error) 
 func demoConfig(base string) *config.Config {
 	calls := config.Calls{Concurrency: 8, Timeout: 5 * time.Second}
 	return &config.Config{
-		Stream: config.Stream{Replicas: 1}, ResultsMaxAge: time.Hour,
+		Stream: config.Stream{Replicas: 1}, ResultsMaxAge: 720 * time.Hour,
 		KV:     config.KV{BaseURL: base, AccessKey: config.NewSecret(sandbox.DefaultAccessKey), Calls: calls},
 		Sensay: config.Sensay{BaseURL: base, OrganizationSecret: config.NewSecret(sandbox.DefaultOrganizationSecret), APIVersion: "2025-03-25", Calls: calls},
 		Retry: config.Retry{InitialInterval: 300 * time.Millisecond, Multiplier: 2, Randomization: 0.2,

@@ -86,7 +86,7 @@ func TestWhereAnAcknowledgementMayBeLostIsSaid(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := consumer.Setup(t.Context(), js, consumer.StreamSettings{Replicas: 1, ResultsMaxAge: time.Hour}); err != nil {
+			if err := consumer.Setup(t.Context(), js, consumer.StreamSettings{Replicas: 1, ResultsMaxAge: 720 * time.Hour}); err != nil {
 				t.Fatal(err)
 			}
 			warnings, told, err := durability(t.Context(), nc, js, c.embedded)

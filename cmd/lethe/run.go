@@ -180,7 +180,9 @@ func openStreams(ctx context.Context, nc *nats.Conn, cfg *config.Config, log *sl
 	if err != nil {
 		return nil, fmt.Errorf("JetStream: %w", err)
 	}
-	check := func(ctx context.Context) error { return consumer.Check(ctx, js, events.Targets()...) }
+	check := func(ctx context.Context) error {
+		return consumer.Check(ctx, js, cfg.MinResultsAge(), events.Targets()...)
+	}
 	if cfg.ManageStreams {
 		check = func(ctx context.Context) error { return consumer.Setup(ctx, js, streamSettings(cfg)) }
 	}

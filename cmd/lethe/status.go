@@ -81,7 +81,7 @@ type laneStatus struct {
 func look(ctx context.Context, c *client) (*status, error) {
 	s := &status{Well: true, Warnings: []string{}, Workers: []workerStats{}}
 	var problem *consumer.Problem
-	if err := consumer.Check(ctx, c.js, events.Targets()...); errors.As(err, &problem) {
+	if err := consumer.Check(ctx, c.js, c.cfg.MinResultsAge(), events.Targets()...); errors.As(err, &problem) {
 		s.Well, s.Problem = false, problem.Error()
 	} else if err != nil {
 		return nil, err

@@ -50,7 +50,7 @@ func newLanes(cfg *config.Config, instance string, log *slog.Logger) (laneConfig
 	lane := func(target events.Target, calls config.Calls) consumer.Config {
 		return consumer.Config{
 			Target: target, Concurrency: calls.Concurrency, Rate: calls.Rate, Timeout: calls.Timeout,
-			Rules: rules(cfg), Instance: instance, Grace: cfg.ShutdownGrace, ManageStreams: cfg.ManageStreams, Log: log,
+			Rules: rules(cfg), ResultsMinAge: cfg.MinResultsAge(), Instance: instance, Grace: cfg.ShutdownGrace, ManageStreams: cfg.ManageStreams, Log: log,
 		}
 	}
 	kvLane := lane(events.KVUserContext, cfg.KV.Calls)
@@ -160,7 +160,7 @@ func retryWhenChanged(ctx context.Context, c *deleter.Credential, lane *consumer
 }
 
 func streamSettings(cfg *config.Config) consumer.StreamSettings {
-	return consumer.StreamSettings{Replicas: cfg.Stream.Replicas, ResultsMaxAge: cfg.ResultsMaxAge}
+	return consumer.StreamSettings{Replicas: cfg.Stream.Replicas, ResultsMaxAge: cfg.ResultsMaxAge, ResultsMinAge: cfg.MinResultsAge()}
 }
 
 func embedConfig(cfg *config.Config, log *slog.Logger) natsconn.EmbedConfig {

@@ -26,6 +26,7 @@ func (c *Config) check() error {
 		c.checkSensay,
 		c.Retry.check,
 		func() error { return positive("LETHE_CONFIRM_AFTER", c.ConfirmAfter) },
+		c.checkResultsAge,
 		func() error { return positive("LETHE_SHUTDOWN_GRACE", c.ShutdownGrace) },
 		func() error { return address("LETHE_ADMIN_ADDR", c.AdminAddr) },
 		func() error {
@@ -33,6 +34,30 @@ func (c *Config) check() error {
 		},
 		func() error { return oneOf("LETHE_LOG_FORMAT", c.LogFormat, "", "text", "json") },
 	)
+}
+
+// MinResultsAge is the shortest time that results and attempts must be kept: twice
+// the time that a request is retried, its confirmation, and a week in which no
+// worker ran. A longer sum than a Duration holds gives the longest Duration.
+func (c *Config) MinResultsAge() time.Duration {
+	const week = 7 * 24 * time.Hour
+	least := week
+	for _, part := range []time.Duration{c.Retry.MaxElapsed, c.Retry.MaxElapsed, c.ConfirmAfter} {
+		if part > math.MaxInt64-least {
+			return math.MaxInt64
+		}
+		least += part
+	}
+	return least
+}
+
+func (c *Config) checkResultsAge() error {
+	least := c.MinResultsAge()
+	if c.ResultsMaxAge == 0 || c.ResultsMaxAge >= least {
+		return nil
+	}
+	return fmt.Errorf("LETHE_RESULTS_MAX_AGE: must be 0 (forever) or at least %s (twice LETHE_RETRY_MAX_ELAPSED, plus LETHE_CONFIRM_AFTER, plus a week), not %s",
+		least, c.ResultsMaxAge)
 }
 
 func (c *Config) checkNATS() error {

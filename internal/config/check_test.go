@@ -37,6 +37,10 @@ func TestWrongValues(t *testing.T) {
 		{"replicas in words", map[string]string{"LETHE_STREAM_REPLICAS": "three"}, `LETHE_STREAM_REPLICAS: must be a whole number, not "three"`},
 		{"a negative age", map[string]string{"LETHE_RESULTS_MAX_AGE": "-1h"}, "LETHE_RESULTS_MAX_AGE: "},
 		{"an age without unit", map[string]string{"LETHE_RESULTS_MAX_AGE": "720"}, "LETHE_RESULTS_MAX_AGE: must be a duration"},
+		{"an age of a week", map[string]string{"LETHE_RESULTS_MAX_AGE": "168h"}, "LETHE_RESULTS_MAX_AGE: must be 0 (forever) or at least 240h0m0s (twice LETHE_RETRY_MAX_ELAPSED, plus LETHE_CONFIRM_AFTER, plus a week), not 168h0m0s"},
+		{"an age shorter than the retries", map[string]string{"LETHE_RETRY_MAX_ELAPSED": "264h1s"}, "LETHE_RESULTS_MAX_AGE: must be 0 (forever) or at least 720h0m2s"},
+		{"an age shorter than the confirmation", map[string]string{"LETHE_CONFIRM_AFTER": "505h"}, "LETHE_RESULTS_MAX_AGE: must be 0 (forever) or at least 721h0m0s"},
+		{"retries that no age outlasts", map[string]string{"LETHE_RETRY_MAX_ELAPSED": "2562047h", "LETHE_RESULTS_MAX_AGE": "2562000h"}, "LETHE_RESULTS_MAX_AGE: must be 0 (forever) or at least 2562047h"},
 		{"a switch that is none", map[string]string{"LETHE_MANAGE_STREAMS": "perhaps"}, "LETHE_MANAGE_STREAMS: must be true or false"},
 		{"http beyond loopback", map[string]string{"LETHE_KV_BASE_URL": "http://api.k-v.ai"}, "LETHE_KV_BASE_URL: must be https"},
 		{"http on an address that only looks like loopback", map[string]string{"LETHE_KV_BASE_URL": "http://localhost.example.com"}, "LETHE_KV_BASE_URL: must be https"},
@@ -119,5 +123,12 @@ func TestAFileThatMayNotBeReadIsNamed(t *testing.T) {
 	_, err := load(t, map[string]string{"LETHE_KV_ACCESS_KEY_FILE": path})
 	if err == nil || !strings.HasPrefix(err.Error(), "LETHE_KV_ACCESS_KEY_FILE: ") || !strings.Contains(err.Error(), "permission denied") {
 		t.Errorf("error %v, want the variable and why", err)
+	}
+}
+
+func TestTheShortestAgeOfResults(t *testing.T) {
+	t.Setenv("LETHE_RESULTS_MAX_AGE", "240h")
+	if _, err := Load(); err != nil {
+		t.Error(err)
 	}
 }
