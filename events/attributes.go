@@ -92,16 +92,6 @@ func checkTime(field string, t time.Time) error {
 	return nil
 }
 
-// attributeName reports whether name may be the name of a CloudEvents attribute.
-func attributeName(name string) bool {
-	for i := range len(name) {
-		if c := name[i]; !alphanumeric(c) || 'A' <= c && c <= 'Z' {
-			return false
-		}
-	}
-	return name != ""
-}
-
 // traceContext is the distributed tracing extension, or nothing where it is not as W3C
 // Trace Context has it: a wrong trace must not stop a deletion.
 func traceContext(parent, state string) (string, string) {

@@ -2,9 +2,7 @@ package events
 
 import (
 	"encoding/base64"
-	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -28,14 +26,15 @@ const (
 	fieldDataBase64 = "data_base64"
 )
 
-// attributeNames are the attributes that we know. The rest are extensions.
-var attributeNames = []string{
-	"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema",
-	"traceparent", "tracestate",
-}
+// attributeNames are the attributes of CloudEvents 1.0. They are held against its rules.
+var attributeNames = []string{"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema"}
+
+// traceNames are the attributes of the distributed tracing extension. What is wrong in
+// them is ignored. Other extensions are not read at all.
+var traceNames = []string{"traceparent", "tracestate"}
 
 // structuredNames are the names that the JSON format knows.
-var structuredNames = append([]string{fieldData, fieldDataBase64}, attributeNames...)
+var structuredNames = slices.Concat([]string{fieldData, fieldDataBase64}, attributeNames, traceNames)
 
 // maxHeaderBytes bounds the headers of an event. NATS stores messages with up to
 // 64 KiB of headers; what the worker adds for a retry must fit beside the event's.
@@ -44,8 +43,8 @@ const maxHeaderBytes = 32 << 10
 // readEnvelope reads a message in either mode. limit is the most bytes that it may have.
 func readEnvelope(all map[string][]string, body []byte, limit int) (envelope, error) {
 	own := eventHeaders(all)
-	if size := own.size(); size > maxHeaderBytes {
-		return envelope{}, malformed("headers", "must not be larger than %d bytes in all, and have %d", maxHeaderBytes, size)
+	if own.bytes > maxHeaderBytes {
+		return envelope{}, malformed("headers", "must not be larger than %d bytes in all, and have %d", maxHeaderBytes, own.bytes)
 	}
 	structured, err := own.structured()
 	if err != nil {
@@ -68,27 +67,27 @@ func readStructured(own headers, body []byte, limit int) (envelope, error) {
 	if err := checkNames("", members, structuredNames); err != nil {
 		return envelope{}, err
 	}
-	attributes := make(map[string]string, len(members))
-	for _, m := range members {
-		if m.name == fieldData || m.name == fieldDataBase64 {
+	attributes := make(map[string]string, len(attributeNames))
+	for _, name := range attributeNames {
+		value := find(members, name) // nil where it is null, the JSON format's way to say that it is not there
+		if value == nil {
 			continue
 		}
-		if !attributeName(m.name) {
-			return envelope{}, malformed(m.name, "is no attribute name: only a-z and 0-9 may stand in one")
+		if value.Kind() != '"' {
+			return envelope{}, malformed(name, "must be a string, not %s", kindName(value.Kind()))
 		}
-		switch kind := m.value.Kind(); {
-		case kind == '"':
-			attributes[m.name] = unquote(m.value)
-		case kind == 'n': // the JSON format's way to say that it is not there
-		case kind == '{', kind == '[', slices.Contains(attributeNames, m.name):
-			return envelope{}, malformed(m.name, "must be a string, not %s", kindName(kind))
+		attributes[name] = unquote(value)
+	}
+	for _, name := range traceNames {
+		if value := find(members, name); value.Kind() == '"' {
+			attributes[name] = unquote(value)
 		}
 	}
 	// A copy of the id in a header is allowed, another id is not: two readers would
 	// call the request by two names.
 	if header, there, err := own.one("ce-id"); err != nil {
 		return envelope{}, err
-	} else if there && header != attributes["id"] {
+	} else if there && decodeHeader(header) != attributes["id"] {
 		return envelope{}, malformed("ce-id", "differs from the id in the body")
 	}
 	e, err := checkAttributes("", attributes)
@@ -115,27 +114,34 @@ func readStructured(own headers, body []byte, limit int) (envelope, error) {
 }
 
 func readBinary(own headers, body []byte, limit int) (envelope, error) {
-	if size := own.size() + len(body); size > limit {
+	if size := own.bytes + len(body); size > limit {
 		return envelope{}, malformed(fieldBody, "must not be larger than %d bytes with its headers, and has %d", limit, size)
 	}
-	attributes := make(map[string]string, len(own))
-	for _, name := range slices.Sorted(maps.Keys(own)) { // sorted, so that the error is always the same
-		value, _, err := own.one(name)
+	if contentType, there, err := own.one(headerContentType); err != nil {
+		return envelope{}, err
+	} else if there {
+		if err := checkJSON(headerContentType, contentType); err != nil {
+			return envelope{}, err
+		}
+	}
+	for _, name := range []string{fieldData, fieldDataBase64} {
+		if _, there := own.values[headerPrefix+name]; there {
+			return envelope{}, malformed(headerPrefix+name, "must not be a header: with ce- headers the body is the data")
+		}
+	}
+	attributes := make(map[string]string, len(attributeNames))
+	for _, name := range attributeNames {
+		value, there, err := own.one(headerPrefix + name)
 		if err != nil {
 			return envelope{}, err
 		}
-		if name == headerContentType {
-			if err := checkJSON(name, value); err != nil {
-				return envelope{}, err
-			}
-			continue
+		if there {
+			attributes[name] = decodeAttribute(name, value)
 		}
-		attribute := strings.TrimPrefix(name, headerPrefix)
-		if !attributeName(attribute) || attribute == fieldData {
-			return envelope{}, malformed(name, "is no attribute name: only a-z and 0-9 may follow ce-, and data is the body")
-		}
-		if attributes[attribute], err = decodeHeader(name, value); err != nil {
-			return envelope{}, err
+	}
+	for _, name := range traceNames {
+		if value, there, err := own.one(headerPrefix + name); there && err == nil {
+			attributes[name] = decodeHeader(value)
 		}
 	}
 	e, err := checkAttributes(headerPrefix, attributes)
@@ -154,8 +160,10 @@ func readBinary(own headers, body []byte, limit int) (envelope, error) {
 // prefix is how the message writes their names.
 func checkAttributes(prefix string, attributes map[string]string) (envelope, error) {
 	for _, name := range []string{"specversion", "id", "source", "type"} {
-		if _, there := attributes[name]; !there {
-			return envelope{}, malformed(prefix+name, "is missing")
+		if _, there := attributes[name]; !there && prefix == headerPrefix {
+			return envelope{}, malformed(prefix+name, "is missing; an event in the body needs content-type %s beside ce- headers", ContentType)
+		} else if !there {
+			return envelope{}, malformed(name, "is missing")
 		}
 	}
 	for _, name := range attributeNames {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -150,7 +151,9 @@ func serve() (*nats.Conn, func()) {
 
 // publishResults stands in for the worker.
 func publishResults(ctx context.Context, js jetstream.JetStream) {
-	request := events.Request{ID: "erase-7", Source: "/crm", Resource: events.KnowledgeBaseEntry{KnowledgeBaseID: 12345}}
+	request := events.Request{ID: "erase-7", Source: "/crm", Resource: events.KnowledgeBaseEntry{
+		ReplicaUUID: uuid.MustParse("03db5651-cb61-4bdf-9ef0-89561f7c9c53"), KnowledgeBaseID: 12345,
+	}}
 	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	for _, step := range []struct {
 		outcome events.Outcome

@@ -125,6 +125,10 @@ func FuzzReadResult(f *testing.F) {
 			return
 		}
 		text, err := r.Encode()
+		if r.Error != nil && r.Error.Code.Outcome() == "" {
+			wantKnown(t, err) // a newer version's code is read, and not written
+			return
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

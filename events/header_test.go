@@ -43,7 +43,24 @@ func TestReadRequestAcceptsModes(t *testing.T) {
 		{"binary mode without a content type", binaryMode(header{"content-type": nil}), kvBody, nil},
 		{"a media type built on JSON, with a parameter", binaryMode(header{"content-type": {"Application/Vnd.crm+JSON; charset=utf-8"}}), kvBody, nil},
 		{"the media type in ce-datacontenttype", binaryMode(header{"content-type": nil, "ce-datacontenttype": {"application/json"}}), kvBody, nil},
-		{"a percent-encoded value", binaryMode(header{"ce-id": {"%72eq%2d1"}, "ce-source": {"/crm%3Fa=%25C3%25BC"}}), kvBody, func(r *Request) { r.Source = "/crm?a=%C3%BC" }},
+		{"a percent-encoded value", binaryMode(header{"ce-id": {"%72eq%2d1"}, "ce-type": {"lethe.deletion.requested%2Ev1"}, "ce-source": {"/%63r%22m"}}), kvBody, func(r *Request) { r.Source = "/%63r%22m" }},
+		{"a source with an escape, from an SDK that does not encode", binaryMode(header{"ce-source": {"/crm/a%20b"}}), kvBody, func(r *Request) { r.Source = "/crm/a%20b" }},
+		{"a source that is one only when it is decoded", binaryMode(header{"ce-source": {`"/crm%3Fa=b"`}}), kvBody, func(r *Request) { r.Source = "/crm?a=b" }},
+		{"extensions that cannot be decoded", binaryMode(header{"ce-note": {"50% off"}, "ce-tenant": {"%C0%A0"}, "ce-zone": {"\xff"}, "ce-empty": {""}}), kvBody, nil},
+		{"extensions of any name", binaryMode(header{"ce-": {"a"}, "ce-ten_ant": {"b"}, "ce-My-Ext": {"c"}, "ce-ids": {"[1]"}}), kvBody, nil},
+		{"an extension with two values", binaryMode(header{"ce-note": {"a", "b"}, "CE-Note": {"c"}}), kvBody, nil},
+		{"a trace that is empty, or there twice", binaryMode(header{"ce-tracestate": {""}, "ce-traceparent": {
+			"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+		}}), kvBody, nil},
+		{"a subject and a schema that cannot be decoded", binaryMode(header{"ce-subject": {"50% off"}, "ce-dataschema": {"/a%zz"}}), kvBody, nil},
+		{"headers that are there twice with the same value", binaryMode(header{
+			"ce-id": {"req-1", " req-1 "}, "Ce-Id": {"req-1"}, "CE-SOURCE": {"/crm"}, "ce-type": {RequestType, RequestType},
+			"content-type": {"application/json", "application/json"}, "Content-Type": {"Application/JSON"},
+		}), kvBody, nil},
+		{"as the CloudEvents SDK for Go writes it", header{
+			"ce-specversion": {"1.0"}, "ce-id": {"req-1"}, "ce-source": {"/crm"}, "ce-type": {RequestType}, "ce-datacontenttype": {"application/json"},
+			"ce-time": {"2026-11-23T12:00:00.5Z"}, "ce-note": {"50% off"},
+		}, kvBody, func(r *Request) { r.Time = time.Date(2026, 11, 23, 12, 0, 0, 500_000_000, time.UTC) }},
 		{"a quoted value of an older sender", binaryMode(header{"ce-source": {`"/c\rm"`}}), kvBody, nil},
 		{"white space around a value", binaryMode(header{"ce-id": {" req-1\t"}}), kvBody, nil},
 		{"an extension that is not ASCII", binaryMode(header{"ce-tenant": {"Euro%20%E2%82%AC"}}), kvBody, nil},
@@ -59,6 +76,14 @@ func TestReadRequestAcceptsModes(t *testing.T) {
 		{"in another case and with a parameter", header{"content-type": {"Application/CloudEvents+JSON; charset=UTF-8"}}, kvEvent, nil},
 		{"as the binding writes it", header{"content-type": {"application/cloudevents"}}, kvEvent, nil},
 		{"the content type decides over ce-specversion", header{"content-type": {ContentType}, "ce-specversion": {"1.0"}, "ce-id": {"req-1"}}, kvEvent, nil},
+		{"a structured event as JSON", header{"content-type": {"application/json"}}, kvEvent, nil},
+		{"as JSON in another case and with a parameter", header{"CONTENT-TYPE": {"Application/JSON; charset=utf-8"}}, kvEvent, nil},
+		{"as a type built on JSON", header{"content-type": {"application/vnd.crm+json"}}, kvEvent, nil},
+		{"an empty content type says nothing", header{"content-type": {""}}, kvEvent, nil},
+		{"an empty content type beside another", header{"content-type": {"", ContentType}}, kvEvent, nil},
+		{"a content type that is there twice", header{"content-type": {ContentType, ContentType}, "Content-Type": {"application/CloudEvents+json"}}, kvEvent, nil},
+		{"a copy of the id in a header, twice", header{"content-type": {ContentType}, "ce-id": {"req-1", "req-1"}, "CE-ID": {"req-1"}}, kvEvent, nil},
+		{"other headers of a structured event are not read", header{"content-type": {ContentType}, "ce-source": {"/a", "/b"}, "ce-data": {"{}"}}, kvEvent, nil},
 		{"no content type and no ce-specversion", header{"Nats-Msg-Id": {"req-1"}}, kvEvent, nil},
 	}
 	for _, test := range tests {
@@ -88,20 +113,25 @@ func TestReadRequestRefusesHeaders(t *testing.T) {
 		id     string
 	}{
 		{"a batch", header{"content-type": {"application/cloudevents-batch+json"}}, "[" + kvEvent + "]", CodeMalformedEvent, "content-type", ""},
-		{"another event format", header{"content-type": {"application/cloudevents+xml"}}, kvEvent, CodeMalformedEvent, "content-type", ""},
-		{"a content type that is none", header{"content-type": {"json"}}, kvEvent, CodeMalformedEvent, "content-type", ""},
-		{"a content type with half a parameter", header{"content-type": {"application/cloudevents+json; charset"}}, kvEvent, CodeMalformedEvent, "content-type", ""},
-		{"two content types", header{"content-type": {ContentType, "application/json"}}, kvEvent, CodeMalformedEvent, "content-type", ""},
-		{"two content types in different case", header{"content-type": {ContentType}, "Content-Type": {ContentType}}, kvEvent, CodeMalformedEvent, "content-type", ""},
-		{"a structured event called plain JSON", header{"content-type": {"application/json"}}, kvEvent, CodeMalformedEvent, "ce-specversion", ""},
+		{"another event format", header{"content-type": {"application/cloudevents+xml"}}, kvEvent, CodeMalformedEvent, "content-type", "req-1"},
+		{"a content type that is none", header{"content-type": {"json"}}, kvEvent, CodeMalformedEvent, "content-type", "req-1"},
+		{"a content type with half a parameter", header{"content-type": {"application/cloudevents+json; charset"}}, kvEvent, CodeMalformedEvent, "content-type", "req-1"},
+		{"two content types", header{"content-type": {ContentType, "application/json"}}, kvEvent, CodeMalformedEvent, "content-type", "req-1"},
+		{"two content types in different case", header{"content-type": {ContentType}, "Content-Type": {"application/json"}}, kvEvent, CodeMalformedEvent, "content-type", "req-1"},
+		{"two content types of an event with headers", binaryMode(header{"Content-Type": {ContentType}}), kvBody, CodeMalformedEvent, "content-type", "req-1"},
+		{"two content types and two ids", binaryMode(header{"Content-Type": {ContentType}, "ce-id": {"req-2"}}), kvEvent, CodeMalformedEvent, "content-type", ""},
+		{"two content types and an id in the body alone", header{"content-type": {ContentType, "application/json"}, "ce-source": {"/crm"}}, kvEvent, CodeMalformedEvent, "content-type", ""},
+		{"a structured event that is called text", header{"content-type": {"text/plain"}}, kvEvent, CodeMalformedEvent, "content-type", "req-1"},
 		{"another id in a header", header{"content-type": {ContentType}, "ce-id": {"req-2"}}, kvEvent, CodeMalformedEvent, "ce-id", ""},
-		{"two ids in headers of a structured event", header{"ce-id": {"req-1", "req-1"}}, kvEvent, CodeMalformedEvent, "ce-id", ""},
+		{"two ids in headers of a structured event", header{"content-type": {ContentType}, "ce-id": {"req-1", "req-2"}}, kvEvent, CodeMalformedEvent, "ce-id", ""},
+		{"an event in the body beside a ce- header", header{"CE-Note": {"a"}}, kvEvent, CodeMalformedEvent, "ce-specversion", ""},
+		{"an event as JSON beside a ce- header", header{"content-type": {"application/json"}, "ce-id": {"req-1"}}, kvEvent, CodeMalformedEvent, "ce-specversion", "req-1"},
 
 		{"data that is text", binaryMode(header{"content-type": {"text/plain"}}), kvBody, CodeMalformedEvent, "content-type", "req-1"},
 		{"two media types of data, one wrong", binaryMode(header{"ce-datacontenttype": {"text/plain"}}), kvBody, CodeMalformedEvent, "ce-datacontenttype", "req-1"},
 		{"no ce-id", binaryMode(header{"ce-id": nil}), kvBody, CodeMalformedEvent, "ce-id", ""},
 		{"two ce-ids", binaryMode(header{"ce-id": {"req-1", "req-2"}}), kvBody, CodeMalformedEvent, "ce-id", ""},
-		{"two ce-ids in different case", binaryMode(header{"Ce-Id": {"req-1"}}), kvBody, CodeMalformedEvent, "ce-id", ""},
+		{"two ce-ids in different case", binaryMode(header{"Ce-Id": {"req-2"}}), kvBody, CodeMalformedEvent, "ce-id", ""},
 		{"a wrong ce-id", binaryMode(header{"ce-id": {"req.1"}}), kvBody, CodeMalformedEvent, "ce-id", ""},
 		{"a wrong ce-id behind percent-encoding", binaryMode(header{"ce-id": {"req%2E1"}}), kvBody, CodeMalformedEvent, "ce-id", ""},
 		{"a reserved ce-id", binaryMode(header{"ce-id": {"seq-1"}}), kvBody, CodeMalformedEvent, "ce-id", ""},
@@ -112,8 +142,10 @@ func TestReadRequestRefusesHeaders(t *testing.T) {
 		{"another specversion", binaryMode(header{"ce-specversion": {"0.3"}}), kvBody, CodeMalformedEvent, "ce-specversion", "req-1"},
 		{"a wrong ce-time", binaryMode(header{"ce-time": {"yesterday"}}), kvBody, CodeMalformedEvent, "ce-time", "req-1"},
 		{"half an escape", binaryMode(header{"ce-source": {"/crm%2"}}), kvBody, CodeMalformedEvent, "ce-source", "req-1"},
-		{"an escape that is no UTF-8", binaryMode(header{"ce-tenant": {"%C0%A0"}}), kvBody, CodeMalformedEvent, "ce-tenant", "req-1"},
-		{"an attribute name with an underscore", binaryMode(header{"ce-ten_ant": {"a"}}), kvBody, CodeMalformedEvent, "ce-ten_ant", "req-1"},
+		{"an escape that is no UTF-8", binaryMode(header{"ce-id": {"%C0%A0"}}), kvBody, CodeMalformedEvent, "ce-id", ""},
+		{"two values of an attribute that is not used", binaryMode(header{"ce-subject": {"a", "b"}}), kvBody, CodeMalformedEvent, "ce-subject", "req-1"},
+		{"an empty subject", binaryMode(header{"ce-subject": {`""`}}), kvBody, CodeMalformedEvent, "ce-subject", "req-1"},
+		{"base64 in a header", binaryMode(header{"ce-data_base64": {"e30="}}), kvBody, CodeMalformedEvent, "ce-data_base64", "req-1"},
 		{"an attribute called data", binaryMode(header{"ce-data": {"{}"}}), kvBody, CodeMalformedEvent, "ce-data", "req-1"},
 		{"no body", binaryMode(nil), "", CodeMalformedEvent, "data", "req-1"},
 		{"a body that is no JSON", binaryMode(nil), "hello", CodeMalformedEvent, "data", "req-1"},
@@ -164,7 +196,7 @@ func TestTraceContextIsTakenOrLeft(t *testing.T) {
 
 func TestReadRequestIsDeterministic(t *testing.T) {
 	// Several headers are wrong, and maps have no order.
-	wrong := binaryMode(header{"ce-tenant": {"%"}, "ce-a_b": {""}, "ce-time": {"1", "2"}, "ce-zone": {"%C0"}})
+	wrong := binaryMode(header{"ce-type": {"%"}, "ce-subject": {""}, "ce-time": {"1", "2"}, "Ce-Time": {"3"}, "ce-source": {"%C0"}})
 	_, first := ReadRequest(KVUserContext, wrong, []byte(kvBody))
 	for range 50 {
 		if _, err := ReadRequest(KVUserContext, wrong, []byte(kvBody)); fmt.Sprint(err) != fmt.Sprint(first) {

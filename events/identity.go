@@ -15,22 +15,27 @@ const maxIdentityBytes = 1 << 20
 // identify finds the id and the source of a message that is no valid request, so that
 // its publisher learns under that id what was wrong. Each is left empty unless it is
 // beyond doubt: in structured mode the body must be whole JSON that has it once, in
-// whatever case; in binary mode its header must be there once.
+// whatever case; in binary mode its header must have one value. Where the content type
+// leaves the mode open, an event without ce- headers can only be in the body; one with
+// a ce-id has that id unless the body names another.
 func identify(all map[string][]string, body []byte) Request {
 	own := eventHeaders(all)
 	structured, err := own.structured()
-	if err != nil {
-		return Request{}
-	}
+	headerID, there := own.decoded("id")
+	bodyID, bodySource := scanIdentity(body)
+	open := err != nil
 	var id, source string
-	headerID, there := own.decoded("ce-id")
-	if structured {
-		if id, source = scanIdentity(body); there && headerID != id {
+	switch {
+	case structured || open && !own.hasAttributes():
+		id, source = bodyID, bodySource
+		if there && headerID != id {
 			id = ""
 		}
-	} else {
+	case !open:
 		id = headerID
-		source, _ = own.decoded("ce-source")
+		source, _ = own.decoded("source")
+	case bodyID == "" || bodyID == headerID:
+		id = headerID
 	}
 	var found Request
 	if checkID("", id) == nil {
@@ -42,16 +47,13 @@ func identify(all map[string][]string, body []byte) Request {
 	return found
 }
 
-// decoded is the value of a header, empty if it is not there once and well-formed.
+// decoded is the value of an attribute's header, empty if there is not one.
 func (h headers) decoded(name string) (value string, there bool) {
-	value, there, err := h.one(name)
-	if err == nil {
-		value, err = decodeHeader(name, value)
-	}
+	value, there, err := h.one(headerPrefix + name)
 	if err != nil {
 		return "", there
 	}
-	return value, there
+	return decodeAttribute(name, value), there
 }
 
 // scanIdentity looks for the top-level id and source of a JSON object without keeping

@@ -20,8 +20,11 @@ type member struct {
 
 // readObject reads text as one JSON object and nothing after it: RFC 8259 with the
 // strictness of RFC 7493 (valid UTF-8, no key twice, at any level) and at most [MaxDepth]
-// levels. Field names the text in errors. The values are parts of text.
+// levels. Field names the text in errors.
 func readObject(field string, text []byte) ([]member, error) {
+	if tooDeep(text) {
+		return nil, malformed(field, "is nested deeper than %d levels", MaxDepth)
+	}
 	dec := jsontext.NewDecoder(bytes.NewBuffer(text))
 	switch kind := dec.PeekKind(); kind {
 	case '{':
@@ -41,9 +44,11 @@ func readObject(field string, text []byte) ([]member, error) {
 			return nil, syntaxError(field, err)
 		}
 		m := member{name: name.String()}
-		if m.value, err = readValue(field, dec, text); err != nil {
-			return nil, err
+		value, err := dec.ReadValue()
+		if err != nil {
+			return nil, syntaxError(field, err)
 		}
+		m.value = slices.Clone(value)
 		members = append(members, m)
 	}
 	if _, err := dec.ReadToken(); err != nil {
@@ -55,21 +60,26 @@ func readObject(field string, text []byte) ([]member, error) {
 	return members, nil
 }
 
-// readValue reads the next value of text token by token, so that the depth is known
-// before anything is made of it.
-func readValue(field string, dec *jsontext.Decoder, text []byte) (jsontext.Value, error) {
-	start, outside := dec.InputOffset(), dec.StackDepth()
-	for {
-		if _, err := dec.ReadToken(); err != nil {
-			return nil, syntaxError(field, err)
-		}
-		if dec.StackDepth() > MaxDepth {
-			return nil, malformed(field, "is nested deeper than %d levels", MaxDepth)
-		}
-		if dec.StackDepth() == outside {
-			return jsontext.Value(bytes.TrimLeft(text[start:dec.InputOffset()], ": \t\r\n")), nil
+// tooDeep reports whether a text, if it is JSON, has more than [MaxDepth] levels. The
+// decoder's own limit is 10,000.
+func tooDeep(text []byte) bool {
+	depth, inString := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '{', c == '[':
+			if depth++; depth > MaxDepth {
+				return true
+			}
+		case c == '}', c == ']':
+			depth--
 		}
 	}
+	return false
 }
 
 // syntaxError says what is wrong with a text as JSON, and where.

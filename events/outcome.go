@@ -27,7 +27,8 @@ func (o Outcome) Final() bool { return o.Known() && o != AcceptedPending }
 // "lethe.deletion.deleted.v1".
 func (o Outcome) EventType() string { return "lethe.deletion." + string(o) + ".v1" }
 
-// Code says why a result is [Invalid] or [Failed], for programs to act upon.
+// Code says why a result is [Invalid] or [Failed], for programs to act upon: 1 to 64 of a-z,
+// 0-9 and -. A newer Lethe may send others than these. Treat an unknown one by the result's outcome.
 type Code string
 
 // The codes of [Invalid].
@@ -47,7 +48,7 @@ const (
 	CodeRefusedByAPI     Code = "refused-by-api"    // the API refused this request alone (401 or 403), not the credential
 )
 
-// Codes returns all codes, always in the same order.
+// Codes returns all codes that this version sends, always in the same order.
 func Codes() []Code {
 	return []Code{
 		CodeMalformedEvent, CodeUnknownTarget, CodeTargetMismatch, CodeInvalidResource, CodeIDReused, CodeRejectedByAPI,

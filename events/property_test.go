@@ -21,6 +21,7 @@ func anyUserContexts() *rapid.Generator[UserContexts] {
 func anyEntry() *rapid.Generator[KnowledgeBaseEntry] {
 	return rapid.Custom(func(t *rapid.T) KnowledgeBaseEntry {
 		id, _ := uuid.FromBytes(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "uuid"))
+		id[15] |= 1 // not the nil UUID
 		return KnowledgeBaseEntry{ReplicaUUID: id, KnowledgeBaseID: rapid.Int64Min(1).Draw(t, "id")}
 	})
 }

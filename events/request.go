@@ -14,7 +14,7 @@ const RequestType = "lethe.deletion.requested.v1"
 
 // Limits of an event.
 const (
-	MaxEventBytes = 64 << 10 // bytes of a request, its ce- headers included
+	MaxEventBytes = 64 << 10 // bytes of a request; in binary mode its ce- headers included
 	MaxDepth      = 32       // levels of objects and arrays, the outermost being the first
 )
 
@@ -91,13 +91,17 @@ func (r Request) check() error {
 // requestData is the data of a request.
 type requestData struct {
 	Target Target `json:"target"`
-	resourceFields
+	ResourceFields
 }
 
-// ReadRequest reads one message of the target's subject, strictly, in the mode that
-// its content-type header says: structured for [ContentType], binary for anything else.
-// Without one it is structured unless there is a ce-specversion header. The names of
-// headers are matched in any case.
+// ReadRequest reads one message of the target's subject, strictly. The content type
+// [ContentType] means structured mode. Otherwise any ce- header means binary mode, and a
+// message without one is read as structured if its content type is JSON or missing. The
+// names of headers are matched in any case.
+//
+// Extensions never make a request invalid: unknown ones are not read, and a trace that W3C
+// Trace Context does not allow is left out. In binary mode the values of headers may be
+// percent-encoded as in the NATS protocol binding, or not.
 //
 // Its error is an [*InvalidError]. The request returned with it has its ID, and its
 // Source, if they could be read without doubt, so that the result can be published under

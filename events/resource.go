@@ -16,7 +16,7 @@ type Resource interface {
 	// name of the field.
 	Validate() error
 
-	fields() resourceFields
+	fields() ResourceFields
 }
 
 // MaxIDs is the largest number of ids in one [UserContexts].
@@ -51,32 +51,83 @@ func (u UserContexts) Validate() error {
 
 func idField(i int) string { return fmt.Sprintf("data.ids[%d]", i) }
 
-func (u UserContexts) fields() resourceFields { return resourceFields{IDs: slices.Clone(u.IDs)} }
+func (u UserContexts) fields() ResourceFields { return ResourceFields{IDs: slices.Clone(u.IDs)} }
 
 // KnowledgeBaseEntry names one entry of a replica's knowledge base at Sensay.
 type KnowledgeBaseEntry struct {
-	ReplicaUUID     uuid.UUID `json:"replica_uuid"`
+	ReplicaUUID     uuid.UUID `json:"replica_uuid"`      // not the nil UUID
 	KnowledgeBaseID int64     `json:"knowledge_base_id"` // at least 1
 }
 
 // Target is [SensayKnowledgeBase].
 func (KnowledgeBaseEntry) Target() Target { return SensayKnowledgeBase }
 
-// Validate checks the range of the entry's id. Any UUID is a right one.
+// Validate checks that there is a UUID, and the range of the entry's id.
 func (k KnowledgeBaseEntry) Validate() error {
+	if k.ReplicaUUID == uuid.Nil {
+		return invalid(CodeInvalidResource, "data.replica_uuid", "must not be the nil UUID, which names no replica")
+	}
 	if k.KnowledgeBaseID < 1 {
 		return invalid(CodeInvalidResource, "data.knowledge_base_id", "must be %s, not %d", integerRule, k.KnowledgeBaseID)
 	}
 	return nil
 }
 
-func (k KnowledgeBaseEntry) fields() resourceFields {
-	return resourceFields{ReplicaUUID: k.ReplicaUUID.String(), KnowledgeBaseID: k.KnowledgeBaseID}
+func (k KnowledgeBaseEntry) fields() ResourceFields {
+	return ResourceFields{ReplicaUUID: k.ReplicaUUID.String(), KnowledgeBaseID: k.KnowledgeBaseID}
 }
 
-// resourceFields is how the resources look in the data of requests and results.
-type resourceFields struct {
+// ResourceFields are the fields of all resources as data, files and flags have them.
+// Those of other targets than the resource's are zero.
+type ResourceFields struct {
 	IDs             []int64 `json:"ids,omitzero"`
 	ReplicaUUID     string  `json:"replica_uuid,omitzero"`
 	KnowledgeBaseID int64   `json:"knowledge_base_id,omitzero"`
+}
+
+// NewResource is the target's resource with these fields. Its error is an
+// [*InvalidError]: with [CodeUnknownTarget], or with [CodeInvalidResource] and the field
+// that is missing, out of range or another target's.
+func NewResource(target Target, fields ResourceFields) (Resource, error) {
+	if !target.Known() {
+		return nil, unknownTarget(target)
+	}
+	if field := fields.foreignTo(target); field != "" {
+		return nil, foreignField(field, target)
+	}
+	if target == KVUserContext {
+		contexts := UserContexts{IDs: fields.IDs}
+		return contexts, contexts.Validate()
+	}
+	replica, err := parseUUID("data.replica_uuid", fields.ReplicaUUID)
+	if err != nil {
+		return nil, err
+	}
+	entry := KnowledgeBaseEntry{ReplicaUUID: replica, KnowledgeBaseID: fields.KnowledgeBaseID}
+	return entry, entry.Validate()
+}
+
+// foreignTo is the name of a field that is set and belongs to another target, if any.
+func (f ResourceFields) foreignTo(target Target) string {
+	set := map[string]bool{"ids": f.IDs != nil, "replica_uuid": f.ReplicaUUID != "", "knowledge_base_id": f.KnowledgeBaseID != 0}
+	for _, name := range dataNames {
+		if set[name] && !slices.Contains(resourceNames[target], name) {
+			return "data." + name
+		}
+	}
+	return ""
+}
+
+func foreignField(field string, target Target) *InvalidError {
+	return invalid(CodeInvalidResource, field, "is no field of a %s request", target)
+}
+
+// parseUUID accepts the 36-character form of RFC 9562 alone; the library would take
+// braces, a urn: prefix and bare digits too.
+func parseUUID(field, written string) (uuid.UUID, error) {
+	id, err := uuid.Parse(written)
+	if err != nil || len(written) != 36 {
+		return uuid.UUID{}, invalid(CodeInvalidResource, field, "must be a UUID of 36 characters, not %s", quote(written))
+	}
+	return id, nil
 }

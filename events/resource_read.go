@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/google/uuid"
 )
 
 // resourceNames are the fields that name the resource of each target.
@@ -23,7 +22,7 @@ func readResource(target Target, data []member) (Resource, error) {
 	names := resourceNames[target]
 	for _, m := range data {
 		if m.name != "target" && !slices.Contains(names, m.name) {
-			return nil, invalid(CodeInvalidResource, "data."+m.name, "is no field of a %s request", target)
+			return nil, foreignField("data."+m.name, target)
 		}
 	}
 	for _, name := range names {
@@ -31,64 +30,55 @@ func readResource(target Target, data []member) (Resource, error) {
 			return nil, invalid(CodeInvalidResource, "data."+name, "is missing")
 		}
 	}
+	var fields ResourceFields
+	read := readEntry
 	if target == KVUserContext {
-		return readUserContexts(data)
+		read = readIDs
 	}
-	return readKnowledgeBaseEntry(data)
+	if err := read(data, &fields); err != nil {
+		return nil, err
+	}
+	return NewResource(target, fields)
 }
 
-func readUserContexts(data []member) (Resource, error) {
+func readIDs(data []member, fields *ResourceFields) error {
 	const field = "data.ids"
 	value := find(data, "ids")
 	if value.Kind() != '[' {
-		return nil, invalid(CodeInvalidResource, field, "must be an array of 1 to %d ids, not %s", MaxIDs, valueKind(value))
+		return invalid(CodeInvalidResource, field, "must be an array of 1 to %d ids, not %s", MaxIDs, valueKind(value))
 	}
-	var u UserContexts
+	fields.IDs = []int64{}
 	dec := jsontext.NewDecoder(bytes.NewBuffer(value))
 	if _, err := dec.ReadToken(); err != nil {
-		return nil, syntaxError(field, err)
+		return syntaxError(field, err)
 	}
 	for dec.PeekKind() != ']' {
-		if len(u.IDs) == MaxIDs {
-			return nil, invalid(CodeInvalidResource, field, "must hold 1 to %d ids, not more", MaxIDs)
+		if len(fields.IDs) == MaxIDs {
+			return invalid(CodeInvalidResource, field, "must hold 1 to %d ids, not more", MaxIDs)
 		}
 		element, err := dec.ReadValue()
 		if err != nil {
-			return nil, syntaxError(field, err)
+			return syntaxError(field, err)
 		}
 		id, ok := positiveInteger(element)
 		if !ok {
-			return nil, notPositiveInteger(idField(len(u.IDs)), element)
+			return notPositiveInteger(idField(len(fields.IDs)), element)
 		}
-		u.IDs = append(u.IDs, id)
+		fields.IDs = append(fields.IDs, id)
 	}
-	return u, u.Validate()
+	return nil
 }
 
-func readKnowledgeBaseEntry(data []member) (Resource, error) {
-	replica, err := readUUID("data.replica_uuid", find(data, "replica_uuid"))
-	if err != nil {
-		return nil, err
+func readEntry(data []member, fields *ResourceFields) error {
+	replica, entry := find(data, "replica_uuid"), find(data, "knowledge_base_id")
+	if replica.Kind() != '"' {
+		return invalid(CodeInvalidResource, "data.replica_uuid", "must be a UUID of 36 characters, not %s", valueKind(replica))
 	}
-	value := find(data, "knowledge_base_id")
-	id, ok := positiveInteger(value)
+	fields.ReplicaUUID = unquote(replica)
+	id, ok := positiveInteger(entry)
 	if !ok {
-		return nil, notPositiveInteger("data.knowledge_base_id", value)
+		return notPositiveInteger("data.knowledge_base_id", entry)
 	}
-	return KnowledgeBaseEntry{ReplicaUUID: replica, KnowledgeBaseID: id}, nil
-}
-
-// readUUID accepts the 36-character form of RFC 9562 alone; the library would take
-// braces, a urn: prefix and bare digits too.
-func readUUID(field string, value jsontext.Value) (uuid.UUID, error) {
-	const rule = "must be a UUID of 36 characters"
-	if value.Kind() != '"' {
-		return uuid.UUID{}, invalid(CodeInvalidResource, field, rule+", not %s", valueKind(value))
-	}
-	written := unquote(value)
-	id, err := uuid.Parse(written)
-	if err != nil || len(written) != 36 {
-		return uuid.UUID{}, invalid(CodeInvalidResource, field, rule+", not %s", quote(written))
-	}
-	return id, nil
+	fields.KnowledgeBaseID = id
+	return nil
 }

@@ -5,7 +5,6 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/types"
-	"github.com/google/uuid"
 )
 
 // MaxResultBytes is the most that a result may have, the largest message that NATS
@@ -59,12 +58,15 @@ func (r Result) Encode() ([]byte, error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
+	if r.Error != nil && r.Error.Code.Outcome() == "" {
+		return nil, malformed("data.error.code", "must be one of %q, not %s", Codes(), quote(string(r.Error.Code)))
+	}
 	data := resultData{
 		RequestID: r.RequestID, RequestSource: r.RequestSource, Target: r.Target,
 		Outcome: r.Outcome, Final: r.Outcome.Final(), Attempts: r.Attempts, ExpectedBy: r.ExpectedBy.UTC(),
 	}
 	if r.Resource != nil {
-		data.resourceFields = r.Resource.fields()
+		data.ResourceFields = r.Resource.fields()
 	}
 	if r.Evidence != nil {
 		evidence := *r.Evidence
@@ -93,7 +95,7 @@ type resultData struct {
 	RequestID     string `json:"request_id"`
 	RequestSource string `json:"request_source,omitzero"`
 	Target        Target `json:"target"`
-	resourceFields
+	ResourceFields
 	Outcome    Outcome      `json:"outcome"`
 	Final      bool         `json:"final"`
 	Attempts   int          `json:"attempts"`
@@ -104,19 +106,8 @@ type resultData struct {
 
 // resource makes the resource of a result from its fields: nil if there are none.
 func (d resultData) resource() (Resource, error) {
-	switch {
-	case !d.Target.Known():
-		return nil, unknownTarget(d.Target)
-	case d.IDs == nil && d.ReplicaUUID == "" && d.KnowledgeBaseID == 0:
+	if d.Target.Known() && d.IDs == nil && d.ReplicaUUID == "" && d.KnowledgeBaseID == 0 {
 		return nil, nil
-	case d.Target == KVUserContext && d.ReplicaUUID == "" && d.KnowledgeBaseID == 0:
-		return UserContexts{IDs: d.IDs}, nil
-	case d.Target == SensayKnowledgeBase && d.IDs == nil:
-		id, err := uuid.Parse(d.ReplicaUUID)
-		if err != nil || len(d.ReplicaUUID) != 36 {
-			return nil, invalid(CodeInvalidResource, "data.replica_uuid", "must be a UUID of 36 characters, not %s", quote(d.ReplicaUUID))
-		}
-		return KnowledgeBaseEntry{ReplicaUUID: id, KnowledgeBaseID: d.KnowledgeBaseID}, nil
 	}
-	return nil, invalid(CodeInvalidResource, fieldData, "has fields of another target's resource than %s", quote(string(d.Target)))
+	return NewResource(d.Target, d.ResourceFields)
 }

@@ -14,8 +14,10 @@ var resultNames = []string{
 }
 
 // ReadResult reads a result with the same strictness about JSON and the envelope as
-// [ReadRequest], in either mode, up to [MaxResultBytes]. Fields that it does not know are left
-// out, so that a newer Lethe may add some. Its error is an [*InvalidError].
+// [ReadRequest], in either mode, up to [MaxResultBytes]. A newer Lethe may add fields and
+// error codes: unknown fields are left out, an unknown code of lower-case letters, digits
+// and dashes is returned as it is, and its outcome says what it means. A new outcome would
+// be another event type, which this reader refuses. Its error is an [*InvalidError].
 func ReadResult(header map[string][]string, body []byte) (Result, error) {
 	e, err := readEnvelope(header, body, MaxResultBytes)
 	if err != nil {

@@ -200,6 +200,7 @@ var tolerated = []struct{ name, old, new string }{
 	{"a new field", `"attempts":1`, `"attempts":1,"region":{"name":"eu"}`},
 	{"a new field in the evidence", `"call_requests":1`, `"call_requests":1,"tls":"1.3"`},
 	{"an extension", `"subject"`, `"tenant":"a","subject"`},
+	{"extensions of any kind and name", `"subject"`, `"Tenant":{"a":[1]},"ten_ant":1,"traceparent":"","tracestate":5,"subject"`},
 	{"a trace", `"subject"`, `"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","subject"`},
 }
 
@@ -212,6 +213,47 @@ func TestReadResultToleratesWhatIsNew(t *testing.T) {
 			}
 			if diff := cmp.Diff(kvResult, got); diff != "" {
 				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestReadResultAcceptsCodesOfANewerLethe(t *testing.T) {
+	s := schema(t, "result.json")
+	for _, test := range []struct {
+		name    string
+		outcome Outcome
+		code    string
+		ok      bool
+	}{
+		{"an unknown code of failed", Failed, "gave-up-2", true},
+		{"an unknown code of invalid", Invalid, "too-old", true},
+		{"64 characters", Failed, strings.Repeat("a", 64), true},
+		{"65 characters", Failed, strings.Repeat("a", 65), false},
+		{"no code", Failed, "", false},
+		{"upper case", Failed, "Gave-up", false},
+		{"an underscore", Failed, "gave_up", false},
+		{"an escape sequence", Failed, `\u001b[2J`, false},
+		{"a code of failed on invalid", Invalid, string(CodeRefusedByAPI), false},
+		{"a code of invalid on failed", Failed, string(CodeIDReused), false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			known := resultOf(test.outcome, map[Outcome]Code{Failed: CodeUnexpectedAnswer, Invalid: CodeRejectedByAPI}[test.outcome])
+			text := in(resultText(t, known), `"code":"`+string(known.Error.Code)+`"`, `"code":"`+test.code+`"`)
+			got, err := ReadResult(nil, []byte(text))
+			if test.ok && (err != nil || string(got.Error.Code) != test.code || got.Outcome != test.outcome) {
+				t.Errorf("got %+v, %v", got, err)
+			}
+			if !test.ok {
+				wantInvalid(t, err, CodeMalformedEvent, "data.error.code")
+			}
+			if seen := fits(s, text); (seen == nil) != test.ok {
+				t.Errorf("the schema says %v", seen)
+			}
+			if test.ok {
+				if _, err := got.Encode(); err == nil {
+					t.Error("this version writes a code that it does not know")
+				}
 			}
 		})
 	}
@@ -242,7 +284,7 @@ var wrongResults = []struct {
 	{"an id past 2^63-1", `[10,11]`, `[9223372036854775808]`, CodeMalformedEvent, "data.ids[0]", false},
 	{"an id that is zero", `[10,11]`, `[0]`, CodeInvalidResource, "data.ids[0]", false},
 	{"no ids", `"ids":[10,11],`, ``, CodeInvalidResource, "data", false},
-	{"another target's fields", `"ids":[10,11],`, `"ids":[10,11],"knowledge_base_id":1,`, CodeInvalidResource, "data", false},
+	{"another target's fields", `"ids":[10,11],`, `"ids":[10,11],"knowledge_base_id":1,`, CodeInvalidResource, "data.knowledge_base_id", false},
 	{"an unknown target", `"target":"kv-user-context"`, `"target":"x"`, CodeUnknownTarget, "data.target", false},
 	{"evidence that is a list", `"evidence":{`, `"evidence":[],"other":{`, CodeMalformedEvent, "data.evidence", false},
 	{"a time that is none", `"observed_at":"2026-11-23T12:00:00Z"`, `"observed_at":"noon"`, CodeMalformedEvent, "data.evidence.observed_at", false},

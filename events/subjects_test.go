@@ -81,7 +81,8 @@ func TestRequestEncodeRefuses(t *testing.T) {
 		{"101 ids", func(r *Request) { r.Resource = UserContexts{IDs: numberIDs(101)} }, CodeInvalidResource, "data.ids"},
 		{"a negative id", func(r *Request) { r.Resource = UserContexts{IDs: []int64{1, -1}} }, CodeInvalidResource, "data.ids[1]"},
 		{"a repeated id", func(r *Request) { r.Resource = UserContexts{IDs: []int64{1, 2, 1}} }, CodeInvalidResource, "data.ids[2]"},
-		{"no entry", func(r *Request) { r.Resource = KnowledgeBaseEntry{} }, CodeInvalidResource, "data.knowledge_base_id"},
+		{"no replica", func(r *Request) { r.Resource = KnowledgeBaseEntry{KnowledgeBaseID: 1} }, CodeInvalidResource, "data.replica_uuid"},
+		{"no entry", func(r *Request) { r.Resource = KnowledgeBaseEntry{ReplicaUUID: uuid.New()} }, CodeInvalidResource, "data.knowledge_base_id"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := kvRequest
