@@ -13,13 +13,13 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/lab"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -27,18 +27,17 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // patience is how long a test waits for what must come; it is not a measure.
 const patience = 30 * time.Second
 
-// startServer runs a NATS server with JetStream in this process.
-func startServer(t testing.TB, dir string, port int) *server.Server {
+// startServer runs a NATS server until the test ends, on a free port where port is 0.
+func startServer(t testing.TB, dir string, port int) lab.Server {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir, NoSigs: true, NoLog: true,
-	})
+	return startServerWith(t, lab.ServerConfig{Dir: dir, Port: port})
+}
+
+func startServerWith(t testing.TB, c lab.ServerConfig) lab.Server {
+	t.Helper()
+	s, err := lab.StartServer(c)
 	if err != nil {
 		t.Fatal(err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the server does not start")
 	}
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
 	return s
@@ -47,7 +46,7 @@ func startServer(t testing.TB, dir string, port int) *server.Server {
 // world is a server with the streams, and what a test does to them.
 type world struct {
 	testing.TB
-	server *server.Server
+	server lab.Server
 	nc     *nats.Conn
 	js     jetstream.JetStream
 }
@@ -67,7 +66,7 @@ func newWorld(t testing.TB) *world {
 // bareWorld is a server without streams.
 func bareWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{TB: t, server: startServer(t, filepath.Join(t.TempDir(), "js"), -1)}
+	w := &world{TB: t, server: startServer(t, filepath.Join(t.TempDir(), "js"), 0)}
 	w.nc, w.js = w.connect()
 	return w
 }

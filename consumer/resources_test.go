@@ -7,23 +7,15 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/lab"
 )
 
 func TestAFullDiskHoldsTheLaneUntilThereIsRoom(t *testing.T) {
 	t.Parallel()
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: filepath.Join(t.TempDir(), "js"), NoSigs: true, NoLog: true, JetStreamMaxStore: 1 << 20,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	w := &world{TB: t, server: s}
+	w := &world{TB: t, server: startServerWith(t, lab.ServerConfig{Dir: filepath.Join(t.TempDir(), "js"), MaxStore: 1 << 20})}
 	w.nc, w.js = w.connect()
 	if err := Setup(t.Context(), w.js, settings); err != nil {
 		t.Fatal(err)

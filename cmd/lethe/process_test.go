@@ -14,12 +14,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/lab"
 	"github.com/lethe-dev/lethe/internal/sandbox"
 )
 
@@ -32,7 +32,7 @@ const (
 // processes.
 type bench struct {
 	*testing.T
-	server *server.Server
+	server lab.Server
 	js     jetstream.JetStream
 	apis   *sandbox.Sandbox
 	url    string
@@ -43,17 +43,11 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	t.Parallel()
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: filepath.Join(t.TempDir(), "js"), NoSigs: true, NoLog: true,
-	})
+	s, err := lab.StartServer(lab.ServerConfig{Dir: filepath.Join(t.TempDir(), "js")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Start()
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the server does not start")
-	}
 	nc, err := nats.Connect(s.ClientURL())
 	if err != nil {
 		t.Fatal(err)

@@ -18,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
@@ -114,18 +113,11 @@ type stand struct {
 func newStand(t *testing.T) *stand {
 	t.Helper()
 	t.Parallel()
-	ns, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: filepath.Join(t.TempDir(), "js"), NoSigs: true, NoLog: true,
-		Username: "lethe", Password: natsPassword,
-	})
+	ns, err := lab.StartServer(lab.ServerConfig{Dir: filepath.Join(t.TempDir(), "js"), User: "lethe", Password: natsPassword})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ns.Start()
 	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	if !ns.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the server does not start")
-	}
 	nc, err := nats.Connect(ns.ClientURL(), nats.UserInfo("lethe", natsPassword))
 	if err != nil {
 		t.Fatal(err)

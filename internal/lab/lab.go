@@ -24,7 +24,7 @@ type Program string
 const (
 	Lethe      Program = "lethe"      // what a user runs
 	Sabotaged  Program = "sabotaged"  // Lethe that can be broken on purpose: package sabotage
-	NATSServer Program = "natsserver" // the nats-server of go.mod's version
+	NATSServer Program = "natsserver" // the nats-server of go.mod's version, or the one that LETHE_TEST_NATS_SERVER names
 )
 
 // Build builds programs into dir with the go command, which must be there, and
@@ -35,6 +35,10 @@ func Build(ctx context.Context, dir string, programs ...Program) (map[Program]st
 	}
 	paths := map[Program]string{}
 	for _, p := range programs {
+		if p == NATSServer && serverPath() != "" {
+			paths[p] = serverPath()
+			continue
+		}
 		paths[p] = filepath.Join(dir, string(p))
 		args := []string{"build", "-buildvcs=false", "-o", paths[p]}
 		switch p {
