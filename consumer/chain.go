@@ -5,8 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
+	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,17 +19,21 @@ import (
 // chain is the history of each request on DELETION_RESULTS: its attempts and
 // results, each link stored only if it follows the one that its writer knew.
 // The server thereby accepts exactly one of any number of concurrent writers.
+//
+// Anybody who may publish there can put a message between two links. It is read
+// past: the next link is stored after it, if its writer knew the link before it.
 type chain struct {
 	js       jetstream.JetStream
 	target   events.Target
 	instance string
-	keep     time.Duration // how long attempts are kept
+	log      *slog.Logger
+	told     toldOf // about foreign messages
 	looks    *looks
 	persist  func(ctx context.Context, what string, do func(context.Context) error) error
 }
 
 func newChain(js jetstream.JetStream, config Config, persist func(ctx context.Context, what string, do func(context.Context) error) error) *chain {
-	c := &chain{js: js, target: config.Target, instance: config.Instance, keep: keepAttempts(config.Rules), persist: persist}
+	c := &chain{js: js, target: config.Target, instance: config.Instance, log: config.Log, persist: persist}
 	c.looks = &looks{js: js, filter: c.filter}
 	return c
 }
@@ -42,18 +45,6 @@ const (
 	headerInstance    = "Lethe-Instance"    // the worker that wrote it
 	headerLease       = "Lethe-Lease"       // on attempts: how long the worker may be at it
 )
-
-// link is one message of a chain.
-type link struct {
-	Seq         uint64
-	Stored      time.Time // by the server's clock
-	Outcome     events.Outcome
-	Fingerprint string
-	Instance    string
-	Lease       time.Duration
-	History     History
-	name        string
-}
 
 // overtakenError says that the chain has another last link than the writer
 // knew. Last is nil when the chain has none.
@@ -73,14 +64,6 @@ func (c *chain) filter(id string) string {
 	return "deletions.*." + string(c.target) + "." + id + ".*"
 }
 
-// attempt is the body of a link, for people who look.
-type attempt struct {
-	RequestID string        `json:"request_id"`
-	Target    events.Target `json:"target"`
-	Attempt   int           `json:"attempt"`
-	Instance  string        `json:"instance"`
-}
-
 // attempt stores that an attempt is about to be made, or was made, and returns
 // its sequence. The lease is how long nobody else should try; 0 for an attempt
 // that is over. It fails with *overtakenError, or when ctx ends.
@@ -92,7 +75,7 @@ func (c *chain) attempt(ctx context.Context, id, fingerprint string, h History, 
 	msg := c.newLink(ctx, events.AttemptSubject(c.target, id, h.Attempts), fingerprint, h, body)
 	msg.Header.Set("Content-Type", "application/json")
 	msg.Header.Set(headerLease, lease.String())
-	return c.append(ctx, id, msg, h.Seq, jetstream.WithMsgTTL(c.keep))
+	return c.append(ctx, id, msg, h.Seq)
 }
 
 // result stores a result under the given id and returns its sequence. It fails
@@ -117,36 +100,48 @@ func (c *chain) newLink(ctx context.Context, subject, fingerprint string, h Hist
 	return msg
 }
 
-// append publishes msg as the link after sequence after. While nobody knows
+// append publishes msg as the link after link after. While it is not known
 // whether it was stored, it asks again under the same expectation; a refusal is
 // read as "already there" only after looking, for what is there may be ours.
-func (c *chain) append(ctx context.Context, id string, msg *nats.Msg, after uint64, opts ...jetstream.PublishOpt) (uint64, error) {
-	opts = append(opts, jetstream.WithExpectStream(events.StreamResults), jetstream.WithRetryAttempts(0))
-	if !sabotage.Without(sabotage.Expectation) {
-		opts = append(opts, jetstream.WithExpectLastSequenceForSubject(after, c.filter(id)))
-	}
-	var seq uint64
-	err := c.persist(ctx, msg.Subject, func(ctx context.Context) error {
-		ack, err := c.js.PublishMsg(ctx, msg, opts...)
-		if err == nil {
+func (c *chain) append(ctx context.Context, id string, msg *nats.Msg, after uint64) (seq uint64, err error) {
+	expected := after
+	for {
+		opts := []jetstream.PublishOpt{jetstream.WithExpectStream(events.StreamResults), jetstream.WithRetryAttempts(0)}
+		if !sabotage.Without(sabotage.Expectation) {
+			opts = append(opts, jetstream.WithExpectLastSequenceForSubject(expected, c.filter(id)))
+		}
+		wrong := false
+		err := c.persist(ctx, msg.Subject, func(ctx context.Context) error {
+			ack, err := c.js.PublishMsg(ctx, msg, opts...)
+			switch wrong = refused(err); {
+			case wrong:
+				return nil
+			case err != nil:
+				return err
+			}
 			seq = ack.Sequence
 			return nil
+		})
+		if err != nil || !wrong {
+			return seq, err
 		}
-		if !refused(err) {
-			return err
+		end, err := c.end(ctx, id)
+		switch {
+		case err != nil:
+			return 0, err
+		case end.last != nil && end.last.name == msg.Header.Get(headerLink):
+			return end.last.Seq, nil
+		case !end.after(after):
+			return 0, &overtakenError{Last: end.last}
+		case end.seq == expected: // what was there has gone again, or is not settled
+			wait(ctx, notSettled)
 		}
-		last, err := c.last(ctx, id)
-		if err != nil {
-			return err
-		}
-		if last != nil && last.name == msg.Header.Get(headerLink) {
-			seq = last.Seq
-			return nil
-		}
-		return &overtakenError{Last: last}
-	})
-	return seq, err
+		expected = end.seq
+	}
 }
+
+// notSettled is how long to wait after a refusal that a look does not explain.
+const notSettled = 20 * time.Millisecond
 
 // refused tells the server's definite "another link is there" (10071) from all
 // errors after which nobody knows yet, 10164 among them: a concurrent publish
@@ -162,61 +157,91 @@ func (c *chain) follows(ctx context.Context, id string, h History) error {
 	if h.Seq == 0 && c.looks.empty(ctx, id) {
 		return nil
 	}
-	return c.persist(ctx, events.StreamResults, func(ctx context.Context) error {
-		last, err := c.last(ctx, id)
-		switch {
-		case err != nil:
-			return err
-		case last == nil && h.Seq == 0, last != nil && last.Seq == h.Seq:
-			return nil
-		default:
-			return &overtakenError{Last: last}
-		}
-	})
+	end, err := c.end(ctx, id)
+	if err == nil && !end.after(h.Seq) {
+		err = &overtakenError{Last: end.last}
+	}
+	return err
 }
 
-// last returns the last link of the chain, nil if there is none. It asks the
-// stream's leader: a direct get may be answered by a replica that lags behind
-// and has not yet heard of a final result.
+// last returns the last link of the chain, nil if there is none.
 func (c *chain) last(ctx context.Context, id string) (*link, error) {
-	msg, err := lastMessage(ctx, c.js, events.StreamResults, c.filter(id))
+	end, err := c.end(ctx, id)
+	return end.last, err
+}
+
+// end is what a chain ends with.
+type end struct {
+	last *link  // nil if it has none
+	seq  uint64 // of the last message, a link or a foreign one; 0 if there is none
+}
+
+// after says that no link came after the one with this sequence, 0 for none.
+func (e end) after(seq uint64) bool {
+	return e.last == nil && seq == 0 || e.last != nil && e.last.Seq == seq
+}
+
+// end looks at the end of a chain. It asks the stream's leader: a direct get may be
+// answered by a replica that lags behind and has not yet heard of a final result.
+func (c *chain) end(ctx context.Context, id string) (end, error) {
+	var msg *storedMessage
+	err := c.persist(ctx, events.StreamResults, func(ctx context.Context) (err error) {
+		msg, err = lastMessage(ctx, c.js, events.StreamResults, c.filter(id))
+		return err
+	})
 	if err != nil || msg == nil {
-		return nil, err
+		return end{}, err
 	}
-	return readLink(msg)
+	last, foreign := readLink(msg)
+	if foreign == nil {
+		return end{last, msg.Seq}, nil
+	}
+	c.passOver(msg, foreign)
+	last, err = c.lastBefore(ctx, id, msg.Seq)
+	return end{last, msg.Seq}, err
+}
+
+// readAtOnce is how many messages of a chain are read before the time for it
+// begins again: however many a publisher put there, the lane has no trouble.
+const readAtOnce = 100
+
+// lastBefore reads a chain forward and returns its last link before a message. The
+// server has no way to ask for it backward.
+func (c *chain) lastBefore(ctx context.Context, id string, before uint64) (last *link, err error) {
+	for next := uint64(1); next < before; {
+		err := c.persist(ctx, events.StreamResults, func(ctx context.Context) error {
+			for range readAtOnce {
+				msg, err := nextMessage(ctx, c.js, events.StreamResults, c.filter(id), next)
+				if err != nil {
+					return err
+				}
+				if msg == nil || msg.Seq >= before {
+					next = before
+					return nil
+				}
+				next = msg.Seq + 1
+				if l, foreign := readLink(msg); foreign == nil {
+					last = l
+				} else {
+					c.passOver(msg, foreign)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return last, nil
+}
+
+// passOver says that a message is not counted.
+func (c *chain) passOver(msg *storedMessage, why error) {
+	if c.told.first(msg.Subject) {
+		c.log.Warn("read past a message that no worker wrote", "stream", events.StreamResults, "subject", msg.Subject, "sequence", msg.Seq, "why", why)
+	}
 }
 
 // newID is a UUIDv7, which sorts by its time. Its error is that of the system's
 // randomness, which Go's crypto/rand no longer returns.
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
-
-func readLink(msg *storedMessage) (*link, error) {
-	tokens := strings.Split(msg.Subject, ".")
-	if len(tokens) != 5 {
-		return nil, fmt.Errorf("%s holds a message on %q, which is no link", events.StreamResults, msg.Subject)
-	}
-	if msg.Header.Get(headerLink) == "" {
-		return nil, fmt.Errorf("%s holds a message on %q that no worker wrote", events.StreamResults, msg.Subject)
-	}
-	l := &link{
-		Seq:         msg.Seq,
-		Stored:      msg.Time,
-		Fingerprint: msg.Header.Get(headerFingerprint),
-		Instance:    msg.Header.Get(headerInstance),
-		History:     readHistory(msg.Header),
-		name:        msg.Header.Get(headerLink),
-	}
-	l.History.Seq = msg.Seq
-	if _, err := strconv.Atoi(tokens[4]); err != nil {
-		l.Outcome = events.Outcome(tokens[4])
-	}
-	l.Lease, _ = time.ParseDuration(msg.Header.Get(headerLease))
-	return l, nil
-}
-
-// keepAttempts is how long attempts must be kept: through all retries, the
-// confirmation and its retries, and a week in which nobody looked.
-func keepAttempts(r Rules) time.Duration {
-	const week, year = 7 * 24 * time.Hour, 365 * 24 * time.Hour
-	return 2*min(r.Retry.MaxElapsed, year) + min(r.ConfirmAfter, year) + week
-}

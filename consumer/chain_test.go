@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/events"
@@ -59,7 +60,14 @@ func TestALinkThatIsThereAlreadyMayBeOurOwn(t *testing.T) {
 	w := newWorld(t)
 	lane := New(w.js, w.config(sensayTarget, nil))
 	c := lane.chain
-	msg := c.newLink(t.Context(), events.AttemptSubject(sensayTarget, "x", 1), "f", History{}, []byte("{}"))
+	h := History{Attempts: 1, Arrival: 1}
+	body := []byte(`{"request_id":"x","target":"sensay-knowledge-base","attempt":1,"instance":"` + c.instance + `"}`)
+	newLink := func() *nats.Msg {
+		msg := c.newLink(t.Context(), events.AttemptSubject(sensayTarget, "x", 1), "f", h, body)
+		msg.Header.Set(headerLease, "1s")
+		return msg
+	}
+	msg := newLink()
 	first, err := c.append(t.Context(), "x", msg, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +76,7 @@ func TestALinkThatIsThereAlreadyMayBeOurOwn(t *testing.T) {
 	if err != nil || again != first {
 		t.Errorf("sequence %d, %v; want %d", again, err, first)
 	}
-	other := c.newLink(t.Context(), events.AttemptSubject(sensayTarget, "x", 1), "f", History{}, []byte("{}"))
+	other := newLink()
 	var moved *overtakenError
 	if _, err := c.append(t.Context(), "x", other, 0); !errors.As(err, &moved) || moved.Last.Seq != first {
 		t.Errorf("another's link: %v", err)
@@ -86,30 +94,32 @@ func TestOnlyADefiniteRefusalIsOne(t *testing.T) {
 	}
 }
 
-func TestAttemptsExpireAndResultsDoNot(t *testing.T) {
+// An attempt that expires before its request ends would be forgotten.
+func TestAttemptsAreKeptAsLongAsResults(t *testing.T) {
 	w := newWorld(t)
 	w.run(w.config(sensayTarget, script(answerDeleted)))
 	r := entry(1)
 	w.publish(r)
 	w.final(sensayTarget, r.ID)
 	for _, m := range w.messages(events.StreamResults, ">") {
-		ttl := m.Header.Get("Nats-TTL")
-		attempt := m.Subject == events.AttemptSubject(sensayTarget, r.ID, 1)
-		if attempt == (ttl == "") {
+		if ttl := m.Header.Get("Nats-TTL"); ttl != "" {
 			t.Errorf("%s has the TTL %q", m.Subject, ttl)
 		}
 	}
 }
 
-// Whatever retries a configuration allows, an attempt outlives them.
-func TestAttemptsOutliveTheRequest(t *testing.T) {
-	for _, r := range []Rules{
-		plain,
-		{ConfirmAfter: 1 << 62, Retry: Policy{MaxElapsed: 1 << 62}},
-		{ConfirmAfter: time.Second, Retry: Policy{MaxElapsed: time.Second}},
-	} {
-		if got := keepAttempts(r); got < 7*24*time.Hour {
-			t.Errorf("kept for %v", got)
-		}
+// What cannot be encoded is not stored: an empty result would be final for everybody
+// who looks at its subject.
+func TestAResultThatCannotBeEncodedIsNotStored(t *testing.T) {
+	w := newWorld(t)
+	lane := New(w.js, w.config(sensayTarget, nil))
+	j := &job{Request: entry(1), history: History{Attempts: 1, Arrival: 1}}
+	// No evidence: a deletion that nobody saw.
+	r := j.result(Step{Outcome: events.Deleted})
+	if seq, err := lane.publish(t.Context(), j.ID, "f", j.history, r); err == nil || seq != 0 {
+		t.Errorf("stored as %d, %v", seq, err)
+	}
+	if n := len(w.messages(events.StreamResults, ">")); n != 0 {
+		t.Errorf("%d messages are stored", n)
 	}
 }

@@ -1,6 +1,9 @@
 package consumer
 
 import (
+	"encoding/json"
+	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -11,31 +14,41 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// Only workers write links, but whoever may publish there could write anything.
+// Only workers write links, but anybody who may publish there could write anything.
 func FuzzReadLink(f *testing.F) {
-	f.Add("deletions.attempts.kv-user-context.r1.3", "0192f0c1", "f", "worker", "105s", "3")
-	f.Add("deletions.results.kv-user-context.r1.deleted", "0192f0c1", "", "", "", "")
+	f.Add("deletions.attempts.kv-user-context.r1.3", "0192f0c1-7c1e-7b6e-a8f4-0c7c3a5f1d11", "f", "worker", "105s", "3")
+	f.Add("deletions.results.kv-user-context.r1.deleted", "0192f0c1-7c1e-7b6e-a8f4-0c7c3a5f1d11", "f", "worker", "", "1")
 	f.Add("deletions.results.kv-user-context.r1.deleted", "", "f", "worker", "-1h", "-3")
 	f.Add("deletions.results..r1", "x", "f", "w", "1e99h", "99999999999999999999")
 	f.Fuzz(func(t *testing.T, subject, name, fingerprint, instance, lease, attempts string) {
-		l, err := readLink(&storedMessage{Subject: subject, Seq: 7, Header: nats.Header{
-			headerLink: {name}, headerFingerprint: {fingerprint}, headerInstance: {instance}, headerLease: {lease}, headerAttempt: {attempts},
-		}})
-		tokens := strings.Split(subject, ".")
-		if (err == nil) != (len(tokens) == 5 && name != "") {
-			t.Fatalf("%q by %q: %v", subject, name, err)
+		tokens := strings.Split(subject+"....", ".")
+		n, _ := strconv.Atoi(attempts)
+		body, err := json.Marshal(attempt{tokens[3], events.Target(tokens[2]), n, instance})
+		if err != nil {
+			t.Skip()
 		}
+		l, err := readLink(&storedMessage{Subject: subject, Seq: 7, Data: body, Header: nats.Header{
+			headerLink: {name}, headerFingerprint: {fingerprint}, headerInstance: {instance}, headerLease: {lease}, headerAttempt: {attempts},
+			headerUnanswered: {"true"}, headerExpected: {"5"}, headerStep: {stepDelete}, headerArrival: {"1"},
+		}})
 		if err != nil {
 			return
 		}
-		if l.Seq != 7 || l.History.Seq != 7 || l.History.Attempts < 0 || l.name != name || l.Fingerprint != fingerprint {
-			t.Errorf("read as %+v", l)
+		if strings.Count(subject, ".") != 4 || l.Seq != 7 || l.History.Seq != 7 || fmt.Sprint(l.History.Attempts) != attempts || !l.History.Unanswered ||
+			l.name != name || l.Fingerprint != fingerprint || fingerprint == "" || l.Instance != instance || instance == "" {
+			t.Errorf("%q read as %+v", subject, l)
 		}
-		if _, bad := time.ParseDuration(lease); bad != nil && l.Lease != 0 {
-			t.Errorf("a lease of %v from %q", l.Lease, lease)
-		}
-		if l.Outcome.Final() && string(l.Outcome) != tokens[4] {
-			t.Errorf("%s from %q", l.Outcome, subject)
+		switch tokens[1] {
+		case "attempts":
+			if d, err := time.ParseDuration(lease); l.Outcome != "" || tokens[4] != attempts || err != nil || d != l.Lease {
+				t.Errorf("%q read as an attempt %+v", subject, l)
+			}
+		case "results":
+			if string(l.Outcome) != tokens[4] || !l.Outcome.Known() {
+				t.Errorf("%q read as a result %+v", subject, l)
+			}
+		default:
+			t.Errorf("%q read as %+v", subject, l)
 		}
 	})
 }

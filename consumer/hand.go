@@ -15,8 +15,11 @@ import (
 // delivery is a message in hand, read.
 type delivery struct {
 	*nats.Msg
-	seq     uint64 // on its stream
-	due     bool   // from DELETION_LATER, so its headers are the worker's own
+	seq     uint64    // on its stream
+	stored  time.Time // on its stream, by the server's clock
+	taken   time.Time // by this worker
+	times   uint64    // that its consumer delivered it, this one included
+	due     bool      // from DELETION_LATER, so its headers are the worker's own
 	request events.Request
 	invalid error                     // why it is no request
 	raw     string                    // then, the fingerprint of its content

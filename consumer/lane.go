@@ -30,6 +30,7 @@ type Lane struct {
 	pace     *pace
 	chain    *chain
 	later    *later
+	records  retention
 	trace    *tracing
 	troubles *troubles
 	ackWait  time.Duration // of the consumers, the shorter one
@@ -128,7 +129,8 @@ func (l *Lane) begin(ctx context.Context, room *room, msg *nats.Msg, asked time.
 		l.log.Error("cannot read a message's metadata", "subject", msg.Subject, "error", err)
 		return nil
 	}
-	d := &delivery{Msg: msg, seq: meta.Sequence.Stream, due: meta.Stream == events.StreamLater, room: room}
+	d := &delivery{Msg: msg, seq: meta.Sequence.Stream, due: meta.Stream == events.StreamLater, room: room,
+		stored: meta.Timestamp, taken: time.Now(), times: meta.NumDelivered}
 	d.kept.Store(&asked) // the server sent it later
 	d.request, d.invalid = events.ReadRequest(l.Target, msg.Header, msg.Data)
 	if d.invalid != nil {
@@ -214,16 +216,14 @@ func (l *Lane) keepAlive(ctx context.Context) {
 const storeTimeout = 5 * time.Second
 
 // persist does what must be done before a message can be acknowledged, again
-// and again until it succeeds, the chain turns out to be further on, it is too
-// large ever to be stored, or ctx ends. Meanwhile the lane says what is in its
-// way.
+// and again until it succeeds, it is too large ever to be stored, or ctx ends.
+// Meanwhile the lane says what is in its way.
 func (l *Lane) persist(ctx context.Context, what string, do func(context.Context) error) error {
 	try := func() error {
 		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 		defer cancel()
 		err := do(ctx)
-		var moved *overtakenError
-		if errors.As(err, &moved) || oversized(err) {
+		if oversized(err) {
 			return backoff.Permanent(err)
 		}
 		return err

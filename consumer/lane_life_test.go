@@ -196,7 +196,9 @@ func TestAStepDoesNotWaitForTheScheduleThatItCameFrom(t *testing.T) {
 	if err := other.later.schedule(t.Context(), r.ID, &nats.Msg{Data: body}, History{Arrival: 1}, time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.js.Publish(t.Context(), events.DueSubject(sensayTarget), body); err != nil {
+	due := &nats.Msg{Subject: events.DueSubject(sensayTarget), Data: body, Header: nats.Header{}}
+	History{Arrival: 1}.write(due.Header)
+	if _, err := w.js.PublishMsg(t.Context(), due); err != nil {
 		t.Fatal(err)
 	}
 	w.run(w.config(sensayTarget, script(answerDeleted)))

@@ -29,7 +29,9 @@ const (
 func overtaken(h History, fingerprint string, last *link, standing bool, self string, now time.Time) (course, time.Time, History) {
 	switch {
 	case last == nil:
-		// The attempts that h knew have expired.
+		// The records that h knew are gone, and with them what came of the last
+		// attempts.
+		h.Unanswered = h.Unanswered || h.Seq != 0
 		h.Seq = 0
 		return courseAdopt, time.Time{}, h
 
@@ -42,6 +44,8 @@ func overtaken(h History, fingerprint string, last *link, standing bool, self st
 
 	adopted := last.History
 	adopted.Arrival = h.Arrival
+	// Later records than the last one were there.
+	adopted.Unanswered = adopted.Unanswered || h.Seq > last.Seq
 	if last.Outcome != "" {
 		// accepted-pending was stored, but perhaps not its confirmation.
 		return courseAgain, adopted.Since, adopted

@@ -26,6 +26,7 @@ func TestOvertaken(t *testing.T) {
 
 	for _, c := range []struct {
 		name     string
+		knows    uint64
 		last     *link
 		standing bool
 		want     course
@@ -44,9 +45,12 @@ func TestOvertaken(t *testing.T) {
 		{name: "an attempt whose lease is over is adopted as unanswered", last: attempt(2*time.Minute, "other"), want: courseAdopt, history: lapsed},
 		{name: "this worker's own attempt needs no waiting", last: attempt(time.Second, "self"), want: courseAdopt, history: lapsed},
 		{name: "an attempt that was answered is adopted as it was", last: over, want: courseAdopt, history: answered},
-		{name: "a chain whose attempts expired begins anew", last: nil, want: courseAdopt, history: known},
+		{name: "a chain whose records are gone is adopted as unanswered", knows: 7, last: nil, want: courseAdopt, history: History{Arrival: 5, Unanswered: true}},
+		{name: "a chain whose later records are gone is adopted as unanswered", knows: 12, last: over, want: courseAdopt, history: lapsed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			known := known
+			known.Seq = c.knows
 			got, at, history := overtaken(known, "f", c.last, c.standing, "self", noon)
 			if got != c.want || !at.Equal(c.at) {
 				t.Errorf("course %v at %v, want %v at %v", got, at, c.want, c.at)

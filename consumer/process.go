@@ -32,12 +32,20 @@ type job struct {
 	events.Request
 	fingerprint string
 	history     History
+	answered    *events.Evidence // of this delivery's call, nil before it
 }
 
 // process makes one step of the request in d. It calls nobody once stop has
 // ended, and stores what it learned until ctx ends. An error means that the
 // step could not be stored: nothing is lost, the message comes again.
 func (l *Lane) process(stop, ctx context.Context, d *delivery) (settlement, error) {
+	if d.due {
+		if _, err := strictHistory(d.Header); err != nil {
+			// There is no request to answer: those come on another subject.
+			l.log.WarnContext(ctx, "dropped a message that no worker wrote", "stream", events.StreamLater, "subject", d.Subject, "sequence", d.seq, "why", err)
+			return ack, nil
+		}
+	}
 	if d.invalid != nil {
 		return l.refuse(ctx, d)
 	}
@@ -56,6 +64,8 @@ func (l *Lane) process(stop, ctx context.Context, d *delivery) (settlement, erro
 	if settled != "" || err != nil {
 		return settled, err
 	}
+	evidence := evidenceOf(answer)
+	j.answered = &evidence
 	step := Decide(l.Rules, j.history, answer, l.clock.now())
 	return l.store(ctx, j, step)
 }
@@ -66,17 +76,21 @@ func (l *Lane) process(stop, ctx context.Context, d *delivery) (settlement, erro
 func (l *Lane) startingPoint(ctx context.Context, j *job) (History, error) {
 	told := readHistory(j.Header)
 	if j.due {
+		// A schedule follows a record. Where that is gone, what it said is unknown;
+		// where it is there, it tells more.
+		told.Unanswered = told.Unanswered || told.Seq == 0
 		return told, nil
 	}
 	fresh := History{Arrival: j.seq}
+	lost, err := l.mayHaveLostRecords(ctx, j.delivery, told.Seq)
+	if err != nil {
+		return fresh, err
+	}
+	fresh.Unanswered = lost
 	if told.Seq == 0 {
 		return fresh, nil
 	}
-	var last *link
-	err := l.persist(ctx, events.StreamResults, func(ctx context.Context) (err error) {
-		last, err = l.chain.last(ctx, j.ID)
-		return err
-	})
+	last, err := l.chain.last(ctx, j.ID)
 	if err != nil {
 		return fresh, err
 	}
@@ -158,6 +172,7 @@ func (l *Lane) claim(ctx context.Context, s *seat, known History) (settlement, e
 		switch {
 		case errors.As(err, &moved):
 			var settled settlement
+			j.history = known // no call is made on this attempt
 			if known, settled, err = l.overtaken(ctx, j, known, moved.Last); settled != "" || err != nil {
 				return settled, err
 			}

@@ -10,13 +10,13 @@ import (
 
 // answerReuse answers a request whose id already names another resource. The
 // first one is untouched, so the answer stands under a name made of the stream
-// sequence.
+// sequence. It tells of the calls that were made before the id was taken.
 func (l *Lane) answerReuse(ctx context.Context, j *job) (settlement, error) {
 	r := j.result(Step{Outcome: events.Invalid, Error: &events.ResultError{
 		Code:    events.CodeIDReused,
 		Message: fmt.Sprintf("id: %s already names a request for another resource; use a new id", j.ID),
 	}})
-	r.Evidence, r.Attempts = nil, 0
+	r.Evidence = j.answered
 	return l.publishUnder(ctx, []string{events.SequenceID(j.history.Arrival)}, j.fingerprint, r)
 }
 

@@ -1,10 +1,14 @@
 package consumer
 
 import (
+	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/events"
 )
 
 // checkResultsAge refuses a results stream whose messages expire while their
@@ -25,4 +29,65 @@ func longerAge(a, b time.Duration) time.Duration {
 		return 0
 	}
 	return max(a, b)
+}
+
+// retention is what a worker knows of how long records are there.
+type retention struct {
+	mu       sync.Mutex
+	asked    time.Time     // when the worker asked for it
+	maxAge   time.Duration // of the results stream, 0 for forever
+	created  time.Time     // the results stream
+	first    uint64        // sequence of the results stream's first message
+	consumer time.Time     // when the requests' consumer was created
+}
+
+// mayHaveLostRecords says that the request of a delivery may have had records that
+// are gone. replays is the sequence of the failed result that the message asks to
+// try again, 0 for none.
+//
+// Records go when they are older than the stream keeps them, or with the stream. A
+// message that is delivered for the first time has none, unless its consumer is
+// newer than the message: then an earlier consumer may have delivered it.
+func (l *Lane) mayHaveLostRecords(ctx context.Context, d *delivery, replays uint64) (bool, error) {
+	if !l.RecordAttempts {
+		return false, nil // the answer does not depend on earlier calls
+	}
+	r := &l.records
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := func() bool { return r.maxAge > 0 && l.clock.now().Add(clockTolerance).Sub(d.stored) >= r.maxAge }
+	if recent := time.Since(r.asked) < watchEvery; recent && d.times <= 1 && replays == 0 && !old() {
+		return false, nil
+	}
+	if !r.asked.After(d.taken) { // what was known before it was delivered may have changed
+		if err := l.persist(ctx, events.StreamResults, func(ctx context.Context) error { return l.askRetention(ctx) }); err != nil {
+			return false, err
+		}
+	}
+	delivered := d.times > 1
+	switch {
+	case replays > 0 && replays < r.first:
+		return true, nil // a failed result was there, after calls
+	case delivered && d.stored.Before(r.created):
+		return true, nil
+	default:
+		return old() && (delivered || d.stored.Before(r.consumer)), nil
+	}
+}
+
+// askRetention asks the server, with the lock held.
+func (l *Lane) askRetention(ctx context.Context) error {
+	asked := time.Now()
+	results, err := l.js.Stream(ctx, events.StreamResults)
+	if err != nil {
+		return err
+	}
+	consumer, err := l.js.Consumer(ctx, events.StreamRequests, string(l.Target))
+	if err != nil {
+		return err
+	}
+	info := results.CachedInfo()
+	r := &l.records
+	r.asked, r.maxAge, r.created, r.first, r.consumer = asked, info.Config.MaxAge, info.Created, info.State.FirstSeq, consumer.CachedInfo().Created
+	return nil
 }

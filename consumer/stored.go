@@ -27,7 +27,12 @@ func lastMessage(ctx context.Context, js jetstream.JetStream, stream, subject st
 
 // firstMessage is lastMessage for the first one.
 func firstMessage(ctx context.Context, js jetstream.JetStream, stream, subject string) (*storedMessage, error) {
-	return leaderGet(ctx, js, stream, get{Seq: 1, Next: subject})
+	return nextMessage(ctx, js, stream, subject, 1)
+}
+
+// nextMessage is lastMessage for the first one from a sequence on.
+func nextMessage(ctx context.Context, js jetstream.JetStream, stream, subject string, from uint64) (*storedMessage, error) {
+	return leaderGet(ctx, js, stream, get{Seq: from, Next: subject})
 }
 
 // get is JSApiMsgGetRequest of nats-server.
@@ -68,9 +73,11 @@ func leaderGet(ctx context.Context, js jetstream.JetStream, stream string, get g
 		return nil, fmt.Errorf("look at %s: %w", stream, answer.Error)
 	}
 	m := answer.Message
+	// The server takes any bytes for headers. Ours can be read, so a message whose
+	// headers cannot has none that count.
 	header, err := nats.DecodeHeadersMsg(m.Header)
-	if err != nil && len(m.Header) > 0 {
-		return nil, fmt.Errorf("look at %s: message %d: %w", stream, m.Seq, err)
+	if err != nil {
+		header = nil
 	}
 	return &storedMessage{Subject: m.Subject, Seq: m.Seq, Time: m.Time, Header: header, Data: m.Data}, nil
 }

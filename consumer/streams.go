@@ -89,7 +89,6 @@ func merged(have, want jetstream.StreamConfig) jetstream.StreamConfig {
 	have.DenyDelete = have.DenyDelete || want.DenyDelete
 	have.DenyPurge = have.DenyPurge || want.DenyPurge
 	have.AllowDirect = have.AllowDirect || want.AllowDirect
-	have.AllowMsgTTL = have.AllowMsgTTL || want.AllowMsgTTL
 	have.AllowMsgSchedules = have.AllowMsgSchedules || want.AllowMsgSchedules
 	have.MaxAge = longerAge(have.MaxAge, want.MaxAge)
 	return have
@@ -127,7 +126,6 @@ func resultsStream(s StreamSettings) jetstream.StreamConfig {
 		DenyDelete:  true,
 		DenyPurge:   true,
 		AllowDirect: true,
-		AllowMsgTTL: true,
 		Replicas:    s.Replicas,
 	}
 }

@@ -32,7 +32,7 @@ func TestSetupMakesTheStreamsOfTheContract(t *testing.T) {
 		"requests are deduplicated for 10 min":    requests.Duplicates == 10*time.Minute,
 		"results are kept for their age":          results.Retention == jetstream.LimitsPolicy && results.MaxAge == 720*time.Hour,
 		"results refuse rather than drop":         results.Discard == jetstream.DiscardNew && results.DenyDelete && results.DenyPurge,
-		"attempts may expire":                     results.AllowMsgTTL && results.AllowDirect,
+		"results can be read from any replica":    results.AllowDirect,
 		"later has schedules and no limits":       later.AllowMsgSchedules && later.MaxMsgs <= 0 && later.MaxBytes <= 0 && later.MaxAge == 0,
 		"later is a work queue on file":           later.Retention == jetstream.WorkQueuePolicy && later.Storage == jetstream.FileStorage,
 	} {
