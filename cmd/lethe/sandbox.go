@@ -3,11 +3,13 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -49,6 +51,7 @@ const sandboxExample = `  lethe sandbox --pending-share 0.2 --fault cut+after=0.
 // sandboxFlags are the flags of lethe sandbox.
 type sandboxFlags struct {
 	addr, journal string
+	tls           string
 	config        sandbox.Config
 	unknown       []string
 	verbose       bool
@@ -85,6 +88,7 @@ func (f *sandboxFlags) declare(command *cobra.Command) {
 	set := command.Flags()
 	set.SortFlags = false
 	set.StringVar(&f.addr, "addr", "127.0.0.1:8081", "address to listen on; port 0 picks a free one")
+	set.StringVar(&f.tls, "tls", "", "serve HTTPS with HTTP/2, and write the certificate to this file for SSL_CERT_FILE; a new one each time")
 	set.StringVar(&f.config.AccessKey, "access-key", sandbox.DefaultAccessKey, "the k-v.ai access key that is right")
 	set.StringVar(&f.config.OrganizationSecret, "organization-secret", sandbox.DefaultOrganizationSecret, "the Sensay organization secret that is right")
 	set.Float64Var(&f.config.PendingShare, "pending-share", 0, "share of Sensay entries answered 202, 0 to 1")
@@ -190,16 +194,42 @@ func (f *sandboxFlags) run(command *cobra.Command) (err error) {
 		}
 		defer func() { err = cmp.Or(err, config.Journal.Close()) }()
 	}
+	scheme, curl, secure, err := f.secure()
+	if err != nil {
+		return err
+	}
 	listener, err := (&net.ListenConfig{}).Listen(command.Context(), "tcp", f.addr)
 	if err != nil {
 		return err
 	}
-	base := "http://" + listener.Addr().String()
-	_, _ = fmt.Fprintf(command.OutOrStdout(), `sandbox of both APIs on %s (help: curl %[1]s/_sandbox/)
-export LETHE_KV_BASE_URL=%[1]s LETHE_KV_ACCESS_KEY=%[2]s
-export LETHE_SENSAY_BASE_URL=%[1]s LETHE_SENSAY_ORGANIZATION_SECRET=%[3]s
-`, base, shellQuote(config.AccessKey), shellQuote(config.OrganizationSecret))
-	return serveSandbox(command.Context(), listener, sandbox.New(config), config.Log)
+	base := scheme + "://" + listener.Addr().String()
+	_, _ = fmt.Fprintf(command.OutOrStdout(), `sandbox of both APIs on %s (help: %s %[1]s/_sandbox/)
+export LETHE_KV_BASE_URL=%[1]s LETHE_KV_ACCESS_KEY=%[3]s
+export LETHE_SENSAY_BASE_URL=%[1]s LETHE_SENSAY_ORGANIZATION_SECRET=%[4]s
+`, base, curl, shellQuote(config.AccessKey), shellQuote(config.OrganizationSecret))
+	if f.tls != "" {
+		_, _ = fmt.Fprintf(command.OutOrStdout(), "export SSL_CERT_FILE=%s\n", shellQuote(f.tls))
+	}
+	return serveSandbox(command.Context(), listener, secure, sandbox.New(config), config.Log)
+}
+
+// secure makes the certificate for --tls and writes it to its file. Without the flag there is none.
+func (f *sandboxFlags) secure() (scheme, curl string, secure *tls.Config, err error) {
+	if f.tls == "" {
+		return "http", "curl", nil, nil
+	}
+	host, _, err := net.SplitHostPort(f.addr)
+	if err != nil {
+		return "", "", nil, usageError("--addr: %v", err)
+	}
+	certificate, text, err := sandbox.NewCertificate(host)
+	if err != nil {
+		return "", "", nil, err
+	}
+	if err := os.WriteFile(f.tls, text, 0o644); err != nil { //nolint:gosec // a certificate is public
+		return "", "", nil, fmt.Errorf("--tls: %w", err)
+	}
+	return "https", "curl --cacert " + shellQuote(f.tls), &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}, nil
 }
 
 // shellQuote makes a printable word safe to paste into a POSIX shell.
@@ -212,10 +242,12 @@ func shellQuote(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// serveSandbox serves until the context ends. Calls that wait then go on at once, and those that hang are cut.
-func serveSandbox(ctx context.Context, listener net.Listener, handler *sandbox.Sandbox, log *slog.Logger) error {
+// serveSandbox serves until the context ends, with TLS where secure is not nil. Calls that wait then continue at once,
+// and those that hang are cut.
+func serveSandbox(ctx context.Context, listener net.Listener, secure *tls.Config, handler *sandbox.Sandbox, log *slog.Logger) error {
 	server := &http.Server{
 		Handler:           handler,
+		TLSConfig:         secure,
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
@@ -226,7 +258,11 @@ func serveSandbox(ctx context.Context, listener net.Listener, handler *sandbox.S
 		defer cancel()
 		stopped <- cmp.Or(server.Shutdown(grace), server.Close())
 	})
-	err := server.Serve(listener)
+	serve := server.Serve
+	if secure != nil {
+		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+	}
+	err := serve(listener)
 	if !errors.Is(err, http.ErrServerClosed) {
 		stop()
 		return err

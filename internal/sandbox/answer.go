@@ -32,6 +32,7 @@ const (
 	mannerHang           // nothing, until the caller leaves
 	mannerEndless        // a body without an end, until the caller leaves
 	mannerSlow           // the body byte by byte
+	mannerRecycle        // the whole, and the connection takes no more calls
 )
 
 // answered reports whether the caller is given a status.
@@ -90,7 +91,7 @@ func (a answer) send(w http.ResponseWriter, r *http.Request, done <-chan struct{
 	}
 	a.sendHeader(w, r)
 	switch a.manner {
-	case mannerWhole:
+	case mannerWhole, mannerRecycle:
 		_, _ = w.Write(a.body) // the caller may have left: nobody to tell
 	case mannerCutBody:
 		_, _ = w.Write(a.body[:len(a.body)/2])
@@ -110,6 +111,9 @@ func (a answer) sendHeader(w http.ResponseWriter, r *http.Request) {
 		contentType = "application/json"
 	}
 	header.Set("Content-Type", contentType)
+	if a.manner == mannerRecycle {
+		header.Set("Connection", "close")
+	}
 	if a.retryAfter != "" {
 		header.Set("Retry-After", a.retryAfter)
 	}

@@ -24,7 +24,8 @@ type Fault string
 const (
 	// None answers truly. In a script it stands for a call that no chance may spoil.
 	None Fault = "none"
-	// Cut closes the connection without an answer, with nothing deleted.
+	// Cut closes the connection without an answer, with nothing deleted. Over HTTP/2 it resets the call's stream alone, and
+	// so do the other faults that close a connection.
 	Cut Fault = "cut"
 	// CutAfter deletes, then closes the connection without an answer.
 	CutAfter Fault = "cut+after"
@@ -42,6 +43,9 @@ const (
 	Endless Fault = "endless"
 	// Slow answers truly, byte by byte over [Faults].SlowFor. No "+after".
 	Slow Fault = "slow"
+	// Recycle answers truly with "Connection: close": HTTP/1.1 closes the connection after the answer, HTTP/2 sends GOAWAY
+	// and does nothing with the streams that the caller opens after it. No "+after".
+	Recycle Fault = "recycle"
 	// AcceptPending makes Sensay answer 202 for an entry that can be deleted. No "+after".
 	AcceptPending Fault = "pending"
 	// Refused makes k-v.ai answer 422 with the entry's position in the list; nothing is deleted. No "+after".
@@ -66,7 +70,7 @@ const (
 
 // spoils reports whether the true answer is replaced.
 func (f fault) spoils() bool {
-	return !slices.Contains([]Fault{None, Slow, AcceptPending, Refused, Partial}, f.kind)
+	return !slices.Contains([]Fault{None, Slow, Recycle, AcceptPending, Refused, Partial}, f.kind)
 }
 
 func (f Fault) parse() (fault, error) {
@@ -75,7 +79,7 @@ func (f Fault) parse() (fault, error) {
 	switch parsed.kind {
 	case Cut, CutBody, Truncated, Empty, Lie, Hang, Endless:
 		return parsed, nil
-	case None, Slow, AcceptPending, Refused, Partial:
+	case None, Slow, Recycle, AcceptPending, Refused, Partial:
 		if after {
 			return fault{}, fmt.Errorf("fault %s cannot be followed by +after", name)
 		}

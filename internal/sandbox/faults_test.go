@@ -38,6 +38,7 @@ func TestEveryFaultOfACall(t *testing.T) {
 		{sandbox.Empty, 200, "", false, true},
 		{sandbox.Lie, 200, `"success":false`, false, true},
 		{sandbox.Slow, 200, `{"success":true}`, true, false},
+		{sandbox.Recycle, 200, `{"success":true}`, true, false},
 		{sandbox.AcceptPending, 202, `"success":true`, false, false},
 		{"204", 204, "", false, true},
 		{"307", 307, `"success":false`, false, true},

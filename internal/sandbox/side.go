@@ -245,8 +245,11 @@ func (d *side) remove(keys []key, r ruling, t ticket) decision {
 	}
 	truth, changes := d.dialect.remove(&d.shelf, keys, gone, t)
 	if !r.fault.spoils() {
-		if r.fault.kind == Slow {
+		switch r.fault.kind {
+		case Slow:
 			truth.manner, truth.slowFor = mannerSlow, d.slowFor()
+		case Recycle:
+			truth.manner = mannerRecycle
 		}
 		return decision{answer: truth, fault: r.name, changes: changes}
 	}
