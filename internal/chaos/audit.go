@@ -45,6 +45,9 @@ type Record struct {
 	Links     []Link         // of the results stream, in its order
 	Calls     []sandbox.Call // of the API's journal, in its order
 	Left      []string       // subjects of the messages that still wait
+	// Undisturbed says that no worker, server or connection was touched, and that the API
+	// answered every call that it took. An attempt without a call in its record was then refused.
+	Undisturbed bool
 }
 
 // name is what a request is called by.
@@ -222,7 +225,7 @@ func (a *auditor) evidence(n name, l Link) {
 		a.report(Unfounded, n, "%s has no evidence", describe(l))
 	case r.Evidence.Status == 200:
 		for _, e := range entries(r.Resource) {
-			if !slices.ContainsFunc(a.calls[e], func(c sandbox.Call) bool { return c.Status == 200 && c.Fault == "" && !c.Cut }) {
+			if !slices.ContainsFunc(a.calls[e], clear200) {
 				a.report(Unfounded, n, "the API never said 200 for %s", e)
 			}
 		}
@@ -231,9 +234,20 @@ func (a *auditor) evidence(n name, l Link) {
 		if !pending && (!r.Evidence.AfterUnansweredAttempt || r.Attempts < 2) {
 			a.report(Unfounded, n, "%d after %d attempts, none of them unanswered", r.Evidence.Status, r.Attempts)
 		}
+		for _, e := range entries(r.Resource) {
+			// A stream that the API refused was never a call, and so is not in its record.
+			if a.Undisturbed && !pending && len(a.calls[e]) < 2 {
+				a.report(Unfounded, n, "%d, and the API has no call before it", r.Evidence.Status)
+			}
+		}
 	default:
 		a.report(Unfounded, n, "status %d", r.Evidence.Status)
 	}
+}
+
+// clear200 reports whether a caller got a true and whole 200.
+func clear200(c sandbox.Call) bool {
+	return c.Status == 200 && (c.Fault == "" || c.Fault == sandbox.Recycle) && !c.Cut
 }
 
 // chained looks at what is left: chains of nobody, and links out of place.

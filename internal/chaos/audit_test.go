@@ -60,6 +60,19 @@ func TestAudit(t *testing.T) {
 			r.Links[1].Result = result(events.Deleted, 404)
 			r.Links[1].Result.Evidence.AfterUnansweredAttempt, r.Links[1].Result.Attempts = true, 2
 		}, nil},
+		{"deleted after an attempt that the API refused", func(r *Record) {
+			r.Undisturbed = true
+			r.Links[1].Result = result(events.Deleted, 404)
+			r.Links[1].Result.Evidence.AfterUnansweredAttempt, r.Links[1].Result.Attempts = true, 2
+		}, []string{Unfounded}},
+		{"deleted after an attempt that the API took", func(r *Record) {
+			r.Undisturbed = true
+			r.Links[1].Result = result(events.Deleted, 404)
+			r.Links[1].Result.Evidence.AfterUnansweredAttempt, r.Links[1].Result.Attempts = true, 2
+			r.Calls = append([]sandbox.Call{r.Calls[0]}, r.Calls...)
+			r.Calls[0].Status, r.Calls[1].Deleted, r.Calls[1].Status = 503, nil, 404
+		}, nil},
+		{"deleted on an answer that ended its connection", func(r *Record) { r.Calls[0].Fault = sandbox.Recycle }, nil},
 		{"the final result is missing", func(r *Record) { r.Links = slices.Delete(r.Links, 1, 2) }, []string{Missing}},
 		{"a final result stands twice", func(r *Record) {
 			l := r.Links[1]

@@ -145,9 +145,18 @@ func fail(t *testing.T, w *World, violations []Violation) {
 	}
 }
 
+// One half of the trial is over HTTP/1.1, the other over TLS and HTTP/2.
 func TestChaos(t *testing.T) {
 	t.Parallel()
-	endure(t, open(t, Config{Troubles: troubles}), *requests, *kills, time.Duration(*kills)**every)
+	for name, c := range map[string]Config{
+		"HTTP1": {Troubles: troubles},
+		"HTTP2": {Troubles: append([]string{"--fault", "recycle=0.02"}, troubles...), TLS: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			endure(t, open(t, c), *requests/2, *kills/2, time.Duration(*kills)**every/2)
+		})
+	}
 }
 
 // Three servers hold three replicas. Their leader is killed, or cut off from the

@@ -190,7 +190,9 @@ func (t *trouble) isolate(ctx context.Context) error {
 	return err
 }
 
-// stop lets a worker stand still: for a moment, or longer than its lease.
+// stop lets a worker stand still: for a moment, or longer than its lease. This imitates a
+// suspended machine only in part: the clocks run on while the process stands still, and on a
+// suspended machine the monotonic clock stops too.
 func (t *trouble) stop(w *Worker) {
 	if _, stopped := t.wake[w]; stopped {
 		return

@@ -2,9 +2,12 @@ package chaos
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -33,6 +36,9 @@ type Config struct {
 	Seed uint64
 	// Troubles are the API's, as flags of lethe sandbox.
 	Troubles []string
+	// TLS lets workers reach the API over TLS, and so over HTTP/2, through proxies that are
+	// cut together with those to NATS. Without it they speak HTTP/1.1 with the API itself.
+	TLS bool
 }
 
 // World is a set of processes that Lethe works in.
@@ -43,17 +49,20 @@ type World struct {
 
 	api     *lab.Process
 	apiURL  string
+	client  *http.Client // trusts the API's certificate
 	journal string
 	nc      *nats.Conn
 	js      jetstream.JetStream
 
 	Redelivered int // consumers that the server made pass over messages
 
+	undisturbed bool // nothing was touched, and the API answers every call
+
 	published []Publication
 	progress  atomic.Int64 // len(published), for others
 }
 
-// Worker is a lethe run process and its way to NATS.
+// Worker is a lethe run process and its way to NATS, and with TLS to the API.
 type Worker struct {
 	*lab.Process
 	Links []*lab.Proxy
@@ -130,16 +139,33 @@ func (w *World) openAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.apiURL = "http://" + address
+	w.apiURL, w.client = "http://"+address, &http.Client{Transport: &http.Transport{}}
 	w.api = &lab.Process{
 		Name: "sandbox", Path: w.Binaries[lab.Lethe], Log: filepath.Join(w.Dir, "sandbox.log"),
 		Args: append([]string{"sandbox", "--addr", address, "--journal", w.journal, "--seed", fmt.Sprint(w.Seed)}, w.Troubles...),
 	}
+	if w.TLS {
+		w.apiURL = "https://" + address
+		w.api.Args = append(w.api.Args, "--tls", w.certificate())
+	}
 	if err := w.api.Start(); err != nil {
 		return err
 	}
-	return lab.Listening(ctx, address)
+	if err := lab.Listening(ctx, address); err != nil || !w.TLS {
+		return err
+	}
+	text, err := os.ReadFile(w.certificate())
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(text)
+	w.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
+	return nil
 }
+
+// certificate is the file with the API's certificate.
+func (w *World) certificate() string { return filepath.Join(w.Dir, "api.pem") }
 
 // setup makes the streams as an operator would: again, where the servers are not
 // ready yet.
@@ -188,10 +214,20 @@ func (w *World) NewWorker(program lab.Program, settings ...string) (*Worker, err
 		worker.Links = append(worker.Links, proxy)
 		urls = append(urls, "nats://"+proxy.Address())
 	}
+	api := w.apiURL
+	if w.TLS {
+		proxy, err := lab.NewProxy(strings.TrimPrefix(w.apiURL, "https://"))
+		if err != nil {
+			return nil, err
+		}
+		worker.Links = append(worker.Links, proxy)
+		api = "https://" + proxy.Address()
+		settings = append([]string{"SSL_CERT_FILE=" + w.certificate()}, settings...)
+	}
 	worker.Env = append([]string{
 		"LETHE_NATS_URL=" + strings.Join(urls, ","), "LETHE_MANAGE_STREAMS=false", "LETHE_ADMIN_ADDR=127.0.0.1:0", "LETHE_LOG_LEVEL=debug",
-		"LETHE_KV_BASE_URL=" + w.apiURL, "LETHE_KV_ACCESS_KEY=sandbox-access-key",
-		"LETHE_SENSAY_BASE_URL=" + w.apiURL, "LETHE_SENSAY_ORGANIZATION_SECRET=sandbox-organization-secret",
+		"LETHE_KV_BASE_URL=" + api, "LETHE_KV_ACCESS_KEY=sandbox-access-key",
+		"LETHE_SENSAY_BASE_URL=" + api, "LETHE_SENSAY_ORGANIZATION_SECRET=sandbox-organization-secret",
 		"LETHE_KV_TIMEOUT=2s", "LETHE_SENSAY_TIMEOUT=2s", "LETHE_KV_CONCURRENCY=16", "LETHE_SENSAY_CONCURRENCY=16",
 		"LETHE_RETRY_INITIAL_INTERVAL=50ms", "LETHE_RETRY_MAX_INTERVAL=1s", "LETHE_CONFIRM_AFTER=500ms", "LETHE_SHUTDOWN_GRACE=3s",
 	}, settings...)
@@ -319,7 +355,7 @@ func (w *World) Finish(ctx context.Context) (r Record, err error) {
 			return r, err
 		}
 	}
-	r.Published = w.published
+	r.Published, r.Undisturbed = w.published, w.undisturbed
 	if r.Links, err = again(ctx, w.links); err != nil {
 		return r, err
 	}
@@ -349,6 +385,9 @@ func (w *World) Close() {
 	}
 	if w.nc != nil {
 		w.nc.Close()
+	}
+	if w.client != nil {
+		w.client.CloseIdleConnections()
 	}
 	if w.api != nil {
 		w.api.Kill()
@@ -390,7 +429,7 @@ func (w *World) steer(ctx context.Context, method, path, body string) error {
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := w.client.Do(request)
 	if err != nil {
 		return err
 	}
