@@ -29,3 +29,7 @@ func Replay(failed events.Result, seq uint64) (*nats.Msg, error) {
 	msg.Header.Set(headerExpected, strconv.FormatUint(seq, 10))
 	return msg, nil
 }
+
+// WroteResult reports whether the headers of a message on the results' subjects are
+// those that a worker writes. Anybody who may publish there could write others.
+func WroteResult(header nats.Header) bool { return header.Get(headerLink) != "" }

@@ -21,6 +21,10 @@ func checkID(field, id string) error {
 	return nil
 }
 
+// IsName reports whether id can name a request in a subject: an id of its own, or a
+// name that it got because its own could not be used, such as a [SequenceID].
+func IsName(id string) bool { return idForm(id) }
+
 func idForm(id string) bool {
 	if len(id) < 1 || len(id) > 64 {
 		return false

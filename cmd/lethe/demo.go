@@ -40,8 +40,17 @@ removed. It exits with 0 only if every result is as it must be.`,
 	}
 }
 
+// demo runs the demo. An interruption says nothing about its results.
 func demo(ctx context.Context, out io.Writer) error {
-	ctx, cancel := context.WithTimeout(ctx, demoPatience)
+	err := perform(ctx, out)
+	if ctx.Err() != nil {
+		return errInterrupted
+	}
+	return err
+}
+
+func perform(interrupted context.Context, out io.Writer) error {
+	ctx, cancel := context.WithTimeout(interrupted, demoPatience)
 	defer cancel()
 	quiet := slog.New(slog.DiscardHandler)
 
@@ -100,6 +109,9 @@ func demo(ctx context.Context, out io.Writer) error {
 		}
 	}
 	if err := followDemo(ctx, js, out, scenes); err != nil && ctx.Err() == nil {
+		return err
+	}
+	if err := interrupted.Err(); err != nil {
 		return err
 	}
 	return closeDemo(out, scenes, apis, time.Since(began))
@@ -206,7 +218,8 @@ func followDemo(ctx context.Context, js jetstream.JetStream, out io.Writer, scen
 		byID[s.request.ID] = s
 	}
 	left := len(scenes)
-	return eachResult(ctx, js, events.ResultFilter("", "", ""), 0, true, func(_ uint64, _ []byte, r events.Result) (bool, error) {
+	l := &ledger{js: js, warn: out}
+	return l.each(ctx, selection{subject: events.ResultFilter("", "", ""), follow: true}, func(r *storedResult) (bool, error) {
 		s, ok := byID[r.RequestID]
 		if !ok {
 			return true, fmt.Errorf("a result came for %s, which nobody asked for", r.RequestID)
@@ -215,7 +228,7 @@ func followDemo(ctx context.Context, js jetstream.JetStream, out io.Writer, scen
 		if s.done() {
 			left--
 		}
-		_, err := fmt.Fprintf(out, "  %-16s  %-28s  %-19s  %s\n", r.Outcome, s.title, shortResource(r.Resource), explanation(r))
+		_, err := fmt.Fprintf(out, "  %-16s  %-28s  %-19s  %s\n", r.Outcome, s.title, shortResource(r.Resource), explanation(r.Result))
 		return left > 0, err
 	})
 }

@@ -30,7 +30,7 @@ func exitStatus(err error) int {
 		return exitUsage
 	}
 	for _, setting := range []error{
-		natsconn.ErrSettings, natsconn.ErrUnreachable, natsconn.ErrRefused, natsconn.ErrTLS,
+		natsconn.ErrSettings, natsconn.ErrRefused, natsconn.ErrTLS,
 		natsconn.ErrServerTooOld, natsconn.ErrNoJetStream, natsconn.ErrLocked, natsconn.ErrAddrInUse,
 	} {
 		if errors.Is(err, setting) {
@@ -40,5 +40,13 @@ func exitStatus(err error) int {
 	return exitFailed
 }
 
-// oneLine folds an error into a single line.
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+// oneLine folds an error into a single line that is safe for a terminal: parts of it
+// may come from a file or from the network. A library says its name again for an
+// error in an error; once is enough.
+func oneLine(err error) string {
+	line := printable(strings.Join(strings.Fields(err.Error()), " "))
+	for strings.Contains(line, "nats: nats: ") {
+		line = strings.ReplaceAll(line, "nats: nats: ", "nats: ")
+	}
+	return line
+}

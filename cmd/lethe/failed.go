@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"github.com/lethe-dev/lethe/consumer"
@@ -38,12 +36,13 @@ func newFailedListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := checkOutput(output); err != nil {
+			if err := errors.Join(checkOutput(output), checkSince(since)); err != nil {
 				return err
 			}
 			return withClient(cmd, "failed list", func(ctx context.Context, c *client) error {
-				return eachFailed(ctx, c.js, events.ResultFilter(t, "", events.Failed), since, func(f failure) error {
-					return printResult(cmd.OutOrStdout(), output, f.body, f.Result)
+				l := &ledger{js: c.js, warn: cmd.ErrOrStderr()}
+				return l.eachFailed(ctx, selection{subject: events.ResultFilter(t, "", events.Failed), since: since}, func(f *storedResult) error {
+					return printResult(cmd.OutOrStdout(), output, f)
 				})
 			})
 		},
@@ -55,7 +54,7 @@ func newFailedListCommand() *cobra.Command {
 }
 
 func newFailedReplayCommand() *cobra.Command {
-	var target string
+	var target, output string
 	var since time.Duration
 	var all bool
 	cmd := &cobra.Command{
@@ -74,73 +73,96 @@ result to a request that has one. Replaying twice is replaying once.`,
 			if all == (len(ids) > 0) {
 				return usageError("lethe failed replay: name the requests, or all of them with --all")
 			}
+			for _, id := range ids {
+				if err := checkRequestID("ID", id); err != nil {
+					return err
+				}
+			}
+			if err := errors.Join(checkOutput(output), checkSince(since)); err != nil {
+				return err
+			}
 			if all {
 				ids = []string{""}
 			}
 			return withClient(cmd, "failed replay", func(ctx context.Context, c *client) error {
-				var missing []error
+				r := &replayer{ledger: &ledger{js: c.js, warn: cmd.ErrOrStderr()}, out: cmd.OutOrStdout(), output: output}
+				var problems []error
 				for _, id := range ids {
-					found := false
-					err := eachFailed(ctx, c.js, events.ResultFilter(t, id, events.Failed), since, func(f failure) error {
-						found = true
-						return replay(ctx, cmd.OutOrStdout(), c.js, f)
-					})
-					if err != nil {
+					before := r.found
+					of := selection{subject: events.ResultFilter(t, id, events.Failed), since: since}
+					if err := r.eachFailed(ctx, of, func(f *storedResult) error { return r.replay(ctx, f) }); err != nil {
 						return err
 					}
-					if !found && id != "" {
-						missing = append(missing, fmt.Errorf("%s has not failed", id))
+					if r.found == before && !all {
+						problems = append(problems, fmt.Errorf("there is no failed request %s", id))
 					}
 				}
-				return errors.Join(missing...)
+				return errors.Join(append(problems, r.unusable...)...)
 			})
 		},
 	}
 	addTargetFlag(cmd, &target)
 	cmd.Flags().DurationVar(&since, "since", 0, "only results that are at most this old, such as 24h")
 	cmd.Flags().BoolVar(&all, "all", false, "every request that has failed")
+	addOutputFlag(cmd, &output)
 	return cmd
 }
 
-// failure is a failed result that is a request's newest.
-type failure struct {
-	events.Result
-	body json.RawMessage
-	seq  uint64
+func checkSince(since time.Duration) error {
+	if since < 0 {
+		return usageError("--since: must not be negative")
+	}
+	return nil
 }
 
-// eachFailed calls do for each request whose newest result is failed.
-func eachFailed(ctx context.Context, js jetstream.JetStream, subject string, since time.Duration, do func(failure) error) error {
-	stream, err := js.Stream(ctx, events.StreamResults)
+// eachFailed calls do for each request of the selection whose newest result is
+// failed.
+func (l *ledger) eachFailed(ctx context.Context, of selection, do func(*storedResult) error) error {
+	stream, err := l.js.Stream(ctx, events.StreamResults)
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", events.StreamResults, err)
 	}
-	return eachResult(ctx, js, subject, since, false, func(seq uint64, body []byte, r events.Result) (bool, error) {
-		newest, err := stream.GetLastMsgForSubject(ctx, events.ResultFilter(r.Target, r.RequestID, ""))
+	return l.each(ctx, of, func(r *storedResult) (bool, error) {
+		newest, err := l.newestOn(ctx, stream, r.Target, r.RequestID)
 		if err != nil {
-			return false, fmt.Errorf("the newest result of %s: %w", r.RequestID, err)
+			return false, err
 		}
-		if newest.Sequence != seq {
+		if newest == nil || newest.seq != r.seq {
 			return true, nil // it was replayed
 		}
-		return true, do(failure{r, body, seq})
+		return true, do(r)
 	})
 }
 
-func replay(ctx context.Context, w io.Writer, js jetstream.JetStream, f failure) error {
+// replayer publishes failed requests again.
+type replayer struct {
+	*ledger
+	out      io.Writer
+	output   string
+	found    int
+	unusable []error // failed requests that cannot be published again
+}
+
+func (r *replayer) replay(ctx context.Context, f *storedResult) error {
+	r.found++
 	msg, err := consumer.Replay(f.Result, f.seq)
+	if err != nil {
+		// One that cannot be replayed must not stop the others.
+		r.unusable = append(r.unusable, fmt.Errorf("%s cannot be replayed: %w", f.RequestID, err))
+		return nil
+	}
+	inject(ctx, msg)
+	ack, err := r.js.PublishMsg(ctx, msg)
 	if err != nil {
 		return fmt.Errorf("replay %s: %w", f.RequestID, err)
 	}
-	inject(ctx, msg)
-	ack, err := js.PublishMsg(ctx, msg)
-	if err != nil {
-		return fmt.Errorf("replay %s: %w", f.RequestID, err)
+	if r.output == "json" {
+		return printJSON(r.out, publication{ID: f.RequestID, Target: f.Target, Sequence: ack.Sequence, Duplicate: ack.Duplicate})
 	}
 	said := "replayed"
 	if ack.Duplicate {
 		said = "already replayed"
 	}
-	_, err = fmt.Fprintf(w, "%s  %s  %s\n", said, f.Target, f.RequestID)
+	_, err = fmt.Fprintf(r.out, "%s  %s  %s\n", said, f.Target, f.RequestID)
 	return err
 }

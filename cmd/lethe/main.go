@@ -60,14 +60,15 @@ accepted-pending, not-found, invalid or failed.
 See it work:   lethe demo
 Run it:        lethe run          (settings: lethe run --help)
 Ask it:        lethe request kv-user-context --id 10 --wait`,
-		Version:       buildVersion(),
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Version:           buildVersion(),
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		Args:              cobra.NoArgs,
+		PersistentPreRunE: checkGiven,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError("%v (see %s --help)", err, cmd.CommandPath())
+		return usageError("%v (see %s --help)", flagError(err), cmd.CommandPath())
 	})
 	root.AddCommand(
 		newRunCommand(),

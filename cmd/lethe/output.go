@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -55,23 +57,34 @@ func addTargetFlag(cmd *cobra.Command, to *string) {
 	_ = cmd.RegisterFlagCompletionFunc("target", cobra.FixedCompletions(targetNames(), cobra.ShellCompDirectiveNoFileComp))
 }
 
-// printJSON prints a record as one line.
+// printJSON prints a record as one line. What a terminal might obey can stand in the
+// strings alone, where an escape means the same.
 func printJSON(w io.Writer, record any) error {
 	line, err := json.Marshal(record)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(w, string(line))
+	var b strings.Builder
+	for _, r := range string(line) {
+		if strconv.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			_, _ = fmt.Fprintf(&b, "\\u%04x", unit) // a builder takes everything
+		}
+	}
+	_, err = fmt.Fprintln(w, b.String())
 	return err
 }
 
 // resultLine is a result as a person reads it.
 func resultLine(r events.Result) string {
-	line := fmt.Sprintf("%s  %-16s  %s  %s  %s", r.Time.Local().Format("15:04:05.000"), r.Outcome, r.Target, r.RequestID, resourceText(r.Resource))
+	line := fmt.Sprintf("%s  %-16s  %s  %s  %s", r.Time.Local().Format("2006-01-02 15:04:05.000"), r.Outcome, r.Target, r.RequestID, resourceText(r.Resource))
 	if said := explanation(r); said != "" {
 		line += "  (" + said + ")"
 	}
-	return line
+	return printable(line)
 }
 
 func resourceText(res events.Resource) string {

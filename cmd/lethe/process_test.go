@@ -151,11 +151,11 @@ func (w *worker) ready() (readiness, error) {
 func (b *bench) publish(res events.Resource) events.Request {
 	b.Helper()
 	r := events.NewRequest("/test", res)
-	msg, err := requestMessage(b.Context(), r)
+	event, err := r.Encode()
 	if err != nil {
 		b.Fatal(err)
 	}
-	if _, err := b.js.PublishMsg(b.Context(), msg); err != nil {
+	if _, err := b.js.PublishMsg(b.Context(), requestMessage(b.Context(), row{Request: r, event: event})); err != nil {
 		b.Fatal(err)
 	}
 	return r
@@ -165,8 +165,9 @@ func (b *bench) publish(res events.Resource) events.Request {
 func (b *bench) results(r events.Request) []events.Result {
 	b.Helper()
 	var all []events.Result
-	err := eachResult(b.Context(), b.js, events.ResultFilter(r.Target(), r.ID, ""), 0, false, func(_ uint64, _ []byte, r events.Result) (bool, error) {
-		all = append(all, r)
+	l := &ledger{js: b.js, warn: b.Output()}
+	err := l.each(b.Context(), selection{subject: events.ResultFilter(r.Target(), r.ID, "")}, func(r *storedResult) (bool, error) {
+		all = append(all, r.Result)
 		return true, nil
 	})
 	if err != nil {

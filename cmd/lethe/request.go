@@ -5,10 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"github.com/lethe-dev/lethe/events"
@@ -16,14 +15,14 @@ import (
 )
 
 type requestFlags struct {
-	ids          []int64
-	replica      string
-	entry        int64
-	id, source   string
-	file, format string
-	output       string
-	wait         bool
-	timeout      time.Duration
+	ids                 ids
+	replica             string
+	entry               oneID
+	id, source          string
+	file, format, batch string
+	output              string
+	wait, dryRun        bool
+	timeout             time.Duration
 }
 
 func newRequestCommand() *cobra.Command {
@@ -33,16 +32,25 @@ func newRequestCommand() *cobra.Command {
 		Short: "Publish deletion requests: one by flags, or many from a file",
 		Long: `Request publishes one deletion request by flags, or many from a file.
 
-A file is CSV with a header (target, ids, replica_uuid, knowledge_base_id, id,
-source; ids with spaces between) or NDJSON: on each line a whole CloudEvent, or
-{"target":"kv-user-context","ids":[10]}, or {"target":"sensay-knowledge-base",
-"replica_uuid":"…","knowledge_base_id":5}. A row without an id gets one that is
-made of its source and content and of how often the file has had it before, so
-that a file which is published again after an interruption asks for nothing
-twice. Rows that are wrong are counted and named by their line; the others go on.`,
+A file is UTF-8 with a record on each line. CSV has a header with some of target,
+ids, replica_uuid, knowledge_base_id, id and source, commas between the columns,
+and ; between several ids in one cell. NDJSON has on each line a whole CloudEvent,
+or {"target":"kv-user-context","ids":[10]}, or {"target":"sensay-knowledge-base",
+"replica_uuid":"…","knowledge_base_id":5}, with id and source if wanted. Rows are
+read as strictly as events. A row that is wrong is counted and named by its line;
+the others are published.
+
+A row without an id gets one. It is derived from the batch, the target, the
+resource and how often the batch had that before. The batch is what --batch names,
+else the file's SHA-256. So a file that is published again, after an interruption
+or by mistake, asks for nothing twice; the summary says what was published or
+answered before. If that is all, the exit status is 1 unless --batch was given.
+Standard input needs --batch, or an id on every row.`,
 		Example: `  lethe request kv-user-context --id 10,11 --wait
   lethe request sensay-knowledge-base --replica 03db5651-cb61-4bdf-9ef0-89561f7c9c53 --entry 12345
-  lethe request --file erasures.csv`,
+  lethe request --file erasures.csv --dry-run
+  lethe request --file erasures.csv
+  crm-export | lethe request --file - --format csv --batch 2026-11-23`,
 		ValidArgs: targetNames(),
 		Args:      cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -51,17 +59,22 @@ twice. Rows that are wrong are counted and named by their line; the others go on
 				return err
 			}
 			defer rows.close()
+			if f.dryRun {
+				return f.checkRows(cmd, rows)
+			}
 			return publishRows(cmd, f, rows)
 		},
 	}
 	flags := cmd.Flags()
-	flags.Int64SliceVar(&f.ids, "id", nil, "kv-user-context: a context id; several with commas between, or the flag again")
+	flags.Var(&f.ids, "id", "kv-user-context: a context id; several with commas between, or the flag again")
 	flags.StringVar(&f.replica, "replica", "", "sensay-knowledge-base: the replica's UUID")
-	flags.Int64Var(&f.entry, "entry", 0, "sensay-knowledge-base: the entry's id")
+	flags.Var(&f.entry, "entry", "sensay-knowledge-base: the entry's id")
 	flags.StringVar(&f.id, "request-id", "", "the request's own id (none: a new UUID)")
 	flags.StringVar(&f.source, "source", "/lethe/request", "who asks, a URI-reference")
 	flags.StringVar(&f.file, "file", "", "publish the requests in this file, - for standard input")
 	flags.StringVar(&f.format, "format", "", "the file's format: csv or ndjson (none: by its name's ending)")
+	flags.StringVar(&f.batch, "batch", "", "a name for the file's rows, from which they get their ids (none: the file's SHA-256)")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "check and count, and publish nothing; needs no NATS")
 	flags.BoolVar(&f.wait, "wait", false, "wait for the final results and print them")
 	flags.DurationVar(&f.timeout, "timeout", time.Minute, "how long to wait for results, and for a full stream to take more")
 	addOutputFlag(cmd, &f.output)
@@ -77,6 +90,9 @@ func (f requestFlags) rows(cmd *cobra.Command, args []string) (*rows, error) {
 	if f.timeout <= 0 {
 		return nil, usageError("--timeout: must be positive")
 	}
+	if f.wait && f.dryRun {
+		return nil, usageError("--wait: does not go with --dry-run, which publishes nothing")
+	}
 	if (f.file == "") == (len(args) == 0) {
 		return nil, usageError("lethe request: name a target, or a file with --file")
 	}
@@ -86,54 +102,121 @@ func (f requestFlags) rows(cmd *cobra.Command, args []string) (*rows, error) {
 				return nil, usageError("--%s: goes with a target, not with --file", name)
 			}
 		}
-		return openRows(f, cmd.InOrStdin())
+		if err := checkBatch(f.batch); err != nil {
+			return nil, err
+		}
+		return openRows(cmd.Context(), f, cmd.InOrStdin())
+	}
+	for _, name := range []string{"batch", "format"} {
+		if cmd.Flags().Changed(name) {
+			return nil, usageError("--%s: goes with --file", name)
+		}
+	}
+	if args[0] == "" {
+		return nil, usageError("TARGET: is empty")
 	}
 	target, err := checkTarget("TARGET", args[0])
 	if err != nil {
 		return nil, err
 	}
-	request, err := f.one(cmd, target)
-	if err != nil {
-		return nil, err
-	}
-	return oneRow(request), nil
+	return f.one(cmd, target)
+}
+
+// targetFlags are the flags that name the resource of a target.
+var targetFlags = map[events.Target][]string{
+	events.KVUserContext:       {"id"},
+	events.SensayKnowledgeBase: {"replica", "entry"},
 }
 
 // one is the request that the flags describe.
-func (f requestFlags) one(cmd *cobra.Command, target events.Target) (events.Request, error) {
-	var res events.Resource
-	var foreign []string
-	switch target {
-	case events.KVUserContext:
-		res, foreign = events.UserContexts{IDs: f.ids}, []string{"replica", "entry"}
-	case events.SensayKnowledgeBase:
-		foreign = []string{"id"}
-		replica, err := uuid.Parse(f.replica)
-		if err != nil {
-			return events.Request{}, usageError("--replica: must be a UUID, not %q", f.replica)
+func (f requestFlags) one(cmd *cobra.Command, target events.Target) (*rows, error) {
+	for _, other := range events.Targets() {
+		for _, name := range targetFlags[other] {
+			switch given := cmd.Flags().Changed(name); {
+			case given && other != target:
+				return nil, usageError("--%s: is not for %s", name, target)
+			case !given && other == target:
+				return nil, usageError("--%s: is missing", name)
+			}
 		}
-		res = events.KnowledgeBaseEntry{ReplicaUUID: replica, KnowledgeBaseID: f.entry}
 	}
-	for _, name := range foreign {
-		if cmd.Flags().Changed(name) {
-			return events.Request{}, usageError("--%s: is not for %s", name, target)
+	var res events.Resource = events.UserContexts{IDs: f.ids}
+	if target == events.SensayKnowledgeBase {
+		replica, err := parseUUID(f.replica)
+		if err != nil {
+			return nil, usageError("--replica: %w", err)
 		}
+		res = events.KnowledgeBaseEntry{ReplicaUUID: replica, KnowledgeBaseID: int64(f.entry)}
 	}
 	request := events.NewRequest(f.source, res)
 	if f.id != "" {
 		request.ID = f.id
 	}
-	if _, err := request.Encode(); err != nil {
-		return events.Request{}, usageError("%w", err)
+	event, err := request.Encode()
+	var invalid *events.InvalidError
+	if errors.As(err, &invalid) {
+		return nil, usageError("%s: %s", flagOf(invalid.Field), invalid.Reason)
 	}
-	return request, nil
+	if err != nil {
+		return nil, usageError("%w", err)
+	}
+	return oneRow(request, event, f.id == ""), nil
+}
+
+// flagOf is the flag that a field of the event was given with.
+func flagOf(field string) string {
+	flags := map[string]string{"id": "--request-id", "source": "--source", "data.replica_uuid": "--replica", "data.knowledge_base_id": "--entry"}
+	if name, ok := flags[field]; ok {
+		return name
+	}
+	if strings.HasPrefix(field, "data.ids") {
+		return "--id"
+	}
+	return field
+}
+
+// checkRows reads all rows and says what would be published.
+func (f requestFlags) checkRows(cmd *cobra.Command, rows *rows) error {
+	ctx, t := cmd.Context(), tally{reasons: map[string]int{}}
+	var failed error
+	for ctx.Err() == nil && failed == nil {
+		row, err := rows.next()
+		var wrong *rowError
+		switch {
+		case errors.Is(err, io.EOF):
+			failed = io.EOF
+		case errors.As(err, &wrong):
+			t.refuse("a row that is no request", wrong)
+		case err != nil:
+			failed = fmt.Errorf("--file: %w", err)
+		default:
+			t.fresh++
+			if f.output == "json" {
+				failed = publication{ID: row.ID, Target: row.Target()}.print(cmd.OutOrStdout(), f.output)
+			}
+		}
+	}
+	_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "dry run: %d good, %d refused; nothing was published\n", t.fresh, t.refused())
+	t.refusals(cmd.ErrOrStderr())
+	if rows.batch != "" {
+		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "batch %s\n", rows.batch)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return errInterrupted
+	case !errors.Is(failed, io.EOF):
+		return failed
+	case t.refused() > 0:
+		return silentError{}
+	}
+	return nil
 }
 
 // publishRows publishes all rows, waits for their results if asked to, and says
 // what came of it.
 func publishRows(cmd *cobra.Command, f requestFlags, rows *rows) error {
 	// A publisher may not be allowed to look at what is there.
-	without := []string{"$JS.API.STREAM.INFO.", "$JS.API.STREAM.MSG.GET.", "$JS.API.DIRECT.GET."}
+	without := []string{"$JS.API.STREAM.INFO.", "$JS.API.STREAM.MSG.GET.", "$JS.API.DIRECT.GET.", "$JS.API.CONSUMER."}
 	if f.wait {
 		without = nil
 	}
@@ -150,12 +233,19 @@ func publishRows(cmd *cobra.Command, f requestFlags, rows *rows) error {
 }
 
 func (f requestFlags) publish(ctx context.Context, cmd *cobra.Command, c *client, rows *rows) error {
-	p := newPublisher(c.js, f.timeout)
-	p.looks = c.looks
+	l := &ledger{js: c.js, warn: cmd.ErrOrStderr()}
+	p := newPublisher(c.js, newEarlier(c.looks, l), f.timeout)
 	var waiting *awaited
 	if f.wait {
 		var err error
-		if waiting, err = awaitResults(ctx, c.js, rows.target); err != nil {
+		waiting, err = awaitResults(ctx, l, rows.target, func(r *storedResult, before bool) error {
+			if before && f.output != "json" {
+				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s  (answered before)\n", resultLine(r.Result))
+				return err
+			}
+			return printResult(cmd.OutOrStdout(), f.output, r)
+		})
+		if err != nil {
 			return err
 		}
 		defer waiting.stop()
@@ -163,71 +253,32 @@ func (f requestFlags) publish(ctx context.Context, cmd *cobra.Command, c *client
 	bar := rows.progress(cmd.ErrOrStderr())
 	err := p.publishAll(ctx, rows, func(published publication) error {
 		if waiting != nil {
-			waiting.expect(published)
+			return waiting.expect(ctx, published)
 		}
-		if rows.file != nil && f.output != "json" || f.wait {
+		if rows.file != nil && f.output != "json" {
 			return nil
 		}
 		return published.print(cmd.OutOrStdout(), f.output)
 	})
 	bar()
-	if rows.file != nil || p.refused() > 0 {
-		p.summary(cmd.ErrOrStderr())
+	if rows.file != nil || p.fresh == 0 || p.refused() > 0 {
+		p.summary(cmd.ErrOrStderr(), rows.batch)
 	}
 	if err != nil {
 		return err
 	}
 	if waiting != nil {
-		err = waiting.print(ctx, f.timeout, func(body []byte, r events.Result) error {
-			return printResult(cmd.OutOrStdout(), f.output, body, r)
-		})
-	}
-	if err == nil && p.refused() > 0 {
-		return silentError{}
-	}
-	return err
-}
-
-// publication is a request that the stream has taken.
-type publication struct {
-	ID        string        `json:"id"`
-	Target    events.Target `json:"target"`
-	Sequence  uint64        `json:"sequence"`
-	Duplicate bool          `json:"duplicate"`
-}
-
-func (p publication) print(w io.Writer, output string) error {
-	if output == "json" {
-		return printJSON(w, p)
-	}
-	_, err := fmt.Fprintln(w, p.ID)
-	return err
-}
-
-// errMissing says that results did not come in time.
-type errMissing struct{ missing, of int }
-
-func (e errMissing) Error() string {
-	return fmt.Sprintf("%d of %d requests have no final result yet", e.missing, e.of)
-}
-
-// openInput opens a file, or standard input for "-".
-func openInput(name string, stdin io.Reader) (io.ReadCloser, int64, error) {
-	if name == "-" {
-		return io.NopCloser(stdin), -1, nil
-	}
-	file, err := os.Open(name)
-	if err != nil {
-		var path *os.PathError
-		if errors.As(err, &path) {
-			err = path.Err
+		if err := waiting.wait(ctx, f.timeout); err != nil {
+			return err
 		}
-		return nil, 0, usageError("--file %s: %w", name, err)
 	}
-	info, err := file.Stat()
-	if err != nil || info.IsDir() {
-		_ = file.Close()
-		return nil, 0, usageError("--file %s: is not a file", name)
+	switch {
+	case p.refused() > 0:
+		return silentError{}
+	case rows.file != nil && p.published+p.answered+p.fresh == 0 && f.batch == "":
+		return errors.New("nothing new was asked for: the file holds no request")
+	case rows.file != nil && p.fresh == 0 && f.batch == "":
+		return errNothingNew
 	}
-	return file, info.Size(), nil
+	return nil
 }

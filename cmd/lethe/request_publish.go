@@ -1,13 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -20,164 +17,218 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// maxUnacknowledged is how many publishes may be out at the same time. A server
-// that is slower than the file thereby slows down the reading.
-const maxUnacknowledged = 256
+const (
+	// maxUnacknowledged is how many publishes may be out at the same time, and as many
+	// questions about earlier answers. A server that is slower than the file thereby
+	// slows down the reading.
+	maxUnacknowledged = 256
+	// lastAnswers is how long an interrupted command waits for what is out.
+	lastAnswers = 2 * time.Second
+)
 
 // publisher publishes requests and counts what became of them.
 type publisher struct {
-	// looks bounds looking at what is there, beyond what publishing does.
-	looks      context.Context
-	js         jetstream.JetStream
-	patience   time.Duration // for a stream that is full
-	published  int
-	duplicates int
-	reasons    map[string]int // of refusals
-	examples   []string       // the first refusals, in full
+	js       jetstream.JetStream
+	earlier  *earlier
+	patience time.Duration // for a stream that is full
+	gaveUp   bool          // patience has ended once, and nothing was accepted since
+	tally
 }
 
-func newPublisher(js jetstream.JetStream, patience time.Duration) *publisher {
-	return &publisher{js: js, patience: patience, reasons: map[string]int{}}
+func newPublisher(js jetstream.JetStream, earlier *earlier, patience time.Duration) *publisher {
+	return &publisher{js: js, earlier: earlier, patience: patience, tally: tally{reasons: map[string]int{}}}
 }
 
-// pending is a publish whose acknowledgement is still out.
+// pending is a row on its way: its earlier answer is looked for, then it is published,
+// then it is acknowledged.
 type pending struct {
-	request events.Request
-	msg     *nats.Msg
-	ack     jetstream.PubAckFuture
+	row
+	wrong    *rowError          // the row is none
+	answered chan *storedResult // what was answered before; nil where nobody looks
+	before   *storedResult      // the same, once it is known
+	msg      *nats.Msg          // nil if it was not published
+	ack      jetstream.PubAckFuture
+	err      error // of the publishing
 }
 
 // publishAll publishes the rows in order and calls done for each that the stream
-// has taken. Rows that are wrong or refused are counted; what ends it early is a
+// has stored. Rows that are wrong or refused are counted; what ends it early is a
 // file that cannot be read, or ctx.
 func (p *publisher) publishAll(ctx context.Context, rows *rows, done func(publication) error) error {
 	ctx, span := otel.Tracer("github.com/lethe-dev/lethe/cmd/lethe").Start(ctx, "request", trace.WithSpanKind(trace.SpanKindProducer))
 	defer span.End()
-	var out []pending
-	settleFirst := func() error {
-		first := out[0]
-		out = out[1:]
-		return p.settle(ctx, first, done)
-	}
-	for ctx.Err() == nil {
-		request, err := rows.next()
-		var row *rowError
-		if errors.As(err, &row) {
-			p.refuse("a row that is no request", row)
-			continue
+	// An interruption ends reading and publishing at once, and waiting a little later.
+	answers, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(lastAnswers):
+			cancel()
+		case <-answers.Done():
 		}
-		if errors.Is(err, io.EOF) {
-			break
+	})()
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+
+	read, published := make(chan *pending, maxUnacknowledged), make(chan *pending, maxUnacknowledged)
+	var unread error
+	go func() {
+		defer close(read)
+		unread = p.read(reading, rows, read)
+	}()
+	go func() {
+		defer close(published)
+		for out := range read {
+			p.publish(reading, out)
+			published <- out
 		}
-		if err != nil {
-			return fmt.Errorf("--file: %w", err)
-		}
-		msg, err := requestMessage(ctx, request)
-		if err != nil {
-			p.refuse("a row that is no request", err)
-			continue
-		}
-		ack, err := p.js.PublishMsgAsync(msg)
-		if err != nil {
-			return fmt.Errorf("publish %s: %w", request.ID, err)
-		}
-		out = append(out, pending{request, msg, ack})
-		if len(out) >= maxUnacknowledged {
-			if err := settleFirst(); err != nil {
-				return err
-			}
-		}
-	}
-	for len(out) > 0 && ctx.Err() == nil {
-		if err := settleFirst(); err != nil {
-			return err
-		}
+	}()
+	if err := p.settleAll(answers, published, done); err != nil {
+		return err
 	}
 	if ctx.Err() != nil {
-		return errors.New("interrupted; publishing the file again asks for nothing twice")
+		return errInterrupted
+	}
+	if unread != nil {
+		return fmt.Errorf("--file: %w", unread)
 	}
 	return nil
+}
+
+var errInterrupted = errors.New("interrupted")
+
+// settleAll settles what is published until there is no more, or until ctx ends.
+func (p *publisher) settleAll(ctx context.Context, published <-chan *pending, done func(publication) error) error {
+	for {
+		select {
+		case out, more := <-published:
+			if !more {
+				return nil
+			}
+			if err := p.settle(ctx, out, done); err != nil {
+				go drain(published)
+				return err
+			}
+		case <-ctx.Done():
+			go drain(published)
+			return errInterrupted
+		}
+	}
+}
+
+func drain(published <-chan *pending) {
+	for range published { // so that nobody waits to send
+	}
+}
+
+// read sends the rows on, and begins to look for their earlier answers.
+func (p *publisher) read(ctx context.Context, rows *rows, to chan<- *pending) error {
+	for ctx.Err() == nil {
+		row, err := rows.next()
+		out := &pending{row: row}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil && !errors.As(err, &out.wrong) {
+			return err
+		}
+		if err == nil && !row.fresh && p.earlier.possible() {
+			out.answered = make(chan *storedResult, 1)
+			go func() { out.answered <- p.earlier.look(ctx, row.Request) }()
+		}
+		select {
+		case to <- out:
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// publish publishes the row, once it is known whether it was answered before: later
+// that could be an answer to this one.
+func (p *publisher) publish(ctx context.Context, out *pending) {
+	if out.answered != nil {
+		out.before = <-out.answered
+	}
+	if out.wrong != nil || ctx.Err() != nil {
+		return
+	}
+	out.msg = requestMessage(ctx, out.row)
+	out.ack, out.err = p.js.PublishMsgAsync(out.msg)
 }
 
 // settle waits for one acknowledgement. A stream that is full is asked again for
 // as long as patience lasts, and so is a server that does not answer: the
 // message's id makes a repeat harmless.
-func (p *publisher) settle(ctx context.Context, out pending, done func(publication) error) error {
-	ack, err := wait(ctx, out.ack)
+func (p *publisher) settle(ctx context.Context, out *pending, done func(publication) error) error {
+	if out.wrong != nil {
+		p.refuse("a row that is no request", out.wrong)
+		return nil
+	}
+	if out.msg == nil {
+		return nil // interrupted before
+	}
+	ack, err := out.acknowledged(ctx)
+	repeated := err != nil
 	if err != nil && ctx.Err() == nil {
-		policy := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond),
-			backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(p.patience))
-		ack, err = backoff.RetryWithData(func() (*jetstream.PubAck, error) {
-			if errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders) {
-				return nil, backoff.Permanent(fmt.Errorf("no stream takes %s; `lethe setup` creates it", out.msg.Subject))
-			}
-			var ack *jetstream.PubAck
-			ack, err = p.js.PublishMsg(ctx, out.msg)
-			return ack, err
-		}, backoff.WithContext(policy, ctx))
+		ack, err = p.again(ctx, out.msg, err)
+		p.gaveUp = err != nil
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:
+		p.unconfirmed++
 		return nil // publishAll says that it was interrupted
 	case err != nil:
-		p.refuse(err.Error(), fmt.Errorf("%s: %w", out.request.ID, err))
+		p.refuse(err.Error(), fmt.Errorf("%s: %w", out.ID, err))
 		return nil
-	case ack.Duplicate:
-		if !p.sameRequest(p.looks, out.request, ack.Sequence) {
-			p.refuse("an id that already names another resource", fmt.Errorf("%s: the id already names another resource; nothing was published", out.request.ID))
-			return nil
-		}
-		p.duplicates++
-	default:
-		p.published++
 	}
-	return done(publication{out.request.ID, out.request.Target(), ack.Sequence, ack.Duplicate})
+	// A duplicate of a publish that was not acknowledged is that publish.
+	published := publication{ID: out.ID, Target: out.Target(), Sequence: ack.Sequence, Duplicate: ack.Duplicate && !repeated}
+	p.count(&published, out)
+	return done(published)
 }
 
-// sameRequest looks whether a publish that the stream has dropped as a repeat was
-// one: its message id may be that of a request for another resource, which then
-// gets no answer of its own. What cannot be looked at is taken for a repeat.
-func (p *publisher) sameRequest(ctx context.Context, r events.Request, sequence uint64) bool {
-	want := events.Fingerprint(r.Resource)
-	if stream, err := p.js.Stream(ctx, events.StreamResults); err == nil {
-		if msg, err := stream.GetLastMsgForSubject(ctx, events.ResultFilter(r.Target(), r.ID, "")); err == nil {
-			result, err := events.ReadResult(msg.Header, msg.Data)
-			return err != nil || result.Resource == nil || events.Fingerprint(result.Resource) == want
+// again publishes what was not accepted again, until patience ends.
+func (p *publisher) again(ctx context.Context, msg *nats.Msg, err error) (*jetstream.PubAck, error) {
+	policy := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond),
+		backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(p.patience))
+	return backoff.RetryWithData(func() (*jetstream.PubAck, error) {
+		if errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders) {
+			return nil, backoff.Permanent(fmt.Errorf("no stream takes %s; `lethe setup` creates it", msg.Subject))
 		}
-	}
-	if stream, err := p.js.Stream(ctx, events.StreamRequests); err == nil {
-		if msg, err := stream.GetMsg(ctx, sequence); err == nil {
-			first, err := events.ReadRequest(events.TargetOfSubject(msg.Subject), msg.Header, msg.Data)
-			return err != nil || events.Fingerprint(first.Resource) == want
+		var ack *jetstream.PubAck
+		if ack, err = p.js.PublishMsg(ctx, msg); err != nil && p.gaveUp {
+			return nil, backoff.Permanent(err) // one row has waited for all
 		}
-	}
-	return true
+		return ack, err
+	}, backoff.WithContext(policy, ctx))
 }
 
-func wait(ctx context.Context, ack jetstream.PubAckFuture) (*jetstream.PubAck, error) {
+// acknowledged waits for the stream's answer.
+func (out *pending) acknowledged(ctx context.Context) (*jetstream.PubAck, error) {
+	if out.err != nil {
+		return nil, out.err
+	}
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()
-	case err := <-ack.Err():
+	case err := <-out.ack.Err():
 		return nil, err
-	case ok := <-ack.Ok():
+	case ok := <-out.ack.Ok():
 		return ok, nil
 	}
 }
 
-// requestMessage is the request as it is published: its id is the message's too,
-// so that a repeat within the stream's window is dropped there.
-func requestMessage(ctx context.Context, r events.Request) (*nats.Msg, error) {
-	body, err := r.Encode()
-	if err != nil {
-		return nil, err
-	}
+// requestMessage is the request as it is published. The message id holds all that
+// makes it this request, so that the stream drops a repeat within its window, and
+// nothing else: not the same id for another resource.
+func requestMessage(ctx context.Context, r row) *nats.Msg {
 	msg := nats.NewMsg(events.RequestSubject(r.Target()))
-	msg.Data = body
+	msg.Data = r.event
 	msg.Header.Set("content-type", events.ContentType)
-	msg.Header.Set(nats.MsgIdHdr, r.ID)
+	msg.Header.Set(nats.MsgIdHdr, fmt.Sprintf("%s.%s.%s", r.Target(), r.ID, events.Fingerprint(r.Resource)))
 	inject(ctx, msg)
-	return msg, nil
+	return msg
 }
 
 // inject puts the trace context into a message's headers.
@@ -186,35 +237,5 @@ func inject(ctx context.Context, msg *nats.Msg) {
 	otel.GetTextMapPropagator().Inject(ctx, values)
 	for name, value := range values {
 		msg.Header[name] = []string{value}
-	}
-}
-
-// maxExamples is how many refusals the summary shows in full.
-const maxExamples = 10
-
-func (p *publisher) refuse(reason string, err error) {
-	p.reasons[reason]++
-	if len(p.examples) < maxExamples {
-		p.examples = append(p.examples, err.Error())
-	}
-}
-
-func (p *publisher) refused() int {
-	n := 0
-	for _, count := range p.reasons {
-		n += count
-	}
-	return n
-}
-
-// summary says what was published and what was refused, and why.
-func (p *publisher) summary(w io.Writer) {
-	_, _ = fmt.Fprintf(w, "published %d, duplicates %d, refused %d\n", p.published, p.duplicates, p.refused())
-	byCount := func(a, b string) int { return cmp.Or(p.reasons[b]-p.reasons[a], cmp.Compare(a, b)) }
-	for _, reason := range slices.SortedFunc(maps.Keys(p.reasons), byCount) {
-		_, _ = fmt.Fprintf(w, "  %d × %s\n", p.reasons[reason], reason)
-	}
-	for _, example := range p.examples {
-		_, _ = fmt.Fprintf(w, "    %s\n", oneLine(errors.New(example)))
 	}
 }

@@ -1,33 +1,41 @@
 package main
 
 import (
-	"bufio"
+	"context"
 	"crypto/sha256"
-	"encoding/csv"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 
-	"github.com/go-json-experiment/json"
 	"github.com/google/uuid"
 	"github.com/schollz/progressbar/v3"
 
 	"github.com/lethe-dev/lethe/events"
 )
 
+// row is one request with the event that is published for it.
+type row struct {
+	events.Request
+	event []byte
+	fresh bool // the id was made a moment ago, so that nothing can be stored under it
+}
+
 // rows are requests from a file, or the one of the command line.
 type rows struct {
 	// next gives the next request, or why a row is none (*rowError), or io.EOF.
-	next func() (events.Request, error)
+	next func() (row, error)
 	// target is that of all rows, "" where they may differ.
 	target events.Target
-	file   io.ReadCloser // nil for the command line's
-	size   int64         // of the file, -1 if unknown
-	read   *counter
+	// batch is what the ids of rows without one are derived from; "" where each row
+	// must have its own.
+	batch string
+	file  io.ReadCloser // nil for the command line's
+	size  int64         // of the file, -1 if unknown
+	read  *counter
 }
 
 // rowError is what is wrong with one row. The rows after it can be read.
@@ -37,15 +45,16 @@ type rowError struct {
 }
 
 func (e *rowError) Error() string { return fmt.Sprintf("line %d: %v", e.line, e.err) }
+func (e *rowError) Unwrap() error { return e.err }
 
-func oneRow(r events.Request) *rows {
+func oneRow(r events.Request, event []byte, fresh bool) *rows {
 	done := false
-	return &rows{size: -1, target: r.Target(), next: func() (events.Request, error) {
+	return &rows{size: -1, target: r.Target(), next: func() (row, error) {
 		if done {
-			return events.Request{}, io.EOF
+			return row{}, io.EOF
 		}
 		done = true
-		return r, nil
+		return row{r, event, fresh}, nil
 	}}
 }
 
@@ -55,9 +64,10 @@ func (r *rows) close() {
 	}
 }
 
-// openRows opens the file that the flags name. Reading it takes no more memory
-// for more rows, but for some bytes for each different row without an id.
-func openRows(f requestFlags, stdin io.Reader) (*rows, error) {
+// openRows opens the file that the flags name. Its memory is bounded by the longest
+// line, plus some bytes for each different row without an id. A file is read twice
+// where its SHA-256 names the batch. Reading standard input or a pipe ends with ctx.
+func openRows(ctx context.Context, f requestFlags, stdin io.Reader) (*rows, error) {
 	format := f.format
 	if format == "" {
 		format = map[string]string{".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}[strings.ToLower(filepath.Ext(f.file))]
@@ -65,184 +75,125 @@ func openRows(f requestFlags, stdin io.Reader) (*rows, error) {
 	if format != "csv" && format != "ndjson" {
 		return nil, usageError("--format: must be csv or ndjson; the file's name does not tell")
 	}
-	file, size, err := openInput(f.file, stdin)
+	input, err := openInput(ctx, f.file, stdin)
 	if err != nil {
 		return nil, err
 	}
-	r := &rows{file: file, size: size, read: &counter{from: file}}
-	names := namer{source: f.source, seen: map[[16]byte]int{}}
-	if format == "csv" {
-		r.next, err = csvRows(r.read, names)
-	} else {
-		r.next = ndjsonRows(r.read, names)
+	r := &rows{file: input.file, size: input.size, batch: f.batch, read: &counter{from: input.file}}
+	if f.batch == "" && input.regular {
+		if err := r.nameByContent(ctx); err != nil {
+			r.close()
+			return nil, usageError("--file %s: %w", f.file, err)
+		}
 	}
+	names := &namer{batch: r.batch, source: f.source, seen: map[[16]byte]int{}}
+	r.next, err = readFormat(format, r.read, names)
 	if err != nil {
 		r.close()
-		return nil, err
+		if ctx.Err() != nil {
+			return nil, errInterrupted
+		}
+		return nil, usageError("--file %s: %w", f.file, err)
 	}
 	return r, nil
 }
 
-// namer gives a row without an id one that it will have again when the file is
-// read again.
+func readFormat(format string, from io.Reader, names *namer) (func() (row, error), error) {
+	if format == "csv" {
+		return csvRows(from, names)
+	}
+	return ndjsonRows(from, names), nil
+}
+
+// nameByContent makes the SHA-256 of the file the batch, and begins again at its
+// start. The ids of the rows would be wrong if the file changed between, so reading
+// ends with an error then.
+func (r *rows) nameByContent(ctx context.Context) error {
+	file, ok := r.file.(io.ReadSeeker)
+	if !ok {
+		return errors.New("cannot be read twice; name the batch with --batch")
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, contextReader{ctx, file}); err != nil {
+		return err
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	r.batch = hex.EncodeToString(sum.Sum(nil))
+	r.read.from = &unchanged{from: file, sum: sha256.New(), want: r.batch}
+	return nil
+}
+
+// unchanged reads a file, and fails at its end if that is not what was read before.
+type unchanged struct {
+	from io.Reader
+	sum  hash.Hash
+	want string
+}
+
+func (u *unchanged) Read(p []byte) (int, error) {
+	n, err := u.from.Read(p)
+	_, _ = u.sum.Write(p[:n]) // a hash never fails
+	if errors.Is(err, io.EOF) && hex.EncodeToString(u.sum.Sum(nil)) != u.want {
+		return n, errors.New("the file was changed while it was read")
+	}
+	return n, err
+}
+
+// contextReader ends reading with its context, between two reads.
+type contextReader struct {
+	ctx  context.Context
+	from io.Reader
+}
+
+func (r contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.from.Read(p)
+}
+
+// namer completes rows. One without an id gets an id that it will have again when
+// the same batch is read again.
 type namer struct {
-	source string
-	seen   map[[16]byte]int
+	batch, source string
+	seen          map[[16]byte]int
 }
 
 // namespace is that of the UUIDs which namer makes (RFC 9562, section 5.5).
 var namespace = uuid.MustParse("6b1c4d9e-3f0a-5e57-9a43-6f1f0c2f7d11")
 
-func (n namer) name(r *events.Request) {
+// errNoID ends the reading: nothing can tell this row from one of yesterday's.
+var errNoID = usageError("a row has no id, and standard input has no name to derive one from; " +
+	"give every row an id, or name the batch with --batch")
+
+// complete gives the row what it may leave out, and makes its event. The event is
+// nil for a row that was none yet.
+func (n *namer) complete(line int, r events.Request, event []byte) (row, error) {
 	if r.Source == "" {
 		r.Source = n.source
 	}
-	if r.ID != "" || r.Resource == nil {
-		return
+	derived := r.ID == ""
+	if derived && n.batch == "" {
+		return row{}, fmt.Errorf("line %d: %w", line, errNoID)
 	}
-	content := r.Source + "\x00" + events.Fingerprint(r.Resource)
-	sum := sha256.Sum256([]byte(content))
-	key := [16]byte(sum[:16])
-	r.ID = uuid.NewSHA1(namespace, fmt.Appendf(nil, "%s\x00%d", content, n.seen[key])).String()
-	n.seen[key]++
-}
-
-var csvColumns = []string{"target", "ids", "replica_uuid", "knowledge_base_id", "id", "source"}
-
-func csvRows(from io.Reader, names namer) (func() (events.Request, error), error) {
-	reader := csv.NewReader(from)
-	reader.ReuseRecord = true
-	header, err := reader.Read()
-	if err != nil {
-		return nil, usageError("--file: no CSV header: %w", err)
+	var key [16]byte
+	if derived {
+		fingerprint := events.Fingerprint(r.Resource)
+		_, _ = hex.Decode(key[:], []byte(fingerprint)[:2*len(key)]) // it is hex
+		r.ID = uuid.NewSHA1(namespace, fmt.Appendf(nil, "%s\x00%s\x00%s\x00%d", n.batch, r.Target(), fingerprint, n.seen[key])).String()
 	}
-	columns := slices.Clone(header)
-	for i, column := range columns {
-		columns[i] = strings.TrimSpace(strings.TrimPrefix(column, "\ufeff")) // spreadsheets write a byte order mark
-		if !slices.Contains(csvColumns, columns[i]) {
-			return nil, usageError("--file: unknown CSV column %q; known are %s", column, strings.Join(csvColumns, ", "))
+	if event == nil {
+		var err error
+		if event, err = r.Encode(); err != nil {
+			return row{}, &rowError{line, err}
 		}
 	}
-	return func() (events.Request, error) {
-		record, err := reader.Read()
-		var parse *csv.ParseError
-		if errors.As(err, &parse) {
-			return events.Request{}, &rowError{parse.Line, parse.Err}
-		}
-		if err != nil {
-			return events.Request{}, err
-		}
-		line, _ := reader.FieldPos(0)
-		fields := map[string]string{}
-		for i, value := range record {
-			fields[columns[i]] = strings.TrimSpace(value)
-		}
-		request, err := csvRequest(fields)
-		if err != nil {
-			return events.Request{}, &rowError{line, err}
-		}
-		names.name(&request)
-		return request, nil
-	}, nil
-}
-
-func csvRequest(fields map[string]string) (events.Request, error) {
-	r := events.Request{ID: fields["id"], Source: fields["source"]}
-	switch target := events.Target(fields["target"]); target {
-	case events.KVUserContext:
-		var contexts events.UserContexts
-		for _, text := range strings.FieldsFunc(fields["ids"], func(c rune) bool { return c == ' ' || c == ';' }) {
-			id, err := strconv.ParseInt(text, 10, 64)
-			if err != nil {
-				return r, fmt.Errorf("ids: %q is no integer up to 2^63-1", text)
-			}
-			contexts.IDs = append(contexts.IDs, id)
-		}
-		r.Resource = contexts
-	case events.SensayKnowledgeBase:
-		replica, err := uuid.Parse(fields["replica_uuid"])
-		if err != nil {
-			return r, fmt.Errorf("replica_uuid: %q is no UUID", fields["replica_uuid"])
-		}
-		id, err := strconv.ParseInt(fields["knowledge_base_id"], 10, 64)
-		if err != nil {
-			return r, fmt.Errorf("knowledge_base_id: %q is no integer up to 2^63-1", fields["knowledge_base_id"])
-		}
-		r.Resource = events.KnowledgeBaseEntry{ReplicaUUID: replica, KnowledgeBaseID: id}
-	default:
-		return r, fmt.Errorf("target: %q is none of %s", target, strings.Join(targetNames(), ", "))
+	if derived {
+		n.seen[key]++
 	}
-	return r, r.Resource.Validate()
-}
-
-// maxLine bounds a line of NDJSON: an event and what JSON may spend on spaces.
-const maxLine = 2 * events.MaxEventBytes
-
-func ndjsonRows(from io.Reader, names namer) func() (events.Request, error) {
-	reader := bufio.NewReaderSize(from, maxLine)
-	line := 0
-	return func() (events.Request, error) {
-		for {
-			text, err := reader.ReadSlice('\n')
-			line++
-			if errors.Is(err, bufio.ErrBufferFull) {
-				for errors.Is(err, bufio.ErrBufferFull) {
-					_, err = reader.ReadSlice('\n')
-				}
-				return events.Request{}, &rowError{line, fmt.Errorf("is over %d bytes", maxLine)}
-			}
-			if err != nil && (!errors.Is(err, io.EOF) || len(text) == 0) {
-				return events.Request{}, err
-			}
-			if len(strings.TrimSpace(string(text))) == 0 {
-				continue
-			}
-			request, err := ndjsonRequest(text)
-			if err != nil {
-				return events.Request{}, &rowError{line, err}
-			}
-			names.name(&request)
-			return request, nil
-		}
-	}
-}
-
-// ndjsonRequest reads a line that holds an event or, without an envelope, what
-// would be its data, with an id and a source if they are wanted.
-func ndjsonRequest(text []byte) (events.Request, error) {
-	var row struct {
-		SpecVersion     string        `json:"specversion"`
-		Target          events.Target `json:"target"`
-		ID              string        `json:"id"`
-		Source          string        `json:"source"`
-		IDs             []int64       `json:"ids"`
-		ReplicaUUID     string        `json:"replica_uuid"`
-		KnowledgeBaseID int64         `json:"knowledge_base_id"`
-		Data            struct {
-			Target events.Target `json:"target"`
-		} `json:"data"`
-	}
-	probe := json.Unmarshal(text, &row)
-	if probe == nil && row.SpecVersion != "" {
-		return events.ReadRequest(row.Data.Target, map[string][]string{"content-type": {events.ContentType}}, text)
-	}
-	if err := json.Unmarshal(text, &row, json.RejectUnknownMembers(true)); err != nil {
-		return events.Request{}, fmt.Errorf("is no request: %w", err)
-	}
-	r := events.Request{ID: row.ID, Source: row.Source}
-	switch row.Target {
-	case events.KVUserContext:
-		r.Resource = events.UserContexts{IDs: row.IDs}
-	case events.SensayKnowledgeBase:
-		replica, err := uuid.Parse(row.ReplicaUUID)
-		if err != nil {
-			return r, fmt.Errorf("replica_uuid: %q is no UUID", row.ReplicaUUID)
-		}
-		r.Resource = events.KnowledgeBaseEntry{ReplicaUUID: replica, KnowledgeBaseID: row.KnowledgeBaseID}
-	default:
-		return r, fmt.Errorf("target: %q is none of %s", row.Target, strings.Join(targetNames(), ", "))
-	}
-	return r, r.Resource.Validate()
+	return row{Request: r, event: event}, nil
 }
 
 // counter counts the bytes that were read.

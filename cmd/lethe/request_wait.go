@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -13,15 +16,24 @@ import (
 
 // awaited are requests whose final results are waited for.
 type awaited struct {
-	js       jetstream.JetStream
+	*ledger
 	messages jetstream.MessagesContext
-	open     map[string]publication // by the id that a result may bear
+	open     map[awaitedName][]*publication // by the names that a result may bear
+	left     int
 	total    int
+	bad      int
+	show     func(r *storedResult, before bool) error
+}
+
+// awaitedName is an id of a request, or the name that its sequence gives it.
+type awaitedName struct {
+	target events.Target
+	id     string
 }
 
 // awaitResults begins to listen, before anything is published.
-func awaitResults(ctx context.Context, js jetstream.JetStream, target events.Target) (*awaited, error) {
-	consumer, err := js.OrderedConsumer(ctx, events.StreamResults, jetstream.OrderedConsumerConfig{
+func awaitResults(ctx context.Context, l *ledger, target events.Target, show func(r *storedResult, before bool) error) (*awaited, error) {
+	consumer, err := l.js.OrderedConsumer(ctx, events.StreamResults, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{events.ResultFilter(target, "", "")}, DeliverPolicy: jetstream.DeliverNewPolicy,
 	})
 	if err != nil {
@@ -31,92 +43,127 @@ func awaitResults(ctx context.Context, js jetstream.JetStream, target events.Tar
 	if err != nil {
 		return nil, fmt.Errorf("wait for results: %w", err)
 	}
-	return &awaited{js: js, messages: messages, open: map[string]publication{}}, nil
+	return &awaited{ledger: l, messages: messages, open: map[awaitedName][]*publication{}, show: show}, nil
 }
 
 func (a *awaited) stop() { a.messages.Stop() }
 
-// expect adds a request. A refused one is answered under its sequence.
-func (a *awaited) expect(p publication) {
-	a.open[p.ID] = p
+// expect adds a request. What was answered before is shown at once, for no new
+// result will come.
+func (a *awaited) expect(ctx context.Context, p publication) error {
 	a.total++
+	before := p.before
+	if before == nil && p.Duplicate {
+		// The first of the two may have been answered under its sequence.
+		var err error
+		if before, err = a.newest(ctx, p.Target, events.SequenceID(p.Sequence)); err != nil {
+			return err
+		}
+		if before != nil && !before.names(p.fingerprint) {
+			before = nil
+		}
+	}
+	if before != nil && before.Outcome.Final() {
+		return a.print(before, true)
+	}
+	a.left++
+	for _, id := range []string{p.ID, events.SequenceID(p.Sequence)} {
+		name := awaitedName{p.Target, id}
+		a.open[name] = append(a.open[name], &p)
+	}
+	if before != nil {
+		return a.print(before, true)
+	}
+	return nil
 }
 
-// print calls show for the results until every request has its final one, and
-// fails if the time runs out, or if one of them is failed or invalid.
-func (a *awaited) print(ctx context.Context, timeout time.Duration, show func([]byte, events.Result) error) error {
+func (a *awaited) print(r *storedResult, before bool) error {
+	if r.Outcome == events.Failed || r.Outcome == events.Invalid {
+		a.bad++
+	}
+	return a.show(r, before)
+}
+
+// wait shows the results until every request has its final one, and fails if the
+// time runs out, or if one of them is failed or invalid.
+func (a *awaited) wait(ctx context.Context, timeout time.Duration) error {
 	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	bad := 0
-	take := func(header map[string][]string, body []byte) error {
-		r, err := events.ReadResult(header, body)
-		if err != nil {
-			return nil // somebody else's trouble
-		}
-		p, mine := a.find(r)
-		if !mine {
-			return nil
-		}
-		if r.Outcome.Final() {
-			delete(a.open, p.ID)
-		}
-		if r.Outcome == events.Failed || r.Outcome == events.Invalid {
-			bad++
-		}
-		return show(body, r)
-	}
-	if err := a.earlier(bounded, take); err != nil {
-		return err
-	}
-	for len(a.open) > 0 {
+	for a.left > 0 {
 		msg, err := a.messages.Next(jetstream.NextContext(bounded))
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w; %w", errInterrupted, errMissing{a.left, a.total})
+		}
 		if bounded.Err() != nil {
-			return errMissing{len(a.open), a.total}
+			return errMissing{a.left, a.total}
 		}
 		if err != nil {
 			return fmt.Errorf("wait for results: %w", err)
 		}
-		if err := take(msg.Headers(), msg.Data()); err != nil {
-			return err
+		meta, err := msg.Metadata()
+		if err != nil {
+			return fmt.Errorf("wait for results: %w", err)
 		}
-	}
-	if bad > 0 {
-		return fmt.Errorf("%d of %d requests are failed or invalid", bad, a.total)
-	}
-	return nil
-}
-
-// find tells whose result r is: a request's own, or that of a reused id.
-func (a *awaited) find(r events.Result) (publication, bool) {
-	if p, ok := a.open[r.RequestID]; ok && p.Target == r.Target {
-		return p, true
-	}
-	for _, p := range a.open {
-		if events.SequenceID(p.Sequence) == r.RequestID && p.Target == r.Target {
-			return p, true
-		}
-	}
-	return publication{}, false
-}
-
-// earlier takes the results that are there already: of requests that were
-// published and answered before, for which no new one will come.
-func (a *awaited) earlier(ctx context.Context, take func(map[string][]string, []byte) error) error {
-	stream, err := a.js.Stream(ctx, events.StreamResults)
-	if err != nil {
-		return fmt.Errorf("wait for results: %w", err)
-	}
-	for _, p := range a.open {
-		msg, err := stream.GetLastMsgForSubject(ctx, events.ResultFilter(p.Target, p.ID, ""))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
+		r, ok := a.read(msg.Subject(), msg.Headers(), msg.Data(), meta.Sequence.Stream, meta.Timestamp)
+		if !ok {
 			continue
 		}
-		if err != nil {
-			return fmt.Errorf("wait for results: %w", err)
-		}
-		if err := take(msg.Header, msg.Data); err != nil {
+		if err := a.take(r); err != nil {
 			return err
 		}
 	}
+	if a.bad > 0 {
+		return fmt.Errorf("%d of %d requests are failed or invalid", a.bad, a.total)
+	}
 	return nil
 }
+
+// take shows a result that was waited for.
+func (a *awaited) take(r *storedResult) error {
+	found := a.find(r)
+	if len(found) == 0 {
+		return nil
+	}
+	if r.Outcome.Final() {
+		for _, p := range found {
+			a.left--
+			a.forget(awaitedName{p.Target, p.ID}, p)
+			a.forget(awaitedName{p.Target, events.SequenceID(p.Sequence)}, p)
+		}
+	}
+	return a.print(r, false)
+}
+
+// find tells whose result r is: a request's own, or one under the name that its
+// sequence gives it. Requests for different resources may have the same id, and one
+// request may have been published twice.
+func (a *awaited) find(r *storedResult) (found []*publication) {
+	numbered := sequenceName.FindString(r.RequestID)
+	for _, p := range a.open[awaitedName{r.Target, cmp.Or(numbered, r.RequestID)}] {
+		if r.names(p.fingerprint) || numbered != "" && r.Resource == nil {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// sequenceName is what a request's sequence makes its name; where that was taken,
+// more follows.
+var sequenceName = regexp.MustCompile(`^seq-[0-9]+`)
+
+func (a *awaited) forget(name awaitedName, p *publication) {
+	rest := slices.DeleteFunc(slices.Clone(a.open[name]), func(other *publication) bool { return other == p })
+	if a.open[name] = rest; len(rest) == 0 {
+		delete(a.open, name)
+	}
+}
+
+// errMissing says that results did not come in time.
+type errMissing struct{ missing, of int }
+
+func (e errMissing) Error() string {
+	return fmt.Sprintf("%d of %d requests have no final result yet", e.missing, e.of)
+}
+
+var errNothingNew = errors.New("nothing new was asked for: every request was published or answered before; " +
+	"where that is meant, name the batch with --batch")

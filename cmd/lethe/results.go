@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"github.com/lethe-dev/lethe/events"
@@ -54,8 +52,10 @@ func (f resultsFlags) subject() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if strings.ContainsAny(f.id, ".*> \t") {
-		return "", usageError("--id: %q is no request id", f.id)
+	if f.id != "" {
+		if err := checkRequestID("--id", f.id); err != nil {
+			return "", err
+		}
 	}
 	if f.since < 0 || f.limit < 0 {
 		return "", usageError("--since and --limit: must not be negative")
@@ -80,12 +80,13 @@ func printResults(cmd *cobra.Command, f resultsFlags) error {
 	}
 	printed := 0
 	err = withClient(cmd, "results", func(ctx context.Context, c *client) error {
-		return eachResult(ctx, c.js, subject, f.since, f.follow, func(_ uint64, body []byte, r events.Result) (bool, error) {
+		l := &ledger{js: c.js, warn: cmd.ErrOrStderr()}
+		return l.each(ctx, selection{subject, f.since, f.follow}, func(r *storedResult) (bool, error) {
 			if len(f.outcomes) > 0 && !slices.Contains(f.outcomes, string(r.Outcome)) {
 				return true, nil
 			}
 			printed++
-			return f.limit == 0 || printed < f.limit, printResult(cmd.OutOrStdout(), f.output, body, r)
+			return f.limit == 0 || printed < f.limit, printResult(cmd.OutOrStdout(), f.output, r)
 		})
 	})
 	if f.follow && errors.Is(err, context.Canceled) {
@@ -95,64 +96,10 @@ func printResults(cmd *cobra.Command, f resultsFlags) error {
 }
 
 // printResult prints a result as a line for people, or its event as it is.
-func printResult(w io.Writer, output string, body []byte, r events.Result) error {
+func printResult(w io.Writer, output string, r *storedResult) error {
 	if output == "json" {
-		return printJSON(w, json.RawMessage(body))
+		return printJSON(w, json.RawMessage(r.body))
 	}
-	_, err := fmt.Fprintln(w, resultLine(r))
+	_, err := fmt.Fprintln(w, resultLine(r.Result))
 	return err
-}
-
-// eachResult calls do for every stored result on the subject, oldest first, and
-// with follow for every new one, until do says no. It needs no more memory for
-// more results.
-func eachResult(ctx context.Context, js jetstream.JetStream, subject string, since time.Duration, follow bool,
-	do func(seq uint64, body []byte, r events.Result) (more bool, err error)) error {
-	config := jetstream.OrderedConsumerConfig{FilterSubjects: []string{subject}, InactiveThreshold: time.Minute}
-	if since > 0 {
-		from := time.Now().Add(-since)
-		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &from
-	}
-	consumer, err := js.OrderedConsumer(ctx, events.StreamResults, config)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", events.StreamResults, err)
-	}
-	info, err := consumer.Info(ctx)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", events.StreamResults, err)
-	}
-	defer func() {
-		// Otherwise it would stay on the server until it has been idle for long.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-		defer cancel()
-		if info := consumer.CachedInfo(); info != nil {
-			_ = js.DeleteConsumer(ctx, events.StreamResults, info.Name)
-		}
-	}()
-	if info.NumPending == 0 && !follow {
-		return nil
-	}
-	messages, err := consumer.Messages()
-	if err != nil {
-		return fmt.Errorf("read %s: %w", events.StreamResults, err)
-	}
-	defer messages.Stop()
-	for {
-		msg, err := messages.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return fmt.Errorf("read %s: %w", events.StreamResults, err)
-		}
-		meta, err := msg.Metadata()
-		if err != nil {
-			return fmt.Errorf("read %s: %w", events.StreamResults, err)
-		}
-		result, err := events.ReadResult(msg.Headers(), msg.Data())
-		if err != nil {
-			return fmt.Errorf("message %d of %s is no result: %w", meta.Sequence.Stream, events.StreamResults, err)
-		}
-		more, err := do(meta.Sequence.Stream, msg.Data(), result)
-		if err != nil || !more || meta.NumPending == 0 && !follow {
-			return err
-		}
-	}
 }

@@ -203,7 +203,9 @@ func askWorkers(ctx context.Context, nc *nats.Conn) ([]workerStats, error) {
 
 func (s *status) print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	line := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\n", args...) } // Flush tells of errors
+	line := func(format string, args ...any) {
+		_, _ = fmt.Fprintf(t, format+"\n", printableArgs(args)...) // Flush tells of errors
+	}
 	line("LANE\tWAITING\tIN FLIGHT\tLATER")
 	for _, l := range s.Lanes {
 		line("%s\t%d\t%d\t%d", l.Target, l.Waiting, l.InFlight, l.Later)

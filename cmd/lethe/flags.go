@@ -1,0 +1,152 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/lethe-dev/lethe/events"
+)
+
+// parseID reads an id of a resource as an event has it: digits alone. A sign, a
+// leading zero or another base could be read as another id.
+func parseID(text string) (int64, error) {
+	id, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || strconv.FormatInt(id, 10) != text || id < 1 {
+		return 0, fmt.Errorf("%s is not an integer from 1 to 9223372036854775807%s", shown(text), hint(text))
+	}
+	return id, nil
+}
+
+// hint says what probably happened to a number.
+func hint(text string) string {
+	digits := strings.Trim(text, "0123456789") == ""
+	switch {
+	case text == "" || digits && !strings.HasPrefix(text, "0"):
+		return ""
+	case digits:
+		return " without leading zeros"
+	case strings.Trim(text, "0123456789.,+-eE") == "" && strings.ContainsAny(text, "eE"):
+		return ": a spreadsheet has shortened it, and digits may be lost; format the column as text"
+	case strings.Trim(text, "0123456789;., \u00a0\u202f'") == "":
+		return " without separators"
+	}
+	return ""
+}
+
+// parseUUID takes the form with 36 characters alone, as an event does.
+func parseUUID(text string) (uuid.UUID, error) {
+	id, err := uuid.Parse(text)
+	if err != nil || len(text) != 36 {
+		return uuid.UUID{}, fmt.Errorf("%s is not a UUID of 36 characters", shown(text))
+	}
+	return id, nil
+}
+
+// shown is somebody's value as an error shows it: short and printable.
+func shown(text string) string {
+	const limit = 48
+	if runes := []rune(text); len(runes) > limit {
+		text = string(runes[:limit]) + "…"
+	}
+	return strconv.Quote(text)
+}
+
+// ids is a flag of one or more ids of a resource.
+type ids []int64
+
+func (i *ids) String() string { return strings.Trim(fmt.Sprint([]int64(*i)), "[]") }
+func (i *ids) Type() string   { return "ids" }
+func (i *ids) Set(text string) error {
+	for part := range strings.SplitSeq(text, ",") {
+		id, err := parseID(part)
+		if err != nil {
+			return err
+		}
+		*i = append(*i, id)
+	}
+	return nil
+}
+
+// oneID is a flag of one id of a resource.
+type oneID int64
+
+func (i *oneID) String() string { return strconv.FormatInt(int64(*i), 10) }
+func (i *oneID) Type() string   { return "id" }
+func (i *oneID) Set(text string) error {
+	id, err := parseID(text)
+	*i = oneID(id)
+	return err
+}
+
+// checkRequestID refuses what names no request: it would become part of a subject,
+// where nothing, a star or a dot means many requests or other ones. The names of
+// requests whose own id cannot be used (seq-12) can be looked up as well.
+func checkRequestID(of, id string) error {
+	if !events.IsName(id) {
+		return usageError("%s: %s is not a request id: 1 to 64 of A-Z, a-z, 0-9, _ and -", of, shown(id))
+	}
+	return nil
+}
+
+// flagError is the error of a flag that cannot be read, without what Go's parsers
+// say.
+func flagError(err error) error {
+	var invalid *pflag.InvalidValueError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	name, value := "--"+invalid.GetFlag().Name, shown(invalid.GetValue())
+	switch kind := invalid.GetFlag().Value.Type(); kind {
+	case "int", "int64", "uint64", "float64":
+		return fmt.Errorf("%s: must be a number, not %s", name, value)
+	case "duration":
+		return fmt.Errorf("%s: must be a duration such as 90s or 24h, not %s", name, value)
+	case "bool":
+		return fmt.Errorf("%s: must be true or false, not %s", name, value)
+	default:
+		return fmt.Errorf("%s: %w", name, errors.Unwrap(invalid))
+	}
+}
+
+// checkGiven refuses a flag that is given without a value: it comes from a variable
+// that is not set, and left out it would mean everything.
+func checkGiven(cmd *cobra.Command, _ []string) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		value := f.Value.String()
+		if several, ok := f.Value.(pflag.SliceValue); ok {
+			value = strings.Join(several.GetSlice(), "")
+		}
+		if value == "" && err == nil {
+			err = usageError("--%s: is empty", f.Name)
+		}
+	})
+	return err
+}
+
+// printable makes a text that comes from elsewhere safe for a terminal: what
+// cannot be printed is replaced, line breaks included.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !strconv.IsPrint(r) {
+			return '\uFFFD'
+		}
+		return r
+	}, text)
+}
+
+// printableArgs makes texts among the arguments of a format printable.
+func printableArgs(args []any) []any {
+	for i, arg := range args {
+		if v := reflect.ValueOf(arg); v.Kind() == reflect.String {
+			args[i] = printable(v.String())
+		}
+	}
+	return args
+}

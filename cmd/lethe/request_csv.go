@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/lethe-dev/lethe/events"
+)
+
+var csvColumns = []string{"target", "ids", "replica_uuid", "knowledge_base_id", "id", "source"}
+
+// csvReader reads one line as one record.
+type csvReader struct {
+	line   bytes.Reader
+	buffer *bufio.Reader
+}
+
+var errQuote = errors.New(`a quote is not closed on its line, or has text beside it; a cell with a quote or comma is written "like ""this"", closed"`)
+
+func (c *csvReader) record(line []byte) ([]string, error) {
+	c.line.Reset(line)
+	if c.buffer == nil {
+		c.buffer = bufio.NewReader(&c.line)
+	}
+	c.buffer.Reset(&c.line)
+	cells, err := csv.NewReader(c.buffer).Read() // takes the buffer as its own
+	if errors.Is(err, csv.ErrBareQuote) || errors.Is(err, csv.ErrQuote) {
+		return nil, errQuote
+	}
+	return cells, err
+}
+
+// csvRows reads the header, and returns what gives the rows.
+func csvRows(from io.Reader, names *namer) (func() (row, error), error) {
+	text, reader := newLines(from), &csvReader{}
+	line, err := text.next()
+	if errors.Is(err, io.EOF) {
+		return nil, errors.New("line 1: is empty; the first line must name the columns")
+	}
+	if err != nil {
+		return nil, err
+	}
+	columns, err := reader.record(line)
+	if err == nil {
+		err = checkColumns(columns, line)
+	}
+	if err == nil && names.batch == "" && !slices.Contains(columns, "id") {
+		err = errNoID
+	}
+	if err != nil {
+		return nil, fmt.Errorf("line %d: %w", text.n, err)
+	}
+	return func() (row, error) {
+		line, err := text.next()
+		if err != nil {
+			return row{}, err
+		}
+		cells, err := reader.record(line)
+		if err != nil {
+			return row{}, &rowError{text.n, err}
+		}
+		request, err := csvRequest(columns, cells)
+		if err != nil {
+			return row{}, &rowError{text.n, err}
+		}
+		return names.complete(text.n, request, nil)
+	}, nil
+}
+
+// checkColumns trims the names of the columns and checks them: one that is not known
+// or comes twice could hold what is meant to be deleted.
+func checkColumns(columns []string, line []byte) error {
+	const known = "target, ids, replica_uuid, knowledge_base_id, id and source"
+	for i, column := range columns {
+		columns[i] = strings.Trim(column, " ")
+		for separator, name := range map[string]string{";": "semicolons", "\t": "tabs", "|": "bars"} {
+			if strings.Contains(column, separator) {
+				return fmt.Errorf("the columns have %s between them; save the file with commas", name)
+			}
+		}
+		switch {
+		case !slices.Contains(csvColumns, columns[i]):
+			return fmt.Errorf("unknown column %s; known are %s", shown(column), known)
+		case slices.Contains(columns[:i], columns[i]):
+			return fmt.Errorf("the column %s is there twice", columns[i])
+		}
+	}
+	if !slices.Contains(columns, "target") {
+		return fmt.Errorf("the column target is missing in %s", shown(string(line)))
+	}
+	return nil
+}
+
+// targetColumns are the columns that belong to one target alone.
+var targetColumns = map[events.Target][]string{
+	events.KVUserContext:       {"ids"},
+	events.SensayKnowledgeBase: {"replica_uuid", "knowledge_base_id"},
+}
+
+func csvRequest(columns, cells []string) (events.Request, error) {
+	if len(cells) != len(columns) {
+		return events.Request{}, fmt.Errorf("has %d cells, and the first line names %d columns", len(cells), len(columns))
+	}
+	fields := make(map[string]string, len(cells))
+	for i, cell := range cells {
+		if columns[i] != "id" && columns[i] != "source" { // those are names, taken as they stand
+			cell = strings.Trim(cell, " ")
+		}
+		fields[columns[i]] = cell
+	}
+	r := events.Request{ID: fields["id"], Source: fields["source"]}
+	target := events.Target(fields["target"])
+	if !target.Known() {
+		return r, fmt.Errorf("target: %s is none of %s", shown(string(target)), strings.Join(targetNames(), ", "))
+	}
+	for _, other := range events.Targets() {
+		for _, name := range targetColumns[other] {
+			if other != target && fields[name] != "" {
+				return r, fmt.Errorf("%s: is no field of a %s request; leave the cell empty", name, target)
+			}
+			if other == target && fields[name] == "" {
+				return r, fmt.Errorf("%s: is missing", name)
+			}
+		}
+	}
+	var err error
+	if r.Resource, err = csvResource(target, fields); err != nil {
+		return r, err
+	}
+	return r, r.Resource.Validate()
+}
+
+func csvResource(target events.Target, fields map[string]string) (events.Resource, error) {
+	if target == events.KVUserContext {
+		var contexts events.UserContexts
+		// One separator that stands in no number of any country.
+		for text := range strings.SplitSeq(fields["ids"], ";") {
+			id, err := parseID(strings.Trim(text, " "))
+			if err != nil {
+				return nil, fmt.Errorf("ids: %w; several ids have ; between them", err)
+			}
+			contexts.IDs = append(contexts.IDs, id)
+		}
+		return contexts, nil
+	}
+	replica, err := parseUUID(fields["replica_uuid"])
+	if err != nil {
+		return nil, fmt.Errorf("replica_uuid: %w", err)
+	}
+	id, err := parseID(fields["knowledge_base_id"])
+	if err != nil {
+		return nil, fmt.Errorf("knowledge_base_id: %w", err)
+	}
+	return events.KnowledgeBaseEntry{ReplicaUUID: replica, KnowledgeBaseID: id}, nil
+}

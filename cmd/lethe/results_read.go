@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/consumer"
+	"github.com/lethe-dev/lethe/events"
+)
+
+// storedResult is a result as the stream has it.
+type storedResult struct {
+	events.Result
+	body   []byte
+	seq    uint64
+	stored time.Time
+}
+
+// names says that the result is about the resource with this fingerprint.
+func (r *storedResult) names(fingerprint string) bool {
+	return r.Resource != nil && events.Fingerprint(r.Resource) == fingerprint
+}
+
+// ledger reads results from DELETION_RESULTS.
+type ledger struct {
+	js jetstream.JetStream
+	// warn is where it is said, once, that a message was read past which no worker wrote.
+	warn io.Writer
+	said sync.Once
+}
+
+// read gives the result in a message, or false for a message that no worker wrote,
+// which anybody may have put there who can publish.
+func (l *ledger) read(subject string, header nats.Header, body []byte, seq uint64, stored time.Time) (*storedResult, bool) {
+	if consumer.WroteResult(header) {
+		r, err := events.ReadResult(header, body)
+		if err == nil && events.ResultSubject(r.Target, r.RequestID, r.Outcome) == subject {
+			return &storedResult{r, body, seq, stored}, true
+		}
+	}
+	l.said.Do(func() {
+		_, _ = fmt.Fprintf(l.warn, "lethe: message %d of %s is not a worker's result; it is left out, and so are others like it\n", seq, events.StreamResults)
+	})
+	return nil, false
+}
+
+// selection is which results are read.
+type selection struct {
+	subject string
+	since   time.Duration // 0 for all
+	follow  bool
+}
+
+// each calls do for every stored result of the selection, oldest first, and with
+// follow for every new one, until do says no. It needs no more memory for more
+// results.
+func (l *ledger) each(ctx context.Context, of selection, do func(*storedResult) (more bool, err error)) error {
+	config := jetstream.OrderedConsumerConfig{FilterSubjects: []string{of.subject}, InactiveThreshold: time.Minute}
+	if of.since > 0 {
+		from := time.Now().Add(-of.since)
+		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &from
+	}
+	reading := func(err error) error { return fmt.Errorf("read %s: %w", events.StreamResults, err) }
+	cons, err := l.js.OrderedConsumer(ctx, events.StreamResults, config)
+	if err != nil {
+		return reading(err)
+	}
+	info, err := cons.Info(ctx)
+	if err != nil {
+		return reading(err)
+	}
+	defer func() {
+		// Otherwise it would stay on the server until it has been idle for long.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		if info := cons.CachedInfo(); info != nil {
+			_ = l.js.DeleteConsumer(ctx, events.StreamResults, info.Name)
+		}
+	}()
+	if info.NumPending == 0 && !of.follow {
+		return nil
+	}
+	messages, err := cons.Messages()
+	if err != nil {
+		return reading(err)
+	}
+	defer messages.Stop()
+	for {
+		msg, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return reading(err)
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			return reading(err)
+		}
+		more := true
+		if result, ok := l.read(msg.Subject(), msg.Headers(), msg.Data(), meta.Sequence.Stream, meta.Timestamp); ok {
+			if more, err = do(result); err != nil {
+				return err
+			}
+		}
+		if !more || meta.NumPending == 0 && !of.follow {
+			return nil
+		}
+	}
+}
+
+// newest gives the newest result of a request, nil if it has none.
+func (l *ledger) newest(ctx context.Context, target events.Target, id string) (*storedResult, error) {
+	stream, err := l.js.Stream(ctx, events.StreamResults)
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", events.StreamResults, err)
+	}
+	return l.newestOn(ctx, stream, target, id)
+}
+
+func (l *ledger) newestOn(ctx context.Context, stream jetstream.Stream, target events.Target, id string) (*storedResult, error) {
+	subject := events.ResultFilter(target, id, "")
+	msg, err := stream.GetLastMsgForSubject(ctx, subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the newest result of %s: %w", id, err)
+	}
+	if result, ok := l.read(msg.Subject, msg.Header, msg.Data, msg.Sequence, msg.Time); ok {
+		return result, nil
+	}
+	// A worker's own may stand before it.
+	var newest *storedResult
+	err = l.each(ctx, selection{subject: subject}, func(r *storedResult) (bool, error) {
+		newest = r
+		return true, nil
+	})
+	return newest, err
+}
