@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -19,6 +20,10 @@ func Replay(failed events.Result, seq uint64) (*nats.Msg, error) {
 	request := events.NewRequest(failed.RequestSource, failed.Resource)
 	request.ID = failed.RequestID
 	body, err := request.Encode()
+	var invalid *events.InvalidError
+	if errors.As(err, &invalid) && invalid.Field == "id" {
+		return nil, errors.New("its id names another request; publish it under a new id")
+	}
 	if err != nil {
 		return nil, err
 	}

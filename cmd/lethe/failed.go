@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -86,7 +87,7 @@ result to a request that has one. Replaying twice is replaying once.`,
 			}
 			return withClient(cmd, "failed replay", func(ctx context.Context, c *client) error {
 				r := &replayer{ledger: &ledger{js: c.js, warn: cmd.ErrOrStderr()}, out: cmd.OutOrStdout(), output: output}
-				var problems []error
+				var problems []string
 				for _, id := range ids {
 					before := r.found
 					of := selection{subject: events.ResultFilter(t, id, events.Failed), since: since}
@@ -94,10 +95,13 @@ result to a request that has one. Replaying twice is replaying once.`,
 						return err
 					}
 					if r.found == before && !all {
-						problems = append(problems, fmt.Errorf("there is no failed request %s", id))
+						problems = append(problems, "there is no failed request "+id)
 					}
 				}
-				return errors.Join(append(problems, r.unusable...)...)
+				if problems = append(problems, r.unusable...); len(problems) > 0 {
+					return errors.New(strings.Join(problems, "; "))
+				}
+				return nil
 			})
 		},
 	}
@@ -140,7 +144,7 @@ type replayer struct {
 	out      io.Writer
 	output   string
 	found    int
-	unusable []error // failed requests that cannot be published again
+	unusable []string // failed requests that cannot be published again
 }
 
 func (r *replayer) replay(ctx context.Context, f *storedResult) error {
@@ -148,7 +152,7 @@ func (r *replayer) replay(ctx context.Context, f *storedResult) error {
 	msg, err := consumer.Replay(f.Result, f.seq)
 	if err != nil {
 		// One that cannot be replayed must not stop the others.
-		r.unusable = append(r.unusable, fmt.Errorf("%s cannot be replayed: %w", f.RequestID, err))
+		r.unusable = append(r.unusable, fmt.Sprintf("%s cannot be replayed: %v", f.RequestID, err))
 		return nil
 	}
 	inject(ctx, msg)
