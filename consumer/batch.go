@@ -229,7 +229,7 @@ func (l *Lane) stillWanted(stop context.Context, seats []*seat, set []int) []int
 			continue
 		}
 		looks.Go(func() {
-			ours, begun := s.oursUntil(l.ackWait), time.Now()
+			ours, begun := s.oursUntil(l.ackWait.get()), time.Now()
 			if begun.After(ours) || l.chain.follows(s.ctx, s.ID, s.history) != nil {
 				return
 			}

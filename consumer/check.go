@@ -16,7 +16,10 @@ type Problem struct {
 	Stream   string // "" when it is the server's own setting
 	Consumer string // "" when it is the stream's own setting
 	Setting  string
-	Why      string
+	Why      string // and how to fix it
+	// MissingBeside says that a stream is missing although others are there, so
+	// that what it held may be lost. A worker waits for `lethe setup` then.
+	MissingBeside bool
 }
 
 func (p *Problem) Error() string {
@@ -38,109 +41,162 @@ const minPayload = 256 << 10
 // as they must be. resultsMinAge is that of [StreamSettings]. It returns a [*Problem]
 // for a setting that breaks a promise, and another error where it could not look.
 func Check(ctx context.Context, js jetstream.JetStream, resultsMinAge time.Duration, targets ...events.Target) error {
-	if most := js.Conn().MaxPayload(); most < minPayload {
-		return &Problem{Setting: fmt.Sprintf("max_payload %d", most), Why: fmt.Sprintf("results and retries would not fit; it must be at least %d bytes", minPayload)}
+	found, err := inspect(ctx, js, targets...)
+	if err != nil {
+		return err
 	}
-	for _, name := range []string{events.StreamRequests, events.StreamResults, events.StreamLater} {
+	return found.check(resultsMinAge)
+}
+
+// inspection is what the server says about the streams and about the consumers
+// of some targets. What is missing has no entry.
+type inspection struct {
+	payload   int64
+	targets   []events.Target
+	streams   map[string]*jetstream.StreamInfo
+	consumers map[consumerName]*jetstream.ConsumerInfo
+}
+
+type consumerName struct {
+	stream string
+	target events.Target
+}
+
+// streamNames are the streams that Lethe needs, in the order they are created in.
+func streamNames() []string {
+	return []string{events.StreamRequests, events.StreamResults, events.StreamLater}
+}
+
+// consumerNames are the consumers of some targets.
+func consumerNames(targets ...events.Target) (names []consumerName) {
+	for _, stream := range []string{events.StreamRequests, events.StreamLater} {
+		for _, target := range targets {
+			names = append(names, consumerName{stream, target})
+		}
+	}
+	return names
+}
+
+func inspect(ctx context.Context, js jetstream.JetStream, targets ...events.Target) (*inspection, error) {
+	i := &inspection{
+		payload: js.Conn().MaxPayload(), targets: targets,
+		streams: map[string]*jetstream.StreamInfo{}, consumers: map[consumerName]*jetstream.ConsumerInfo{},
+	}
+	for _, name := range streamNames() {
 		stream, err := js.Stream(ctx, name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			return &Problem{Stream: name, Setting: "missing", Why: "`lethe setup` creates it"}
-		}
-		if err != nil {
-			return fmt.Errorf("stream %s: %w", name, err)
-		}
-		if err := checkStream(stream.CachedInfo().Config); err != nil {
-			return err
-		}
-		if name == events.StreamResults {
-			if err := checkResultsAge(stream.CachedInfo().Config, resultsMinAge); err != nil {
-				return err
-			}
 			continue
 		}
-		for _, target := range targets {
-			if err := checkConsumer(ctx, stream, name, target); err != nil {
-				return err
-			}
+		if err != nil {
+			return nil, fmt.Errorf("stream %s: %w", name, err)
+		}
+		i.streams[name] = stream.CachedInfo()
+	}
+	for _, name := range consumerNames(targets...) {
+		if i.streams[name.stream] == nil {
+			continue
+		}
+		consumer, err := js.Consumer(ctx, name.stream, string(name.target))
+		if errors.Is(err, jetstream.ErrConsumerNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("consumer %s of %s: %w", name.target, name.stream, err)
+		}
+		i.consumers[name] = consumer.CachedInfo()
+	}
+	return i, nil
+}
+
+// missing are the streams that do not exist.
+func (i *inspection) missing() (names []string) {
+	for _, name := range streamNames() {
+		if i.streams[name] == nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// ackWait is the shortest ack_wait of the consumers, 0 if there is none.
+func (i *inspection) ackWait() (shortest time.Duration) {
+	for _, info := range i.consumers {
+		if shortest == 0 || info.Config.AckWait < shortest {
+			shortest = info.Config.AckWait
+		}
+	}
+	return shortest
+}
+
+// lostWith is what was lost together with a stream.
+var lostWith = map[string]string{
+	events.StreamRequests: "requests that waited in it may be lost",
+	events.StreamResults:  "results and recorded attempts may be lost, so a repeated request may get a second result",
+	events.StreamLater:    "retries and confirmations that waited in it may be lost, and their requests with them",
+}
+
+func (i *inspection) check(resultsMinAge time.Duration) error {
+	if i.payload < minPayload {
+		return &Problem{Setting: fmt.Sprintf("max_payload %d", i.payload), Why: fmt.Sprintf("results and retries would not fit; it must be at least %d bytes", minPayload)}
+	}
+	if missing := i.missing(); len(missing) > 0 {
+		p := &Problem{Stream: missing[0], Setting: "missing", Why: "`lethe setup` creates it"}
+		if p.MissingBeside = len(missing) < len(streamNames()); p.MissingBeside {
+			p.Why = lostWith[p.Stream] + "; `lethe setup` creates it again"
+		}
+		return p
+	}
+	for _, name := range streamNames() {
+		if err := checkStream(i.streams[name].Config); err != nil {
+			return err
+		}
+	}
+	if err := checkResultsAge(i.streams[events.StreamResults].Config, resultsMinAge); err != nil {
+		return err
+	}
+	for _, name := range consumerNames(i.targets...) {
+		if err := checkConsumer(name, i.consumers[name]); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// checkStream refuses what could drop a request or a result, or let one slip
-// past the chain.
-func checkStream(c jetstream.StreamConfig) error {
+// checkConsumer refuses what could keep a message from the worker, or give it
+// to two. info is nil if the consumer does not exist.
+func checkConsumer(name consumerName, info *jetstream.ConsumerInfo) error {
 	problem := func(setting, why string) error {
-		return &Problem{Stream: c.Name, Setting: setting, Why: why}
+		return &Problem{Stream: name.stream, Consumer: string(name.target), Setting: setting, Why: why}
 	}
-	queue := c.Name != events.StreamResults
-	limited := c.MaxMsgs > 0 || c.MaxBytes > 0 || c.MaxMsgsPerSubject > 0
+	if info == nil {
+		return problem("missing", "its messages wait in the stream; `lethe setup` creates it")
+	}
+	have, want := info.Config, laneConsumer(name.stream, name.target)
 	switch {
-	case c.Storage != jetstream.FileStorage:
-		return problem("storage "+c.Storage.String(), "memory does not survive a restart; it must be file")
-	case queue && c.Retention != jetstream.WorkQueuePolicy:
-		return problem("retention "+c.Retention.String(), "it must be workqueue, which keeps a message until it is acknowledged")
-	case !queue && c.Retention != jetstream.LimitsPolicy:
-		return problem("retention "+c.Retention.String(), "it must be limits, which keeps results whoever has read them")
-	case queue && c.MaxAge > 0:
-		return problem("max_age "+c.MaxAge.String(), "requests would be dropped when they grow old; it must be 0")
-	case limited && c.Discard != jetstream.DiscardNew:
-		return problem("discard old with a limit", "old messages would be dropped for new ones; take the limit away or set discard new")
-	case c.MaxMsgsPerSubject > 0 && !c.DiscardNewPerSubject:
-		return problem("max_msgs_per_subject", "old messages would be dropped for new ones; set discard_new_per_subject or take the limit away")
-	case c.Name == events.StreamRequests && c.AllowMsgTTL:
-		return problem("allow_msg_ttl", "a publisher could let a request expire; make the stream anew without it")
-	case c.Name == events.StreamRequests && (c.AllowMsgSchedules || c.AllowRollup):
-		return problem("allow_rollup_hdrs", "a publisher could wipe what waits with one header; take it away")
-	case c.Mirror != nil || len(c.Sources) > 0 || c.SubjectTransform != nil:
-		return problem("mirror, sources or subject_transform", "messages must come from their publishers alone, on their own subjects")
-	case c.Name == events.StreamLater && limited:
-		return problem("a limit", "a retry that is refused is a request that waits; it must have none")
-	case c.PersistMode != jetstream.DefaultPersistMode:
-		return problem("persist_mode "+c.PersistMode.String(), "what is acknowledged must be stored; it must be default")
-	case c.NoAck:
-		return problem("no_ack", "nobody would know what is stored; take it away")
-	case c.SubjectDeleteMarkerTTL > 0:
-		return problem("subject_delete_marker_ttl", "the server's markers would stand where results and attempts belong; take it away")
-	case c.MaxMsgSize > 0 && int64(c.MaxMsgSize) < minPayload:
-		return problem(fmt.Sprintf("max_msg_size %d", c.MaxMsgSize), fmt.Sprintf("results and retries would not fit; it must be at least %d bytes, or -1", minPayload))
-	case c.Sealed:
-		return problem("sealed", "nothing can be stored")
-	}
-	return nil
-}
-
-func checkConsumer(ctx context.Context, stream jetstream.Stream, name string, target events.Target) error {
-	consumer, err := stream.Consumer(ctx, string(target))
-	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return &Problem{Stream: name, Consumer: string(target), Setting: "missing", Why: "`lethe setup` creates it"}
-	}
-	if err != nil {
-		return fmt.Errorf("consumer %s of %s: %w", target, name, err)
-	}
-	have, want := consumer.CachedInfo().Config, laneConsumer(name, target)
-	problem := func(setting, why string) error {
-		return &Problem{Stream: name, Consumer: string(target), Setting: setting, Why: why}
-	}
-	switch {
+	case info.Paused:
+		return problem("paused", "nothing is delivered; `nats consumer resume "+name.stream+" "+string(name.target)+"` ends it")
 	case have.MaxDeliver > 0:
-		return problem(fmt.Sprintf("max_deliver %d", have.MaxDeliver), "a message delivered that often would be stuck for ever; it must be -1")
+		return problem(fmt.Sprintf("max_deliver %d", have.MaxDeliver), "a message that was delivered that often would never come again; it must be -1")
 	case have.AckPolicy != jetstream.AckExplicitPolicy:
 		return problem("ack_policy "+have.AckPolicy.String(), "it must be explicit: each message is acknowledged after its own result")
 	case have.FilterSubject != want.FilterSubject || len(have.FilterSubjects) > 0:
 		return problem("filter_subject", "it must be "+want.FilterSubject)
+	case have.DeliverPolicy != jetstream.DeliverAllPolicy:
+		return problem("deliver_policy "+have.DeliverPolicy.String(), "older messages would never be delivered; delete the consumer, and `lethe setup` creates it with all")
 	case have.HeadersOnly:
 		return problem("headers_only", "the worker would see every request without its body; it must be false")
 	case have.ReplayPolicy != jetstream.ReplayInstantPolicy:
-		return problem("replay_policy "+have.ReplayPolicy.String(), "requests would wait for nothing; it must be instant")
+		return problem("replay_policy "+have.ReplayPolicy.String(), "requests would wait without a reason; it must be instant")
 	case len(have.BackOff) > 0:
 		return problem("backoff", "it would shorten ack_wait; it must be empty")
+	case len(have.PriorityGroups) > 0 || have.PriorityPolicy != jetstream.PriorityPolicyNone:
+		return problem("priority_groups", "the worker's pulls would be refused; there must be none")
 	case have.MaxRequestBatch > 0 || have.MaxRequestExpires > 0 || have.MaxRequestMaxBytes > 0:
 		return problem("max_batch, max_expires or max_bytes", "the worker's pulls would be refused; they must not be set")
 	case have.DeliverSubject != "":
 		return problem("deliver_subject", "the worker pulls; it must have none")
 	case have.AckWait < minAckWait:
-		return problem("ack_wait "+have.AckWait.String(), "what a worker has in hand would be delivered to another; it must be at least "+minAckWait.String())
+		return problem("ack_wait "+have.AckWait.String(), "a message in work would be delivered to another worker; it must be at least "+minAckWait.String())
 	case have.InactiveThreshold > 0:
 		return problem("inactive_threshold "+have.InactiveThreshold.String(), "the consumer would vanish while no worker runs; it must be 0")
 	case have.MaxAckPending > 0 && have.MaxAckPending < 2:

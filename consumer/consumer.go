@@ -7,6 +7,8 @@
 //
 //	lane.go      takes messages, keeps them in hand, settles them
 //	pull.go      asks the server for messages
+//	pulls.go     whether that works
+//	ack_wait.go  how long the server waits for a sign of life
 //	room.go      how many the lane may have in hand
 //	crew.go      has them processed at the same time
 //	process.go   makes one step: claim, call, decide, store
@@ -26,6 +28,8 @@
 //	backoff.go   how long to wait
 //	streams.go   the streams and consumers that all of this stands on
 //	check.go     whether they are as they must be
+//	check_stream.go  what a stream must be
+//	watch.go     looks at them while a lane runs
 //	redeliver.go what the server brought back, and would not deliver
 //
 // Everything durable is in JetStream. A worker keeps nothing that it could
@@ -72,8 +76,8 @@ type Config struct {
 	// Instance names this worker in events and attempts, and must be new for
 	// each process: an attempt of an earlier process is somebody else's.
 	Instance string
-	// Grace is how long calls that are out may take to finish once the lane was
-	// told to stop.
+	// Grace is how long the lane may take to end once it was told to stop: to
+	// finish the calls that are out, and to store what they gave.
 	Grace time.Duration
 	// ManageStreams lets the lane make a consumer of its own anew, where the server
 	// would not deliver what is there.
@@ -83,8 +87,7 @@ type Config struct {
 }
 
 // ackWait is how long the server waits for a sign of life before it delivers a
-// message again. The lane gives one for everything in hand every third of it.
-// An operator may set another on the consumers, down to minAckWait.
+// message again. An operator may set another on the consumers, down to minAckWait.
 const (
 	ackWait    = 30 * time.Second
 	minAckWait = 4 * takeWait
@@ -116,6 +119,8 @@ func New(js jetstream.JetStream, c Config) *Lane {
 		trace:    newTracing(c.Target),
 
 		troubles: &troubles{log: log, failing: map[any]string{}},
+		ackWait:  &ackWaits{},
+		pulls:    newPulls(js, log),
 	}
 	if c.BatchIDs > 1 {
 		l.most = max(c.Concurrency, min(c.Concurrency*c.BatchIDs, maxTogether))

@@ -73,7 +73,6 @@ func TestAMessageThatMayBeAnothersIsNeitherCalledForNorTakenAway(t *testing.T) {
 			w := newWorld(t)
 			calls := script(answerLost)
 			l := New(w.js, w.config(kvTarget, calls))
-			l.ackWait = ackWait
 			d, heard := w.delivered(r.since)
 			d.request = contexts(1)
 			d.seq = 1

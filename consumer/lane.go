@@ -20,20 +20,22 @@ import (
 // each through one step. Lanes share nothing but the connection.
 type Lane struct {
 	Config
-	js       jetstream.JetStream
-	log      *slog.Logger
-	clock    *clock
-	most     int // messages in one pull; there is room for twice as many
-	gatherer *gatherer
-	hand     *hand
-	breaker  *breaker
-	pace     *pace
-	chain    *chain
-	later    *later
-	records  retention
-	trace    *tracing
-	troubles *troubles
-	ackWait  time.Duration // of the consumers, the shorter one
+	js        jetstream.JetStream
+	log       *slog.Logger
+	clock     *clock
+	most      int // messages in one pull; there is room for twice as many
+	gatherer  *gatherer
+	hand      *hand
+	breaker   *breaker
+	pace      *pace
+	chain     *chain
+	later     *later
+	records   retention
+	trace     *tracing
+	troubles  *troubles
+	ackWait   *ackWaits
+	laterRoom laterRoom
+	pulls     *pulls
 }
 
 // takeWait is how long one pull waits for messages. It is short because a pull
@@ -42,26 +44,16 @@ type Lane struct {
 const takeWait = time.Second
 
 // Run works until stop ends; then it takes nothing new, hands back what it has
-// not begun, lets calls that are out finish within the grace period, and
-// returns. It fails if its consumers are not there.
+// not begun, lets calls that are out finish, and returns within the grace
+// period. While its streams or consumers are missing or unsafe it is held.
 func (l *Lane) Run(stop context.Context) error {
-	requests, err := l.js.Consumer(stop, events.StreamRequests, string(l.Target))
-	if err != nil {
-		return fmt.Errorf("consumer %s of %s: %w", l.Target, events.StreamRequests, err)
-	}
-	due, err := l.js.Consumer(stop, events.StreamLater, string(l.Target))
-	if err != nil {
-		return fmt.Errorf("consumer %s of %s: %w", l.Target, events.StreamLater, err)
-	}
-
-	l.ackWait = min(requests.CachedInfo().Config.AckWait, due.CachedInfo().Config.AckWait)
 	well := l.look(stop) // above all at the clock
 
-	// Calls go on for the grace period after stop, and what they gave is stored
-	// within a little more.
+	// Calls go on for most of the grace period after stop, and what they gave is
+	// stored in the rest.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(stop))
 	defer cancel()
-	defer after(stop, l.Grace+storeTimeout, cancel)()
+	defer after(stop, l.Grace, cancel)()
 
 	var alive errgroup.Group
 	alive.Go(func() error { l.keepAlive(ctx); return nil })
@@ -74,11 +66,15 @@ func (l *Lane) Run(stop context.Context) error {
 	for _, stream := range []string{events.StreamRequests, events.StreamLater} {
 		take.Go(func() error { l.take(stop, ctx, stream, crew); return nil })
 	}
-	err = take.Wait()
+	err := take.Wait()
 	crew.finish()
 	cancel()
 	return errors.Join(err, alive.Wait())
 }
+
+// callGrace is how long calls may go on after stop: the lane's grace period but
+// for the time that storing their answers may take.
+func (l *Lane) callGrace() time.Duration { return l.Grace - min(l.Grace/4, storeTimeout) }
 
 // take pulls messages from the lane's consumer of one stream and has the crew
 // process each, until stop ends. Everything taken is kept alive from then on.
@@ -91,7 +87,7 @@ func (l *Lane) take(stop, ctx context.Context, stream string, crew *crew) {
 		if err != nil {
 			return
 		}
-		if l.troubles.any() != "" {
+		if l.troubles.any() != "" || !l.laterRoom.mayTake(stream) {
 			wait(stop, takeWait)
 			continue
 		}
@@ -103,18 +99,18 @@ func (l *Lane) take(stop, ctx context.Context, stream string, crew *crew) {
 			return
 		}
 		asked := time.Now()
-		err = pull(l.js.Conn(), stream, string(l.Target), most, func(msg *nats.Msg) {
+		err = pull(ctx, l.js.Conn(), stream, string(l.Target), most, func(msg *nats.Msg) {
 			most--
 			if d := l.begin(ctx, room, msg, asked); d != nil {
 				crew.give(d)
 			}
 		})
 		room.leave(most)
+		l.pulls.note(stream, err)
 		if err == nil {
 			pause.Reset()
 			continue
 		}
-		l.log.Warn("cannot take messages, trying again", "error", err)
 		wait(stop, pause.NextBackOff())
 	}
 }
@@ -155,7 +151,11 @@ func (l *Lane) handle(stop, ctx context.Context, d *delivery) {
 		_ = d.Ack()
 	}
 	settled, err := handBack, error(nil)
-	if stop.Err() == nil {
+	switch {
+	case stop.Err() != nil:
+	case d.times > 1 && !l.RecordAttempts && l.inDoubt(ctx, d.taken) > 0:
+		settled = giveBack
+	default:
 		settled, err = l.process(stop, ctx, d)
 	}
 	if err != nil {
@@ -174,7 +174,7 @@ const giveBackPause = 500 * time.Millisecond
 // lost brings the message again, and its chain then says that it is answered.
 func (l *Lane) settle(ctx context.Context, d *delivery, s settlement) {
 	defer l.hand.drop(d)
-	if s != ack && time.Now().After(d.oursUntil(l.ackWait)) {
+	if s != ack && time.Now().After(d.oursUntil(l.ackWait.get())) {
 		s = letGo // giving it back could take it from the worker that has it now
 	}
 	_, end := l.trace.settle(ctx, s)
@@ -189,26 +189,8 @@ func (l *Lane) settle(ctx context.Context, d *delivery, s settlement) {
 	}
 	end(err)
 	sabotage.At(sabotage.Settled)
-	if err != nil {
+	if err != nil && failureText(l.js, err) != notConnected {
 		l.log.WarnContext(ctx, "cannot settle a message, it will come again", "settlement", string(s), "sequence", d.seq, "error", err)
-	}
-}
-
-// keepAlive tells the server regularly that what is in hand is being worked on.
-func (l *Lane) keepAlive(ctx context.Context) {
-	tick := time.NewTicker(l.ackWait / 3)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			for _, d := range l.hand.all() {
-				if err := d.keep(l.ackWait); err != nil {
-					l.log.Debug("cannot keep a message in hand", "sequence", d.seq, "error", err)
-				}
-			}
-		}
 	}
 }
 
@@ -240,10 +222,10 @@ func (l *Lane) persist(ctx context.Context, what string, do func(context.Context
 		backoff.WithInitialInterval(20*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	wait(ctx, policy.NextBackOff())
 	key := new(byte)
-	defer l.troubles.note(key, "")
+	defer func() { l.troubles.end(key, ctx.Err() == nil) }()
 	return backoff.RetryNotify(try, backoff.WithContext(policy, ctx), func(err error, next time.Duration) {
 		if next > time.Second/4 { // a concurrent publish that is not settled is no trouble
-			l.troubles.note(key, fmt.Sprintf("%s: %v", what, err))
+			l.troubles.note(key, fmt.Sprintf("%s: %s", what, failureText(l.js, err)))
 		}
 	})
 }

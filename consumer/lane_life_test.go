@@ -1,8 +1,8 @@
 package consumer
 
 import (
-	"context"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -147,15 +147,19 @@ func TestTheServerMayGoAndComeBack(t *testing.T) {
 	w.final(sensayTarget, second.ID)
 }
 
-func TestALaneNeedsItsConsumers(t *testing.T) {
+func TestALaneThatStartsWithoutAConsumerWaitsForIt(t *testing.T) {
 	w := newWorld(t)
 	if err := w.js.DeleteConsumer(t.Context(), events.StreamLater, string(kvTarget)); err != nil {
 		t.Fatal(err)
 	}
-	err := New(w.js, w.config(kvTarget, nil)).Run(context.Background())
-	if err == nil {
-		t.Fatal("no error")
+	lane, _ := w.run(w.config(kvTarget, script(answerDeleted)))
+	w.until("the lane is held", func() bool { return lane.State().Status == StatusHeld && strings.Contains(lane.State().Why, "missing") })
+	if err := Setup(t.Context(), w.js, settings); err != nil {
+		t.Fatal(err)
 	}
+	r := contexts(1)
+	w.publish(r)
+	w.final(kvTarget, r.ID)
 }
 
 // A request is claimed for a call whose turn does not come. Whoever goes on with it

@@ -392,7 +392,6 @@ func TestAStepThatIsNotStoredIsNotAcknowledged(t *testing.T) {
 			w := newWorld(t)
 			for failing := 1; ; failing++ {
 				l := New(w.js, w.config(c.target, script(c.answer)))
-				l.ackWait = ackWait
 				d, _ := w.delivered(0)
 				d.request, d.invalid, d.seq = c.request, c.invalid, uint64(failing)
 				if d.request.ID != "" {
@@ -438,7 +437,6 @@ func TestAnOvertakenWorkerLeavesTheMessageToWhoGoesOn(t *testing.T) {
 				}
 				return answer
 			}}))
-			l.ackWait = ackWait
 			d, _ := w.delivered(0)
 			d.request = r
 			if settled, err := l.process(t.Context(), t.Context(), d); settled != letGo || err != nil {

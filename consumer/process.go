@@ -161,7 +161,7 @@ func (l *Lane) withdraw(ctx context.Context, j *job) error {
 func (l *Lane) claim(ctx context.Context, s *seat, known History) (settlement, error) {
 	j := s.job
 	for range maxAdoptions {
-		ours, begun := j.oursUntil(l.ackWait), time.Now()
+		ours, begun := j.oursUntil(l.ackWait.get()), time.Now()
 		if begun.After(ours) {
 			return letGo, nil
 		}
@@ -224,7 +224,7 @@ func (l *Lane) call(stop, ctx context.Context, seats []*seat, set []int) (answer
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer after(stop, l.Grace, cancel)()
+	defer after(stop, l.callGrace(), cancel)()
 	begun, err := l.turn(stop, by)
 	if err != nil {
 		return answer, false

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -20,13 +21,14 @@ const heartbeats = 16
 
 // pull asks a durable consumer for up to most messages and hands on each as it
 // comes, for about takeWait. It returns early once it has them all, and fails
-// when the server says that it cannot give any, or nothing.
+// when the server says that it cannot give any, or nothing. The end of ctx ends it
+// at once: what the server had sent by then comes again after ack_wait.
 //
 // It speaks the protocol (ADR-13) itself. nats.go tells the server's own words
 // from messages by a Status header and an empty body, which any publisher can
 // write: one such request would end each of its pulls, and nobody would ever
 // answer it. Here a message is what can be acknowledged.
-func pull(nc *nats.Conn, stream, consumer string, most int, each func(*nats.Msg)) error {
+func pull(ctx context.Context, nc *nats.Conn, stream, consumer string, most int, each func(*nats.Msg)) error {
 	inbox := nc.NewInbox()
 	messages := make(chan *nats.Msg, most+heartbeats)
 	sub, err := nc.ChanSubscribe(inbox, messages)
@@ -47,6 +49,8 @@ func pull(nc *nats.Conn, stream, consumer string, most int, each func(*nats.Msg)
 		var msg *nats.Msg
 		select {
 		case msg = <-messages:
+		case <-ctx.Done():
+			return nil // what comes now will come again
 		case <-timeout.C:
 			return fmt.Errorf("consumer %s of %s: no word from the server", consumer, stream)
 		}

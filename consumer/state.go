@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,7 +20,8 @@ const (
 	StatusHeld Status = "held"
 	// StatusOpen: the breaker is open, single calls probe the API.
 	StatusOpen Status = "open"
-	// StatusStuck: what was done cannot be stored, so nothing is acknowledged.
+	// StatusStuck: what was done cannot be stored, so nothing is acknowledged; or
+	// messages cannot be taken.
 	StatusStuck Status = "stuck"
 )
 
@@ -40,8 +42,15 @@ type State struct {
 // State reports what the lane does now and, where it is not running, why.
 func (l *Lane) State() State {
 	status, why, until := l.breaker.state()
-	if trouble := l.troubles.any(); trouble != "" && status == StatusRunning {
-		status, why = StatusStuck, trouble
+	if status == StatusRunning {
+		switch {
+		case l.troubles.any() != "":
+			status, why = StatusStuck, l.troubles.any()
+		case l.laterRoom.why() != "":
+			status, why = StatusHeld, l.laterRoom.why()
+		case l.pulls.any() != "":
+			status, why = StatusStuck, l.pulls.any()
+		}
 	}
 	calls, perSecond := l.pace.state()
 	return State{
@@ -62,23 +71,36 @@ type troubles struct {
 
 	mu      sync.Mutex
 	failing map[any]string
+	said    bool
+	gaveUp  bool // a store that was given up because the worker stops
 }
 
-// note says that the store known by key fails, for the reason why; "" ends it.
+// note says that the store known by key fails, for the reason why.
 func (t *troubles) note(key any, why string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	before := len(t.failing)
-	if why == "" {
-		delete(t.failing, key)
-	} else {
-		t.failing[key] = why
+	if !t.said && !strings.HasSuffix(why, notConnected) {
+		t.log.Error("a step cannot be stored; nothing is acknowledged and nothing taken until it is", "why", why)
+		t.said = true
 	}
-	switch after := len(t.failing); {
-	case before == 0 && after > 0:
-		t.log.Error("a step cannot be stored, nothing is acknowledged and nothing taken until it is", "why", why)
-	case before > 0 && after == 0:
-		t.log.Info("steps are stored again, the lane goes on")
+	t.failing[key] = why
+}
+
+// end says that the store known by key fails no more: it was stored, or the
+// worker gave up because it stops.
+func (t *troubles) end(key any, stored bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.failing, key)
+	t.gaveUp = t.gaveUp || !stored
+	if !t.said || len(t.failing) > 0 {
+		return
+	}
+	t.said = false
+	if !t.gaveUp {
+		t.log.Info("steps are stored again")
+	} else {
+		t.log.Warn("steps could not be stored until the end; their messages will be delivered again")
 	}
 }
 

@@ -1,11 +1,13 @@
 package consumer
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/events"
@@ -66,64 +68,187 @@ func TestSetupAgainLosesNothingThatAnOperatorChose(t *testing.T) {
 	}
 }
 
-func TestWhatCouldLoseARequestIsRefusedByName(t *testing.T) {
-	for name, c := range map[string]struct {
+// unsafeStreams are settings that the server accepts and that break a promise.
+func unsafeStreams() map[string]struct {
+	stream  string
+	spoil   func(*jetstream.StreamConfig)
+	setting string
+} {
+	return map[string]struct {
 		stream  string
 		spoil   func(*jetstream.StreamConfig)
 		setting string
 	}{
-		"requests that grow old":           {events.StreamRequests, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, "max_age"},
-		"requests pushed out":              {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Discard, c.MaxMsgs = jetstream.DiscardOld, 10 }, "discard old"},
-		"requests pushed out by bytes":     {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Discard, c.MaxBytes = jetstream.DiscardOld, 1<<20 }, "discard old"},
-		"requests in memory":               {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, "storage"},
-		"requests kept by interest":        {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }, "retention"},
-		"requests that expire singly":      {events.StreamRequests, func(c *jetstream.StreamConfig) { c.AllowMsgTTL = true }, "allow_msg_ttl"},
-		"requests that can be wiped":       {events.StreamRequests, func(c *jetstream.StreamConfig) { c.AllowRollup, c.DenyPurge = true, false }, "allow_rollup"},
+		"requests that grow old":       {events.StreamRequests, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, "max_age"},
+		"requests pushed out":          {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Discard, c.MaxMsgs = jetstream.DiscardOld, 10 }, "discard old"},
+		"requests pushed out by bytes": {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Discard, c.MaxBytes = jetstream.DiscardOld, 1<<20 }, "discard old"},
+		"requests in memory":           {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, "storage"},
+		"requests kept by interest":    {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }, "retention"},
+		"requests kept by limits":      {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Retention = jetstream.LimitsPolicy }, "retention"},
+		"requests that expire singly":  {events.StreamRequests, func(c *jetstream.StreamConfig) { c.AllowMsgTTL = true }, "allow_msg_ttl"},
+		"requests that can be wiped":   {events.StreamRequests, func(c *jetstream.StreamConfig) { c.AllowRollup, c.DenyPurge = true, false }, "allow_rollup"},
+		"requests that can be scheduled": {events.StreamRequests, func(c *jetstream.StreamConfig) {
+			c.AllowMsgSchedules, c.AllowRollup, c.DenyPurge, c.Discard = true, true, false, jetstream.DiscardOld
+		}, "allow_rollup"},
 		"one request a subject":            {events.StreamRequests, func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 1 }, "max_msgs_per_subject"},
-		"results in memory":                {events.StreamResults, func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, "storage"},
-		"results pushed out":               {events.StreamResults, func(c *jetstream.StreamConfig) { c.Discard, c.MaxMsgs = jetstream.DiscardOld, 10 }, "discard old"},
-		"results that go once consumed":    {events.StreamResults, func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }, "retention"},
+		"requests of any target":           {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Subjects = []string{"deletions.requests.>"} }, "subject deletions.requests.>"},
+		"requests of an unknown target":    {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "deletions.requests.other") }, "subject deletions.requests.other"},
 		"requests that are not stored yet": {events.StreamRequests, func(c *jetstream.StreamConfig) { c.PersistMode = jetstream.AsyncPersistMode }, "persist_mode"},
 		"requests nobody hears of":         {events.StreamRequests, func(c *jetstream.StreamConfig) { c.NoAck = true }, "no_ack"},
-		"results that do not fit":          {events.StreamResults, func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 }, "max_msg_size"},
+		"requests moved elsewhere": {events.StreamRequests, func(c *jetstream.StreamConfig) {
+			c.SubjectTransform = &jetstream.SubjectTransformConfig{Source: "deletions.requests.*", Destination: "elsewhere.{{wildcard(1)}}"}
+		}, "subject_transform"},
+		"requests of another stream": {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "OTHER"}} }, "sources"},
+		"a copy of another stream": {events.StreamRequests, func(c *jetstream.StreamConfig) {
+			*c = jetstream.StreamConfig{Name: c.Name, Storage: c.Storage, Mirror: &jetstream.StreamSource{Name: "OTHER"}}
+		}, "mirror"},
+		"results in memory":            {events.StreamResults, func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, "storage"},
+		"results pushed out":           {events.StreamResults, func(c *jetstream.StreamConfig) { c.Discard, c.MaxMsgs = jetstream.DiscardOld, 10 }, "discard old"},
+		"results that go once read":    {events.StreamResults, func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }, "retention"},
+		"results that are a queue":     {events.StreamResults, func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy }, "retention"},
+		"one result a subject":         {events.StreamResults, func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject, c.DiscardNewPerSubject = 1, true }, "discard_new_per_subject"},
+		"the last result of a subject": {events.StreamResults, func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 1 }, "max_msgs_per_subject"},
+		"results of anything":          {events.StreamResults, func(c *jetstream.StreamConfig) { c.Subjects = []string{"deletions.results.>", "deletions.attempts.>"} }, "subject deletions.results.>"},
+		"results that do not fit":      {events.StreamResults, func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 }, "max_msg_size"},
+		"results that only count": {events.StreamResults, func(c *jetstream.StreamConfig) {
+			c.AllowMsgCounter, c.Discard = true, jetstream.DiscardOld
+		}, "allow_msg_counter"},
 		"markers among the results": {events.StreamResults, func(c *jetstream.StreamConfig) {
 			c.SubjectDeleteMarkerTTL, c.DenyPurge, c.AllowRollup = time.Hour, false, true
 		}, "subject_delete_marker_ttl"},
-		"schedules that are refused": {events.StreamLater, func(c *jetstream.StreamConfig) { c.MaxMsgs = 10 }, "limit"},
+		"schedules in memory":        {events.StreamLater, func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, "storage"},
+		"schedules kept by limits":   {events.StreamLater, func(c *jetstream.StreamConfig) { c.Retention = jetstream.LimitsPolicy }, "retention"},
+		"schedules that are dropped": {events.StreamLater, func(c *jetstream.StreamConfig) { c.MaxMsgs = 10 }, "a limit of messages"},
+		"few bytes for schedules":    {events.StreamLater, func(c *jetstream.StreamConfig) { c.MaxBytes = minLaterBytes - 1 }, "max_bytes"},
+		"schedules that do not fit":  {events.StreamLater, func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 }, "max_msg_size"},
 		"schedules that grow old":    {events.StreamLater, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, "max_age"},
-	} {
+		"schedules of any target":    {events.StreamLater, func(c *jetstream.StreamConfig) { c.Subjects = []string{"deletions.later.>", "deletions.due.>"} }, "subject deletions.later.>"},
+	}
+}
+
+// blueprints are the streams as Lethe creates them.
+func blueprints() map[string]jetstream.StreamConfig {
+	return map[string]jetstream.StreamConfig{
+		events.StreamRequests: requestsStream(settings), events.StreamResults: resultsStream(settings), events.StreamLater: laterStream(settings),
+	}
+}
+
+// The commands, and a lane that runs, refuse the same settings.
+func TestAnUnsafeStreamIsRefusedByName(t *testing.T) {
+	for name, c := range unsafeStreams() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := bareWorld(t)
-			config := map[string]func(StreamSettings) jetstream.StreamConfig{
-				events.StreamRequests: requestsStream, events.StreamResults: resultsStream, events.StreamLater: laterStream,
-			}[c.stream](settings)
-			c.spoil(&config)
-			if _, err := w.js.CreateStream(t.Context(), config); err != nil {
-				t.Fatal(err)
+			for stream, config := range blueprints() {
+				if stream == c.stream {
+					c.spoil(&config)
+				}
+				if _, err := w.js.CreateStream(t.Context(), config); err != nil {
+					t.Fatal(err)
+				}
 			}
-			err := Setup(t.Context(), w.js, settings)
+			w.refuses(c.stream, "", c.setting)
+			before := w.stream(c.stream)
 			var problem *Problem
-			if !errors.As(err, &problem) || problem.Stream != c.stream || !strings.Contains(problem.Error(), c.setting) {
+			if err := Setup(t.Context(), w.js, settings); !errors.As(err, &problem) || problem.Stream != c.stream || !strings.Contains(problem.Setting, c.setting) {
 				t.Errorf("setup says %v", err)
+			}
+			if diff := cmp.Diff(before, w.stream(c.stream)); diff != "" {
+				t.Errorf("setup changed what it refused (-before +after):\n%s", diff)
 			}
 		})
 	}
 }
 
-func TestAConsumerThatLosesOrHidesMessagesIsRefusedByName(t *testing.T) {
+// The server does not let a stream be created with all of these, but some servers
+// or their successors may show one.
+func TestAStreamThatCannotWorkIsRefusedByName(t *testing.T) {
+	for name, c := range map[string]struct {
+		stream  string
+		spoil   func(*jetstream.StreamConfig)
+		setting string
+	}{
+		"sealed":            {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Sealed = true }, "sealed"},
+		"without schedules": {events.StreamLater, func(c *jetstream.StreamConfig) { c.AllowMsgSchedules = false }, "allow_msg_schedules"},
+	} {
+		config := blueprints()[c.stream]
+		c.spoil(&config)
+		var problem *Problem
+		if err := checkStream(config); !errors.As(err, &problem) || !strings.Contains(problem.Setting, c.setting) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// refuses checks that [Check] names a setting, and that a lane is held by it.
+func (w *world) refuses(stream, consumer, setting string) {
+	w.Helper()
+	var problem *Problem
+	if err := Check(w.Context(), w.js, 0, kvTarget); !errors.As(err, &problem) || problem.Stream != stream || problem.Consumer != consumer || !strings.Contains(problem.Setting, setting) {
+		w.Errorf("the check says %v", err)
+	}
+	lane := New(w.js, w.config(kvTarget, nil))
+	if well := lane.look(w.Context()); well || lane.State().Status != StatusHeld || !strings.Contains(lane.State().Why, setting) {
+		w.Errorf("well: %v, the lane is %+v", well, lane.State())
+	}
+}
+
+func TestSetupAddsWhatIsMissingOfAStream(t *testing.T) {
+	for name, c := range map[string]struct {
+		stream, missing string
+		spoil           func(*jetstream.StreamConfig)
+	}{
+		"a target's requests": {events.StreamRequests, "deletions.requests.kv-user-context", func(c *jetstream.StreamConfig) { c.Subjects = c.Subjects[1:] }},
+		"attempts":            {events.StreamResults, "deletions.attempts.*.*.*", func(c *jetstream.StreamConfig) { c.Subjects = c.Subjects[:1] }},
+		"schedules":           {events.StreamLater, "deletions.later.*.*", func(c *jetstream.StreamConfig) { c.Subjects = c.Subjects[1:] }},
+		"due steps":           {events.StreamLater, "deletions.due.sensay-knowledge-base", func(c *jetstream.StreamConfig) { c.Subjects = c.Subjects[:2] }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := bareWorld(t)
+			for stream, config := range blueprints() {
+				if stream == c.stream {
+					c.spoil(&config)
+				}
+				if _, err := w.js.CreateStream(t.Context(), config); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.refuses(c.stream, "", c.missing+" is missing")
+			if err := Setup(t.Context(), w.js, settings); err != nil {
+				t.Fatal(err)
+			}
+			if err := Check(t.Context(), w.js, 0, events.Targets()...); err != nil {
+				t.Errorf("after setup: %v", err)
+			}
+		})
+	}
+}
+
+func TestAnUnsafeConsumerIsRefusedByName(t *testing.T) {
 	for name, c := range map[string]struct {
 		spoil   func(*jetstream.ConsumerConfig)
 		setting string
+		repairs bool // by setup; a person decides on the others
 	}{
-		"messages given up":        {func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 5 }, "max_deliver 5"},
-		"messages without bodies":  {func(c *jetstream.ConsumerConfig) { c.HeadersOnly = true }, "headers_only"},
-		"messages at their pace":   {func(c *jetstream.ConsumerConfig) { c.ReplayPolicy = jetstream.ReplayOriginalPolicy }, "replay_policy"},
-		"messages given to others": {func(c *jetstream.ConsumerConfig) { c.AckWait = time.Second }, "ack_wait"},
-		"and after other waits":    {func(c *jetstream.ConsumerConfig) { c.BackOff = []time.Duration{time.Second} }, "backoff"},
-		"one message at a time":    {func(c *jetstream.ConsumerConfig) { c.MaxAckPending = 1 }, "max_ack_pending"},
-		"small pulls":              {func(c *jetstream.ConsumerConfig) { c.MaxRequestBatch = 1 }, "max_batch"},
-		"for a while":              {func(c *jetstream.ConsumerConfig) { c.InactiveThreshold = time.Hour }, "inactive_threshold"},
+		"messages given up":        {func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 5 }, "max_deliver 5", true},
+		"messages without bodies":  {func(c *jetstream.ConsumerConfig) { c.HeadersOnly = true }, "headers_only", true},
+		"messages at their pace":   {func(c *jetstream.ConsumerConfig) { c.ReplayPolicy = jetstream.ReplayOriginalPolicy }, "replay_policy", false},
+		"messages given to others": {func(c *jetstream.ConsumerConfig) { c.AckWait = time.Second }, "ack_wait", true},
+		"and after other waits":    {func(c *jetstream.ConsumerConfig) { c.BackOff = []time.Duration{time.Second} }, "backoff", true},
+		"one message at a time":    {func(c *jetstream.ConsumerConfig) { c.MaxAckPending = 1 }, "max_ack_pending", true},
+		"small pulls":              {func(c *jetstream.ConsumerConfig) { c.MaxRequestBatch = 1 }, "max_batch", true},
+		"short pulls":              {func(c *jetstream.ConsumerConfig) { c.MaxRequestExpires = time.Second }, "max_batch", true},
+		"light pulls":              {func(c *jetstream.ConsumerConfig) { c.MaxRequestMaxBytes = 1000 }, "max_batch", true},
+		"for a while":              {func(c *jetstream.ConsumerConfig) { c.InactiveThreshold = time.Hour }, "inactive_threshold", true},
+		"pulls of a group": {func(c *jetstream.ConsumerConfig) {
+			c.PriorityPolicy, c.PriorityGroups = jetstream.PriorityPolicyOverflow, []string{"a"}
+		}, "priority_groups", false},
+		"pulls of one pinned": {func(c *jetstream.ConsumerConfig) {
+			c.PriorityPolicy, c.PriorityGroups = jetstream.PriorityPolicyPinned, []string{"a"}
+		}, "priority_groups", false},
+		"nothing until tomorrow":    {func(c *jetstream.ConsumerConfig) { until := time.Now().Add(24 * time.Hour); c.PauseUntil = &until }, "paused", false},
+		"messages of other targets": {func(c *jetstream.ConsumerConfig) { c.FilterSubjects, c.FilterSubject = []string{c.FilterSubject}, "" }, "filter_subject", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -135,12 +260,115 @@ func TestAConsumerThatLosesOrHidesMessagesIsRefusedByName(t *testing.T) {
 			if _, err := w.js.CreateConsumer(t.Context(), events.StreamRequests, config); err != nil {
 				t.Fatal(err)
 			}
-			err := Check(t.Context(), w.js, 0, kvTarget)
+			w.refuses(events.StreamRequests, string(kvTarget), c.setting)
 			var problem *Problem
-			if !errors.As(err, &problem) || problem.Consumer != string(kvTarget) || !strings.Contains(problem.Setting, c.setting) {
-				t.Errorf("the check says %v", err)
+			err := Setup(t.Context(), w.js, settings)
+			if c.repairs && err != nil || !c.repairs && (!errors.As(err, &problem) || !strings.Contains(problem.Setting, c.setting)) {
+				t.Errorf("setup says %v", err)
 			}
 		})
+	}
+}
+
+func TestSetupKeepsWhatAnOperatorChoseOfAConsumer(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range consumerNames(events.Targets()...) {
+		config := laneConsumer(name.stream, name.target)
+		config.AckWait, config.MaxAckPending = 17*time.Second, 1000
+		if _, err := w.js.UpdateConsumer(t.Context(), name.stream, config); err != nil {
+			t.Fatal(err)
+		}
+		config.MaxDeliver = 5 // which setup takes away
+		if _, err := w.js.UpdateConsumer(t.Context(), name.stream, config); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, setup := range map[string]func(context.Context, jetstream.JetStream, StreamSettings) error{"setup": Setup, "start": Start} {
+		if err := setup(t.Context(), w.js, settings); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range consumerNames(events.Targets()...) {
+			consumer, err := w.js.Consumer(t.Context(), c.stream, string(c.target))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := consumer.CachedInfo().Config; got.AckWait != 17*time.Second || got.MaxAckPending != 1000 || got.MaxDeliver != -1 {
+				t.Errorf("after %s: ack_wait %s, max_ack_pending %d, max_deliver %d", name, got.AckWait, got.MaxAckPending, got.MaxDeliver)
+			}
+		}
+	}
+}
+
+// A stream that is missing beside others may have held what nobody can bring back.
+func TestAMissingStreamIsCreatedBySetupAlone(t *testing.T) {
+	for _, stream := range streamNames() {
+		t.Run(stream, func(t *testing.T) {
+			w := newWorld(t)
+			lane, _ := w.run(w.config(kvTarget, script(answerDeleted)))
+			w.until("the lane runs", func() bool { return lane.State().Status == StatusRunning })
+			if err := w.js.DeleteStream(t.Context(), stream); err != nil {
+				t.Fatal(err)
+			}
+			w.refuses(stream, "", "missing")
+			var problem *Problem
+			if err := Start(t.Context(), w.js, settings); !errors.As(err, &problem) || !problem.MissingBeside || problem.Stream != stream || !strings.Contains(problem.Why, "lost") {
+				t.Errorf("a worker's start says %v", err)
+			}
+			if _, err := w.js.Stream(t.Context(), stream); !errors.Is(err, jetstream.ErrStreamNotFound) {
+				t.Errorf("a worker's start created it: %v", err)
+			}
+			var created []Created
+			told := settings
+			told.Created = func(c Created) { created = append(created, c) }
+			if err := Setup(t.Context(), w.js, told); err != nil {
+				t.Fatal(err)
+			}
+			if len(created) != 1 || created[0].Stream != stream || created[0].Lost == "" {
+				t.Errorf("setup created %+v", created)
+			}
+			lane.look(t.Context())
+			r := contexts(1)
+			w.publish(r)
+			w.final(kvTarget, r.ID)
+		})
+	}
+}
+
+func TestALaneThatStartsWithoutAStreamWaitsForIt(t *testing.T) {
+	w := newWorld(t)
+	if err := w.js.DeleteStream(t.Context(), events.StreamLater); err != nil {
+		t.Fatal(err)
+	}
+	lane, _ := w.run(w.config(kvTarget, script(answerDeleted)))
+	w.until("the lane is held", func() bool {
+		return lane.State().Status == StatusHeld && strings.Contains(lane.State().Why, events.StreamLater)
+	})
+	if err := Setup(t.Context(), w.js, settings); err != nil {
+		t.Fatal(err)
+	}
+	r := contexts(1)
+	w.publish(r)
+	w.final(kvTarget, r.ID)
+}
+
+func TestWhereNothingExistsAWorkerCreatesEverything(t *testing.T) {
+	w := bareWorld(t)
+	var created []Created
+	told := settings
+	told.Created = func(c Created) { created = append(created, c) }
+	if err := Start(t.Context(), w.js, told); err != nil {
+		t.Fatal(err)
+	}
+	if err := Check(t.Context(), w.js, 0, events.Targets()...); err != nil {
+		t.Error(err)
+	}
+	for _, c := range created {
+		if c.Lost != "" {
+			t.Errorf("something is said to be lost: %+v", c)
+		}
+	}
+	if len(created) != len(streamNames()) {
+		t.Errorf("created %+v", created)
 	}
 }
 

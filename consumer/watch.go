@@ -3,28 +3,41 @@ package consumer
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync/atomic"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/events"
 )
 
 const (
-	// watchEvery is how often a lane looks at what it stands on, which is not the consumers of others.
-	watchEvery = 30 * time.Second
+	// watchEvery is how often a lane checks its streams and its consumers.
+	watchEvery = 15 * time.Second
 	// watchAgain is how often it does while something is wrong.
 	watchAgain = 2 * time.Second
+	// watchFull is how often it asks how full DELETION_LATER is, if that has a limit.
+	watchFull = time.Second
 )
 
 // watch looks at the streams' settings and the server's clock until ctx ends.
-// A setting that breaks a promise holds the lane until it is put right. well is
-// what the look before has found.
+// An unsafe setting holds the lane until it is fixed. well is what the look
+// before has found.
 func (l *Lane) watch(ctx context.Context, well bool) {
 	for {
 		every := watchEvery
 		if !well {
 			every = watchAgain
 		}
-		wait(ctx, every)
-		if ctx.Err() != nil {
-			return
+		for left := every; left > 0; left -= watchFull {
+			wait(ctx, min(left, watchFull))
+			if ctx.Err() != nil {
+				return
+			}
+			if l.laterRoom.limited.Load() {
+				l.watchLater(ctx)
+			}
 		}
 		well = l.look(ctx)
 	}
@@ -40,20 +53,23 @@ func (l *Lane) look(ctx context.Context) bool {
 	if err := l.chain.looks.measure(ctx); err != nil {
 		l.log.Debug("cannot ask for the replicas of the results", "error", err)
 	}
-	var problem *Problem
-	switch err := Check(ctx, l.js, l.ResultsMinAge, l.Target); {
-	case errors.As(err, &problem):
-		l.Block(problem.Error())
-		return false
-	case err == nil:
-		l.Block("")
-		l.redeliver(ctx)
-		return true
-	default:
+	begun := time.Now()
+	found, err := inspect(ctx, l.js, l.Target)
+	if err != nil {
 		// Not being able to look says nothing about the settings.
 		l.log.Debug("cannot look at the streams", "error", err)
 		return false
 	}
+	l.ackWait.learn(found.ackWait(), begun)
+	l.learnLater(found.streams[events.StreamLater])
+	var problem *Problem
+	if errors.As(found.check(l.ResultsMinAge), &problem) {
+		l.Block(problem.Error())
+		return false
+	}
+	l.Block("")
+	l.redeliver(ctx)
+	return true
 }
 
 // redeliver sees to it that the lane's consumers pass nothing over.
@@ -63,7 +79,7 @@ func (l *Lane) redeliver(ctx context.Context) {
 	}
 	passed, err := PassedOver(ctx, l.js, l.Target)
 	for _, p := range passed {
-		l.log.Warn("the server brought back messages that it would not deliver, they are delivered again", "stream", p.Stream, "found", p.Setting)
+		l.log.Warn("messages below the consumer's ack floor reappeared after a server crash; they are delivered again", "stream", p.Stream, "found", p.Setting)
 	}
 	if err == nil {
 		err = Redeliver(ctx, l.js, passed)
@@ -71,4 +87,72 @@ func (l *Lane) redeliver(ctx context.Context) {
 	if err != nil {
 		l.log.Debug("cannot have messages delivered again", "error", err)
 	}
+}
+
+// The server accepts schedules only in a stream that drops its oldest messages
+// for new ones, so that DELETION_LATER must never reach a limit: from
+// laterFullAt percent on a lane takes no new requests, which could become
+// retries, and from laterStopAt on nothing at all.
+const (
+	laterFullAt = 75
+	laterStopAt = 90
+)
+
+// percentFull is how full a limited stream is, 0 if it has no limit.
+func percentFull(c jetstream.StreamConfig, state jetstream.StreamState) uint64 {
+	if c.MaxBytes <= 0 {
+		return 0
+	}
+	return state.Bytes * 100 / uint64(c.MaxBytes)
+}
+
+// laterRoom is what a lane knows of the room in DELETION_LATER.
+type laterRoom struct {
+	limited atomic.Bool
+	percent atomic.Uint64
+}
+
+// mayTake says whether messages of the stream may be taken, as far as there is
+// room for their next steps. Due steps free more than they need.
+func (r *laterRoom) mayTake(stream string) bool {
+	percent := r.percent.Load()
+	return percent < laterFullAt || stream == events.StreamLater && percent < laterStopAt
+}
+
+// why is the reason why requests are not taken, "" if they are.
+func (r *laterRoom) why() string {
+	percent := r.percent.Load()
+	if percent < laterFullAt {
+		return ""
+	}
+	return fmt.Sprintf("stream %s: %d %% full: retries would be dropped at its max_bytes; raise %s and run `lethe setup`",
+		events.StreamLater, percent, limitVariable[events.StreamLater])
+}
+
+// learnLater takes in how full DELETION_LATER is; info is nil if it is missing.
+func (l *Lane) learnLater(info *jetstream.StreamInfo) {
+	if info == nil {
+		return
+	}
+	l.laterRoom.limited.Store(info.Config.MaxBytes > 0)
+	before := l.laterRoom.why()
+	l.laterRoom.percent.Store(percentFull(info.Config, info.State))
+	switch why := l.laterRoom.why(); {
+	case why != "" && before == "":
+		l.log.Error("the lane takes no new requests", "why", why)
+	case why == "" && before != "":
+		l.log.Info("the lane takes requests again", "was", before)
+	}
+}
+
+// watchLater asks how full DELETION_LATER is.
+func (l *Lane) watchLater(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	stream, err := l.js.Stream(ctx, events.StreamLater)
+	if err != nil {
+		l.log.Debug("cannot ask how full a stream is", "stream", events.StreamLater, "error", err)
+		return
+	}
+	l.learnLater(stream.CachedInfo())
 }

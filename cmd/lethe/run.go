@@ -184,7 +184,20 @@ func openStreams(ctx context.Context, nc *nats.Conn, cfg *config.Config, log *sl
 		return consumer.Check(ctx, js, cfg.MinResultsAge(), events.Targets()...)
 	}
 	if cfg.ManageStreams {
-		check = func(ctx context.Context) error { return consumer.Setup(ctx, js, streamSettings(cfg)) }
+		settings := streamSettings(cfg)
+		settings.Created = func(c consumer.Created) {
+			if c.Consumer != "" {
+				log.Warn("a consumer was missing, created it; its messages waited in the stream", "stream", c.Stream, "consumer", c.Consumer)
+			} else {
+				log.Info("created a stream", "stream", c.Stream)
+			}
+		}
+		check = func(ctx context.Context) error { return consumer.Start(ctx, js, settings) }
 	}
-	return js, untilReady(ctx, log, check)
+	err = untilReady(ctx, log, check)
+	var problem *consumer.Problem
+	if errors.As(err, &problem) && problem.MissingBeside {
+		return js, nil // each lane is held, and says why, until `lethe setup` has created it
+	}
+	return js, err
 }

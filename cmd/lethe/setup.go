@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -17,20 +18,24 @@ func newSetupCommand() *cobra.Command {
 		Use:   "setup",
 		Short: "Create or update the streams and consumers",
 		Long: `Setup creates the streams DELETION_REQUESTS, DELETION_RESULTS and DELETION_LATER
-with a consumer for each lane, or updates them without loss: limits that you set
-stay, replicas and ages are raised and never lowered. A stream whose settings
-could drop a request is refused by name.
+with a consumer for each lane, or updates them without loss: limits, ack_wait and
+max_ack_pending that you set stay, replicas and ages are raised and never lowered.
+A stream whose settings could drop a request is refused by name. A stream that is
+missing beside the others is created, and what may be lost with it is said.
 
 It uses LETHE_NATS_URL (none: the embedded server of a running Lethe),
-LETHE_STREAM_REPLICAS and LETHE_RESULTS_MAX_AGE.`,
+LETHE_STREAM_REPLICAS, LETHE_RESULTS_MAX_AGE, LETHE_REQUESTS_MAX_BYTES,
+LETHE_RESULTS_MAX_BYTES and LETHE_LATER_MAX_BYTES.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withClient(cmd, "setup", func(ctx context.Context, c *client) error {
 				ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 				defer cancel()
+				settings := streamSettings(c.cfg)
+				settings.Created = func(created consumer.Created) { printCreated(cmd.OutOrStdout(), created) }
 				// Servers that are choosing a leader let a try wait for nothing.
 				err := untilReady(ctx, slog.New(slog.DiscardHandler), func(ctx context.Context) error {
-					return consumer.Setup(ctx, c.js, streamSettings(c.cfg))
+					return consumer.Setup(ctx, c.js, settings)
 				})
 				if err != nil {
 					return err
@@ -42,4 +47,17 @@ LETHE_STREAM_REPLICAS and LETHE_RESULTS_MAX_AGE.`,
 			})
 		},
 	}
+}
+
+// printCreated says what was missing, and what that may have cost.
+func printCreated(w io.Writer, c consumer.Created) {
+	what := c.Stream
+	if c.Consumer != "" {
+		what += ", consumer " + c.Consumer
+	}
+	if c.Lost == "" {
+		_, _ = fmt.Fprintln(w, "created:", what)
+		return
+	}
+	_, _ = fmt.Fprintf(w, "created: %s, which was missing: %s\n", what, c.Lost)
 }

@@ -121,14 +121,21 @@ func lookAtLane(ctx context.Context, js jetstream.JetStream, target events.Targe
 	for _, name := range []string{events.StreamRequests, events.StreamLater} {
 		cons, err := js.Consumer(ctx, name, string(target))
 		switch {
-		case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrConsumerNotFound):
+		case errors.Is(err, jetstream.ErrStreamNotFound):
 			continue // the streams' problem says so
+		case errors.Is(err, jetstream.ErrConsumerNotFound):
+			stored, err := storedMessages(ctx, js, name, waitingSubject(name, target))
+			if err != nil {
+				return lane, err
+			}
+			lane.Waiting += stored
 		case err != nil:
 			return lane, fmt.Errorf("consumer %s of %s: %w", target, name, err)
+		default:
+			info := cons.CachedInfo()
+			lane.Waiting += info.NumPending
+			lane.InFlight += info.NumAckPending
 		}
-		info := cons.CachedInfo()
-		lane.Waiting += info.NumPending
-		lane.InFlight += info.NumAckPending
 		if name == events.StreamLater {
 			if lane.Later, err = scheduled(ctx, js, target); err != nil {
 				return lane, err
@@ -136,6 +143,28 @@ func lookAtLane(ctx context.Context, js jetstream.JetStream, target events.Targe
 		}
 	}
 	return lane, nil
+}
+
+// waitingSubject is where a lane's messages wait on a stream.
+func waitingSubject(stream string, target events.Target) string {
+	if stream == events.StreamLater {
+		return events.DueSubject(target)
+	}
+	return events.RequestSubject(target)
+}
+
+// storedMessages counts the messages on one subject of a stream: where the
+// consumer is missing, nothing else tells how many wait.
+func storedMessages(ctx context.Context, js jetstream.JetStream, name, subject string) (uint64, error) {
+	stream, err := js.Stream(ctx, name)
+	if err != nil {
+		return 0, fmt.Errorf("stream %s: %w", name, err)
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(subject))
+	if err != nil {
+		return 0, fmt.Errorf("stream %s: %w", name, err)
+	}
+	return info.State.Subjects[subject], nil
 }
 
 // errCodeNotUnique is the server's "filtered consumer not unique on workqueue

@@ -160,7 +160,10 @@ func retryWhenChanged(ctx context.Context, c *deleter.Credential, lane *consumer
 }
 
 func streamSettings(cfg *config.Config) consumer.StreamSettings {
-	return consumer.StreamSettings{Replicas: cfg.Stream.Replicas, ResultsMaxAge: cfg.ResultsMaxAge, ResultsMinAge: cfg.MinResultsAge()}
+	return consumer.StreamSettings{
+		Replicas: cfg.Stream.Replicas, ResultsMaxAge: cfg.ResultsMaxAge, ResultsMinAge: cfg.MinResultsAge(),
+		RequestsMaxBytes: int64(cfg.RequestsMaxBytes), ResultsMaxBytes: int64(cfg.ResultsMaxBytes), LaterMaxBytes: int64(cfg.LaterMaxBytes),
+	}
 }
 
 func embedConfig(cfg *config.Config, log *slog.Logger) natsconn.EmbedConfig {

@@ -30,7 +30,11 @@ type Config struct {
 	Stream   Stream
 
 	ResultsMaxAge time.Duration `split_words:"true" default:"720h" desc:"how long results are kept, 0 for ever; one final result a request is promised for as long"`
-	ManageStreams bool          `split_words:"true" default:"true" desc:"create and update streams and consumers at start"`
+	ManageStreams bool          `split_words:"true" default:"true" desc:"create streams at start where none exists, update existing ones"`
+
+	RequestsMaxBytes Bytes `split_words:"true" desc:"limit of DELETION_REQUESTS such as 10GiB, at least 1MiB, for accounts that require one; none: no limit"`
+	ResultsMaxBytes  Bytes `split_words:"true" desc:"limit of DELETION_RESULTS, at least 1MiB"`
+	LaterMaxBytes    Bytes `split_words:"true" desc:"limit of DELETION_LATER, at least 256MiB; no requests are taken from 75% on"`
 
 	KV     KV
 	Sensay Sensay
@@ -189,6 +193,7 @@ func explain(err error) error {
 		"float64":       "a number",
 		"time.Duration": "a duration such as 500ms, 30s or 24h",
 		"slog.Level":    "debug, info, warn or error",
+		"config.Bytes":  "a number of bytes such as 1073741824 or 1GiB",
 		"config.Sync":   `"always" or an interval such as 1s`,
 	}[parse.TypeName]
 	if want == "" {

@@ -1,0 +1,121 @@
+package consumer
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/events"
+)
+
+// checkStream refuses what could drop a request or a result, or let one slip
+// past the chain.
+func checkStream(c jetstream.StreamConfig) error {
+	for _, check := range []func(jetstream.StreamConfig) (setting, why string){checkOrigin, checkSubjects, checkKeeping, checkLimits, checkStoring} {
+		if setting, why := check(c); setting != "" {
+			return &Problem{Stream: c.Name, Setting: setting, Why: why}
+		}
+	}
+	return nil
+}
+
+// checkOrigin refuses messages that no publisher sent to their subject.
+func checkOrigin(c jetstream.StreamConfig) (setting, why string) {
+	const alone = "messages must come from their publishers alone, on their own subjects; remove it"
+	switch {
+	case c.Mirror != nil:
+		return "mirror", alone
+	case len(c.Sources) > 0:
+		return "sources", alone
+	case c.SubjectTransform != nil:
+		return "subject_transform", alone
+	}
+	return "", ""
+}
+
+// checkSubjects refuses a stream that misses messages, or takes some that no
+// lane serves.
+func checkSubjects(c jetstream.StreamConfig) (setting, why string) {
+	want := subjects(c.Name)
+	for _, subject := range c.Subjects {
+		if !slices.Contains(want, subject) {
+			return "subject " + subject, "what is published there would be stored and never answered; the subjects must be exactly " + strings.Join(want, ", ")
+		}
+	}
+	for _, subject := range want {
+		if !slices.Contains(c.Subjects, subject) {
+			return "subject " + subject + " is missing", "what is published there would be refused or stored elsewhere; `lethe setup` adds it"
+		}
+	}
+	return "", ""
+}
+
+// checkKeeping refuses what removes a message that is still needed.
+func checkKeeping(c jetstream.StreamConfig) (setting, why string) {
+	queue := c.Name != events.StreamResults
+	switch {
+	case c.Storage != jetstream.FileStorage:
+		return "storage " + c.Storage.String(), "memory does not survive a restart; it must be file"
+	case queue && c.Retention != jetstream.WorkQueuePolicy:
+		return "retention " + c.Retention.String(), "it must be workqueue, which keeps a message until it is acknowledged"
+	case !queue && c.Retention != jetstream.LimitsPolicy:
+		return "retention " + c.Retention.String(), "it must be limits, which keeps results after they were read"
+	case queue && c.MaxAge > 0:
+		return "max_age " + c.MaxAge.String(), "requests would be dropped when they grow old; it must be 0"
+	case c.Name == events.StreamRequests && c.AllowMsgTTL:
+		return "allow_msg_ttl", "a publisher could let a request expire; create the stream without it"
+	case c.Name == events.StreamRequests && (c.AllowMsgSchedules || c.AllowRollup):
+		return "allow_rollup_hdrs", "a publisher could delete waiting requests with one header; turn it off"
+	case c.SubjectDeleteMarkerTTL > 0:
+		return "subject_delete_marker_ttl", "the server's markers would stand where results and attempts belong; unset it"
+	}
+	return "", ""
+}
+
+// minLaterBytes is the smallest limit of DELETION_LATER: a quarter of it must
+// hold what workers schedule within a second.
+const minLaterBytes = 256 << 20
+
+// checkLimits refuses limits that drop a message, or refuse one that a lane
+// cannot work without. DELETION_LATER may be limited in bytes only: see [full].
+func checkLimits(c jetstream.StreamConfig) (setting, why string) {
+	later := c.Name == events.StreamLater
+	limited := c.MaxMsgs > 0 || c.MaxBytes > 0 || c.MaxMsgsPerSubject > 0
+	switch {
+	case c.MaxMsgSize > 0 && int64(c.MaxMsgSize) < minPayload:
+		return fmt.Sprintf("max_msg_size %d", c.MaxMsgSize), fmt.Sprintf("results and retries would not fit; it must be at least %d bytes, or -1", minPayload)
+	case later && (c.MaxMsgs > 0 || c.MaxMsgsPerSubject > 0):
+		return "a limit of messages", "a retry would be dropped; remove max_msgs and max_msgs_per_subject"
+	case later && c.MaxBytes > 0 && c.MaxBytes < minLaterBytes:
+		return fmt.Sprintf("max_bytes %d", c.MaxBytes), fmt.Sprintf("retries could be dropped; it must be at least %d, or -1", minLaterBytes)
+	case later:
+		return "", ""
+	case limited && c.Discard != jetstream.DiscardNew:
+		return "discard old with a limit", "old messages would be dropped for new ones; remove the limit or set discard new"
+	case c.Name == events.StreamResults && c.DiscardNewPerSubject:
+		return "discard_new_per_subject", "a request's next result or attempt would be refused; remove it and max_msgs_per_subject"
+	case c.MaxMsgsPerSubject > 0 && !c.DiscardNewPerSubject:
+		return "max_msgs_per_subject", "old messages would be dropped for new ones; remove the limit"
+	}
+	return "", ""
+}
+
+// checkStoring refuses what keeps messages from being stored, or the publisher
+// from knowing it.
+func checkStoring(c jetstream.StreamConfig) (setting, why string) {
+	switch {
+	case c.PersistMode != jetstream.DefaultPersistMode:
+		return "persist_mode " + c.PersistMode.String(), "what is acknowledged must be stored; it must be default"
+	case c.NoAck:
+		return "no_ack", "publishes would not be acknowledged; unset it"
+	case c.Sealed:
+		return "sealed", "nothing can be stored; create the stream again"
+	case c.Name == events.StreamResults && c.AllowMsgCounter:
+		return "allow_msg_counter", "results would be refused; create the stream without it"
+	case c.Name == events.StreamLater && !c.AllowMsgSchedules:
+		return "allow_msg_schedules is missing", "retries could not be scheduled; `lethe setup` sets it"
+	}
+	return "", ""
+}

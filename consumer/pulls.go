@@ -1,0 +1,83 @@
+package consumer
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// pullsFailFor is how long pulls must fail before the lane is said not to run. A
+// server that restarts, or elects a leader, takes less.
+const pullsFailFor = 5 * time.Second
+
+// notConnected is why anything fails while the connection is down. The
+// connection's own handlers log that, once.
+const notConnected = "not connected to NATS"
+
+// pulls knows which of a lane's pulls fail, and says so once for each outage.
+type pulls struct {
+	js  jetstream.JetStream
+	log *slog.Logger
+
+	mu      sync.Mutex
+	failing map[string]failure // by stream
+	said    bool
+}
+
+type failure struct {
+	since time.Time
+	why   string
+}
+
+func newPulls(js jetstream.JetStream, log *slog.Logger) *pulls {
+	return &pulls{js: js, log: log, failing: map[string]failure{}}
+}
+
+// note takes in what came of a pull.
+func (p *pulls) note(stream string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err == nil {
+		delete(p.failing, stream)
+		if p.said && len(p.failing) == 0 {
+			p.said = false
+			p.log.Info("messages are taken again")
+		}
+		return
+	}
+	f, before := p.failing[stream]
+	if !before {
+		f.since = time.Now()
+	}
+	f.why = failureText(p.js, err)
+	p.failing[stream] = f
+	if !p.said && f.why != notConnected {
+		p.said = true
+		p.log.Warn("cannot take messages, trying again", "why", f.why)
+	}
+}
+
+// any returns why pulls have failed for a while, "" if they have not.
+func (p *pulls) any() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, f := range p.failing {
+		if time.Since(f.since) >= pullsFailFor {
+			return "cannot take messages: " + f.why
+		}
+	}
+	return ""
+}
+
+// failureText is err in words. While the connection is down nats.go says that its
+// buffer is full, or only that an answer did not come in time.
+func failureText(js jetstream.JetStream, err error) string {
+	if !js.Conn().IsConnected() || errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrDisconnected) {
+		return notConnected
+	}
+	return err.Error()
+}
