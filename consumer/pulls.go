@@ -55,7 +55,7 @@ func (p *pulls) note(stream string, err error) {
 	}
 	f.why = failureText(p.js, err)
 	p.failing[stream] = f
-	if !p.said && f.why != notConnected {
+	if !p.said && f.why != notConnected && time.Since(f.since) >= pullsFailFor {
 		p.said = true
 		p.log.Warn("cannot take messages, trying again", "why", f.why)
 	}

@@ -243,10 +243,10 @@ func TestAnUnsafeConsumerIsRefusedByName(t *testing.T) {
 		"for a while":              {func(c *jetstream.ConsumerConfig) { c.InactiveThreshold = time.Hour }, "inactive_threshold", true},
 		"pulls of a group": {func(c *jetstream.ConsumerConfig) {
 			c.PriorityPolicy, c.PriorityGroups = jetstream.PriorityPolicyOverflow, []string{"a"}
-		}, "priority_groups", false},
+		}, "priority_groups", true},
 		"pulls of one pinned": {func(c *jetstream.ConsumerConfig) {
 			c.PriorityPolicy, c.PriorityGroups = jetstream.PriorityPolicyPinned, []string{"a"}
-		}, "priority_groups", false},
+		}, "priority_groups", true},
 		"nothing until tomorrow":    {func(c *jetstream.ConsumerConfig) { until := time.Now().Add(24 * time.Hour); c.PauseUntil = &until }, "paused", false},
 		"messages of other targets": {func(c *jetstream.ConsumerConfig) { c.FilterSubjects, c.FilterSubject = []string{c.FilterSubject}, "" }, "filter_subject", true},
 	} {

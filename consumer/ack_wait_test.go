@@ -1,0 +1,113 @@
+package consumer
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/deleter"
+	"github.com/lethe-dev/lethe/events"
+)
+
+// setAckWait is an operator who changes ack_wait.
+func (w *world) setAckWait(wait time.Duration) {
+	w.Helper()
+	for _, name := range consumerNames(events.Targets()...) {
+		config := laneConsumer(name.stream, name.target)
+		config.AckWait = wait
+		if _, err := w.js.UpdateConsumer(w.Context(), name.stream, config); err != nil {
+			w.Fatal(err)
+		}
+	}
+}
+
+func (w *world) requestsConsumer() *jetstream.ConsumerInfo {
+	w.Helper()
+	consumer, err := w.js.Consumer(w.Context(), events.StreamRequests, string(kvTarget))
+	if err != nil {
+		w.Fatal(err)
+	}
+	return consumer.CachedInfo()
+}
+
+// The server applies a shorter ack_wait at once to what is in hand, and delivers
+// it again before any worker has noticed.
+func TestAShorterAckWaitMakesNoSecondCall(t *testing.T) {
+	w := newWorld(t)
+	calling, proceed := make(chan struct{}, 10), make(chan struct{})
+	slow := &api{answer: func(int, events.Resource) deleter.Answer {
+		calling <- struct{}{}
+		<-proceed
+		return answerDeleted
+	}}
+	c := w.config(kvTarget, slow)
+	c.Timeout = patience
+	w.run(c)
+	r := contexts(1)
+	w.publish(r)
+	<-calling
+	c.Instance = newID()
+	second, _ := w.run(c)
+	w.until("the second lane has read ack_wait", func() bool { readAt, _ := second.ackWait.state(); return !readAt.IsZero() })
+	w.setAckWait(100 * time.Millisecond)
+	w.until("the request was given back again and again", func() bool { return w.requestsConsumer().Delivered.Consumer >= 5 })
+	close(proceed)
+	w.final(kvTarget, r.ID)
+	w.settledOn(events.StreamRequests)
+	if n := slow.count(); n != 1 {
+		t.Errorf("%d calls", n)
+	}
+}
+
+func TestWhatComesAgainWaitsOnlyAfterAckWaitBecameShorter(t *testing.T) {
+	for name, c := range map[string]struct {
+		request events.Request
+		wait    time.Duration
+		again   bool
+		calls   int
+	}{
+		"the first time":   {contexts(1), ackWait / 2, false, 1},
+		"again, unchanged": {contexts(1), ackWait, true, 1},
+		"again, longer":    {contexts(1), ackWait * 2, true, 1},
+		"again, shorter":   {contexts(1), ackWait / 2, true, 0},
+		"again, shorter, where leases tell of calls": {entry(1), ackWait / 2, true, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			calls := script(answerDeleted)
+			l := New(w.js, w.config(c.request.Target(), calls))
+			if !l.look(t.Context()) {
+				t.Fatal(l.State())
+			}
+			w.setAckWait(c.wait)
+			d, heard := w.delivered(0)
+			d.request, d.seq, d.taken = c.request, 1, time.Now()
+			if d.times = 1; c.again {
+				d.times = 2
+			}
+			l.handle(t.Context(), t.Context(), d)
+			if calls.count() != c.calls || heard("-NAK") != 1-c.calls {
+				t.Errorf("%d calls, want %d, and given back if none", calls.count(), c.calls)
+			}
+		})
+	}
+}
+
+func TestAChangedAckWaitIsReadAgain(t *testing.T) {
+	w := newWorld(t)
+	l := New(w.js, w.config(kvTarget, nil))
+	for _, wait := range []time.Duration{ackWait, 20 * time.Second, time.Minute} {
+		w.setAckWait(wait)
+		if well := l.look(t.Context()); !well || l.ackWait.get() != wait {
+			t.Errorf("well: %v, ack_wait is %s, want %s", well, l.ackWait.get(), wait)
+		}
+	}
+}
+
+// Two signs of life fit into the shortest ack_wait, whatever was read last.
+func TestAMessageInHandIsKeptByTheShortestAckWait(t *testing.T) {
+	if keepAfter+keepEvery > minAckWait/2 {
+		t.Errorf("%s may pass between signs of life, ack_wait may be %s", keepAfter+keepEvery, minAckWait)
+	}
+}

@@ -1,0 +1,153 @@
+package consumer
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/events"
+)
+
+// playedServer is a connection without what a server answers.
+type playedServer struct {
+	jetstream.JetStream
+	conn *nats.Conn
+}
+
+func (p playedServer) Conn() *nats.Conn { return p.conn }
+
+// captured returns a log and the lines that it got so far.
+func captured() (log *slog.Logger, lines func() []string) {
+	var mu sync.Mutex
+	var all bytes.Buffer
+	log = slog.New(slog.NewTextHandler(writer(func(p []byte) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return all.Write(p)
+	}), nil))
+	return log, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Collect(strings.Lines(all.String()))
+	}
+}
+
+type writer func(p []byte) (int, error)
+
+func (w writer) Write(p []byte) (int, error) { return w(p) }
+
+func TestALaneWhosePullsFailForAWhileDoesNotRun(t *testing.T) {
+	w := newWorld(t)
+	conn, _ := w.connect()
+	synctest.Test(t, func(t *testing.T) {
+		log, lines := captured()
+		p := newPulls(playedServer{conn: conn}, log)
+		refused := errors.New("the server says 409 Exceeded MaxWaiting")
+		p.note(events.StreamRequests, refused)
+		p.note(events.StreamLater, nil)
+		if why := p.any(); why != "" {
+			t.Errorf("after a moment: %s", why)
+		}
+		time.Sleep(pullsFailFor)
+		for range 10 {
+			p.note(events.StreamRequests, refused)
+		}
+		if why := p.any(); !strings.Contains(why, refused.Error()) {
+			t.Errorf("after a while: %q", why)
+		}
+		p.note(events.StreamRequests, nil)
+		if why := p.any(); why != "" {
+			t.Errorf("after the end: %s", why)
+		}
+		if got := lines(); len(got) != 2 || !strings.Contains(got[0], "cannot take messages") || !strings.Contains(got[1], "taken again") {
+			t.Errorf("it logged %q", got)
+		}
+	})
+}
+
+// The connection's own handlers log that it is lost.
+func TestALaneSaysNothingOfItsOwnWhileNATSIsDown(t *testing.T) {
+	w := newWorld(t)
+	log, lines := captured()
+	c := w.config(sensayTarget, script(answerDeleted))
+	c.Log = log
+	lane, stop := w.run(c)
+	r := entry(1)
+	w.publish(r)
+	w.final(sensayTarget, r.ID)
+	before := len(lines())
+	w.server.Shutdown()
+	w.server.WaitForShutdown()
+	w.until("the lane does not run", func() bool {
+		s := lane.State()
+		return s.Status != StatusRunning && strings.Contains(s.Why, notConnected)
+	})
+	for _, line := range lines()[before:] {
+		if strings.Contains(line, "buffer") || strings.Contains(line, "cannot take messages") {
+			t.Errorf("it logged %q", line)
+		}
+	}
+	stop()
+}
+
+// Whatever the reason: here somebody else's pull takes the only place.
+func TestALaneIsNotRunningWhileItsPullsAreRefused(t *testing.T) {
+	w := newWorld(t)
+	if err := w.js.DeleteConsumer(t.Context(), events.StreamRequests, string(kvTarget)); err != nil {
+		t.Fatal(err)
+	}
+	config := laneConsumer(events.StreamRequests, kvTarget)
+	config.MaxWaiting = 1
+	if _, err := w.js.CreateConsumer(t.Context(), events.StreamRequests, config); err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := w.nc.SubscribeSync(w.nc.NewInbox())
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := []byte(`{"batch":1,"expires":3600000000000}`)
+	if err := w.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+events.StreamRequests+"."+string(kvTarget), foreign.Subject, request); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the other's pull waits", func() bool { return w.requestsConsumer().NumWaiting == 1 })
+	lane, _ := w.run(w.config(kvTarget, script(answerDeleted)))
+	w.until("the lane says so", func() bool {
+		return lane.State().Status == StatusStuck && strings.Contains(lane.State().Why, "cannot take messages")
+	})
+	if err := foreign.Unsubscribe(); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the lane runs again", func() bool { return lane.State().Status == StatusRunning })
+}
+
+func TestWhatStoringSaysIsTrue(t *testing.T) {
+	for name, c := range map[string]struct {
+		stored []bool
+		want   string
+	}{
+		"all stored":          {[]bool{true, true}, "steps are stored again"},
+		"none before the end": {[]bool{false, false}, "could not be stored"},
+		"one of them":         {[]bool{false, true}, "could not be stored"},
+	} {
+		log, lines := captured()
+		l := &troubles{log: log, failing: map[any]string{}}
+		for i := range c.stored {
+			l.note(i, "the disk is full")
+		}
+		for i, stored := range c.stored {
+			l.end(i, stored)
+		}
+		if got := lines(); len(got) != 2 || !strings.Contains(got[1], c.want) {
+			t.Errorf("%s: it logged %q", name, got)
+		}
+	}
+}
