@@ -44,12 +44,19 @@ type seat struct {
 	*batch
 	*job
 	ctx   context.Context
+	alone bool      // nobody shares the batch
 	by    time.Time // when the call must have begun
 	share chan share
 }
 
-// join takes a seat, in the batch that is open or in a new one.
-func (g *gatherer) join(ctx context.Context, j *job) *seat {
+// join takes a seat, in the batch that is open or in a new one. Who is alone shares
+// it with nobody.
+func (g *gatherer) join(ctx context.Context, j *job, alone bool) *seat {
+	if alone {
+		b := &batch{sealed: make(chan struct{}), met: make(chan struct{}), absent: 1}
+		close(b.sealed)
+		return &seat{batch: b, job: j, ctx: ctx, alone: true, share: make(chan share, 1)}
+	}
 	size := 1
 	if contexts, ok := j.Resource.(events.UserContexts); ok {
 		size = len(contexts.IDs)
@@ -76,7 +83,7 @@ func (g *gatherer) join(ctx context.Context, j *job) *seat {
 	if b.size >= g.most {
 		g.seal(b)
 	}
-	return &seat{batch: b, job: j, ctx: ctx, share: make(chan share, 1)}
+	return &seat{batch: b, job: j, ctx: ctx, alone: g.most <= 1, share: make(chan share, 1)}
 }
 
 // seal closes a batch, if it is the open one.
@@ -97,7 +104,7 @@ func (l *Lane) permit(stop context.Context, s *seat) bool {
 			return
 		}
 		s.entered = time.Now()
-		if s.probe, s.permitted = l.breaker.allow(); !s.permitted {
+		if s.probe, s.permitted = l.breaker.allow(s.history.suspect()); !s.permitted {
 			l.pace.leave()
 		}
 	})
@@ -177,6 +184,7 @@ func (l *Lane) callFor(stop, ctx context.Context, seats []*seat) {
 	defer end()
 	first := true
 	n := &narrowing{
+		halted: func() bool { return !l.breaker.goesOn(seats[0].probe) },
 		try: func(set []int) (deleter.Answer, []int) {
 			if !first {
 				set = l.stillWanted(stop, seats, set)

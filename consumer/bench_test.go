@@ -127,7 +127,7 @@ func BenchmarkGather(b *testing.B) {
 	for b.Loop() {
 		seats := make([]*seat, requests)
 		for i, j := range jobs {
-			seats[i] = lane.gatherer.join(b.Context(), j)
+			seats[i] = lane.gatherer.join(b.Context(), j, false)
 			seats[i].by = time.Now().Add(time.Minute) // as if claimed
 		}
 		<-seats[0].sealed
@@ -169,7 +169,7 @@ func BenchmarkPublishResult(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		j.ID = newID()
-		step := Decide(lane.Rules, j.history, answer, noon)
+		step := Decide(lane.Rules, j.history, answer, time.Time{}, noon)
 		if _, err := lane.publish(b.Context(), j.ID, j.fingerprint, j.history, j.result(step)); err != nil {
 			b.Fatal(err)
 		}

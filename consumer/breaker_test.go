@@ -16,7 +16,7 @@ func testBreaker() *breaker {
 
 func mustAllow(t *testing.T, b *breaker, want bool) (probe int) {
 	t.Helper()
-	probe, may := b.allow()
+	probe, may := b.allow(false)
 	if may != want {
 		t.Fatalf("a call is allowed: %v, want %v", may, want)
 	}
@@ -27,7 +27,7 @@ func mustAllow(t *testing.T, b *breaker, want bool) (probe int) {
 func mustCall(t *testing.T, b *breaker, a deleter.Answer) {
 	t.Helper()
 	probe := mustAllow(t, b, true)
-	b.record(a)
+	b.record(a, caller{})
 	b.release(probe)
 }
 
@@ -70,7 +70,7 @@ func TestBreaker(t *testing.T) {
 			}
 			probe := mustAllow(t, b, true)
 			mustAllow(t, b, false)
-			b.record(retry)
+			b.record(retry, caller{})
 			b.release(probe)
 			if d, _ := waited(t, b); d != 2*time.Second {
 				t.Errorf("the second wait is %v", d)
@@ -140,7 +140,7 @@ func TestBreaker(t *testing.T) {
 		"a late answer that asks for more makes the wait longer": func(t *testing.T, b *breaker) {
 			mustAllow(t, b, true)
 			mustCall(t, b, deleter.Answer{Verdict: deleter.Retry, Status: 429, RetryAfter: 7 * time.Second})
-			b.record(deleter.Answer{Verdict: deleter.Retry, Status: 429, RetryAfter: 9 * time.Second})
+			b.record(deleter.Answer{Verdict: deleter.Retry, Status: 429, RetryAfter: 9 * time.Second}, caller{})
 			if d, _ := waited(t, b); d != 9*time.Second {
 				t.Errorf("waited %v", d)
 			}
@@ -149,15 +149,15 @@ func TestBreaker(t *testing.T) {
 			for range 3 {
 				mustAllow(t, b, true)
 			}
-			b.record(deleter.Answer{Verdict: deleter.Retry, Status: 429, RetryAfter: 7 * time.Second})
-			b.record(ok)
+			b.record(deleter.Answer{Verdict: deleter.Retry, Status: 429, RetryAfter: 7 * time.Second}, caller{})
+			b.record(ok, caller{})
 			if status, _, _ := b.state(); status != StatusOpen {
 				t.Errorf("%s before the wait is over", status)
 			}
 			if d, _ := waited(t, b); d != 7*time.Second {
 				t.Errorf("waited %v", d)
 			}
-			b.record(ok)
+			b.record(ok, caller{})
 			if status, _, _ := b.state(); status != StatusRunning {
 				t.Errorf("%s after it", status)
 			}
@@ -178,7 +178,7 @@ func TestBreaker(t *testing.T) {
 			probe := mustAllow(t, b, true)
 			b.release(before) // its turn did not come
 			mustAllow(t, b, false)
-			b.record(retry) // to a call that was out
+			b.record(retry, caller{}) // to a call that was out
 			b.release(slow)
 			mustAllow(t, b, false)
 			time.Sleep(time.Until(b.until))
@@ -190,7 +190,7 @@ func TestBreaker(t *testing.T) {
 			mustCall(t, b, hold)
 			waited(t, b)
 			first := mustAllow(t, b, true)
-			b.record(ok)
+			b.record(ok, caller{})
 			mustCall(t, b, hold) // while the first one's further calls are made
 			waited(t, b)
 			second := mustAllow(t, b, true)

@@ -21,6 +21,7 @@
 //	overtaken.go what to do when the chain is further on than the message knew
 //	decide.go    the pure function from (history, answer, time) to the next step
 //	later.go     the next step as a message in the future
+//	suspect.go   requests that the API refused for themselves
 //	breaker.go   when the lane may call at all
 //	pace.go      when it may make its next call
 //	breadth.go   how many at the same time, learned from how long they take
@@ -114,6 +115,8 @@ func New(js jetstream.JetStream, c Config) *Lane {
 		clock:  newClock(),
 		most:   c.Concurrency,
 		hand:   newHand(),
+
+		changed: make(chan struct{}, 1),
 
 		gatherer: &gatherer{most: max(c.BatchIDs, 1), linger: c.BatchLinger},
 		trace:    newTracing(c.Target),

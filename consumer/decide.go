@@ -36,9 +36,14 @@ type Step struct {
 }
 
 // Decide turns the answer of an API into the next step of a request. h is the
-// request's history with this attempt counted, now the time of the decision. It
-// is pure, but for the random spread of Rules.Retry.
-func Decide(r Rules, h History, a deleter.Answer, now time.Time) Step {
+// request's history with this attempt counted, accepted the time of the last call
+// in which the API accepted the answer's credential (zero if this worker knows of
+// none), now the time of the decision. It is pure, but for the random spread of
+// Rules.Retry.
+func Decide(r Rules, h History, a deleter.Answer, accepted, now time.Time) Step {
+	if a.Verdict != deleter.Hold && a.Verdict != deleter.Retry { // the credential is accepted
+		h.Refused, h.RefusedWait = time.Time{}, 0
+	}
 	switch a.Verdict {
 	case deleter.Deleted:
 		return finish(events.Deleted, a)
@@ -48,11 +53,11 @@ func Decide(r Rules, h History, a deleter.Answer, now time.Time) Step {
 
 	case deleter.AcceptedPending:
 		due := now.Add(r.ConfirmAfter)
-		if h.Confirming && h.elapsed(now) >= r.Retry.MaxElapsed {
-			return exhausted(h, a, now)
+		if h.Confirming && h.Elapsed >= r.Retry.MaxElapsed {
+			return exhausted(h, a)
 		}
 		if h.Confirming {
-			return Step{Again: due, History: h}
+			return Step{Again: due, History: h.tried(0, r.ConfirmAfter)}
 		}
 		step := finish(events.AcceptedPending, a)
 		step.ExpectedBy = a.ExpectedBy
@@ -60,6 +65,7 @@ func Decide(r Rules, h History, a deleter.Answer, now time.Time) Step {
 		step.History = h
 		step.History.Confirming = true
 		step.History.Since = due
+		step.History.Elapsed, step.History.Undocumented = 0, 0
 		return step
 
 	case deleter.Invalid:
@@ -71,29 +77,73 @@ func Decide(r Rules, h History, a deleter.Answer, now time.Time) Step {
 		return step
 
 	case deleter.Hold:
-		// No request fails for a wrong credential, however long it is wrong: the
-		// time that counts begins anew.
-		step := Step{Again: now.Add(r.Retry.Delay(h.Attempts, a.RetryAfter)), History: h}
-		step.History.Since = time.Time{}
-		if a.Status == 0 { // the credential could not even be read
-			step.History = step.History.uncounted()
-		}
-		return step
+		return decideRefused(r, h, a, accepted, now)
 
 	case deleter.Retry:
-		if a.UnknownStatus {
-			return fail(events.CodeUnexpectedAnswer, a, "the API's answer is none that is documented")
-		}
-		h.Unanswered = h.Unanswered || a.MayHaveDeleted
-		at := now.Add(r.Retry.Delay(h.Attempts, a.RetryAfter))
-		if h.elapsed(at) > r.Retry.MaxElapsed {
-			return exhausted(h, a, now)
-		}
-		return Step{Again: at, History: h}
+		return decideRetry(r, h, a, now)
 
 	default: // of no Deleter here
 		return fail(events.CodeUnexpectedAnswer, a, "the API's answer is none that is documented")
 	}
+}
+
+// decideRetry waits for the next call, or gives up once the time for retries is over.
+func decideRetry(r Rules, h History, a deleter.Answer, now time.Time) Step {
+	h.Unanswered = h.Unanswered || a.MayHaveDeleted
+	wait := r.Retry.Delay(h.Attempts, a.RetryAfter)
+	next := h.tried(a.Took, wait)
+	if a.Requests <= 1 && (divisible(a) || a.UnknownStatus) {
+		next.Undocumented = sum(h.Undocumented, a.Took, wait)
+	}
+	step := Step{Again: now.Add(wait), History: next}
+	if a.UnknownStatus {
+		// It may be that of an endpoint which is gone, or of an unpaid bill: it ends
+		// a request only after it was the answer to that request's own calls.
+		step.History.Alone = true
+		if next.Undocumented > r.Retry.MaxElapsed {
+			return fail(events.CodeUnexpectedAnswer, a, givenUp(h, sum(h.Undocumented, a.Took))+", the status is not documented")
+		}
+		return step
+	}
+	if next.Elapsed > r.Retry.MaxElapsed {
+		h.Elapsed = sum(h.Elapsed, a.Took)
+		return exhausted(h, a)
+	}
+	return step
+}
+
+// decideRefused waits until the credential is accepted. A request that is refused
+// while the same credential is accepted for others is refused for itself, and time
+// counts for it. While nothing is accepted it can be the credential, for which no
+// request fails.
+func decideRefused(r Rules, h History, a deleter.Answer, accepted, now time.Time) Step {
+	wait := r.Retry.Delay(h.Attempts, a.RetryAfter)
+	step := Step{Again: now.Add(wait)}
+	switch {
+	case a.Status == 0: // the credential could not even be read
+		step.History = h.uncounted()
+		return step
+	case a.Requests > 1: // one of the others may be the reason
+		h.Alone = true
+		step.History = h
+		return step
+	}
+	if counts := !h.Refused.IsZero() && accepted.After(h.Refused); counts {
+		h.Elapsed = sum(h.Elapsed, h.RefusedWait)
+		if h.Elapsed >= r.Retry.MaxElapsed {
+			return fail(events.CodeRefusedByAPI, a, givenUp(h, h.Elapsed)+", in which the API accepted the same credential for other requests")
+		}
+	}
+	h.Refused, h.RefusedWait = now, sum(a.Took, wait)
+	step.History = h
+	return step
+}
+
+// leftOver is the next step of a request that shared a call, and for which the API
+// gave no answer of its own. It is called alone, and no time counts.
+func leftOver(r Rules, h History, a deleter.Answer, now time.Time) Step {
+	h.Alone = true
+	return Step{Again: now.Add(r.Retry.Delay(h.Attempts, a.RetryAfter)), History: h}
 }
 
 // decideNotFound tells our own deletion from one that never was. After an
@@ -113,9 +163,12 @@ func decideNotFound(h History, a deleter.Answer) Step {
 }
 
 // exhausted gives up a request that was tried for as long as is allowed.
-func exhausted(h History, a deleter.Answer, now time.Time) Step {
-	why := fmt.Sprintf("given up after %d attempts in %s", h.Attempts, h.elapsed(now).Round(time.Millisecond))
-	return fail(events.CodeRetriesExhausted, a, why)
+func exhausted(h History, a deleter.Answer) Step {
+	return fail(events.CodeRetriesExhausted, a, givenUp(h, h.Elapsed))
+}
+
+func givenUp(h History, elapsed time.Duration) string {
+	return fmt.Sprintf("given up after %d attempts in %s", h.Attempts, elapsed.Round(time.Millisecond))
 }
 
 func finish(o events.Outcome, a deleter.Answer) Step {

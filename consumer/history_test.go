@@ -17,11 +17,22 @@ func TestHistorySurvivesItsHeaders(t *testing.T) {
 			Confirming: rapid.Bool().Draw(t, "confirming"),
 			Seq:        rapid.Uint64().Draw(t, "seq"),
 			Arrival:    rapid.Uint64().Draw(t, "arrival"),
+
+			Elapsed:      time.Duration(rapid.Int64Min(0).Draw(t, "elapsed")),
+			Undocumented: time.Duration(rapid.Int64Min(0).Draw(t, "undocumented")),
+			Alone:        rapid.Bool().Draw(t, "alone"),
+			RefusedWait:  time.Duration(rapid.Int64Min(0).Draw(t, "refused wait")),
 		}
 		if rapid.Bool().Draw(t, "begun") {
 			want.Since = time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "since"), rapid.Int64Range(0, 999_999_999).Draw(t, "nanoseconds")).UTC()
 		}
-		header := nats.Header{headerSince: {"left over"}}
+		if rapid.Bool().Draw(t, "refused") {
+			want.Refused = time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "refused at"), 0).UTC()
+		}
+		header := nats.Header{}
+		for _, name := range []string{headerSince, headerElapsed, headerUndocumented, headerAlone, headerRefused, headerRefusedWait} {
+			header.Set(name, rapid.SampledFrom([]string{"left over", "true", "1s", "2026-11-23T12:00:00Z"}).Draw(t, name))
+		}
 		want.write(header)
 		if diff := cmp.Diff(want, readHistory(header)); diff != "" {
 			t.Fatalf("(-want +got):\n%s", diff)
@@ -32,15 +43,20 @@ func TestHistorySurvivesItsHeaders(t *testing.T) {
 // Headers of scheduled messages are the worker's own, but a reader must stand
 // whatever is there.
 func FuzzReadHistory(f *testing.F) {
-	f.Add("3", "2026-11-23T12:00:00Z", "true", "17", "confirm", "4")
-	f.Add("-1", "yesterday", "maybe", "-17", "", "99999999999999999999999")
-	f.Fuzz(func(t *testing.T, attempts, since, unanswered, expected, step, arrival string) {
+	f.Add("3", "2026-11-23T12:00:00Z", "true", "17", "confirm", "4", "1m30s", "true")
+	f.Add("-1", "yesterday", "maybe", "-17", "", "99999999999999999999999", "-1h", "perhaps")
+	f.Add("1", "", "", "", "", "", "9999999999999h", "")
+	f.Fuzz(func(t *testing.T, attempts, since, unanswered, expected, step, arrival, elapsed, alone string) {
 		h := readHistory(nats.Header{
+			headerElapsed: {elapsed}, headerUndocumented: {elapsed}, headerRefusedWait: {elapsed}, headerRefused: {since}, headerAlone: {alone},
 			headerAttempt: {attempts}, headerSince: {since}, headerUnanswered: {unanswered},
 			headerExpected: {expected}, headerStep: {step}, headerArrival: {arrival},
 		})
 		if h.Attempts < 0 {
 			t.Errorf("%d attempts", h.Attempts)
+		}
+		if h.Elapsed < 0 || h.tried(h.Elapsed, h.RefusedWait).Elapsed < 0 {
+			t.Errorf("an elapsed time of %s", h.Elapsed)
 		}
 		again := nats.Header{}
 		h.write(again)
@@ -48,9 +64,24 @@ func FuzzReadHistory(f *testing.F) {
 		if !got.Since.Equal(h.Since) {
 			t.Errorf("since %v became %v", h.Since, got.Since)
 		}
+		if !got.Refused.Equal(h.Refused) {
+			t.Errorf("refused %v became %v", h.Refused, got.Refused)
+		}
 		got.Since, h.Since = time.Time{}, time.Time{}
+		got.Refused, h.Refused = time.Time{}, time.Time{}
 		if diff := cmp.Diff(h, got); diff != "" {
 			t.Errorf("(-first +second):\n%s", diff)
 		}
 	})
+}
+
+// A worker of an earlier version wrote no elapsed time, and is no reason to give up.
+func TestAHistoryWithoutElapsedTimeHasNone(t *testing.T) {
+	h := readHistory(nats.Header{headerAttempt: {"40"}, headerSince: {"2020-01-01T00:00:00Z"}, headerExpected: {"7"}})
+	if h.Attempts != 40 || h.Seq != 7 || h.Elapsed != 0 || h.suspect() || h.single() {
+		t.Errorf("%+v", h)
+	}
+	if step := Decide(plain, h, answerBusy, time.Time{}, noon); step.Outcome != "" {
+		t.Errorf("%+v", step)
+	}
 }

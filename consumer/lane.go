@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -36,6 +37,9 @@ type Lane struct {
 	ackWait   *ackWaits
 	laterRoom laterRoom
 	pulls     *pulls
+
+	refused atomic.Pointer[string] // the id that the API refused last
+	changed chan struct{}          // holds a word of a credential that has changed
 }
 
 // takeWait is how long one pull waits for messages. It is short because a pull
@@ -58,6 +62,7 @@ func (l *Lane) Run(stop context.Context) error {
 	var alive errgroup.Group
 	alive.Go(func() error { l.keepAlive(ctx); return nil })
 	alive.Go(func() error { l.watch(ctx, well); return nil })
+	alive.Go(func() error { l.hastenWhenChanged(ctx); return nil })
 	crew := newCrew(func(d *delivery) {
 		defer d.room.leave(1)
 		l.handle(stop, ctx, d)
@@ -108,6 +113,9 @@ func (l *Lane) take(stop, ctx context.Context, stream string, crew *crew) {
 		room.leave(most)
 		l.pulls.note(stream, err)
 		if err == nil {
+			if probe {
+				l.probed(stop, stream, most == 0)
+			}
 			pause.Reset()
 			continue
 		}

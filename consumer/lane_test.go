@@ -30,7 +30,7 @@ func TestOutcomes(t *testing.T) {
 		{"deleted", []deleter.Answer{answerDeleted}, []events.Outcome{events.Deleted}, 1, false},
 		{"not found", []deleter.Answer{answerNotFound}, []events.Outcome{events.NotFound}, 1, false},
 		{"refused", []deleter.Answer{{Verdict: deleter.Invalid, Status: 400, Message: "no"}}, []events.Outcome{events.Invalid}, 1, false},
-		{"unexpected", []deleter.Answer{{Verdict: deleter.Retry, UnknownStatus: true, Status: 418}}, []events.Outcome{events.Failed}, 1, false},
+		{"undocumented, then deleted", []deleter.Answer{answerOdd, answerOdd, answerDeleted}, []events.Outcome{events.Deleted}, 3, false},
 		{"busy, then deleted", []deleter.Answer{answerBusy, answerBusy, answerDeleted}, []events.Outcome{events.Deleted}, 3, false},
 		{"busy, then not found", []deleter.Answer{answerBusy, answerNotFound}, []events.Outcome{events.NotFound}, 2, false},
 		{"lost, then not found", []deleter.Answer{answerLost, answerNotFound}, []events.Outcome{events.Deleted}, 2, true},

@@ -29,16 +29,22 @@ const (
 // server's clock, with history h. It returns when the schedule is stored, or
 // with an error when ctx ends.
 func (s *later) schedule(ctx context.Context, id string, of *nats.Msg, h History, at time.Time) error {
-	msg := &nats.Msg{Subject: events.LaterSubject(s.target, id), Data: of.Data, Header: eventHeaders(of.Header)}
-	h.write(msg.Header)
-	inject(ctx, msg.Header)
-	// Written here, because nats.go's own option cuts the time to whole seconds.
-	msg.Header.Set(headerSchedule, scheduleAt+at.UTC().Format(time.RFC3339Nano))
-	msg.Header.Set("Nats-Schedule-Target", events.DueSubject(s.target))
+	header := eventHeaders(of.Header)
+	h.write(header)
+	inject(ctx, header)
+	msg := s.message(id, of.Data, header, at)
 	return s.persist(ctx, msg.Subject, func(ctx context.Context) error {
 		_, err := s.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(events.StreamLater), jetstream.WithRetryAttempts(0))
 		return err
 	})
+}
+
+// message is the schedule of a request's next step.
+func (s *later) message(id string, data []byte, header nats.Header, at time.Time) *nats.Msg {
+	// Written here, because nats.go's own option cuts the time to whole seconds.
+	header.Set(headerSchedule, scheduleAt+at.UTC().Format(time.RFC3339Nano))
+	header.Set("Nats-Schedule-Target", events.DueSubject(s.target))
+	return &nats.Msg{Subject: events.LaterSubject(s.target, id), Data: data, Header: header}
 }
 
 // overdue is how late a schedule may fire. Nothing is to wait for a later one.

@@ -358,7 +358,7 @@ var modelRules = Rules{ConfirmAfter: time.Hour, Retry: Policy{InitialInterval: t
 // decide: process.go's store, up to the first publish.
 func (m *model) decide(l *life, i int) {
 	h := &l.hands[i]
-	step := Decide(modelRules, h.current.history(), deleter.Answer{Verdict: verdicts[h.answer], Status: 1, MayHaveDeleted: h.maybe}, noon)
+	step := Decide(modelRules, h.current.history(), deleter.Answer{Verdict: verdicts[h.answer], Status: 1, MayHaveDeleted: h.maybe}, time.Time{}, noon)
 	if m.noUnanswered {
 		step.History.Unanswered = false
 	}

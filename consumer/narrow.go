@@ -12,6 +12,19 @@ type share struct {
 	answer deleter.Answer
 	calls  int  // that were made for it
 	again  bool // it has no answer: something came between two calls
+	left   bool // it has no answer of its own: no further call could be made, answer says why
+}
+
+// divisible says that an answer to a call for many may be about some of them only.
+// Each of them is then called for until it has its own answer. The other statuses
+// from 400 to 499 are about the caller, and the same for every request.
+func divisible(a deleter.Answer) bool {
+	switch a.Status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired, http.StatusRequestTimeout,
+		http.StatusMisdirectedRequest, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	}
+	return a.Verdict == deleter.Invalid || a.Verdict == deleter.Retry && a.Status >= 400 && a.Status < 500
 }
 
 // narrowing gives each of the requests that go together in a call an answer of
@@ -25,12 +38,15 @@ type narrowing struct {
 	// try makes one call for some of the requests, and says for which of them it
 	// was made in the end.
 	try func(set []int) (answer deleter.Answer, called []int)
+	// halted says that no further call may be made.
+	halted func() bool
 	// refusedOf are the ids of a request among those that an answer refuses.
 	refusedOf func(request int, a deleter.Answer) []int64
 
 	shares  []share
 	refused int
-	waiting []int           // not tried yet
+	waiting []int // not tried yet
+	called  bool
 	trouble *deleter.Answer // which ends it: the next call would have it too
 }
 
@@ -54,25 +70,36 @@ func (n *narrowing) narrow(requests int) []share {
 
 // solve answers the requests of set, or lets some of them wait, and says whether
 // all were well. known is true if one of them at least must be refused.
+//
+// A status that is not documented may depend on how many requests the call is made
+// for. Then one half tells nothing about the other, and each is tried by itself.
 func (n *narrowing) solve(set []int, known bool) (well bool) {
 	if len(set) == 0 {
 		return true
 	}
+	if n.trouble == nil && n.called && n.halted() {
+		n.trouble = &deleter.Answer{}
+	}
 	if n.trouble != nil {
 		for _, i := range set { // a refusal of all is all that they were told
+			n.shares[i].left = true
 			n.shares[i].answer = *n.trouble
 			n.shares[i].answer.MayHaveDeleted = false
 		}
 		return false
 	}
+	documented := true
 	if !known || len(set) == 1 {
 		var done bool
-		if set, well, done = n.call(set); done {
+		if set, documented, well, done = n.call(set); done {
 			return well
 		}
 	}
 	left, right := set[:len(set)/2], set[len(set)/2:]
 	switch {
+	case !documented:
+		n.solve(left, false)
+		n.solve(right, false)
 	case n.solve(left, false):
 		n.solve(right, true)
 	case n.refused*dense > len(n.shares):
@@ -84,8 +111,10 @@ func (n *narrowing) solve(set []int, known bool) (well bool) {
 }
 
 // call makes a call for set. done says that nothing is left to find out; what is
-// left else are the requests of an answer that refuses it knows not which.
-func (n *narrowing) call(set []int) (left []int, well, done bool) {
+// left else are the requests of an answer that refuses it knows not which, and
+// whether it is a documented one.
+func (n *narrowing) call(set []int) (left []int, documented, well, done bool) {
+	n.called = true
 	answer, called := n.try(set)
 	for _, i := range set {
 		if !slices.Contains(called, i) {
@@ -96,17 +125,18 @@ func (n *narrowing) call(set []int) (left []int, well, done bool) {
 	for _, i := range called {
 		n.shares[i].calls++
 	}
-	if answer.Verdict != deleter.Invalid || len(called) <= 1 {
+	documented = answer.Verdict != deleter.Retry
+	if !divisible(answer) || len(called) <= 1 {
 		for _, i := range called {
 			n.shares[i].answer = answer
-			if answer.Verdict == deleter.Invalid {
+			if divisible(answer) {
 				n.refused++
 			}
 		}
-		if answer.Verdict == deleter.Hold || answer.Verdict == deleter.Retry && !answer.UnknownStatus {
+		if !divisible(answer) && (answer.Verdict == deleter.Hold || answer.Verdict == deleter.Retry) {
 			n.trouble = &answer
 		}
-		return nil, answer.Verdict == deleter.Deleted && len(called) == len(set), true
+		return nil, documented, answer.Verdict == deleter.Deleted && len(called) == len(set), true
 	}
 
 	var rest []int
@@ -126,10 +156,10 @@ func (n *narrowing) call(set []int) (left []int, well, done bool) {
 			n.shares[i].answer = answer
 			n.shares[i].answer.Verdict, n.shares[i].answer.Refused = deleter.Deleted, nil
 		}
-		return nil, false, true
+		return nil, documented, false, true
 	case len(rest) < len(called): // nothing is deleted yet
 		n.solve(rest, false)
-		return nil, false, true
+		return nil, documented, false, true
 	}
-	return rest, false, false
+	return rest, documented, false, false
 }

@@ -13,17 +13,21 @@ import (
 // manyAPI answers calls for requests, some of which it refuses, and keeps what it
 // did.
 type manyAPI struct {
-	bad     []bool
-	names   bool // what it refuses
-	partial bool // it deletes the others at once
-	trouble int  // the call, from 1, that it does not answer
-	calls   int
-	deleted []int // times
+	bad      []bool
+	names    bool // what it refuses
+	partial  bool // it deletes the others at once
+	odd      int  // the undocumented status that it refuses with, 0 for none
+	most     int  // the most requests that it takes with one call, 0 for any number
+	trouble  int  // the call, from 1, that ends in trouble
+	with     deleter.Answer
+	calls    int
+	troubled []int // the requests of that call
+	deleted  []int // times
 }
 
 func (a *manyAPI) narrowing() *narrowing {
 	a.deleted = make([]int, len(a.bad))
-	return &narrowing{try: a.try, refusedOf: func(i int, answer deleter.Answer) []int64 {
+	return &narrowing{try: a.try, halted: func() bool { return false }, refusedOf: func(i int, answer deleter.Answer) []int64 {
 		if slices.Contains(answer.Refused, int64(i)) {
 			return []int64{int64(i)}
 		}
@@ -34,7 +38,11 @@ func (a *manyAPI) narrowing() *narrowing {
 func (a *manyAPI) try(set []int) (deleter.Answer, []int) {
 	a.calls++
 	if a.calls == a.trouble {
-		return answerLost, set
+		a.troubled = slices.Clone(set)
+		return a.with, set
+	}
+	if a.most > 0 && len(set) > a.most {
+		return deleter.Answer{Verdict: deleter.Retry, Status: 413, UnknownStatus: true}, set
 	}
 	var refused []int64
 	for _, i := range set {
@@ -43,6 +51,9 @@ func (a *manyAPI) try(set []int) (deleter.Answer, []int) {
 		}
 	}
 	answer := deleter.Answer{Verdict: deleter.Invalid, Status: 422}
+	if a.odd > 0 && len(refused) > 0 {
+		return deleter.Answer{Verdict: deleter.Retry, Status: a.odd, UnknownStatus: true}, set
+	}
 	if a.names {
 		answer.Refused = refused
 	}
@@ -76,17 +87,27 @@ func TestEveryRequestOfACallHasItsOwnTrueAnswer(t *testing.T) {
 		}
 		if rapid.Bool().Draw(t, "troubled") {
 			a.trouble = rapid.IntRange(1, 20).Draw(t, "trouble")
+			a.with = rapid.SampledFrom([]deleter.Answer{answerLost, answerHold, answerRefused, answerBusy}).Draw(t, "with")
 		}
+		a.odd = rapid.SampledFrom([]int{0, 0, 409, 410, 413}).Draw(t, "odd")
+		a.most = rapid.SampledFrom([]int{0, 0, 1, 2, 5}).Draw(t, "most")
 		for i, s := range a.narrowing().narrow(len(a.bad)) {
+			own := a.bad[i] && a.odd > 0 && s.answer.Status == a.odd && !s.left
 			switch {
 			case s.again || s.calls == 0 || s.answer.Requests == 0:
 				t.Fatalf("request %d has no answer: %+v", i, s)
-			case s.answer.Verdict == deleter.Retry:
+			case own && s.answer.Requests != 1:
+				t.Fatalf("request %d has the undocumented answer to a call for %d", i, s.answer.Requests)
+			case own:
+			case s.answer.Verdict == deleter.Retry || s.answer.Verdict == deleter.Hold:
 				if a.trouble == 0 || a.trouble > a.calls {
 					t.Fatalf("request %d is said to be unanswered", i)
 				}
 				if a.deleted[i] > 0 {
 					t.Fatalf("request %d is deleted and was told %s", i, s.answer.Verdict)
+				}
+				if in := slices.Contains(a.troubled, i); s.left == in || s.answer.MayHaveDeleted != (in && a.with.MayHaveDeleted) {
+					t.Fatalf("request %d, in the troubled call %v, was told %+v", i, in, s)
 				}
 			case a.bad[i] != (s.answer.Verdict == deleter.Invalid) || !a.bad[i] != (s.answer.Verdict == deleter.Deleted):
 				t.Fatalf("request %d, to be refused %v, was told %s", i, a.bad[i], s.answer.Verdict)
@@ -147,6 +168,37 @@ func TestNarrowingTakesFewCalls(t *testing.T) {
 		a := &manyAPI{bad: bad}
 		a.narrowing().narrow(100)
 		t.Logf("%3d refused of 100: %3d calls", k, a.calls)
+	}
+}
+
+// What ends a call for reasons of the lane ends the next one too.
+func TestTroubleEndsNarrowing(t *testing.T) {
+	for name, with := range map[string]deleter.Answer{"lost": answerLost, "busy": answerBusy, "401": answerHold, "403": answerRefused} {
+		for trouble := 1; trouble <= 4; trouble++ {
+			a := &manyAPI{bad: []bool{true, false, false, true, false, true, true, false}, trouble: trouble, with: with}
+			a.narrowing().narrow(len(a.bad))
+			if a.calls != trouble {
+				t.Errorf("%s: %d calls, the last of which should be number %d", name, a.calls, trouble)
+			}
+		}
+	}
+	a := &manyAPI{bad: []bool{true, false, true, false}}
+	n := a.narrowing()
+	n.halted = func() bool { return a.calls == 2 }
+	for i, s := range n.narrow(4) {
+		if a.calls != 2 || !s.left && s.answer.Requests != 1 && s.answer.Verdict != deleter.Deleted {
+			t.Errorf("request %d after %d calls: %+v", i, a.calls, s)
+		}
+	}
+}
+
+func TestALimitOnTheNumberOfRequestsIsFoundInFewCalls(t *testing.T) {
+	for most := 1; most <= 100; most++ {
+		a := &manyAPI{bad: make([]bool, 100), most: most}
+		a.narrowing().narrow(100)
+		if calls := 4*100/most + 1; a.calls > calls {
+			t.Errorf("%d calls for at most %d requests each, want at most %d", a.calls, most, calls)
+		}
 	}
 }
 

@@ -60,13 +60,13 @@ func (l *Lane) process(stop, ctx context.Context, d *delivery) (settlement, erro
 			return settled, err
 		}
 	}
-	answer, settled, err := l.attempt(stop, ctx, j)
+	if settled, err := l.putOff(ctx, j); settled != "" || err != nil {
+		return settled, err
+	}
+	step, settled, err := l.attempt(stop, ctx, j)
 	if settled != "" || err != nil {
 		return settled, err
 	}
-	evidence := evidenceOf(answer)
-	j.answered = &evidence
-	step := Decide(l.Rules, j.history, answer, l.clock.now())
 	return l.store(ctx, j, step)
 }
 
@@ -96,7 +96,9 @@ func (l *Lane) startingPoint(ctx context.Context, j *job) (History, error) {
 	}
 	if last != nil && last.Seq == told.Seq && last.Outcome == events.Failed && last.Fingerprint == j.fingerprint {
 		replay := last.History
+		replay.Alone = replay.single()
 		replay.Since, replay.Arrival = time.Time{}, j.seq
+		replay.Elapsed, replay.Undocumented, replay.RefusedWait = 0, 0, 0
 		return replay, nil
 	}
 	return fresh, nil
@@ -109,11 +111,11 @@ const maxAdoptions = 8
 // attempt makes the call, together with other requests that wait, once it is sure
 // that the request is still to be answered. Where no call is made it returns
 // what becomes of the delivery instead.
-func (l *Lane) attempt(stop, ctx context.Context, j *job) (deleter.Answer, settlement, error) {
+func (l *Lane) attempt(stop, ctx context.Context, j *job) (Step, settlement, error) {
 	known := j.history
 	claimed := false
 	for range maxAdoptions {
-		s := l.gatherer.join(ctx, j)
+		s := l.gatherer.join(ctx, j, j.history.single() || l.breaker.doubts())
 		if !l.permit(stop, s) {
 			l.leave(s)
 			break
@@ -121,7 +123,13 @@ func (l *Lane) attempt(stop, ctx context.Context, j *job) (deleter.Answer, settl
 		settled, err := l.claim(ctx, s, known)
 		if settled != "" || err != nil {
 			l.leave(s)
-			return deleter.Answer{}, settled, err
+			return Step{}, settled, err
+		}
+		if !s.alone && j.history.single() { // as it turned out only now
+			l.leave(s)
+			j.history = j.history.uncounted()
+			known, claimed = j.history, true
+			continue
 		}
 		sabotage.At(sabotage.Claimed)
 		answered := l.meet(stop, s)
@@ -130,15 +138,32 @@ func (l *Lane) attempt(stop, ctx context.Context, j *job) (deleter.Answer, settl
 			l.log.DebugContext(ctx, "answered", "request_id", j.ID, "attempt", j.history.Attempts, "verdict", string(answered.answer.Verdict),
 				"status", answered.answer.Status, "message", answered.answer.Message, "call_id", answered.answer.CallID)
 			l.trace.answered(ctx, answered.answer)
+			if !answered.left {
+				evidence := evidenceOf(answered.answer)
+				j.answered = &evidence
+			}
 			sabotage.At(sabotage.Answered)
-			return answered.answer, "", nil
+			return l.decide(j, answered), "", nil
 		}
 		known, claimed = j.history, true
 	}
 	if claimed {
-		return deleter.Answer{}, giveBack, l.withdraw(ctx, j)
+		return Step{}, giveBack, l.withdraw(ctx, j)
 	}
-	return deleter.Answer{}, giveBack, nil
+	return Step{}, giveBack, nil
+}
+
+// decide is [Decide] for what one of the requests in a call has of its answer.
+func (l *Lane) decide(j *job, s share) Step {
+	if s.answer.Verdict == deleter.Hold {
+		id := j.ID
+		l.refused.Store(&id)
+	}
+	now := l.clock.now()
+	if s.left {
+		return leftOver(l.Rules, j.history, s.answer, now)
+	}
+	return Decide(l.Rules, j.history, s.answer, l.breaker.accepted(s.answer.Credential), now)
 }
 
 // withdraw stores that nothing came of an attempt, for no call was made. Whoever
@@ -238,9 +263,13 @@ func (l *Lane) call(stop, ctx context.Context, seats []*seat, set []int) (answer
 		seats[i].room.leave(1)
 		defer seats[i].room.comeBack()
 	}
+	since := l.clock.now()
 	answer = l.Deleter.Delete(ctx, together(seats, set))
+	answer.Took = time.Since(begun)
 	l.pace.learn(begun, answer)
-	l.breaker.record(answer)
+	l.breaker.record(answer, caller{
+		shared: len(set) > 1, suspect: len(set) == 1 && seats[set[0]].history.suspect(), since: since,
+	})
 	l.trace.counted(ctx, answer)
 	return answer, true
 }

@@ -7,7 +7,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 
-	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
 )
 
@@ -16,8 +15,10 @@ func TestAReplayAddsANewerFinalResultAndOnlyToAFailure(t *testing.T) {
 		t.Run(string(r.Target()), func(t *testing.T) {
 			w := newWorld(t)
 			target := r.Target()
-			api := script(deleter.Answer{Verdict: deleter.Retry, UnknownStatus: true, Status: 418}, answerDeleted)
-			w.run(w.config(target, api))
+			api := script(answerBusy, answerDeleted)
+			c := w.config(target, api)
+			c.Rules.Retry.MaxElapsed = 0
+			w.run(c)
 			w.publish(r)
 			w.final(target, r.ID)
 			body, err := r.Encode()

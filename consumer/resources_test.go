@@ -85,7 +85,7 @@ func TestTheClockFollowsTheServersThroughJumps(t *testing.T) {
 func TestAJumpBetweenStepsDoesNoHarm(t *testing.T) {
 	rules := Rules{ConfirmAfter: time.Hour, Retry: Policy{InitialInterval: time.Second, Multiplier: 2, MaxInterval: time.Minute, MaxElapsed: 24 * time.Hour}}
 	for _, since := range []time.Duration{-time.Hour, 48 * time.Hour} { // the first attempt, seen from now
-		step := Decide(rules, History{Attempts: 2, Since: noon.Add(since)}, answerLost, noon)
+		step := Decide(rules, History{Attempts: 2, Since: noon.Add(since)}, answerLost, time.Time{}, noon)
 		if since > 0 && (step.Outcome != "" || !step.Again.After(noon) || step.Again.After(noon.Add(2*time.Minute))) {
 			t.Errorf("a first attempt in the future: %+v", step)
 		}

@@ -63,7 +63,13 @@ func (l *Lane) Block(why string) { l.breaker.block(why) }
 
 // Retry tries one call at once, without waiting for the next probe: for when
 // the credential has changed.
-func (l *Lane) Retry() { l.breaker.retry() }
+func (l *Lane) Retry() {
+	l.breaker.retry()
+	select {
+	case l.changed <- struct{}{}:
+	default:
+	}
+}
 
 // troubles are the stores that fail at the moment.
 type troubles struct {

@@ -70,7 +70,7 @@ func (c *Client) CloseIdle() { c.pool.CloseIdleConnections() }
 // (no answer, a refused credential, "later") have theirs already. The credential is
 // in none of the texts that it returns.
 func (c *Client) Call(ctx context.Context, method, path string, header http.Header, body []byte, read func(Response) Answer) Answer {
-	secret, err := c.Credential.Reveal()
+	secret, version, err := c.Credential.revealVersion()
 	if err != nil {
 		return c.finish(Answer{Verdict: Hold, Message: err.Error()})
 	}
@@ -82,7 +82,7 @@ func (c *Client) Call(ctx context.Context, method, path string, header http.Head
 	if answer.Verdict == Invalid && answer.Message == "" {
 		answer.Message = explain(response) // whoever asked has to be told something
 	}
-	answer.Status = response.Status
+	answer.Status, answer.Credential = response.Status, version
 	answer.RetryAfter = ParseRetryAfter(response.Header.Get("Retry-After"), time.Now())
 	answer.Quota = ParseQuota(response.Header, time.Now())
 	return c.finish(answer)

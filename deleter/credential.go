@@ -68,14 +68,20 @@ func CredentialFromFile(path string) (*Credential, error) {
 
 // Reveal returns the secret. It fails if the file cannot be read, or holds none.
 func (c *Credential) Reveal() (string, error) {
+	secret, _, err := c.revealVersion()
+	return secret, err
+}
+
+// revealVersion is Reveal, with the version of what it returns.
+func (c *Credential) revealVersion() (secret string, version int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	secret, err := c.reveal()
+	secret, err = c.reveal()
 	if err == nil && c.unreadable {
 		c.version++
 	}
 	c.unreadable = err != nil
-	return secret, err
+	return secret, c.version, err
 }
 
 func (c *Credential) reveal() (string, error) {

@@ -60,6 +60,11 @@ type Answer struct {
 	Quota Quota
 	// ExpectedBy, on AcceptedPending, is when the API says the removal is complete.
 	ExpectedBy time.Time
+	// Took is how long the call took. The caller of Delete measures it.
+	Took time.Duration
+	// Credential is the [Credential.Version] that the call was made with, 0 if no
+	// call was made.
+	Credential int
 	// Requests is how many requests the call was made for, where that was more
 	// than one. Whoever puts them together counts them.
 	Requests int

@@ -1,0 +1,120 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/events"
+)
+
+// A request is suspect once the API has refused it in a way that may be about that
+// request alone. While the breaker is open, others are to probe before it does:
+// their answers say more about the API.
+
+// putOff schedules a suspect request for later where it may not probe now. The
+// message of its next step stays the same, and no time counts.
+func (l *Lane) putOff(ctx context.Context, j *job) (settlement, error) {
+	if !j.history.suspect() {
+		return "", nil
+	}
+	at, open := l.breaker.suspectAt()
+	if !open {
+		return "", nil
+	}
+	wait := time.Until(at)
+	if wait <= 0 {
+		others, err := l.othersWait(ctx)
+		if err != nil {
+			return giveBack, err
+		}
+		if !others {
+			return "", nil
+		}
+	}
+	wait = max(wait, l.Rules.Retry.Delay(j.history.Attempts, 0))
+	return l.schedule(ctx, j, j.history, l.clock.now().Add(wait))
+}
+
+// othersWait says whether a request waits beside the one in hand that came due.
+func (l *Lane) othersWait(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	requests, err := l.js.Consumer(ctx, events.StreamRequests, string(l.Target))
+	if err != nil {
+		return false, fmt.Errorf("consumer %s of %s: %w", l.Target, events.StreamRequests, err)
+	}
+	due, err := l.js.Consumer(ctx, events.StreamLater, string(l.Target))
+	if err != nil {
+		return false, fmt.Errorf("consumer %s of %s: %w", l.Target, events.StreamLater, err)
+	}
+	r, d := requests.CachedInfo(), due.CachedInfo()
+	return r.NumPending > 0 || r.NumAckPending > 0 || d.NumPending > 0, nil
+}
+
+// probed tells the breaker whether a pull of a probe from a stream found one.
+func (l *Lane) probed(ctx context.Context, stream string, found bool) {
+	if !found && stream == events.StreamLater {
+		waits, err := l.retryWaits(ctx)
+		found = waits || err != nil
+	}
+	l.breaker.found(stream, found)
+}
+
+// retryWaits says whether a retry is scheduled. Of the schedules only the last one
+// is read: if that is a confirmation, the API has accepted a request since the
+// last retry.
+func (l *Lane) retryWaits(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	last, err := lastMessage(ctx, l.js, events.StreamLater, events.LaterSubject(l.Target, "*"))
+	if err != nil || last == nil {
+		return false, err
+	}
+	return !readHistory(last.Header).Confirming, nil
+}
+
+// hastenWhenChanged brings the request that the API refused last forward each time
+// that the credential has changed: it may be the only one that can probe, and would
+// come due only after its own wait.
+func (l *Lane) hastenWhenChanged(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.changed:
+		}
+		id := l.refused.Load()
+		if id == nil {
+			continue
+		}
+		if err := l.later.hasten(ctx, *id, l.clock.now()); err != nil {
+			l.log.Debug("cannot bring the refused request forward, it comes at its time", "request_id", *id, "error", err)
+		}
+	}
+}
+
+// hasten has the next step of a request come at a time instead of its own. It does
+// nothing where no step is scheduled.
+func (s *later) hasten(ctx context.Context, id string, at time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	subject := events.LaterSubject(s.target, id)
+	last, err := lastMessage(ctx, s.js, events.StreamLater, subject)
+	if err != nil || last == nil {
+		return err
+	}
+	header := nats.Header{}
+	for name, values := range last.Header {
+		if !strings.HasPrefix(strings.ToLower(name), "nats-") {
+			header[name] = values
+		}
+	}
+	_, err = s.js.PublishMsg(ctx, s.message(id, last.Data, header, at),
+		jetstream.WithExpectStream(events.StreamLater), jetstream.WithExpectLastSequencePerSubject(last.Seq))
+	return err
+}
