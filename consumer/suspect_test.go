@@ -1,0 +1,288 @@
+package consumer
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/lethe-dev/lethe/deleter"
+	"github.com/lethe-dev/lethe/events"
+)
+
+// idOf is the first id that a resource names.
+func idOf(res events.Resource) int64 {
+	if contexts, ok := res.(events.UserContexts); ok {
+		return contexts.IDs[0]
+	}
+	return res.(events.KnowledgeBaseEntry).KnowledgeBaseID
+}
+
+// forbidding refuses a call with 403 if it names an id up to some, and any call
+// while its credential is revoked.
+type forbidding struct {
+	api
+	upTo    int64
+	revoked atomic.Int64 // the status, 0 for a good credential
+	version atomic.Int64
+	refused atomic.Int64 // calls
+}
+
+func newForbidding(upTo int64) *forbidding {
+	f := &forbidding{upTo: upTo}
+	f.answer = func(_ int, res events.Resource) deleter.Answer {
+		answer := answerDeleted
+		if status := f.revoked.Load(); status != 0 {
+			answer = deleter.Answer{Verdict: deleter.Hold, Status: int(status), Message: "revoked"}
+		}
+		ids := []int64{idOf(res)}
+		if contexts, ok := res.(events.UserContexts); ok {
+			ids = contexts.IDs
+		}
+		for _, id := range ids {
+			if id <= f.upTo {
+				answer = answerRefused
+			}
+		}
+		if answer.Verdict == deleter.Hold {
+			f.refused.Add(1)
+		}
+		answer.Credential = int(f.version.Load())
+		return answer
+	}
+	return f
+}
+
+// request is one for a target.
+func request(target events.Target, id int64) events.Request {
+	if target == kvTarget {
+		return contexts(id)
+	}
+	return entry(id)
+}
+
+// Twenty requests that the credential is not for must not hold up twenty that it
+// is for, and end once it is known that only they are refused.
+func TestRefusedRequestsHoldNobodyUpAndEnd(t *testing.T) {
+	for _, target := range events.Targets() {
+		t.Run(string(target), func(t *testing.T) {
+			w := newWorld(t)
+			api := newForbidding(25)
+			c := w.together(100, api)
+			if target == sensayTarget {
+				c = w.config(target, api)
+			}
+			c.BatchLinger = 5 * time.Millisecond
+			c.Rules.Retry.MaxInterval, c.Rules.Retry.MaxElapsed = 200*time.Millisecond, 300*time.Millisecond
+			lane, _ := w.run(c)
+			var bad []events.Request
+			for id := range int64(25) {
+				bad = append(bad, request(target, id+1))
+			}
+			w.publish(bad...)
+			w.until("the lane is held", func() bool { return lane.State().Status == StatusHeld })
+			id := int64(1000)
+			good := func() {
+				r := request(target, id)
+				id++
+				w.publish(r)
+				if got := w.final(target, r.ID); got.Outcome != events.Deleted {
+					t.Errorf("a request that is not refused is %s, %+v", got.Outcome, got.Error)
+				}
+			}
+			for range 20 {
+				good()
+			}
+			w.until("the refused ones have failed", func() bool {
+				good()
+				return len(w.results(events.ResultFilter(target, "", events.Failed))) == len(bad)
+			})
+			for _, r := range w.results(events.ResultFilter(target, "", events.Failed)) {
+				if r.Error.Code != events.CodeRefusedByAPI || idOf(r.Resource) > 25 || r.Evidence.CallRequests != 1 || r.Evidence.Status != 403 {
+					t.Errorf("%v: %+v, %+v", r.Resource, r.Error, r.Evidence)
+				}
+			}
+			w.settled()
+		})
+	}
+}
+
+// A request that is refused for ever says nothing about the credential.
+func TestARequestThatWasRefusedNeverHoldsTheLane(t *testing.T) {
+	w := newWorld(t)
+	api := newForbidding(1)
+	lane, _ := w.run(w.config(sensayTarget, api))
+	w.publish(entry(1))
+	w.until("it is refused more often than would hold the lane", func() bool { return api.refused.Load() > refusalsToSuspend })
+	if status := lane.State().Status; status != StatusRunning {
+		t.Error(status)
+	}
+	if n := len(w.results("deletions.results.>")); n != 0 {
+		t.Errorf("%d results, though no request was accepted", n)
+	}
+}
+
+// However long a credential is revoked, no request fails, and few calls are made.
+func TestARevokedCredentialFailsNobody(t *testing.T) {
+	for _, status := range []int64{401, 403} {
+		for _, target := range events.Targets() {
+			t.Run(fmt.Sprint(status, " ", target), func(t *testing.T) {
+				w := newWorld(t)
+				api := newForbidding(0)
+				c := w.config(target, api)
+				c.Rules.Retry.MaxElapsed = 0
+				c.Rules.Retry.InitialInterval, c.Rules.Retry.MaxInterval = 20*time.Millisecond, 50*time.Millisecond
+				lane, _ := w.run(c)
+				first := request(target, 1)
+				w.publish(first) // so that the credential was accepted once
+				w.final(target, first.ID)
+				api.revoked.Store(status)
+				const n = 60
+				for id := range int64(n) {
+					w.publish(request(target, id+2))
+				}
+				w.until("the lane is held", func() bool { return lane.State().Status == StatusHeld })
+				before := api.refused.Load()
+				if most := int64(refusalsToSuspend + 2*c.Concurrency); before > most {
+					t.Errorf("%d calls until the lane is held, want at most %d", before, most)
+				}
+				probes := api.refused.Load() + 10
+				w.until("it is probed for some time", func() bool { return api.refused.Load() > probes })
+				if lane.State().Status != StatusHeld {
+					t.Error("the lane is not held any more")
+				}
+				api.revoked.Store(0)
+				w.settled()
+				if got := len(w.results(events.ResultFilter(target, "", events.Deleted))); got != n+1 {
+					t.Errorf("%d of %d are deleted", got, n+1)
+				}
+			})
+		}
+	}
+}
+
+// All that wait are due only in an hour.
+func TestAChangedCredentialIsTriedAtOnce(t *testing.T) {
+	w := newWorld(t)
+	api := newForbidding(0)
+	api.revoked.Store(401)
+	c := w.config(sensayTarget, api)
+	c.Rules.Retry.InitialInterval, c.Rules.Retry.MaxInterval = time.Hour, time.Hour
+	lane, _ := w.run(c)
+	r := entry(1)
+	w.publish(r)
+	w.until("the request is scheduled", func() bool { return len(w.messages(events.StreamLater, "deletions.later.>")) == 1 })
+	api.revoked.Store(0)
+	lane.Retry()
+	if got := w.final(sensayTarget, r.ID); got.Outcome != events.Deleted || got.Attempts != 2 {
+		t.Errorf("%s after %d attempts", got.Outcome, got.Attempts)
+	}
+	w.settled()
+}
+
+// An accepted credential is not the one that is refused now.
+func TestTimeCountsForTheSameCredentialOnly(t *testing.T) {
+	b := testBreaker()
+	b.record(deleter.Answer{Verdict: deleter.Deleted, Credential: 1}, caller{since: noon})
+	if got := b.accepted(1); !got.Equal(noon) {
+		t.Errorf("accepted at %s", got)
+	}
+	if got := b.accepted(2); !got.IsZero() {
+		t.Errorf("another credential is accepted at %s", got)
+	}
+	b.record(deleter.Answer{Verdict: deleter.Deleted, Credential: 2}, caller{since: noon.Add(time.Second)})
+	b.record(deleter.Answer{Verdict: deleter.Deleted, Credential: 1}, caller{since: noon.Add(time.Second)}) // came late
+	if got := b.accepted(2); !got.Equal(noon.Add(time.Second)) {
+		t.Errorf("accepted at %s", got)
+	}
+	b.record(deleter.Answer{Verdict: deleter.Retry, Credential: 2, Status: 503}, caller{since: noon.Add(time.Hour)})
+	b.record(deleter.Answer{Verdict: deleter.Hold, Credential: 2, Status: 403}, caller{since: noon.Add(time.Hour)})
+	if got := b.accepted(2); !got.Equal(noon.Add(time.Second)) {
+		t.Errorf("what is no acceptance counts as one, at %s", got)
+	}
+}
+
+// While others wait, a request that was refused is not the probe.
+func TestASuspectRequestProbesOnlyIfNoOtherWaits(t *testing.T) {
+	w := newWorld(t)
+	api := newForbidding(0)
+	api.revoked.Store(401)
+	c := w.config(sensayTarget, api)
+	lane, _ := w.run(c)
+	w.publish(entry(1))
+	w.until("the request is refused again as the only one", func() bool { return api.refused.Load() > 3 })
+	var more []events.Request
+	for id := range int64(5) {
+		more = append(more, entry(id+2))
+	}
+	w.publish(more...)
+	from := api.refused.Load()
+	w.until("each of the others has probed", func() bool { return api.refused.Load() > from+int64(len(more)) })
+	seen := map[string]bool{}
+	api.mu.Lock()
+	calls := api.calls[from : from+int64(len(more))+1]
+	api.mu.Unlock()
+	for _, call := range calls {
+		seen[call] = true
+	}
+	if len(seen) < len(more) {
+		t.Errorf("%d calls for %d different requests: %v", len(calls), len(seen), calls)
+	}
+	if status := lane.State().Status; status != StatusHeld {
+		t.Error(status)
+	}
+}
+
+func TestALaneWithNothingToProbeWithClosesItsBreaker(t *testing.T) {
+	w := newWorld(t)
+	api := newForbidding(0)
+	c := w.config(sensayTarget, api)
+	answer := api.answer
+	var down atomic.Bool
+	down.Store(true)
+	api.answer = func(n int, res events.Resource) deleter.Answer {
+		if down.Load() {
+			return answerLost
+		}
+		return answer(n, res)
+	}
+	c.Rules.Retry.MaxElapsed = 0
+	lane, _ := w.run(c)
+	for id := range int64(failuresToOpen) {
+		w.publish(entry(id + 1))
+	}
+	w.until("the breaker is open", func() bool { return lane.State().Status == StatusOpen })
+	w.settled() // all have failed
+	w.until("the lane runs again", func() bool { return lane.State().Status == StatusRunning })
+	down.Store(false)
+	r := entry(100)
+	w.publish(r)
+	w.final(sensayTarget, r.ID)
+}
+
+// What is scheduled waits too: it will probe.
+func TestABreakerStaysOpenWhileARetryWaits(t *testing.T) {
+	w := newWorld(t)
+	c := w.config(sensayTarget, script(answerLost))
+	lane := New(w.js, c)
+	if waits, err := lane.retryWaits(t.Context()); waits || err != nil {
+		t.Errorf("nothing is there, and waits: %v, %v", waits, err)
+	}
+	schedule := func(r events.Request, h History) {
+		body, err := r.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := lane.later.schedule(t.Context(), r.ID, msgOf(body), h, time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	schedule(entry(1), History{Attempts: 1, Confirming: true})
+	if waits, err := lane.retryWaits(t.Context()); waits || err != nil {
+		t.Errorf("a confirmation waits: %v, %v", waits, err)
+	}
+	schedule(entry(2), History{Attempts: 1})
+	if waits, err := lane.retryWaits(t.Context()); !waits || err != nil {
+		t.Errorf("a retry waits: %v, %v", waits, err)
+	}
+}
