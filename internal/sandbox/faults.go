@@ -25,6 +25,8 @@ type Faults struct {
 	RetryAfter string `json:"retry_after,omitzero"`
 	// Reject answers every call as if its credential were wrong: 401 or 403. 0: only those whose credential is.
 	Reject int `json:"reject,omitzero"`
+	// MaxIDs answers 413 to a k-v.ai call that names more ids. 0: no limit of its own.
+	MaxIDs int `json:"max_ids,omitzero"`
 	// Chances gives the share of deletion calls, 0 to 1, that meet each fault; the sum is at most 1. In a k-v.ai call the
 	// fault falls on the first entry of the list.
 	Chances map[Fault]float64 `json:"chances,omitzero"`
@@ -47,6 +49,10 @@ func (f Faults) Validate(api API) error {
 		return errors.New("burst must not be negative")
 	case f.Reject != 0 && f.Reject != 401 && f.Reject != 403:
 		return errors.New("reject must be 401, 403, or 0 for none")
+	case f.MaxIDs < 0:
+		return errors.New("max_ids must not be negative")
+	case f.MaxIDs > 0 && api != KV:
+		return errors.New("max_ids is for kv alone")
 	}
 	if err := checkRetryAfter(f.RetryAfter); err != nil {
 		return err

@@ -254,6 +254,15 @@ func TestTheRateIsToldInHeaders(t *testing.T) {
 	})
 }
 
+func TestACallWithTooManyIDsIsRefused(t *testing.T) {
+	_, base := serve(t, sandbox.Config{Faults: map[sandbox.API]sandbox.Faults{sandbox.KV: {MaxIDs: 2}}})
+	for body, code := range map[string]int{`{"ids":[1,2]}`: 200, `{"ids":[3,4,5]}`: 413} {
+		resp, _, err := deleteContexts(t, base, body)
+		want(t, "error", err, nil)
+		want(t, body, status(resp), code)
+	}
+}
+
 func TestRejectedCredentialIsSwitchedOnAndOff(t *testing.T) {
 	s, base := serve(t, sandbox.Config{})
 	for _, code := range []int{401, 403, 0} {
@@ -352,6 +361,8 @@ func TestConfigRules(t *testing.T) {
 		"Faults: kv: slow_for must not be negative":                           faults(sandbox.Faults{SlowFor: -1}),
 		"Faults: kv: rate must be a number of calls a second, 0 for no limit": faults(sandbox.Faults{Rate: -1}),
 		"Faults: kv: burst must not be negative":                              faults(sandbox.Faults{Burst: -1}),
+		"Faults: kv: max_ids must not be negative":                            faults(sandbox.Faults{MaxIDs: -1}),
+		"Faults: sensay: max_ids is for kv alone":                             {Faults: map[sandbox.API]sandbox.Faults{sandbox.Sensay: {MaxIDs: 1}}},
 		"Faults: kv: reject must be 401, 403, or 0 for none":                  faults(sandbox.Faults{Reject: 500}),
 		"Faults: kv: retry_after must be printable ASCII":                     faults(sandbox.Faults{RetryAfter: "\n"}),
 		`Faults: kv: chances: no fault is called "x"`:                         faults(sandbox.Faults{Chances: map[sandbox.Fault]float64{"x": 0.1}}),

@@ -154,6 +154,10 @@ func (d *side) judge(req request, t ticket) decision {
 		a := d.dialect.refuse(*req.refusal, t)
 		return decision{answer: d.outside2xx(a, ""), fault: None, problem: req.refusal.text()}
 	}
+	if d.faults.MaxIDs > 0 && len(req.keys) > d.faults.MaxIDs {
+		a := d.dialect.refuse(refusal{status: http.StatusRequestEntityTooLarge}, t)
+		return decision{answer: d.outside2xx(a, ""), fault: "413"}
+	}
 	if req.operation == Read {
 		return decision{answer: d.dialect.show(&d.shelf, req.keys[0], t), fault: None}
 	}
