@@ -1,0 +1,156 @@
+package consumer
+
+import (
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/lethe-dev/lethe/deleter"
+	"github.com/lethe-dev/lethe/events"
+)
+
+// An API that takes fewer ids with one call than it says.
+func TestRequestsThatAreTooManyForOneCallAreDeletedInSeveral(t *testing.T) {
+	w := newWorld(t)
+	api := &api{answer: func(_ int, res events.Resource) deleter.Answer {
+		if len(res.(events.UserContexts).IDs) > 5 {
+			return deleter.Answer{Verdict: deleter.Retry, UnknownStatus: true, Status: 413}
+		}
+		return answerDeleted
+	}}
+	var requests []events.Request
+	for id := range int64(40) {
+		requests = append(requests, contexts(id+1))
+	}
+	w.publish(requests...)
+	w.run(w.together(100, api))
+	for _, r := range requests {
+		if got := w.final(kvTarget, r.ID); got.Outcome != events.Deleted || got.Evidence.CallRequests > 5 {
+			t.Errorf("%v is %s, %+v", got.Resource, got.Outcome, got.Evidence)
+		}
+	}
+	w.settled()
+}
+
+// Of requests that share a call, one that can never be answered fails by itself.
+func TestAnUndocumentedStatusEndsOnlyItsOwnRequest(t *testing.T) {
+	for _, target := range events.Targets() {
+		t.Run(string(target), func(t *testing.T) {
+			w := newWorld(t)
+			const bad = 13
+			api := &api{answer: func(_ int, res events.Resource) deleter.Answer {
+				if contexts, ok := res.(events.UserContexts); ok && slices.Contains(contexts.IDs, bad) || idOf(res) == bad {
+					return answerOdd
+				}
+				return answerDeleted
+			}}
+			var requests []events.Request
+			for id := range int64(20) {
+				requests = append(requests, request(target, id+1))
+			}
+			w.publish(requests...)
+			c := w.together(100, api)
+			if target == sensayTarget {
+				c = w.config(target, api)
+			}
+			c.Rules.Retry.MaxElapsed = 200 * time.Millisecond
+			w.run(c)
+			for i, r := range requests {
+				got := w.final(target, r.ID)
+				switch {
+				case i+1 != bad && got.Outcome != events.Deleted:
+					t.Errorf("%v is %s, %+v", got.Resource, got.Outcome, got.Error)
+				case i+1 == bad && (got.Outcome != events.Failed || got.Error.Code != events.CodeUnexpectedAnswer || got.Evidence.CallRequests != 1 || got.Attempts < 3):
+					t.Errorf("%v is %s after %d attempts, %+v", got.Resource, got.Outcome, got.Attempts, got.Error)
+				}
+			}
+			w.settled()
+		})
+	}
+}
+
+// An endpoint that is retired, or a bill that is not paid: few calls are made, and
+// none of the requests that were not called for fails.
+func TestAnEndpointThatIsGoneFailsNoBacklog(t *testing.T) {
+	for _, target := range events.Targets() {
+		t.Run(string(target), func(t *testing.T) {
+			w := newWorld(t)
+			const n = 300
+			var back atomic.Bool
+			api := &api{answer: func(int, events.Resource) deleter.Answer {
+				if back.Load() {
+					return answerDeleted
+				}
+				return answerOdd
+			}}
+			for id := range int64(n) {
+				w.publish(request(target, id+1))
+			}
+			c := w.together(100, api)
+			if target == sensayTarget {
+				c = w.config(target, api)
+			}
+			c.BatchLinger = 5 * time.Millisecond
+			lane, _ := w.run(c)
+			w.until("the breaker is open", func() bool { return lane.State().Status == StatusOpen })
+			if calls := api.count(); calls > 100 {
+				t.Errorf("%d calls until the breaker is open", calls)
+			}
+			probes := api.count() + 10
+			w.until("it is probed for some time", func() bool { return api.count() > probes })
+			if results := w.results("deletions.results.>"); len(results) != 0 {
+				t.Errorf("%d results, the first is %+v", len(results), results[0])
+			}
+			back.Store(true)
+			w.settled()
+			if got := len(w.results(events.ResultFilter(target, "", events.Deleted))); got != n {
+				t.Errorf("%d of %d are deleted", got, n)
+			}
+		})
+	}
+}
+
+// While a call for many is narrowed, one of its requests can be answered elsewhere,
+// and the message of another can become another worker's.
+func TestWhatIsNoMoreThisWorkersGoesIntoNoFurtherCall(t *testing.T) {
+	w := newWorld(t)
+	requests := []events.Request{contexts(1), contexts(2), contexts(3)}
+	seats := make([]*seat, len(requests))
+	api := &api{}
+	lane := New(w.js, w.together(100, api))
+	lane.ackWait = ackWait
+	api.answer = func(call int, _ events.Resource) deleter.Answer {
+		if call > 1 {
+			return answerDeleted
+		}
+		done := &job{Request: requests[1], history: History{Attempts: 1}}
+		if _, err := lane.publish(t.Context(), done.ID, seats[1].fingerprint, done.history, done.result(
+			Step{Outcome: events.Deleted, Evidence: events.Evidence{Status: 200, ObservedAt: time.Now()}})); err != nil {
+			t.Error(err)
+		}
+		past := time.Now().Add(-time.Hour)
+		seats[2].kept.Store(&past)
+		for _, s := range seats {
+			s.by = past // what follows has to look again
+		}
+		return deleter.Answer{Verdict: deleter.Invalid, Status: 422, Message: "no"}
+	}
+	for i, r := range requests {
+		d, _ := w.delivered(0)
+		seats[i] = lane.gatherer.join(t.Context(), &job{delivery: d, Request: r, fingerprint: events.Fingerprint(r.Resource)}, false)
+		seats[i].by = time.Now().Add(time.Minute)
+	}
+	lane.callFor(t.Context(), t.Context(), seats)
+	for i, s := range seats {
+		if got := <-s.share; got.again != (i > 0) {
+			t.Errorf("request %d: %+v", i, got)
+		}
+	}
+	if diff := cmp.Diff([]string{fmt.Sprint(contexts(1, 2, 3).Resource), fmt.Sprint(contexts(1).Resource)}, api.calls); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+}
