@@ -43,10 +43,11 @@ type batch struct {
 type seat struct {
 	*batch
 	*job
-	ctx   context.Context
-	alone bool      // nobody shares the batch
-	by    time.Time // when the call must have begun
-	share chan share
+	ctx      context.Context
+	alone    bool       // nobody shares the batch
+	accepted acceptance // of a credential, as it was known before the call
+	by       time.Time  // when the call must have begun
+	share    chan share
 }
 
 // join takes a seat, in the batch that is open or in a new one. Who is alone shares

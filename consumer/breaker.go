@@ -61,10 +61,18 @@ type breaker struct {
 	changed chan struct{}   // closed and replaced at each change
 }
 
-// acceptance is a call in which the API accepted a credential.
+// acceptance is a call in which the API accepted a credential. The zero value is none.
 type acceptance struct {
 	credential int       // its version
 	since      time.Time // when the call began, by the server's clock
+}
+
+// of is when the call began, if it was made with this credential, else zero.
+func (a acceptance) of(credential int) time.Time {
+	if credential != a.credential {
+		return time.Time{}
+	}
+	return a.since
 }
 
 // caller says for whom a call was made.
@@ -161,15 +169,11 @@ func (b *breaker) suspectAt() (at time.Time, open bool) {
 	return at, !b.circuit.IsClosed()
 }
 
-// accepted returns when the last call began in which this credential was accepted,
-// by the server's clock. It is zero if this worker knows of none.
-func (b *breaker) accepted(credential int) time.Time {
+// accepted returns the last call in which a credential was accepted.
+func (b *breaker) accepted() acceptance {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if credential != b.good.credential {
-		return time.Time{}
-	}
-	return b.good.since
+	return b.good
 }
 
 // release ends a probe, if it is still out.

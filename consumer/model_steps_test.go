@@ -21,6 +21,9 @@ func (m *model) worker(l life, i int, then func(func(*life))) {
 		}
 	case claiming:
 		then(func(l *life) { m.claim(l, i) })
+		if l.held[i] && h.known.refused { // another may probe first
+			then(func(l *life) { m.putOff(l, i) })
+		}
 	case looking:
 		if h.seen.by == nobody || int(h.seen.by) == i || l.hands[h.seen.by].stale {
 			then(func(l *life) { m.follow(l, i, noon.Add(time.Hour)) })
@@ -69,6 +72,7 @@ func (m *model) fate(l life, i int, then func(func(*life))) {
 			if h.at == calling && !h.effect {
 				l.orphans++
 			}
+			l.accepted[i], l.held[i] = false, false
 			l.release(i)
 		})
 	}
@@ -148,14 +152,14 @@ func (l *life) put(new letter) {
 func (l *life) tidy() {
 	rank := func(s int) (n int) {
 		k := l.letters[s]
-		for i, b := range []bool{k.there, k.waiting, k.history.fresh, k.history.unanswered, k.history.confirming} {
+		for i, b := range []bool{k.there, k.waiting, k.history.fresh, k.history.unanswered, k.history.confirming, k.history.refused} {
 			if b {
 				n |= 1 << i
 			}
 		}
 		for w, h := range l.hands {
 			if h.at != idle && int(h.slot) == s {
-				n |= 1 << (5 + w)
+				n |= 1 << (6 + w)
 			}
 		}
 		return n
@@ -218,6 +222,8 @@ func (m *model) append(l *life, i int, k mark, follows remembered) bool {
 		l.broken = notFoundIsTrue
 	case outcomes[k.outcome] == events.Deleted && l.present && !l.pending:
 		l.broken = deletedIsTrue
+	case outcomes[k.outcome] == events.Failed && !l.forbidden:
+		l.broken = refusedIsTrue
 	case outcomes[k.outcome] == events.Deleted && l.absent && l.recorded && !l.vague:
 		l.broken = deletedIsPossible
 	}
@@ -278,7 +284,7 @@ func (m *model) follow(l *life, i int, now time.Time) {
 	if m.noUnanswered {
 		next.Unanswered = false
 	}
-	to := remembered{unanswered: next.Unanswered, confirming: next.Confirming, fresh: h.known.fresh}
+	to := rememberedOf(next, h.known.fresh)
 	if next.Seq == seenSeq {
 		to.fresh = h.seenFresh
 	}
@@ -304,7 +310,31 @@ func (m *model) call(l *life, i int) {
 	if l.finished && l.recorded {
 		l.broken = noCallAfterFinal
 	}
-	h.at, h.effect = calling, false
+	h.at, h.effect, h.accepted = calling, false, l.accepted[i]
+}
+
+// putOff: suspect.go's. The message comes again as it is.
+func (m *model) putOff(l *life, i int) {
+	h := &l.hands[i]
+	h.next, h.at = h.known, scheduling
+	if m.putOffUnscheduled {
+		h.at = acking
+	}
+}
+
+// credential is what becomes of it, and what a worker learns by other requests.
+func (m *model) credential(l life, then func(func(*life))) {
+	if !l.forbidden && !l.revocable {
+		return
+	}
+	if l.revocable && l.revoked != restored {
+		then(func(l *life) { l.revoked++ })
+	}
+	for i := range l.accepted {
+		if l.revoked != revoked && (!l.accepted[i] || l.held[i]) {
+			then(func(l *life) { l.accepted[i], l.held[i] = true, false })
+		}
+	}
 }
 
 // withdraw: process.go's, where the turn of a call does not come.
@@ -327,6 +357,13 @@ func (m *model) api(l life, i int, then func(func(*life))) {
 		})
 	}
 	nothing := func(*life) {}
+	if l.forbidden || l.revoked == revoked {
+		answer(deleter.Hold, false, nothing)
+		if !l.hands[i].current.refused { // a 401, or the last of many 403
+			answer(deleter.Hold, false, func(l *life) { l.held[i] = true })
+		}
+		return
+	}
 	switch {
 	case !l.recorded: // k-v.ai, to which everything is always there
 		answer(deleter.Deleted, false, (*life).remove)
@@ -340,8 +377,10 @@ func (m *model) api(l life, i int, then func(func(*life))) {
 	if l.troubles == 0 {
 		return
 	}
-	answer(deleter.Retry, false, func(l *life) { l.troubles-- })             // 429
-	answer(deleter.Hold, false, func(l *life) { l.troubles-- })              // 401
+	answer(deleter.Retry, false, func(l *life) { l.troubles-- }) // 429
+	if !l.revocable {                                            // the credential is revoked once, not from call to call
+		answer(deleter.Hold, false, func(l *life) { l.troubles-- }) // 401
+	}
 	answer(deleter.Retry, true, func(l *life) { l.troubles--; l.orphans++ }) // timed out, it may act yet
 	answer(deleter.Retry, true, func(l *life) { l.troubles--; l.remove() })  // acted, and was not heard
 	if l.recorded && l.present && l.pending {
@@ -358,12 +397,19 @@ var modelRules = Rules{ConfirmAfter: time.Hour, Retry: Policy{InitialInterval: t
 // decide: process.go's store, up to the first publish.
 func (m *model) decide(l *life, i int) {
 	h := &l.hands[i]
-	step := Decide(modelRules, h.current.history(), deleter.Answer{Verdict: verdicts[h.answer], Status: 1, MayHaveDeleted: h.maybe}, time.Time{}, noon)
+	var accepted time.Time
+	if h.accepted || m.alwaysCounts || m.lateCounts && l.accepted[i] {
+		accepted = noon
+	}
+	step := Decide(modelRules, h.current.history(), deleter.Answer{Verdict: verdicts[h.answer], Status: 1, MayHaveDeleted: h.maybe}, accepted, noon)
+	if !step.History.Refused.IsZero() && step.History.Refused != refusedAt && !m.staleCounts {
+		l.accepted = [workers]bool{}
+	}
 	if m.noUnanswered {
 		step.History.Unanswered = false
 	}
 	h.outcome, h.again = numbered(step.Outcome), !step.Again.IsZero()
-	h.next = remembered{unanswered: step.History.Unanswered, confirming: step.History.Confirming, fresh: h.current.fresh}
+	h.next = rememberedOf(step.History, h.current.fresh)
 	switch {
 	case h.outcome != 0:
 		h.at = storing

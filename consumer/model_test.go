@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
@@ -32,11 +33,15 @@ type limits struct {
 	misses   int8 // calls whose turn does not come
 	absent   bool // the entry was never there
 	recorded bool // attempts are recorded before the call
+	// forbidden: the API refuses this request with 403, and no other. revocable: it
+	// may refuse the credential for some time, from when on and until when it likes.
+	forbidden, revocable bool
 }
 
 // broken are the rules that a variant leaves out.
 type broken struct {
 	ackFirst, noExpectation, noAttempts, noAnswers, noUnanswered, noLease, noWithdrawal bool
+	alwaysCounts, staleCounts, lateCounts, putOffUnscheduled                            bool
 }
 
 // The promises, as a state that broke one names it.
@@ -50,6 +55,7 @@ const (
 	deletedIsPossible
 	noCallAfterFinal
 	nothingLost
+	refusedIsTrue
 	anEnd
 )
 
@@ -57,7 +63,7 @@ func (p promise) String() string {
 	return [...]string{
 		"all are kept", "two final results", "not-found, and it was us", "deleted, and it is still there",
 		"deleted, and nobody can have deleted it", "a call after the final result",
-		"acknowledged without a result or a next step", "at rest without a final result",
+		"acknowledged without a result or a next step", "failed for a credential that was revoked", "at rest without a final result",
 	}[p]
 }
 
@@ -79,6 +85,7 @@ func (o outcome) final() bool { return o != 0 && outcomes[o].Final() }
 // remembered is a [History] as far as it can differ in the model.
 type remembered struct {
 	unanswered, confirming bool
+	refused                bool // the API refused its last call
 	fresh                  bool // its Seq is the chain's last link
 }
 
@@ -87,8 +94,20 @@ type remembered struct {
 const knownSeq, seenSeq = 7, 9
 
 func (r remembered) history() History {
-	return History{Attempts: 1, Since: noon, Seq: knownSeq, Unanswered: r.unanswered, Confirming: r.confirming}
+	h := History{Attempts: 1, Since: noon, Seq: knownSeq, Unanswered: r.unanswered, Confirming: r.confirming}
+	if r.refused {
+		h.Refused, h.RefusedWait = refusedAt, modelRules.Retry.MaxElapsed // if that counts, it is enough
+	}
+	return h
 }
+
+// rememberedOf is the reverse, for a history whose Seq is the last link's or not.
+func rememberedOf(h History, fresh bool) remembered {
+	return remembered{unanswered: h.Unanswered, confirming: h.Confirming, refused: !h.Refused.IsZero(), fresh: fresh}
+}
+
+// Of the time of a refusal only matters whether another request was accepted since.
+var refusedAt = noon.Add(-time.Hour)
 
 // mark is a link of the modelled chain.
 type mark struct {
@@ -116,6 +135,15 @@ const (
 	acking
 )
 
+// revocation is what has become of the credential.
+type revocation int8
+
+const (
+	unrevoked revocation = iota
+	revoked
+	restored
+)
+
 // hands is one worker.
 type hands struct {
 	at    place
@@ -131,6 +159,7 @@ type hands struct {
 	effect               bool // the API has acted on the call
 	outcome              outcome
 	again                bool
+	accepted             bool // the credential, for another request since the last refusal, before the call
 }
 
 // letter is a message: a request, or what came due.
@@ -153,6 +182,9 @@ type life struct {
 	vague    bool   // of some attempt nobody knows what came of it
 	finished bool   // a final result is stored
 	orphans  int8   // calls whose caller is gone, which may still take effect
+	revoked  revocation
+	accepted [workers]bool // the credential, for another request since the last refusal, as the worker knows
+	held     [workers]bool // the worker's lane, by a refused credential
 	broken   promise
 }
 
@@ -248,6 +280,7 @@ func (m *model) successors(l life) (all []life) {
 			l.put(due)
 		})
 	}
+	m.credential(l, then)
 	if l.orphans > 0 {
 		then(func(l *life) { l.orphans--; l.remove() })
 		then(func(l *life) { l.orphans-- })

@@ -143,7 +143,7 @@ func (l *Lane) attempt(stop, ctx context.Context, j *job) (Step, settlement, err
 				j.answered = &evidence
 			}
 			sabotage.At(sabotage.Answered)
-			return l.decide(j, answered), "", nil
+			return l.decide(j, answered, s.accepted), "", nil
 		}
 		known, claimed = j.history, true
 	}
@@ -154,7 +154,9 @@ func (l *Lane) attempt(stop, ctx context.Context, j *job) (Step, settlement, err
 }
 
 // decide is [Decide] for what one of the requests in a call has of its answer.
-func (l *Lane) decide(j *job, s share) Step {
+// before is the last acceptance that was known before that call: one that came
+// during the call may be younger than the refusal that the call got.
+func (l *Lane) decide(j *job, s share, before acceptance) Step {
 	if s.answer.Verdict == deleter.Hold {
 		id := j.ID
 		l.refused.Store(&id)
@@ -163,7 +165,7 @@ func (l *Lane) decide(j *job, s share) Step {
 	if s.left {
 		return leftOver(l.Rules, j.history, s.answer, now)
 	}
-	return Decide(l.Rules, j.history, s.answer, l.breaker.accepted(s.answer.Credential), now)
+	return Decide(l.Rules, j.history, s.answer, before.of(s.answer.Credential), now)
 }
 
 // withdraw stores that nothing came of an attempt, for no call was made. Whoever
@@ -259,7 +261,9 @@ func (l *Lane) call(stop, ctx context.Context, seats []*seat, set []int) (answer
 	}
 	ctx, stopped := context.WithTimeout(ctx, l.Timeout)
 	defer stopped()
+	accepted := l.breaker.accepted()
 	for _, i := range set {
+		seats[i].accepted = accepted
 		seats[i].room.leave(1)
 		defer seats[i].room.comeBack()
 	}

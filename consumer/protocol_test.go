@@ -21,7 +21,15 @@ func TestTheProtocolHoldsWhateverHappens(t *testing.T) {
 		{"recorded, never there, turns that do not come", false, limits{copies: 2, crashes: 1, misses: 1, absent: true, recorded: true}},
 		{"not recorded", false, limits{copies: 1, crashes: 1, stalls: 1, troubles: 1}},
 		{"not recorded, published twice", false, limits{copies: 2, crashes: 1, troubles: 1}},
+		{"recorded, refused for itself", false, limits{copies: 1, crashes: 1, recorded: true, forbidden: true}},
+		{"recorded, a revoked credential", false, limits{copies: 1, crashes: 1, recorded: true, revocable: true}},
+		{"not recorded, refused for itself, published twice", false, limits{copies: 2, forbidden: true}},
+		{"not recorded, a revoked credential, trouble", false, limits{copies: 1, troubles: 1, revocable: true}},
+		{"not recorded, a revoked credential, published twice", false, limits{copies: 2, revocable: true}},
 
+		{"recorded, refused for itself, stalls", true, limits{copies: 1, crashes: 1, stalls: 1, recorded: true, forbidden: true}},
+		{"recorded, a revoked credential, trouble", true, limits{copies: 1, crashes: 1, troubles: 1, recorded: true, revocable: true}},
+		{"not recorded, a revoked credential, all", true, limits{copies: 2, crashes: 1, revocable: true}},
 		{"recorded, much trouble", true, limits{copies: 1, crashes: 1, stalls: 1, troubles: 2, recorded: true}},
 		{"recorded, many crashes", true, limits{copies: 1, crashes: 2, stalls: 1, troubles: 1, recorded: true}},
 		{"recorded, many stalls", true, limits{copies: 1, crashes: 1, stalls: 2, troubles: 1, recorded: true}},
@@ -56,6 +64,10 @@ func TestTheCheckerSeesEachBrokenRule(t *testing.T) {
 		{"what came of an attempt not recorded", limits{copies: 2, troubles: 1, absent: true, recorded: true}, broken{noAnswers: true}, deletedIsPossible},
 		{"the unanswered attempt forgotten", all, broken{noUnanswered: true}, notFoundIsTrue},
 		{"a claim without a call not withdrawn", limits{copies: 1, misses: 1, absent: true, recorded: true}, broken{noWithdrawal: true}, deletedIsPossible},
+		{"time of a refusal counts always", limits{copies: 1, revocable: true}, broken{alwaysCounts: true}, refusedIsTrue},
+		{"an acceptance from before the refusal counts", limits{copies: 1, revocable: true}, broken{staleCounts: true}, refusedIsTrue},
+		{"an acceptance from during the call counts", limits{copies: 1, revocable: true}, broken{lateCounts: true}, refusedIsTrue},
+		{"put off without a schedule", limits{copies: 1, revocable: true}, broken{putOffUnscheduled: true}, nothingLost},
 		{"no lease", all, broken{noLease: true}, noCallAfterFinal},
 	} {
 		t.Run(c.name, func(t *testing.T) {
