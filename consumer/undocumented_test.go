@@ -122,7 +122,6 @@ func TestWhatIsNoMoreThisWorkersGoesIntoNoFurtherCall(t *testing.T) {
 	seats := make([]*seat, len(requests))
 	api := &api{}
 	lane := New(w.js, w.together(100, api))
-	lane.ackWait = ackWait
 	api.answer = func(call int, _ events.Resource) deleter.Answer {
 		if call > 1 {
 			return answerDeleted
