@@ -44,7 +44,7 @@ func BenchmarkPull(b *testing.B) {
 		}
 		b.StartTimer()
 		got := 0
-		if err := pull(w.Context(), w.nc, events.StreamRequests, string(kvTarget), many, func(*nats.Msg) { got++ }); err != nil || got != many {
+		if err := pull(w.Context(), w.js, events.StreamRequests, string(kvTarget), many, func(*nats.Msg) { got++ }); err != nil || got != many {
 			b.Fatalf("%d messages: %v", got, err)
 		}
 	}
@@ -199,7 +199,7 @@ func BenchmarkSettle(b *testing.B) {
 	lane := New(w.js, w.config(kvTarget, nil))
 	w.publish(contexts(1))
 	var taken *nats.Msg
-	if err := pull(w.Context(), w.nc, events.StreamRequests, string(kvTarget), 1, func(msg *nats.Msg) { taken = msg }); err != nil || taken == nil {
+	if err := pull(w.Context(), w.js, events.StreamRequests, string(kvTarget), 1, func(msg *nats.Msg) { taken = msg }); err != nil || taken == nil {
 		b.Fatalf("nothing was taken: %v", err)
 	}
 	request := contexts(1)

@@ -104,7 +104,7 @@ func (l *Lane) take(stop, ctx context.Context, stream string, crew *crew) {
 			return
 		}
 		asked := time.Now()
-		err = pull(ctx, l.js.Conn(), stream, string(l.Target), most, func(msg *nats.Msg) {
+		err = pull(ctx, l.js, stream, string(l.Target), most, func(msg *nats.Msg) {
 			most--
 			if d := l.begin(ctx, room, msg, asked); d != nil {
 				crew.give(d)

@@ -99,7 +99,7 @@ func (l *looks) allEmpty(of []*look) bool {
 		return false
 	}
 	// Whatever else comes first says that something is there, or nothing.
-	reply, err := l.js.Conn().RequestWithContext(ctx, "$JS.API.DIRECT.GET."+events.StreamResults, request)
+	reply, err := l.js.Conn().RequestWithContext(ctx, apiSubject(l.js, "DIRECT.GET."+events.StreamResults), request)
 	return err == nil && len(reply.Data) == 0 && reply.Header.Get("Status") == "404" && reply.Header.Get("Description") == "No Results"
 }
 

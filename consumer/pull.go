@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // ackReply begins the reply subject of every message that a consumer delivers.
@@ -28,7 +29,8 @@ const heartbeats = 16
 // from messages by a Status header and an empty body, which any publisher can
 // write: one such request would end each of its pulls, and nobody would ever
 // answer it. Here a message is what can be acknowledged.
-func pull(ctx context.Context, nc *nats.Conn, stream, consumer string, most int, each func(*nats.Msg)) error {
+func pull(ctx context.Context, js jetstream.JetStream, stream, consumer string, most int, each func(*nats.Msg)) error {
+	nc := js.Conn()
 	inbox := nc.NewInbox()
 	messages := make(chan *nats.Msg, most+heartbeats)
 	sub, err := nc.ChanSubscribe(inbox, messages)
@@ -40,7 +42,7 @@ func pull(ctx context.Context, nc *nats.Conn, stream, consumer string, most int,
 	if err != nil {
 		return err
 	}
-	if err := nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+stream+"."+consumer, inbox, request); err != nil {
+	if err := nc.PublishRequest(apiSubject(js, "CONSUMER.MSG.NEXT."+stream+"."+consumer), inbox, request); err != nil {
 		return err
 	}
 	timeout := time.NewTimer(takeWait + pullSlack)

@@ -35,6 +35,14 @@ func nextMessage(ctx context.Context, js jetstream.JetStream, stream, subject st
 	return leaderGet(ctx, js, stream, get{Seq: from, Next: subject})
 }
 
+// apiSubject is the subject of a JetStream API call, in the domain that js speaks to.
+func apiSubject(js jetstream.JetStream, call string) string {
+	if domain := js.Options().Domain; domain != "" {
+		return "$JS." + domain + ".API." + call
+	}
+	return "$JS.API." + call
+}
+
 // get is JSApiMsgGetRequest of nats-server.
 type get struct {
 	Seq  uint64 `json:"seq,omitzero"`
@@ -49,7 +57,7 @@ func leaderGet(ctx context.Context, js jetstream.JetStream, stream string, get g
 	if err != nil {
 		return nil, err
 	}
-	reply, err := js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, request)
+	reply, err := js.Conn().RequestWithContext(ctx, apiSubject(js, "STREAM.MSG.GET."+stream), request)
 	if err != nil {
 		return nil, fmt.Errorf("look at %s: %w", stream, err)
 	}

@@ -42,21 +42,26 @@ func withClient(cmd *cobra.Command, command string, do func(context.Context, *cl
 	defer cancel(nil)
 	looks, deny := context.WithCancelCause(ctx)
 	defer deny(nil)
-	nc, err := natsconn.Connect(ctx, natsconn.Config{
-		URL: cfg.ClientURL(), Creds: cfg.NATS.Creds, CA: cfg.NATS.CA, Cert: cfg.NATS.Cert, Key: cfg.NATS.Key,
-		Command: command, Log: slog.New(slog.DiscardHandler), OnFatal: cancel, MayBeDenied: append(without, jszSubject), OnDenied: deny,
-	})
+	for i, subject := range without {
+		without[i] = natsconn.InDomain(subject, cfg.JetstreamDomain)
+	}
+	server := connection(cfg, command)
+	server.Log, server.OnFatal, server.MayBeDenied, server.OnDenied = slog.New(slog.DiscardHandler), cancel, append(without, jszSubject), deny
+	nc, err := natsconn.Connect(ctx, server)
 	if err != nil {
+		if cfg.NATSURL.Reveal() == "" {
+			err = fmt.Errorf("%w (it is not set: that is the embedded server of `lethe run`)", err)
+		}
 		return err
 	}
 	defer func() {
 		cancel(nil)
 		nc.Close()
 	}()
-	if err := natsconn.CheckServer(nc); err != nil {
-		return err
+	if err := natsconn.CheckServer(nc, cfg.JetstreamDomain); err != nil {
+		return fmt.Errorf("%s: %w", server.Credential(), err)
 	}
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(answersWithin))
+	js, err := natsconn.JetStream(nc, cfg.JetstreamDomain, jetstream.WithPublishAsyncTimeout(answersWithin))
 	if err != nil {
 		return fmt.Errorf("JetStream: %w", err)
 	}
@@ -64,7 +69,27 @@ func withClient(cmd *cobra.Command, command string, do func(context.Context, *cl
 		if denied := context.Cause(ctx); errors.Is(denied, nats.ErrPermissionViolation) {
 			return fmt.Errorf("lethe %s: %w", command, denied)
 		}
-		return err
+		return noJetStream(err, cfg)
 	}
 	return nil
+}
+
+// connection is how the environment says to connect.
+func connection(cfg *config.Config, command string) natsconn.Config {
+	return natsconn.Config{
+		URL: cfg.ClientURL(), URLName: config.NATSURLName(), Command: command,
+		Creds: cfg.NATS.Creds, NKey: cfg.NATS.Nkey, CA: cfg.NATS.CA, Cert: cfg.NATS.Cert, Key: cfg.NATS.Key, TLSFirst: cfg.NATS.TLSFirst,
+	}
+}
+
+// noJetStream names the variable where an error means that the server has no
+// JetStream to offer: none in the account, or none that answers in the domain.
+func noJetStream(err error, cfg *config.Config) error {
+	switch {
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+		return fmt.Errorf("%s: %w: the account of this credential has none", connection(cfg, "").Credential(), natsconn.ErrNoJetStream)
+	case cfg.JetstreamDomain != "" && (errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled)):
+		return fmt.Errorf("LETHE_JETSTREAM_DOMAIN: no JetStream answers in the domain %q: %w", cfg.JetstreamDomain, err)
+	}
+	return err
 }

@@ -31,7 +31,7 @@ func exitStatus(err error) int {
 	}
 	for _, setting := range []error{
 		natsconn.ErrSettings, natsconn.ErrRefused, natsconn.ErrTLS,
-		natsconn.ErrServerTooOld, natsconn.ErrNoJetStream, natsconn.ErrLocked, natsconn.ErrAddrInUse,
+		natsconn.ErrServerTooOld, natsconn.ErrNoJetStream, natsconn.ErrLocked, natsconn.ErrAddrInUse, natsconn.ErrTwoDomains,
 	} {
 		if errors.Is(err, setting) {
 			return exitUsage

@@ -145,20 +145,18 @@ func interrupted(ctx context.Context, err error) error {
 // starts the embedded one.
 func openNATS(ctx context.Context, cfg *config.Config, log *slog.Logger, fatal func(error)) (*nats.Conn, func(), error) {
 	stopServer := func() {}
-	url := cfg.NATSURL.Reveal()
-	if url == "" {
+	server := connection(cfg, "run")
+	server.Wait, server.Log, server.OnFatal, server.MayBeDenied = true, log, fatal, []string{jszSubject}
+	if cfg.NATSURL.Reveal() == "" {
 		embedded, err := natsconn.Embed(embedConfig(cfg, log))
 		if err != nil {
 			return nil, nil, err
 		}
 		stopServer = embedded.Close
-		url = embedded.URL()
-		log.Info("started the embedded NATS server", "url", url, "dir", cfg.Embedded.Dir, "sync", cfg.Embedded.Sync.String())
+		server.URL = embedded.URL()
+		log.Info("started the embedded NATS server", "url", server.URL, "dir", cfg.Embedded.Dir, "sync", cfg.Embedded.Sync.String())
 	}
-	nc, err := natsconn.Connect(ctx, natsconn.Config{
-		URL: url, Creds: cfg.NATS.Creds, CA: cfg.NATS.CA, Cert: cfg.NATS.Cert, Key: cfg.NATS.Key,
-		Command: "run", Wait: true, Log: log, OnFatal: fatal, MayBeDenied: []string{jszSubject},
-	})
+	nc, err := natsconn.Connect(ctx, server)
 	if err != nil {
 		stopServer()
 		return nil, nil, err
@@ -173,10 +171,7 @@ func openNATS(ctx context.Context, cfg *config.Config, log *slog.Logger, fatal f
 // openStreams makes sure that the server can do what is needed and that the
 // streams are as they must be.
 func openStreams(ctx context.Context, nc *nats.Conn, cfg *config.Config, log *slog.Logger) (jetstream.JetStream, error) {
-	if err := natsconn.CheckServer(nc); err != nil {
-		return nil, err
-	}
-	js, err := jetstream.New(nc)
+	js, err := natsconn.JetStream(nc, cfg.JetstreamDomain)
 	if err != nil {
 		return nil, fmt.Errorf("JetStream: %w", err)
 	}
@@ -194,10 +189,31 @@ func openStreams(ctx context.Context, nc *nats.Conn, cfg *config.Config, log *sl
 		}
 		check = func(ctx context.Context) error { return consumer.Start(ctx, js, settings) }
 	}
-	err = untilReady(ctx, log, check)
+	err = untilReady(ctx, log, cfg, func(ctx context.Context) error {
+		if err := natsconn.CheckServer(nc, cfg.JetstreamDomain); err != nil {
+			return fmt.Errorf("%s: %w", connection(cfg, "run").Credential(), err)
+		}
+		if cfg.NATSURL.Reveal() != "" { // the embedded server is joined to no other
+			if err := natsconn.CheckDomains(ctx, js, writtenSubjects()); err != nil {
+				return err
+			}
+		}
+		return check(ctx)
+	})
 	var problem *consumer.Problem
 	if errors.As(err, &problem) && problem.MissingBeside {
 		return js, nil // each lane is held, and says why, until `lethe setup` has created it
 	}
 	return js, err
+}
+
+// writtenSubjects are subjects that a worker publishes on, and the streams that
+// hold them.
+func writtenSubjects() map[string]string {
+	target, id := events.KVUserContext, uuid.Must(uuid.NewV7()).String()
+	return map[string]string{
+		events.ResultSubject(target, id, events.Deleted): events.StreamResults,
+		events.AttemptSubject(target, id, 1):             events.StreamResults,
+		events.LaterSubject(target, id):                  events.StreamLater,
+	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/natsconn"
 )
 
 func newSetupCommand() *cobra.Command {
@@ -34,7 +35,10 @@ LETHE_RESULTS_MAX_BYTES and LETHE_LATER_MAX_BYTES.`,
 				settings := streamSettings(c.cfg)
 				settings.Created = func(created consumer.Created) { printCreated(cmd.OutOrStdout(), created) }
 				// Servers that are choosing a leader let a try wait for nothing.
-				err := untilReady(ctx, slog.New(slog.DiscardHandler), func(ctx context.Context) error {
+				err := untilReady(ctx, slog.New(slog.DiscardHandler), c.cfg, func(ctx context.Context) error {
+					if err := natsconn.CheckDomains(ctx, c.js, map[string]string{events.RequestSubject(events.KVUserContext): events.StreamRequests}); err != nil {
+						return err
+					}
 					return consumer.Setup(ctx, c.js, settings)
 				})
 				if err != nil {
@@ -44,7 +48,7 @@ LETHE_RESULTS_MAX_BYTES and LETHE_LATER_MAX_BYTES.`,
 					fmt.Fprintln(cmd.OutOrStdout(), "ready:", stream)
 				}
 				return nil
-			})
+			}, "deletions.requests.") // another domain is found out only where it may be published
 		},
 	}
 }

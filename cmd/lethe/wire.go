@@ -170,24 +170,38 @@ func embedConfig(cfg *config.Config, log *slog.Logger) natsconn.EmbedConfig {
 	return natsconn.EmbedConfig{Dir: cfg.Embedded.Dir, Addr: cfg.Embedded.Addr, Sync: time.Duration(cfg.Embedded.Sync), Log: log}
 }
 
+// accountTries is how often in a row an account without JetStream is believed
+// to be one whose server is still starting.
+const accountTries = 2
+
 // untilReady repeats check while the server is there but not ready for it, as a
 // cluster that elects its leader. A refused setting is an error at once.
-func untilReady(ctx context.Context, log *slog.Logger, check func(context.Context) error) error {
+func untilReady(ctx context.Context, log *slog.Logger, cfg *config.Config, check func(context.Context) error) error {
+	disabled, said := 0, ""
 	for {
 		try, cancel := context.WithTimeout(ctx, 5*time.Second)
-		err := check(try)
+		err := noJetStream(check(try), cfg)
 		cancel()
 		var problem *consumer.Problem
 		var refused *jetstream.APIError
 		switch {
 		case err == nil, ctx.Err() != nil:
 			return err
-		case errors.As(err, &problem):
+		case errors.As(err, &problem), errors.Is(err, natsconn.ErrTwoDomains), errors.Is(err, natsconn.ErrServerTooOld):
 			return err
 		case errors.As(err, &refused) && refused.Code < 500:
 			return err
+		case errors.Is(err, natsconn.ErrNoJetStream):
+			if disabled++; disabled >= accountTries {
+				return err
+			}
+		default:
+			disabled = 0
 		}
-		log.Warn("waiting for JetStream", "why", err.Error())
+		if why := err.Error(); why != said {
+			log.Warn("waiting for JetStream", "why", why)
+			said = why
+		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for JetStream: %w", err)

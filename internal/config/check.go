@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/lethe-dev/lethe/internal/natsconn"
 )
 
 // check holds every rule that the types cannot express. The first rule broken is the error.
@@ -66,8 +68,15 @@ func (c *Config) checkResultsAge() error {
 func (c *Config) checkNATS() error {
 	n := c.NATS
 	return first(
-		func() error { return serverURLs(natsURLName(), c.NATSURL.Reveal()) },
+		func() error { return serverURLs(NATSURLName(), c.NATSURL.Reveal()) },
 		func() error { return file("LETHE_NATS_CREDS", n.Creds) },
+		func() error { return file("LETHE_NATS_NKEY", n.Nkey) },
+		func() error {
+			if n.Creds != "" && n.Nkey != "" {
+				return errors.New("LETHE_NATS_NKEY: is set, and so is LETHE_NATS_CREDS: set one of them")
+			}
+			return nil
+		},
 		func() error { return file("LETHE_NATS_CA", n.CA) },
 		func() error { return file("LETHE_NATS_CERT", n.Cert) },
 		func() error { return file("LETHE_NATS_KEY", n.Key) },
@@ -75,8 +84,13 @@ func (c *Config) checkNATS() error {
 		func() error { return needs("LETHE_NATS_KEY", n.Key, "LETHE_NATS_CERT", n.Cert) },
 		// Without a URL the embedded server would start, which nobody who names a credential means.
 		func() error { return needs("LETHE_NATS_CREDS", n.Creds, "LETHE_NATS_URL", c.NATSURL.Reveal()) },
+		func() error { return needs("LETHE_NATS_NKEY", n.Nkey, "LETHE_NATS_URL", c.NATSURL.Reveal()) },
 		func() error { return needs("LETHE_NATS_CA", n.CA, "LETHE_NATS_URL", c.NATSURL.Reveal()) },
 		func() error { return needs("LETHE_NATS_CERT", n.Cert, "LETHE_NATS_URL", c.NATSURL.Reveal()) },
+		func() error { return domain("LETHE_JETSTREAM_DOMAIN", c.JetstreamDomain) },
+		func() error {
+			return needs("LETHE_JETSTREAM_DOMAIN", c.JetstreamDomain, "LETHE_NATS_URL", c.NATSURL.Reveal())
+		},
 	)
 }
 
@@ -265,33 +279,28 @@ func loopback(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
-// serverURLs checks a comma-separated list in the forms that nats.go reads.
+// serverURLs checks a comma-separated list; none is the embedded server.
 func serverURLs(name, list string) error {
 	if list == "" {
 		return nil
 	}
-	for raw := range strings.SplitSeq(list, ",") {
-		raw = strings.TrimSpace(raw)
-		if !strings.Contains(raw, "://") {
-			raw = "nats://" + raw
-		}
-		u, err := url.Parse(raw)
-		if err == nil && u.Port() != "" {
-			_, err = strconv.ParseUint(u.Port(), 10, 16)
-		}
-		if err != nil || u.Hostname() == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
-			return fmt.Errorf("%s: must be a URL such as nats://nats.example.com:4222, or several with commas between", name)
-		}
-		if strings.Contains(u.Path+u.RawQuery+u.Fragment, "@") {
-			// What was meant for the user part would be taken for the host, and shown.
-			return fmt.Errorf("%s: has a /, ? or # before its @: write it as %%2F, %%3F or %%23", name)
-		}
+	if _, err := natsconn.ParseURLs(list); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }
 
-// natsURLName is the name under which the NATS URL was given.
-func natsURLName() string {
+// domain checks a name that becomes a token of subjects.
+func domain(name, value string) error {
+	bad := func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(".*>", r) }
+	if strings.ContainsFunc(value, bad) {
+		return fmt.Errorf("%s: must be a name without spaces, dots and wildcards, not %s", name, quote(value))
+	}
+	return nil
+}
+
+// NATSURLName is the name of the variable that gives the NATS URL.
+func NATSURLName() string {
 	if _, own := os.LookupEnv("LETHE_NATS_URL"); !own {
 		if _, plain := os.LookupEnv("NATS_URL"); plain {
 			return "NATS_URL"

@@ -29,6 +29,8 @@ type Config struct {
 	Embedded Embedded
 	Stream   Stream
 
+	JetstreamDomain string `split_words:"true" desc:"JetStream domain that holds the streams; none: that of the server"`
+
 	ResultsMaxAge time.Duration `split_words:"true" default:"720h" desc:"how long results are kept, 0 for ever; one final result a request is promised for as long"`
 	ManageStreams bool          `split_words:"true" default:"true" desc:"create streams at start where none exists, update existing ones"`
 
@@ -51,10 +53,12 @@ type Config struct {
 
 // NATS holds the files with which Lethe shows who it is to a NATS server, and knows the server by.
 type NATS struct {
-	Creds string `desc:"credentials file (JWT and seed)"`
-	CA    string `desc:"file with the certificates to trust"`
-	Cert  string `desc:"client certificate file"`
-	Key   string `desc:"key file of the client certificate"`
+	Creds    string `desc:"credentials file (JWT and seed)"`
+	Nkey     string `desc:"file with the seed of an nkey; not beside LETHE_NATS_CREDS"`
+	CA       string `desc:"file with the certificates to trust"`
+	Cert     string `desc:"client certificate file"`
+	Key      string `desc:"key file of the client certificate"`
+	TLSFirst bool   `split_words:"true" default:"false" desc:"begin with the TLS handshake, for servers with handshake_first"`
 }
 
 // Embedded is the server that Lethe starts inside itself when no NATS URL is set.

@@ -39,7 +39,7 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 	}
 	want := &Config{
 		NATSURL:       Secret{},
-		NATS:          NATS{Creds: "", CA: "", Cert: "", Key: ""},
+		NATS:          NATS{Creds: "", Nkey: "", CA: "", Cert: "", Key: "", TLSFirst: false},
 		Embedded:      Embedded{Dir: "./lethe-data", Addr: "127.0.0.1:4222", Sync: 0 /* always */},
 		Stream:        Stream{Replicas: 1},
 		ResultsMaxAge: 720 * time.Hour,
@@ -80,6 +80,9 @@ func every(t *testing.T) []struct {
 	}{
 		{"LETHE_NATS_URL", "nats://u:p@n:4222", func(c *Config) any { return c.NATSURL.Reveal() }, "nats://u:p@n:4222"},
 		{"LETHE_NATS_CREDS", some, func(c *Config) any { return c.NATS.Creds }, some},
+		{"LETHE_NATS_NKEY", some, func(c *Config) any { return c.NATS.Nkey }, some},
+		{"LETHE_NATS_TLS_FIRST", "true", func(c *Config) any { return c.NATS.TLSFirst }, true},
+		{"LETHE_JETSTREAM_DOMAIN", "hub", func(c *Config) any { return c.JetstreamDomain }, "hub"},
 		{"LETHE_NATS_CA", some, func(c *Config) any { return c.NATS.CA }, some},
 		{"LETHE_NATS_CERT", some, func(c *Config) any { return c.NATS.Cert }, some},
 		{"LETHE_NATS_KEY", some, func(c *Config) any { return c.NATS.Key }, some},
@@ -125,10 +128,13 @@ func TestEveryVariable(t *testing.T) {
 	// What a variable is only allowed together with.
 	some := someFile(t)
 	beside := map[string]map[string]string{
-		"LETHE_NATS_CREDS": {"LETHE_NATS_URL": "n:4222"},
-		"LETHE_NATS_CA":    {"LETHE_NATS_URL": "n:4222"},
-		"LETHE_NATS_CERT":  {"LETHE_NATS_URL": "n:4222", "LETHE_NATS_KEY": some},
-		"LETHE_NATS_KEY":   {"LETHE_NATS_URL": "n:4222", "LETHE_NATS_CERT": some},
+		"LETHE_NATS_CREDS":       {"LETHE_NATS_URL": "n:4222"},
+		"LETHE_NATS_NKEY":        {"LETHE_NATS_URL": "n:4222"},
+		"LETHE_NATS_TLS_FIRST":   {"LETHE_NATS_URL": "n:4222"},
+		"LETHE_JETSTREAM_DOMAIN": {"LETHE_NATS_URL": "n:4222"},
+		"LETHE_NATS_CA":          {"LETHE_NATS_URL": "n:4222"},
+		"LETHE_NATS_CERT":        {"LETHE_NATS_URL": "n:4222", "LETHE_NATS_KEY": some},
+		"LETHE_NATS_KEY":         {"LETHE_NATS_URL": "n:4222", "LETHE_NATS_CERT": some},
 	}
 	usage := Usage()
 	rows := every(t)
@@ -187,12 +193,15 @@ func TestNATSURL(t *testing.T) {
 		t.Setenv("LOG_LEVEL", "nonsense")
 		t.Setenv("CREDS", "/nowhere")
 		t.Setenv("NATS_CREDS", "/nowhere")
+		t.Setenv("NKEY", "/nowhere")
+		t.Setenv("NATS_NKEY", "/nowhere")
+		t.Setenv("JETSTREAM_DOMAIN", "other")
 		t.Setenv("KV_ACCESS_KEY", "other")
 		c, err := load(t, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := c.KV.AccessKey.Reveal() + c.NATS.Creds; got != "" {
+		if got := c.KV.AccessKey.Reveal() + c.NATS.Creds + c.NATS.Nkey + c.JetstreamDomain; got != "" {
 			t.Errorf("read %q", got)
 		}
 	})

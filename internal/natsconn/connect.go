@@ -9,8 +9,10 @@ package natsconn
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -37,8 +39,12 @@ const (
 type Config struct {
 	// URL of a server, or of several with commas between. It may hold a password, which is never shown.
 	URL string
-	// Creds, CA, Cert and Key are files; empty ones are not used.
-	Creds, CA, Cert, Key string
+	// URLName is the variable that URL comes from, for errors; empty is LETHE_NATS_URL.
+	URLName string
+	// Creds, NKey (a seed), CA, Cert and Key are files; empty ones are not used.
+	Creds, NKey, CA, Cert, Key string
+	// TLSFirst begins with the TLS handshake, for servers with handshake_first.
+	TLSFirst bool
 	// Command is the name of the command that connects, shown by the server as "lethe <command>".
 	Command string
 	// Wait for a server that cannot be reached yet. Without it Connect gives up after 5 s.
@@ -63,11 +69,16 @@ func Connect(ctx context.Context, c Config) (*nats.Conn, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	shown, err := withoutUsers(c.URL)
+	urls, err := ParseURLs(c.URL)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", c.urlName(), ErrSettings, err)
+	}
+	shown := withoutUsers(urls)
+	identity, err := c.identity()
 	if err != nil {
 		return nil, err
 	}
-	options := c.options(ctx, shown)
+	options := append(c.options(ctx, shown), identity...)
 	if !c.Wait {
 		limited, cancel := context.WithTimeoutCause(ctx, reachWithin, errSilent)
 		defer cancel()
@@ -75,7 +86,7 @@ func Connect(ctx context.Context, c Config) (*nats.Conn, error) {
 		if err == nil || ctx.Err() != nil {
 			return nc, err
 		}
-		return nil, classify(err, shown)
+		return nil, c.classify(c.whySilent(ctx, urls, err), shown)
 	}
 
 	said := throttle{}
@@ -86,7 +97,7 @@ func Connect(ctx context.Context, c Config) (*nats.Conn, error) {
 			return nc, nil
 		}
 		if ctx.Err() == nil {
-			err = classify(err, shown)
+			err = c.classify(c.whySilent(ctx, urls, err), shown)
 			if !errors.Is(err, ErrUnreachable) {
 				return nil, err
 			}
@@ -100,6 +111,34 @@ func Connect(ctx context.Context, c Config) (*nats.Conn, error) {
 		case <-time.After(retryAfter + rand.N(retryAfter)):
 		}
 	}
+}
+
+// whySilent looks, where a server took the connection and said nothing, whether it waits for a TLS handshake.
+// No waiting would help then.
+func (c Config) whySilent(ctx context.Context, urls []*url.URL, err error) error {
+	var network net.Error
+	silent := errors.Is(err, errSilent) || errors.Is(err, io.EOF) || errors.As(err, &network) && network.Timeout()
+	if c.TLSFirst || !silent {
+		return err
+	}
+	for _, u := range urls {
+		port := u.Port()
+		if port == "" {
+			port = "4222"
+		}
+		limited, cancel := context.WithTimeout(ctx, nats.DefaultTimeout)
+		// Nothing is sent, so it does not matter who answers.
+		dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}
+		conn, problem := dialer.DialContext(limited, "tcp", net.JoinHostPort(u.Hostname(), port))
+		cancel()
+		if problem == nil {
+			_ = conn.Close()
+		}
+		if problem == nil || isAlert(problem) {
+			return errTLSFirst
+		}
+	}
+	return err
 }
 
 // try connects once to whichever server answers. The library's own Connect knows no context.
@@ -128,7 +167,7 @@ func try(ctx context.Context, url string, options []nats.Option) (*nats.Conn, er
 
 func (c Config) options(ctx context.Context, shown string) []nats.Option {
 	h := &handlers{ctx: ctx, log: c.Log, url: shown, mayBeDenied: c.MayBeDenied, onDenied: c.OnDenied, onFatal: c.OnFatal, said: throttle{}}
-	options := []nats.Option{
+	return []nats.Option{
 		nats.Name(strings.TrimSpace("lethe " + c.Command)),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(retryAfter),
@@ -145,51 +184,17 @@ func (c Config) options(ctx context.Context, shown string) []nats.Option {
 		nats.ErrorHandler(h.failed),
 		nats.ClosedHandler(h.closed),
 	}
-	if c.Creds != "" {
-		options = append(options, nats.UserCredentials(c.Creds))
-	}
-	if c.CA != "" {
-		options = append(options, nats.RootCAs(c.CA))
-	}
-	if c.Cert != "" {
-		options = append(options, nats.ClientCert(c.Cert, c.Key))
-	}
-	return options
 }
 
 // ConnectedURL is the URL of the server that nc is connected to, without user, password and token; "" where there is
 // none. The library's own ConnectedUrlRedacted shows a token.
 func ConnectedURL(nc *nats.Conn) string {
-	shown, err := withoutUsers(nc.ConnectedUrl())
+	if nc.ConnectedUrl() == "" {
+		return ""
+	}
+	urls, err := ParseURLs(nc.ConnectedUrl())
 	if err != nil {
 		return ""
 	}
-	return shown
-}
-
-// withoutUsers gives the list as it may be shown: a user part holds a password, or, standing alone, a token.
-func withoutUsers(list string) (string, error) {
-	var shown []string
-	for raw := range strings.SplitSeq(list, ",") {
-		raw = strings.TrimSpace(raw)
-		if raw == "" {
-			continue
-		}
-		if !strings.Contains(raw, "://") {
-			raw = "nats://" + raw // as nats.go does
-		}
-		u, err := url.Parse(raw)
-		if err != nil || u.Hostname() == "" {
-			return "", fmt.Errorf("%w: the NATS URL is not a URL such as nats://nats.example.com:4222", ErrSettings)
-		}
-		if strings.Contains(u.Path+u.RawQuery+u.Fragment, "@") {
-			// What was meant for the user part would be taken for the host, and shown.
-			return "", fmt.Errorf("%w: the NATS URL has a /, ? or # before its @: write it as %%2F, %%3F or %%23", ErrSettings)
-		}
-		shown = append(shown, u.Scheme+"://"+u.Host)
-	}
-	if len(shown) == 0 {
-		return "", fmt.Errorf("%w: no NATS URL is given", ErrSettings)
-	}
-	return strings.Join(shown, ","), nil
+	return withoutUsers(urls)
 }

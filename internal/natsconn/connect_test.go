@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+	"pgregory.net/rapid"
 )
 
 // freeAddr is an address where nothing listens.
@@ -96,22 +99,35 @@ func TestWhatWaitingDoesNotMendIsAnErrorAtOnce(t *testing.T) {
 		Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert,
 	}})
 	nowhere, _ := freeAddr(t)
+	first := startServer(t, &server.Options{TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}}, TLSTimeout: 5, TLSHandshakeFirst: true})
+	seed, user := nkeySeed(t)
+	other, _ := nkeySeed(t)
+	signed := startServer(t, &server.Options{Nkeys: []*server.NkeyUser{{Nkey: user}}})
+	creds := writeFile(t, "-----BEGIN NATS USER JWT-----\nx\n------END NATS USER JWT------\n"+readFile(t, seed))
 
 	tests := []struct {
 		name string
 		c    Config
 		want error
 	}{
-		{"a wrong password", Config{URL: "nats://user:hush@" + guarded.Addr().String()}, ErrRefused},
-		{"no password", Config{URL: guarded.ClientURL()}, ErrRefused},
-		{"a wrong token", Config{URL: "nats://hush@" + guarded.Addr().String()}, ErrRefused},
-		{"a certificate that nobody vouches for", Config{URL: secure.ClientURL()}, ErrTLS},
-		{"a server without TLS where it is asked for", Config{URL: open.ClientURL(), CA: ca}, ErrTLS},
-		{"a server that wants a client certificate", Config{URL: mutual.ClientURL(), CA: ca}, ErrTLS},
-		{"a CA file that is none", Config{URL: secure.ClientURL(), CA: "/no/where"}, ErrSettings},
-		{"a credentials file that is none", Config{URL: open.ClientURL(), Creds: "/no/where"}, ErrSettings},
-		{"a URL that is none", Config{URL: "nats://user:hush@host:port"}, ErrSettings},
-		{"no URL", Config{URL: " , "}, ErrSettings},
+		{"LETHE_NATS_NKEY: another seed", Config{URL: signed.ClientURL(), NKey: other}, ErrRefused},
+		{"LETHE_NATS_NKEY: a file that holds no seed", Config{URL: signed.ClientURL(), NKey: ca}, ErrSettings},
+		{"LETHE_NATS_NKEY: credentials for a seed", Config{URL: signed.ClientURL(), NKey: creds}, ErrSettings},
+		{"LETHE_NATS_CREDS: a seed for credentials", Config{URL: signed.ClientURL(), Creds: seed}, ErrSettings},
+		{"NATS_URL: no seed", Config{URL: signed.ClientURL(), URLName: "NATS_URL"}, ErrRefused},
+		{"LETHE_NATS_TLS_FIRST: a server that waits for the TLS handshake", Config{URL: first.ClientURL(), CA: ca}, ErrTLS},
+		{"LETHE_NATS_TLS_FIRST: a server that speaks before the TLS handshake", Config{URL: secure.ClientURL(), CA: ca, TLSFirst: true}, ErrTLS},
+		{"LETHE_NATS_URL: an IPv6 address without brackets", Config{URL: "nats://::1:14222"}, ErrSettings},
+		{"LETHE_NATS_URL: a wrong password", Config{URL: "nats://user:hush@" + guarded.Addr().String()}, ErrRefused},
+		{"LETHE_NATS_URL: no password", Config{URL: guarded.ClientURL()}, ErrRefused},
+		{"LETHE_NATS_URL: a wrong token", Config{URL: "nats://hush@" + guarded.Addr().String()}, ErrRefused},
+		{"LETHE_NATS_CA: a certificate that nobody vouches for", Config{URL: secure.ClientURL()}, ErrTLS},
+		{"LETHE_NATS_URL: a server without TLS where it is asked for", Config{URL: open.ClientURL(), CA: ca}, ErrTLS},
+		{"LETHE_NATS_CERT: a server that wants a client certificate", Config{URL: mutual.ClientURL(), CA: ca}, ErrTLS},
+		{"LETHE_NATS_CA: a CA file that is none", Config{URL: secure.ClientURL(), CA: "/no/where"}, ErrSettings},
+		{"LETHE_NATS_CREDS: a credentials file that is none", Config{URL: open.ClientURL(), Creds: "/no/where"}, ErrSettings},
+		{"LETHE_NATS_URL: a URL that is none", Config{URL: "nats://user:hush@host:port"}, ErrSettings},
+		{"LETHE_NATS_URL: no URL", Config{URL: " , "}, ErrSettings},
 	}
 	for _, tt := range tests {
 		for _, wait := range []bool{true, false} {
@@ -126,6 +142,9 @@ func TestWhatWaitingDoesNotMendIsAnErrorAtOnce(t *testing.T) {
 				if !errors.Is(err, tt.want) {
 					t.Fatalf("error %v, want %v", err, tt.want)
 				}
+				if variable, _, _ := strings.Cut(tt.name, " "); !strings.HasPrefix(err.Error(), variable+" ") {
+					t.Errorf("error %q, want it to begin with %s", err, variable)
+				}
 				if strings.ContainsAny(err.Error(), "\n\r") || strings.Contains(err.Error()+book.String(), "hush") {
 					t.Errorf("not one line, or it shows the password: %q, log %q", err, book.String())
 				}
@@ -135,7 +154,7 @@ func TestWhatWaitingDoesNotMendIsAnErrorAtOnce(t *testing.T) {
 
 	t.Run("no server, for a command that does not wait", func(t *testing.T) {
 		_, err := Connect(t.Context(), Config{URL: "nats://user:hush@" + nowhere})
-		want := "cannot reach NATS at nats://" + nowhere + ": connection refused"
+		want := "LETHE_NATS_URL: cannot reach NATS at nats://" + nowhere + ": connection refused"
 		if !errors.Is(err, ErrUnreachable) || err.Error() != want {
 			t.Errorf("error %q, want %q", err, want)
 		}
@@ -147,12 +166,95 @@ func TestWhatWaitingDoesNotMendIsAnErrorAtOnce(t *testing.T) {
 			t.Errorf("error %v, want ErrUnreachable", err)
 		}
 	})
-	t.Run("the right certificates connect", func(t *testing.T) {
-		nc, err := Connect(t.Context(), Config{URL: secure.ClientURL(), CA: ca})
-		if err != nil {
-			t.Fatal(err)
+	for name, c := range map[string]Config{
+		"the right certificates":         {URL: secure.ClientURL(), CA: ca},
+		"the TLS handshake first":        {URL: first.ClientURL(), CA: ca, TLSFirst: true},
+		"the right seed":                 {URL: signed.ClientURL(), NKey: seed},
+		"an IPv6 address in brackets":    {URL: ipv6(t)},
+		"a password with every sign":     {URL: "nats://u:" + url.QueryEscape(everySign) + "@" + difficult(t)},
+		"a password with an at sign":     {URL: "nats://u:a@b:c@" + guard(t, "a@b:c")},
+		"a server whose list has spaces": {URL: " " + open.ClientURL() + " , " + nowhere},
+	} {
+		t.Run("connects: "+name, func(t *testing.T) {
+			nc, err := Connect(t.Context(), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			nc.Close()
+		})
+	}
+}
+
+// everySign is a password that a URL can hold in percent-encoding alone.
+const everySign = `p@s/s#w?o%r:d,&=;"'\[]{}`
+
+func difficult(t *testing.T) string { return guard(t, everySign) }
+
+func guard(t *testing.T, password string) string {
+	return startServer(t, &server.Options{Username: "u", Password: password}).Addr().String()
+}
+
+func ipv6(t *testing.T) string {
+	s := startServer(t, &server.Options{Host: "::1"})
+	return "nats://" + s.Addr().String()
+}
+
+// nkeySeed makes an nkey, and a file with its seed.
+func nkeySeed(t *testing.T) (file, public string) {
+	t.Helper()
+	pair, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, err := pair.Seed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if public, err = pair.PublicKey(); err != nil {
+		t.Fatal(err)
+	}
+	return writeFile(t, string(seed)+"\n"), public
+}
+
+func writeFile(t *testing.T, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// A password may hold anything, and a person may forget to encode it. Then the URL is refused, or means what was
+// meant; no part of the password shows.
+func TestNoPartOfAPasswordShows(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		// Parts of capital letters, which no other text of Lethe has, with signs between.
+		parts := rapid.SliceOfN(rapid.StringMatching(`[A-Z]{3}|[5-9]{3}`), 1, 4).Draw(t, "parts")
+		password := strings.Join(parts, rapid.StringMatching(`[@/#?%:, \[\]\\]{1,2}`).Draw(t, "signs"))
+		scheme := rapid.SampledFrom([]string{"nats://", "tls://", ""}).Draw(t, "scheme")
+		user := rapid.SampledFrom([]string{"u:", ""}).Draw(t, "user")
+		shown := ""
+		if urls, err := ParseURLs(scheme + user + password + "@127.0.0.1:1"); err != nil {
+			shown = err.Error()
+		} else {
+			shown = withoutUsers(urls)
 		}
-		nc.Close()
+		shown = strings.NewReplacer("127.0.0.1", "", "%2F", "", "%3F", "", "%23", "", "IP", "").Replace(shown)
+		for _, part := range parts {
+			if strings.Contains(shown, part) {
+				t.Fatalf("%q shows in %q", part, shown)
+			}
+		}
 	})
 }
 

@@ -3,6 +3,7 @@ package natsconn
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -137,13 +138,13 @@ func splitAddr(addr string) (string, int, error) {
 // takes no lock itself. The file keeps the owner's process id for the other's error.
 func lockDir(dir string) (*flock.Flock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("LETHE_EMBEDDED_DIR: %w: %w", ErrSettings, err)
+		return nil, dirError(err)
 	}
 	path := filepath.Join(dir, "lethe.lock")
 	lock := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR))
 	locked, err := lock.TryLock()
 	if err != nil {
-		return nil, fmt.Errorf("LETHE_EMBEDDED_DIR: %w: %w", ErrSettings, err)
+		return nil, dirError(err)
 	}
 	if !locked {
 		_ = lock.Close()
@@ -155,9 +156,16 @@ func lockDir(dir string) (*flock.Flock, error) {
 	}
 	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
 		_ = lock.Unlock()
-		return nil, fmt.Errorf("LETHE_EMBEDDED_DIR: %w: %w", ErrSettings, err)
+		return nil, dirError(err)
 	}
 	return lock, nil
+}
+
+func dirError(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("LETHE_EMBEDDED_DIR: %w: %w; user %d (group %d) must be able to write there", ErrSettings, err, os.Getuid(), os.Getgid())
+	}
+	return fmt.Errorf("LETHE_EMBEDDED_DIR: %w: %w", ErrSettings, err)
 }
 
 func isLoopback(host string) bool {

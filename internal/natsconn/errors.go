@@ -25,6 +25,8 @@ var (
 	ErrRefused = errors.New("NATS refused the credential")
 	// ErrTLS means that the two sides do not agree on encryption or certificates.
 	ErrTLS = errors.New("no secure connection to NATS")
+	// ErrTwoDomains means that streams of another JetStream domain take what is published as well.
+	ErrTwoDomains = errors.New("two JetStream domains hold the streams")
 	// ErrServerTooOld means a server older than MinServerVersion.
 	ErrServerTooOld = errors.New("the NATS server is too old")
 	// ErrNoJetStream means a server, or an account, without JetStream.
@@ -38,24 +40,32 @@ var (
 // errSilent is the cause where a server takes the connection and says nothing.
 var errSilent = fmt.Errorf("no answer within %s", reachWithin)
 
-// trouble is one line that begins with its kind, which errors.Is finds, and ends with its cause, which
-// errors.Unwrap gives.
+// errTLSFirst is the cause where a server says nothing before the TLS handshake.
+var errTLSFirst = errors.New("the server expects the TLS handshake first: set LETHE_NATS_TLS_FIRST=true")
+
+// trouble is one line that begins with the variable to look at and its kind, which errors.Is finds, and ends with its
+// cause, which errors.Unwrap gives.
 type trouble struct {
-	kind  error
-	where string
-	cause error
+	variable string
+	kind     error
+	where    string
+	cause    error
 }
 
 func (t *trouble) Error() string {
-	return fmt.Sprintf("%s at %s: %s", t.kind, t.where, oneLine(t.cause))
+	return fmt.Sprintf("%s: %s at %s: %s", t.variable, t.kind, t.where, oneLine(t.cause))
 }
 func (t *trouble) Is(err error) bool { return err == t.kind }
 func (t *trouble) Unwrap() error     { return t.cause }
-func oneLine(err error) string       { return strings.Join(strings.Fields(err.Error()), " ") }
+
+// oneLine folds an error. Lethe's own line says NATS already.
+func oneLine(err error) string {
+	return strings.NewReplacer("nats: ", "", "tls error: tls: ", "tls: ").Replace(strings.Join(strings.Fields(err.Error()), " "))
+}
 
 // classify tells what waiting may mend (ErrUnreachable) from what it does not. TLS comes before the network,
 // because an alert from the other side arrives as a network error.
-func classify(err error, shown string) error {
+func (c Config) classify(err error, shown string) error {
 	kind := ErrSettings // what nats.go finds wrong by itself: a file that cannot be read, a seed that is none
 	switch {
 	case isRefusal(err):
@@ -69,7 +79,7 @@ func classify(err error, shown string) error {
 		// nats.go puts this in the place of a refused connection, and only there.
 		err = syscall.ECONNREFUSED
 	}
-	return &trouble{kind: kind, where: shown, cause: err}
+	return &trouble{variable: c.variable(kind, err), kind: kind, where: shown, cause: err}
 }
 
 func isRefusal(err error) bool {
@@ -82,18 +92,26 @@ func isRefusal(err error) bool {
 }
 
 func isTLS(err error) bool {
+	var record tls.RecordHeaderError
+	return errors.Is(err, nats.ErrTLS) || errors.Is(err, nats.ErrSecureConnRequired) || errors.Is(err, nats.ErrSecureConnWanted) ||
+		errors.Is(err, errTLSFirst) || errors.As(err, &record) || isCertificate(err) || isAlert(err)
+}
+
+// isCertificate knows the errors of a server's certificate.
+func isCertificate(err error) bool {
 	var (
-		record    tls.RecordHeaderError
 		verify    *tls.CertificateVerificationError
-		alert     tls.AlertError
 		authority x509.UnknownAuthorityError
 		hostname  x509.HostnameError
 		invalid   x509.CertificateInvalidError
 	)
-	return errors.Is(err, nats.ErrTLS) || errors.Is(err, nats.ErrSecureConnRequired) || errors.Is(err, nats.ErrSecureConnWanted) ||
-		errors.As(err, &record) || errors.As(err, &verify) || errors.As(err, &alert) ||
-		errors.As(err, &authority) || errors.As(err, &hostname) || errors.As(err, &invalid) ||
-		strings.Contains(err.Error(), "remote error: tls:") // an alert of the other side has no exported type
+	return errors.As(err, &verify) || errors.As(err, &authority) || errors.As(err, &hostname) || errors.As(err, &invalid)
+}
+
+// isAlert knows what the other side says of the handshake: most often that it wants another client certificate.
+func isAlert(err error) bool {
+	var alert tls.AlertError
+	return errors.As(err, &alert) || strings.Contains(err.Error(), "remote error: tls:") // which has no exported type
 }
 
 // isNetwork knows the errors of a server that is down, starting, stopping or full.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -17,7 +18,8 @@ const MinServerVersion = "2.12.0"
 // CheckServer says, in one line, whether the connected server can do what Lethe needs: ErrServerTooOld,
 // ErrNoJetStream, or ErrUnreachable when the connection is away. A server that announces JetStream is asked
 // nothing, so that the check needs no permission. A pre-release of the oldest version passes.
-func CheckServer(nc *nats.Conn) error {
+// domain is the JetStream domain that is asked, empty for the server's own.
+func CheckServer(nc *nats.Conn, domain string) error {
 	found := nc.ConnectedServerVersion()
 	if found == "" {
 		return fmt.Errorf("%w: the connection is away", ErrUnreachable)
@@ -26,7 +28,7 @@ func CheckServer(nc *nats.Conn) error {
 	if semver.Compare(semver.MajorMinor("v"+found), semver.MajorMinor("v"+MinServerVersion)) < 0 {
 		return fmt.Errorf("%w: found version %q, need %s or newer", ErrServerTooOld, found, MinServerVersion)
 	}
-	if enabled, _ := nc.ConnectedServerJetStream(); enabled {
+	if enabled, _ := nc.ConnectedServerJetStream(); enabled || domain != "" {
 		return nil
 	}
 	// A server without it may stand in a cluster that has it.
@@ -45,4 +47,20 @@ func CheckServer(nc *nats.Conn) error {
 	default:
 		return fmt.Errorf("asking NATS for JetStream: %w", err)
 	}
+}
+
+// JetStream speaks to the streams of a domain, or, where that is empty, to those of the server's own.
+func JetStream(nc *nats.Conn, domain string, options ...jetstream.JetStreamOpt) (jetstream.JetStream, error) {
+	if domain == "" {
+		return jetstream.New(nc, options...)
+	}
+	return jetstream.NewWithDomain(nc, domain, options...)
+}
+
+// InDomain is an API subject as it is spelled for a domain; empty is the server's own.
+func InDomain(subject, domain string) string {
+	if api, found := strings.CutPrefix(subject, "$JS.API."); found && domain != "" {
+		return "$JS." + domain + ".API." + api
+	}
+	return subject
 }

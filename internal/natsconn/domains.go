@@ -1,0 +1,85 @@
+package natsconn
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// domainsAnswerWithin is how long the streams' answers are listened for. Another domain is one leaf connection away.
+const domainsAnswerWithin = 300 * time.Millisecond
+
+// noStream is the name of a stream that does not exist, so that no stream stores what expects it.
+const noStream = "LETHE_NO_SUCH_STREAM"
+
+// notExpected is the server's error code for a publish that expects another stream (10060, JSStreamNotMatchErr).
+const notExpected jetstream.ErrorCode = 10060
+
+// CheckDomains is ErrTwoDomains where a stream outside of js's own domain takes what is published on subjects too: two
+// JetStreams joined by a leaf node, each with Lethe's streams, give one request two histories. subjects maps each
+// subject to the stream that should hold it. They must be subjects that the connection may publish on; an
+// answer that is not let through counts as none. Nothing is stored: a publish that expects another stream is refused
+// by each stream that listens, and each says so.
+func CheckDomains(parent context.Context, js jetstream.JetStream, subjects map[string]string) error {
+	nc := js.Conn()
+	answers := map[string]*nats.Subscription{}
+	for subject := range subjects {
+		inbox := nc.NewInbox()
+		sub, err := nc.SubscribeSync(inbox)
+		if err != nil {
+			return fmt.Errorf("look for other JetStream domains: %w", err)
+		}
+		defer func() { _ = sub.Unsubscribe() }()
+		answers[subject] = sub
+		probe := nats.NewMsg(subject)
+		probe.Reply = inbox
+		probe.Header.Set(jetstream.ExpectedStreamHeader, noStream)
+		if err := nc.PublishMsg(probe); err != nil {
+			return fmt.Errorf("look for other JetStream domains: %w", err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(parent, domainsAnswerWithin)
+	defer cancel()
+	<-ctx.Done()
+	if parent.Err() != nil {
+		return parent.Err()
+	}
+	for subject, sub := range answers {
+		streams := refusals(sub)
+		if streams == 1 {
+			_, err := js.Stream(parent, subjects[subject])
+			if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+				return fmt.Errorf("look for other JetStream domains: %w", err)
+			}
+			if err == nil {
+				continue // the answer is its own
+			}
+		}
+		if streams > 0 {
+			return fmt.Errorf("LETHE_JETSTREAM_DOMAIN: %w: a stream of another domain, joined by a leaf node, stores what is for %s too; "+
+				"keep the streams in one domain, and set this variable to its name for the workers that are connected elsewhere", ErrTwoDomains, subjects[subject])
+		}
+	}
+	return nil
+}
+
+// refusals counts the streams that answered.
+func refusals(sub *nats.Subscription) (streams int) {
+	for {
+		msg, err := sub.NextMsg(0)
+		if err != nil {
+			return streams
+		}
+		var answer struct {
+			Error *jetstream.APIError `json:"error"`
+		}
+		if json.Unmarshal(msg.Data, &answer) == nil && answer.Error != nil && answer.Error.ErrorCode == notExpected {
+			streams++
+		}
+	}
+}

@@ -1,0 +1,111 @@
+package natsconn
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+)
+
+// identity gives the options that show who Lethe is. nats.go reads the files again with each try, so that they can be
+// replaced while it runs.
+func (c Config) identity() ([]nats.Option, error) {
+	var options []nats.Option
+	if c.Creds != "" {
+		if holdsSeedAlone(c.Creds) {
+			return nil, fmt.Errorf("LETHE_NATS_CREDS: %w: the file holds an nkey seed and no credentials: name it in LETHE_NATS_NKEY", ErrSettings)
+		}
+		options = append(options, nats.UserCredentials(c.Creds))
+	}
+	if c.NKey != "" {
+		if holdsJWT(c.NKey) {
+			return nil, fmt.Errorf("LETHE_NATS_NKEY: %w: the file holds credentials and not a seed alone: name it in LETHE_NATS_CREDS", ErrSettings)
+		}
+		option, err := nats.NkeyOptionFromSeed(c.NKey)
+		if err != nil {
+			return nil, fmt.Errorf("LETHE_NATS_NKEY: %w: the file must hold the seed of a user's nkey, which begins with SU", ErrSettings)
+		}
+		options = append(options, option)
+	}
+	if c.CA != "" {
+		option := nats.RootCAs(c.CA)
+		if err := option(&nats.Options{}); err != nil {
+			return nil, fmt.Errorf("LETHE_NATS_CA: %w: %s", ErrSettings, oneLine(err))
+		}
+		options = append(options, option)
+	}
+	if c.Cert != "" {
+		option := nats.ClientCert(c.Cert, c.Key)
+		if err := option(&nats.Options{}); err != nil {
+			return nil, fmt.Errorf("LETHE_NATS_CERT: %w: %s", ErrSettings, oneLine(err))
+		}
+		options = append(options, option)
+	}
+	if c.TLSFirst {
+		options = append(options, nats.TLSHandshakeFirst())
+	}
+	return options, nil
+}
+
+// holdsSeedAlone tells an nkey seed from a credentials file. nats.go takes whatever has no JWT for a JWT.
+func holdsSeedAlone(file string) bool {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return false // the connection's error says so
+	}
+	pair, err := nkeys.ParseDecoratedNKey(content)
+	if err != nil {
+		return false
+	}
+	pair.Wipe()
+	return !hasJWT(content)
+}
+
+func holdsJWT(file string) bool {
+	content, err := os.ReadFile(file)
+	return err == nil && hasJWT(content)
+}
+
+func hasJWT(content []byte) bool { return bytes.Contains(content, []byte("BEGIN NATS USER JWT")) }
+
+// variable is the name of the setting that an error of this kind is most likely about.
+func (c Config) variable(kind, err error) string {
+	var record tls.RecordHeaderError
+	switch {
+	case errors.Is(kind, ErrRefused):
+		return c.Credential()
+	case errors.Is(err, errTLSFirst), c.TLSFirst && errors.As(err, &record):
+		return "LETHE_NATS_TLS_FIRST"
+	case errors.Is(kind, ErrTLS) && isCertificate(err):
+		return "LETHE_NATS_CA"
+	case errors.Is(kind, ErrTLS) && isAlert(err):
+		return "LETHE_NATS_CERT"
+	case errors.Is(kind, ErrSettings) && c.Creds != "":
+		return "LETHE_NATS_CREDS" // the one file that is read only when the server asks for it
+	}
+	return c.urlName()
+}
+
+// Credential is the name of the variable that says who Lethe is: that of a file, or that of the URL.
+func (c Config) Credential() string {
+	switch {
+	case c.Creds != "":
+		return "LETHE_NATS_CREDS"
+	case c.NKey != "":
+		return "LETHE_NATS_NKEY"
+	case c.Cert != "":
+		return "LETHE_NATS_CERT"
+	}
+	return c.urlName()
+}
+
+func (c Config) urlName() string {
+	if c.URLName == "" {
+		return "LETHE_NATS_URL"
+	}
+	return c.URLName
+}
