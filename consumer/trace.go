@@ -55,12 +55,11 @@ func newTracing(target events.Target) *tracing {
 // process begins the span of one message's step, as a child of the span that
 // published the message, as its headers or else the event itself say.
 func (t *tracing) process(ctx context.Context, d *delivery) (context.Context, func()) {
-	from := carrier(d.Header)
-	if from.Get("traceparent") == "" && d.request.TraceParent != "" {
-		// The CloudEvents extension for distributed tracing.
-		from = carrier{"traceparent": {d.request.TraceParent}, "tracestate": {d.request.TraceState}}
+	ctx = otel.GetTextMapPropagator().Extract(ctx, carrier(d.Header))
+	if d.request.TraceParent != "" && !trace.SpanContextFromContext(ctx).IsValid() {
+		// The CloudEvents extension for distributed tracing is W3C's, whatever OTEL_PROPAGATORS says of headers.
+		ctx = propagation.TraceContext{}.Extract(ctx, carrier{"traceparent": {d.request.TraceParent}, "tracestate": {d.request.TraceState}})
 	}
-	ctx = otel.GetTextMapPropagator().Extract(ctx, from)
 	ctx, span := t.tracer.Start(ctx, "process "+d.Subject, t.processing...)
 	if span.IsRecording() {
 		span.SetAttributes(semconv.MessagingDestinationName(d.Subject), semconv.MessagingMessageBodySize(len(d.Data)))

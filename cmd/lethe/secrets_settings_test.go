@@ -174,7 +174,7 @@ func TestACredentialForNATSIsNotShown(t *testing.T) {
 			url := func(secret string) string { return "LETHE_NATS_URL=nats://" + tt.user(secret) + "@" + address }
 
 			for _, args := range [][]string{{"run"}, {"status"}, {"setup"}, {"results"}, {"failed", "list"}, {"request", "kv-user-context", "--id", "1"}} {
-				refused(t, bin, []string{url(other)}, "NATS refused the credential at nats://"+address, []string{other, secret}, args...)
+				refused(t, bin, []string{url(other)}, "LETHE_NATS_URL: NATS refused the credential at nats://"+address, []string{other, secret}, args...)
 			}
 			s.env = []string{url(secret)}
 			w, admin := s.run("LETHE_LOG_FORMAT=text")

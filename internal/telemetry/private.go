@@ -14,11 +14,14 @@ const redacted = "[redacted]"
 // minPrivate is the least length of a header's value that is taken for a secret, in bytes.
 const minPrivate = 6
 
+// query is what follows a URL's question mark, which some collectors take a key in.
+var query = regexp.MustCompile(`\?[^\s"]+`)
+
 // userPart is where a URL holds a user and a password.
 var userPart = regexp.MustCompile(`://[^/?#\s"]*@`)
 
 // private takes out of a text what the operator tells the collector alone: the headers that OTEL_* variables set,
-// which hold its keys, and the users of URLs. OpenTelemetry quotes both where it cannot read them, and the collector's
+// which hold its keys, and the users and queries of URLs. OpenTelemetry quotes both where it cannot read them, and the collector's
 // answers, which may quote anything.
 func private(text string) string {
 	for _, entry := range os.Environ() {
@@ -39,7 +42,8 @@ func private(text string) string {
 			}
 		}
 	}
-	return userPart.ReplaceAllLiteralString(text, "://"+redacted+"@")
+	text = userPart.ReplaceAllLiteralString(text, "://"+redacted+"@")
+	return query.ReplaceAllLiteralString(text, "?"+redacted)
 }
 
 // spellings are the ways in which a header's value is written: as in the variable, and as it is sent.

@@ -18,12 +18,11 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"go.opentelemetry.io/contrib/exporters/autoexport"
 	"go.opentelemetry.io/contrib/instrumentation/runtime"
+	"go.opentelemetry.io/contrib/propagators/autoprop"
 	"go.opentelemetry.io/otel"
 	promexporter "go.opentelemetry.io/otel/exporters/prometheus"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
-	"go.opentelemetry.io/otel/propagation"
 	sdklog "go.opentelemetry.io/otel/sdk/log"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -54,7 +53,9 @@ type Telemetry struct {
 	shutdowns []func(context.Context) error
 }
 
-// Setup sets telemetry up from c and the OTEL_* variables. An error is one line that names the variable.
+// Setup sets telemetry up from c and the OTEL_* variables. A variable that cannot be used is a warning that names it and
+// shows nothing of it, and counts as not set. The console exporters write to Config.Stderr: standard output is for
+// records.
 //
 // A signal is exported where OTEL_<SIGNAL>_EXPORTER, OTEL_EXPORTER_OTLP_ENDPOINT or
 // OTEL_EXPORTER_OTLP_<SIGNAL>_ENDPOINT is set. OTEL_SDK_DISABLED=true switches everything off but the log, the
@@ -66,11 +67,17 @@ func Setup(ctx context.Context, c Config) (*Telemetry, error) {
 	local := newLocalHandler(c)
 	t := &Telemetry{Logger: slog.New(&handler{local: local, level: c.LogLevel}), metrics: prometheus.NewRegistry()}
 
-	otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}))
-	// Both write to the local log alone: a report about an exporter must not go through one.
-	otel.SetErrorHandler(&errorHandler{log: t.Logger})
+	// All write to the local log alone: a report about an exporter must not go through one.
+	localLog := t.Logger
+	warn := func(variable, reason string) {
+		localLog.Warn("OpenTelemetry setting is ignored", "variable", variable, "reason", reason)
+	}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { warn(namesSet(), oneLine(err)) }))
 	otel.SetLogger(logr.FromSlogHandler(discreet{local}))
+	defer otel.SetErrorHandler(&errorHandler{log: localLog})
 
+	env := cleanEnvironment(warn)
+	otel.SetTextMapPropagator(autoprop.NewTextMapPropagator())
 	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
 		otel.SetTracerProvider(tracenoop.NewTracerProvider())
 		otel.SetMeterProvider(metricnoop.NewMeterProvider())
@@ -79,14 +86,15 @@ func Setup(ctx context.Context, c Config) (*Telemetry, error) {
 	}
 	res, err := newResource(ctx, c)
 	if err != nil {
+		warn(namesSet(), oneLine(err))
+	}
+	exporters := exporters{env: env, console: c.Stderr, warn: warn}
+	t.setupTraces(exporters.spans(ctx), res)
+	if err := t.setupMetrics(exporters.metrics(ctx), res); err != nil {
+		_ = t.Shutdown(ctx) // nothing was recorded yet
 		return nil, err
 	}
-	for _, setup := range []func(context.Context, *resource.Resource) error{t.setupTraces, t.setupMetrics, t.setupLogs} {
-		if err := setup(ctx, res); err != nil {
-			_ = t.Shutdown(ctx) // nothing was recorded yet
-			return nil, err
-		}
-	}
+	t.setupLogs(exporters.logs(ctx), res)
 	slog.SetDefault(t.Logger)
 	return t, nil
 }
@@ -120,39 +128,24 @@ func (t *Telemetry) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-func (t *Telemetry) setupTraces(ctx context.Context, res *resource.Resource) error {
-	if !exported("TRACES") {
+func (t *Telemetry) setupTraces(exporter trace.SpanExporter, res *resource.Resource) {
+	if exporter == nil {
 		otel.SetTracerProvider(newTransit())
-		return nil
-	}
-	exporter, err := autoexport.NewSpanExporter(ctx)
-	if err != nil {
-		return fmt.Errorf("OTEL_TRACES_EXPORTER: %s", oneLine(err))
-	}
-	if autoexport.IsNoneSpanExporter(exporter) {
-		otel.SetTracerProvider(newTransit())
-		return nil
+		return
 	}
 	provider := trace.NewTracerProvider(trace.WithResource(res), trace.WithBatcher(exporter))
 	t.shutdowns = append(t.shutdowns, provider.Shutdown)
 	otel.SetTracerProvider(provider)
-	return nil
 }
 
-func (t *Telemetry) setupMetrics(ctx context.Context, res *resource.Resource) error {
+func (t *Telemetry) setupMetrics(reader metric.Reader, res *resource.Resource) error {
 	scrape, err := promexporter.New(promexporter.WithRegisterer(t.metrics), promexporter.WithoutScopeInfo())
 	if err != nil {
 		return fmt.Errorf("metrics for Prometheus: %w", err)
 	}
 	options := []metric.Option{metric.WithResource(res), metric.WithReader(scrape)}
-	if exported("METRICS") {
-		reader, err := autoexport.NewMetricReader(ctx)
-		if err != nil {
-			return fmt.Errorf("OTEL_METRICS_EXPORTER: %s", oneLine(err))
-		}
-		if !autoexport.IsNoneMetricReader(reader) {
-			options = append(options, metric.WithReader(reader))
-		}
+	if reader != nil {
+		options = append(options, metric.WithReader(reader))
 	}
 	provider := metric.NewMeterProvider(options...)
 	t.shutdowns = append(t.shutdowns, provider.Shutdown)
@@ -163,31 +156,16 @@ func (t *Telemetry) setupMetrics(ctx context.Context, res *resource.Resource) er
 	return nil
 }
 
-func (t *Telemetry) setupLogs(ctx context.Context, res *resource.Resource) error {
-	if !exported("LOGS") {
-		return nil
-	}
-	exporter, err := autoexport.NewLogExporter(ctx)
-	if err != nil {
-		return fmt.Errorf("OTEL_LOGS_EXPORTER: %s", oneLine(err))
-	}
-	if autoexport.IsNoneLogExporter(exporter) {
-		return nil
+func (t *Telemetry) setupLogs(exporter sdklog.Exporter, res *resource.Resource) {
+	if exporter == nil {
+		return
 	}
 	provider := sdklog.NewLoggerProvider(sdklog.WithResource(res), sdklog.WithProcessor(sdklog.NewBatchProcessor(exporter)))
 	t.shutdowns = append(t.shutdowns, provider.Shutdown)
 	t.Logger = exportTo(provider, t.Logger)
-	return nil
 }
 
-// exported says whether the operator asked for a signal. Without this the OTLP exporters would dial localhost.
-func exported(signal string) bool {
-	return os.Getenv("OTEL_"+signal+"_EXPORTER") != "" ||
-		os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" ||
-		os.Getenv("OTEL_EXPORTER_OTLP_"+signal+"_ENDPOINT") != ""
-}
-
-// newResource describes this process. What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say comes last and wins.
+// newResource describes this process, as far as it can beside an error. What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say comes last and wins.
 func newResource(ctx context.Context, c Config) (*resource.Resource, error) {
 	own := []resource.Option{resource.WithTelemetrySDK(), resource.WithAttributes(semconv.ServiceName("lethe"))}
 	if c.ServiceVersion != "" {
@@ -196,9 +174,5 @@ func newResource(ctx context.Context, c Config) (*resource.Resource, error) {
 	if c.Instance != "" {
 		own = append(own, resource.WithAttributes(semconv.ServiceInstanceID(c.Instance)))
 	}
-	res, err := resource.New(ctx, append(own, resource.WithFromEnv())...)
-	if err != nil {
-		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %s", oneLine(err))
-	}
-	return res, nil
+	return resource.New(ctx, append(own, resource.WithFromEnv())...)
 }

@@ -8,13 +8,16 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/propagation"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
@@ -325,20 +328,130 @@ func TestTheTraceContextIsW3C(t *testing.T) {
 	}
 }
 
-func TestWrongVariablesAreNamed(t *testing.T) {
-	tests := []struct{ name, value, want string }{
-		{"OTEL_TRACES_EXPORTER", "zipkin", "OTEL_TRACES_EXPORTER: "},
-		{"OTEL_METRICS_EXPORTER", "statsd", "OTEL_METRICS_EXPORTER: "},
-		{"OTEL_LOGS_EXPORTER", "paper", "OTEL_LOGS_EXPORTER: "},
-		{"OTEL_RESOURCE_ATTRIBUTES", "no-equals-sign", "OTEL_RESOURCE_ATTRIBUTES: "},
+func TestWrongVariablesAreNamedAndIgnored(t *testing.T) {
+	const key = "s3cret-hush"
+	tests := []struct{ name, value string }{
+		{"OTEL_TRACES_EXPORTER", "zipkin-" + key},
+		{"OTEL_METRICS_EXPORTER", "statsd"},
+		{"OTEL_LOGS_EXPORTER", "paper"},
+		{"OTEL_RESOURCE_ATTRIBUTES", key},
+		{"OTEL_RESOURCE_ATTRIBUTES", "env=prod,"},
+		{"OTEL_RESOURCE_ATTRIBUTES", "env=%zz" + key},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT", "127.0.0.1:4318/?api-key=" + key},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318?api-key=" + key},
+		{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "u:" + key + "@collector"},
+		{"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "ftp://u:" + key + "@collector"},
+		{"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://collector:" + key},
+		{"OTEL_EXPORTER_OTLP_HEADERS", "api-key:" + key},
+		{"OTEL_EXPORTER_OTLP_PROTOCOL", "http/" + key},
+		{"OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/json"},
+		{"OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/where/" + key},
+		{"OTEL_EXPORTER_OTLP_TIMEOUT", "10s"},
+		{"OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"},
+		{"OTEL_BSP_SCHEDULE_DELAY", "soon"},
+		{"OTEL_TRACES_SAMPLER", "sometimes"},
+		{"OTEL_TRACES_SAMPLER_ARG", "2"},
+		{"OTEL_PROPAGATORS", "b3,smoke-signals"},
+		{"OTEL_SDK_DISABLED", "maybe"},
 	}
+	s := newStub(t)
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			setEnv(t, map[string]string{tt.name: tt.value})
-			_, err := Setup(t.Context(), Config{Stderr: io.Discard})
-			if err == nil || !strings.HasPrefix(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
-				t.Errorf("error %v, want one line that begins with %q", err, tt.want)
+		t.Run(tt.name+"="+tt.value, func(t *testing.T) {
+			env := map[string]string{
+				"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": s.URL, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": s.URL, "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": s.URL,
+			}
+			env[tt.name] = tt.value
+			var book logBook
+			tel := setup(t, Config{Stderr: &book, LogFormat: "json"}, env)
+			_, span := otel.Tracer("test").Start(t.Context(), "work")
+			span.End()
+			if err := tel.Shutdown(t.Context()); err != nil {
+				t.Errorf("it is not ignored: %v", err)
+			}
+			want := `"level":"WARN","msg":"OpenTelemetry setting is ignored","variable":"` + tt.name + `","reason":"must be `
+			if !strings.Contains(book.String(), want) {
+				t.Errorf("no warning like %s in %s", want, book.String())
+			}
+			if strings.Contains(book.String(), "hush") {
+				t.Errorf("the key is shown: %s", book.String())
 			}
 		})
+	}
+}
+
+func TestASignalWithAWrongEndpointIsNotExported(t *testing.T) {
+	for name, env := range map[string]map[string]string{
+		"of all signals": {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"},
+		"of its own":     {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "collector:4318"},
+		"asked for":      {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318", "OTEL_TRACES_EXPORTER": "otlp"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			setup(t, Config{Stderr: io.Discard}, env)
+			_, span := otel.Tracer("test").Start(t.Context(), "work")
+			defer span.End()
+			if span.IsRecording() {
+				t.Error("the span is recorded, and nobody is there to send it to")
+			}
+		})
+	}
+}
+
+func TestThePropagatorsOfTheEnvironmentAreUsed(t *testing.T) {
+	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	for value, want := range map[string][]string{
+		"":                       {"traceparent"},
+		"b3":                     {"b3"},
+		" b3multi , baggage":     {"x-b3-traceid", "x-b3-spanid", "x-b3-sampled"},
+		"tracecontext,jaeger":    {"traceparent", "uber-trace-id"},
+		"none":                   {},
+		"smoke-signals":          {"traceparent"},
+		"smoke-signals,b3":       {"b3"},
+		"tracecontext,smoke":     {"traceparent"},
+		"tracecontext , baggage": {"traceparent"},
+	} {
+		t.Run(value, func(t *testing.T) {
+			setup(t, Config{Stderr: io.Discard}, map[string]string{"OTEL_PROPAGATORS": value})
+			ctx := propagation.TraceContext{}.Extract(t.Context(), propagation.MapCarrier{"traceparent": parent})
+			out := propagation.MapCarrier{}
+			otel.GetTextMapPropagator().Inject(ctx, out)
+			var got []string
+			for name := range out {
+				got = append(got, strings.ToLower(name))
+			}
+			slices.Sort(got)
+			slices.Sort(want)
+			if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("headers (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTheConsoleExportersWriteBesideTheLog(t *testing.T) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout := os.Stdout
+	os.Stdout = write
+	defer func() { os.Stdout = stdout }()
+	var book logBook
+	tel := setup(t, Config{Stderr: &book, LogFormat: "json"}, map[string]string{
+		"OTEL_TRACES_EXPORTER": "console", "OTEL_METRICS_EXPORTER": "console", "OTEL_LOGS_EXPORTER": "console",
+	})
+	ctx, span := otel.Tracer("test").Start(t.Context(), "some work")
+	tel.Logger.InfoContext(ctx, "working")
+	span.End()
+	if err := tel.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	_ = write.Close()
+	if records, err := io.ReadAll(read); err != nil || len(records) > 0 {
+		t.Errorf("on standard output: %s, %v", records, err)
+	}
+	for _, want := range []string{`"Name":"some work"`, `"ScopeMetrics"`, `"SeverityText"`} {
+		if !strings.Contains(book.String(), want) {
+			t.Errorf("no %s in %s", want, book.String())
+		}
 	}
 }
