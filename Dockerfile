@@ -9,15 +9,16 @@ RUN go mod download
 COPY . .
 ARG VERSION=dev
 RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/lethe ./cmd/lethe \
- && mkdir /out/data
+ && mkdir -p /out/root/data && chmod 0770 /out/root/data
 
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /src/LICENSE /LICENSE
 COPY --from=build /out/lethe /lethe
 # Where the embedded server keeps its files when no LETHE_NATS_URL is given. The directory is made here because a
-# fresh volume takes its owner from the image.
-COPY --from=build --chown=65532:65532 /out/data /data
+# fresh volume takes its owner and mode from the image. Group 0 may write: a platform that chooses the user id, such as
+# OpenShift, runs it in that group.
+COPY --from=build --chown=65532:0 /out/root/ /
 ENV LETHE_EMBEDDED_DIR=/data
 VOLUME ["/data"]
 

@@ -24,6 +24,13 @@ func TestImage(t *testing.T) {
 			t.Error("no USER with a number above 0")
 		}
 	})
+	t.Run("any user in group 0 may keep the embedded server's files", func(t *testing.T) {
+		for _, want := range []string{"chmod 0770 /out/root/data\n", "COPY --from=build --chown=65532:0 /out/root/ /\n", "ENV LETHE_EMBEDDED_DIR=/data\n"} {
+			if !strings.Contains(dockerfile, want) {
+				t.Errorf("no %q", want)
+			}
+		}
+	})
 	t.Run("nothing is built from files that could hold a secret", func(t *testing.T) {
 		lines := strings.Split(string(read(t, "../.dockerignore")), "\n")
 		if !slices.Contains(lines, "*") {

@@ -7,8 +7,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"runtime/debug"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -53,6 +55,9 @@ func run(ctx context.Context, stderr io.Writer) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
+	// Go ends a process whose standard error nobody reads, at its next line.
+	// Deletions do not depend on who reads the log.
+	signal.Ignore(syscall.SIGPIPE)
 	cfg, err := config.Load()
 	if err != nil {
 		return usageError("%w", err)

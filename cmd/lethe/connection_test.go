@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/natsconn"
+)
+
+// serve runs a server with a configuration file. DIR in it is a directory of the test, and FREE a free port.
+func serve(t *testing.T, config string) *server.Server {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "nats.conf")
+	config = strings.NewReplacer("DIR", fmt.Sprintf("%q", t.TempDir()), "FREE", "-1").Replace(config)
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	options, err := server.ProcessConfigFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options.Host, options.NoSigs, options.NoLog = "127.0.0.1", true, true
+	s, err := server.NewServer(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(time.Minute) {
+		t.Fatal("the server does not start")
+	}
+	return s
+}
+
+// lethe runs a command to its end, and returns its exit status and what it said last on standard error.
+func lethe(t *testing.T, env []string, args ...string) (status int, said string) {
+	t.Helper()
+	address, err := freeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "lethe", args...)
+	cmd.Env = append(os.Environ(), append([]string{"LETHE_ADMIN_ADDR=" + address, "LETHE_LOG_FORMAT=json"}, env...)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
+	return cmd.ProcessState.ExitCode(), lines[len(lines)-1]
+}
+
+func TestAServerThatCannotBeUsedIsAnErrorAtOnce(t *testing.T) {
+	t.Parallel()
+	accounts := serve(t, `port: FREE, jetstream { store_dir: DIR }, accounts { A { jetstream: enabled, users: [{user: a, password: a}] }, B { users: [{user: b, password: b}] } }`)
+	none := serve(t, `port: FREE`)
+	closed, err := freeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	user := func(user string) string { return strings.Replace(accounts.ClientURL(), "://", "://"+user+"@", 1) }
+	tests := []struct {
+		name     string
+		commands []string
+		env      string
+		status   int
+		want     string
+	}{
+		{"an account without JetStream", []string{"run", "setup", "status", "results"}, "LETHE_NATS_URL=" + user("b:b"), 2, "lethe: LETHE_NATS_URL: JetStream is not enabled on NATS: the account"},
+		{"a server without JetStream", []string{"run", "setup", "status"}, "LETHE_NATS_URL=" + none.ClientURL(), 2, "lethe: LETHE_NATS_URL: JetStream is not enabled on NATS: server version"},
+		{"a wrong password", []string{"run", "status"}, "NATS_URL=" + user("a:hush"), 2, "lethe: NATS_URL: NATS refused the credential"},
+		{"an IPv6 address without brackets", []string{"run", "status"}, "LETHE_NATS_URL=nats://::1:14222", 2, "lethe: LETHE_NATS_URL: must have an IPv6 address in brackets"},
+		{"a domain that does not answer", []string{"status"}, "LETHE_NATS_URL=" + user("a:a") + "\nLETHE_JETSTREAM_DOMAIN=nope", 1, `lethe: LETHE_JETSTREAM_DOMAIN: no JetStream answers in the domain "nope"`},
+		{"no server", []string{"status", "setup", "results"}, "LETHE_NATS_URL=" + closed, 1, "lethe: LETHE_NATS_URL: cannot reach NATS at nats://" + closed},
+		{"no server, and no URL", []string{"status"}, "LETHE_EMBEDDED_ADDR=" + closed, 1, "lethe: LETHE_NATS_URL: cannot reach NATS at nats://" + closed + ": connection refused (it is not set"},
+	}
+	for _, tt := range tests {
+		for _, command := range tt.commands {
+			t.Run(tt.name+": "+command, func(t *testing.T) {
+				t.Parallel()
+				status, said := lethe(t, strings.Split(tt.env, "\n"), command)
+				if status != tt.status || !strings.HasPrefix(said, tt.want) || strings.Contains(said, "nats: nats:") {
+					t.Errorf("exit status %d, want %d; it said %q, want %q", status, tt.status, said, tt.want)
+				}
+			})
+		}
+	}
+}
+
+// A hub and a leaf, each with a JetStream of its own.
+func TestAJetStreamDomain(t *testing.T) {
+	b := newBench(t)
+	hub := serve(t, `port: FREE, server_name: hub, jetstream { store_dir: DIR, domain: hub }, leafnodes { host: 127.0.0.1, port: FREE }`)
+	info, err := hub.Varz(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := serve(t, fmt.Sprintf(`port: FREE, server_name: leaf, jetstream { store_dir: DIR, domain: leaf }, leafnodes { remotes: [{url: "nats-leaf://127.0.0.1:%d"}] }`, info.LeafNode.Port))
+	b.until("the leaf is joined", func() bool { return hub.NumLeafNodes() == 1 && leaf.NumLeafNodes() == 1 })
+	atLeaf := []string{"LETHE_NATS_URL=" + leaf.ClientURL()}
+	fromLeaf := append(atLeaf, "LETHE_JETSTREAM_DOMAIN=hub")
+
+	if status, said := lethe(t, fromLeaf, "setup"); status != 0 {
+		t.Fatalf("setup: %d, %s", status, said)
+	}
+	b.start("NATS_URL="+leaf.ClientURL(), "JETSTREAM_DOMAIN=hub")
+	for _, args := range [][]string{
+		{"request", "kv-user-context", "--id", "1", "--wait"},
+		{"request", "sensay-knowledge-base", "--replica", demoReplica.String(), "--entry", "1", "--wait"},
+		{"results"}, {"failed", "list"},
+	} {
+		if status, said := lethe(t, fromLeaf, args...); status != 0 {
+			t.Errorf("%v: %d, %s", args, status, said)
+		}
+	}
+	if calls := len(b.apis.Deleted()); calls != 2 {
+		t.Errorf("%d deleted, want 2", calls)
+	}
+	for _, command := range []string{"run", "setup"} {
+		status, said := lethe(t, atLeaf, command)
+		if status != 2 || !strings.HasPrefix(said, "lethe: LETHE_JETSTREAM_DOMAIN: "+natsconn.ErrTwoDomains.Error()) {
+			t.Errorf("%s at the leaf, in its own domain: %d, %s", command, status, said)
+		}
+	}
+	nc, err := nats.Connect(leaf.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := natsconn.JetStream(nc, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Stream(t.Context(), events.StreamResults); err == nil {
+		t.Error("a refused start made streams at the leaf")
+	}
+}
+
+func TestTheEndOfTheLogsReaderEndsNoWorker(t *testing.T) {
+	b := newBench(t)
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, err := freeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := exec.Command("lethe", "run")
+	w.Stderr = write
+	w.Env = append(os.Environ(), "LETHE_NATS_URL="+b.server.ClientURL(), "LETHE_ADMIN_ADDR="+address, "LETHE_LOG_LEVEL=debug",
+		"LETHE_KV_BASE_URL="+b.url, "LETHE_KV_ACCESS_KEY="+testKey)
+	if err := errors.Join(w.Start(), write.Close()); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = w.Process.Kill() }()
+	if !bufio.NewScanner(read).Scan() {
+		t.Fatal("it says nothing")
+	}
+	if err := read.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.final(b.publish(events.UserContexts{IDs: []int64{1}})); got.Outcome != events.Deleted {
+		t.Errorf("%s", got.Outcome)
+	}
+	if err := w.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Wait(); err != nil {
+		t.Errorf("the worker ended with %v", err)
+	}
+}
