@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -182,5 +183,32 @@ func TestTheEndOfTheLogsReaderEndsNoWorker(t *testing.T) {
 	}
 	if err := w.Wait(); err != nil {
 		t.Errorf("the worker ended with %v", err)
+	}
+}
+func TestALostConnectionIsReportedOnce(t *testing.T) {
+	b := newBench(t)
+	config := `port: %s, jetstream { store_dir: %q }`
+	address, err := freeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config = fmt.Sprintf(config, port, t.TempDir())
+	s := serve(t, config)
+	w := b.start("NATS_URL=" + address)
+	b.until("the worker is ready", func() bool { r, err := w.ready(); return err == nil && r.Ready })
+	s.Shutdown()
+	s.WaitForShutdown()
+	b.until("the worker has noticed", func() bool { return strings.Contains(w.output(), "connection to NATS lost") })
+	time.Sleep(3 * time.Second) // the outage: as long as it takes for what waits for the server to give up
+	serve(t, config)
+	b.until("the worker is ready again", func() bool { r, err := w.ready(); return err == nil && r.Ready })
+	for text, want := range map[string]int{"connection to NATS lost": 1, "outbound buffer": 0, "cannot take messages": 0} {
+		if got := strings.Count(w.output(), text); got != want {
+			t.Errorf("%q is said %d times, want %d", text, got, want)
+		}
 	}
 }
