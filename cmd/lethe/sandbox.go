@@ -35,6 +35,10 @@ const sandboxExample = `  lethe sandbox --pending-share 0.2 --fault cut+after=0.
   curl -X DELETE http://127.0.0.1:8081/v1/replicas/03db5651-cb61-4bdf-9ef0-89561f7c9c53/knowledge-base/12345 \
     -H 'X-ORGANIZATION-SECRET: sandbox-organization-secret'
 
+  # the same over HTTPS and HTTP/2, on connections that are recycled now and then
+  lethe sandbox --tls ca.pem --fault recycle=0.01
+  curl --cacert ca.pem https://127.0.0.1:8081/_sandbox/
+
   # see what happened
   curl http://127.0.0.1:8081/_sandbox/deleted
 
