@@ -138,6 +138,7 @@ func TestLimitsOfAResult(t *testing.T) {
 			"an event id of ! and ~", func(r *Result) { r.EventID = "!~" },
 			func(r *Result) { r.EventID = "a\x7f" }, "id",
 		},
+		{"an event id of one character", func(r *Result) { r.EventID = "!" }, func(r *Result) { r.EventID = "a b" }, "id"},
 		{
 			"a request id of 64 characters", func(r *Result) { r.RequestID = strings.Repeat("x", 64) },
 			func(r *Result) { r.RequestID = strings.Repeat("x", 65) }, "data.request_id",
