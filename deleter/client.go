@@ -1,18 +1,9 @@
 package deleter
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
-	"errors"
-	"fmt"
-	"io"
-	"maps"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
-	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -95,77 +86,4 @@ func (c *Client) finish(a Answer) Answer {
 	a.Message = c.Credential.line(a.Message)
 	a.APIRequestID = c.Credential.line(a.APIRequestID)
 	return a
-}
-
-var errSentOnce = errors.New("the stream was reset")
-
-func (c *Client) do(ctx context.Context, method, path, secret string, header http.Header, body []byte) (r Response) {
-	ctx, stop := context.WithTimeout(ctx, c.Timeout)
-	defer stop()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	last := newLastMoment(ctx, cancel)
-	var written, multiplexed atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		// A transport looks for another connection only if nothing was written to
-		// the one before, or its server said that it did nothing (RFC 9113, 8.7).
-		GetConn: func(string) { written.Store(false) },
-		// After it another goroutine may write, even after the call was broken off.
-		GotConn: func(got httptrace.GotConnInfo) {
-			secure, ok := got.Conn.(*tls.Conn)
-			multiplexed.Store(ok && secure.ConnectionState().NegotiatedProtocol == "h2")
-			if !multiplexed.Load() {
-				inStep(ctx, got.Conn)
-			}
-			written.Store(true)
-			last.guard(got.Conn, multiplexed.Load())
-		},
-	})
-	defer func() { r.Written = written.Load() && !last.missed.Load() }()
-
-	request, err := http.NewRequestWithContext(ctx, method, "", bytes.NewReader(body))
-	if err != nil {
-		return Response{Err: err}
-	}
-	request.URL = c.BaseURL.JoinPath(path)
-	// Go sends a request again by itself if it can have its body again. On
-	// HTTP/1 it does so only where nothing was written; on HTTP/2 also after a
-	// reset that may have come behind the deletion, and without asking where
-	// there is no body at all.
-	request.Body = io.NopCloser(bytes.NewReader(body))
-	if len(body) == 0 {
-		// Or HTTP/1 would start a goroutine and a timer to find out that nothing comes.
-		request.TransferEncoding = []string{"identity"}
-	}
-	request.GetBody = func() (io.ReadCloser, error) {
-		if multiplexed.Load() {
-			return nil, errSentOnce
-		}
-		return io.NopCloser(bytes.NewReader(body)), nil
-	}
-	maps.Copy(request.Header, header)
-	request.Header.Set(c.CredentialHeader, secret)
-	request.Header.Set("Accept", "application/json")
-	request.Header.Set("User-Agent", strings.TrimSuffix("lethe/"+c.Version, "/"))
-
-	response, err := c.transport.RoundTrip(request)
-	switch {
-	case last.missed.Load():
-		return Response{Err: errTooLate}
-	case err != nil:
-		return Response{Err: plain(err)}
-	}
-	defer func() { _ = response.Body.Close() }()
-	r = Response{Status: response.StatusCode, Header: response.Header, JSON: isJSON(response.Header.Get("Content-Type"))}
-	if r.Status < 200 {
-		return r // 101 hands over the connection, on which no time-out holds any more
-	}
-	r.Body, err = io.ReadAll(io.LimitReader(response.Body, MaxBody+1))
-	switch {
-	case err != nil:
-		r.Err = fmt.Errorf("the answer broke off: %w", plain(err))
-	case len(r.Body) > MaxBody:
-		r.Err = fmt.Errorf("the answer is over %d bytes", MaxBody)
-	}
-	return r
 }

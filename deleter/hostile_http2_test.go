@@ -100,7 +100,7 @@ func newHTTP2Client(t *testing.T, url string) *Client {
 // A reset does not say that nothing was done, so that a second request could be
 // told that our own deletion was never there.
 func TestAResetStreamIsNotSentAgain(t *testing.T) {
-	for _, code := range []http2.ErrCode{http2.ErrCodeProtocol, http2.ErrCodeRefusedStream, http2.ErrCodeInternal} {
+	for _, code := range []http2.ErrCode{http2.ErrCodeProtocol, http2.ErrCodeNo, http2.ErrCodeInternal, http2.ErrCodeCancel, http2.ErrCodeEnhanceYourCalm} {
 		for _, body := range []string{"", `{"ids":[1]}`} {
 			var requests atomic.Int32
 			client := newHTTP2Client(t, serveFrames(t, &requests, func(f framed) error {
@@ -135,9 +135,8 @@ func TestAHostileHTTP2AnswerIsNoAnswer(t *testing.T) {
 	// Made beforehand, so that the memory that they take is not counted with a call's.
 	large, interim := fields(":status", "103", "x", strings.Repeat("x", 15<<10)), fields(":status", "103", "link", "</x>")
 	for name, answer := range map[string]func(framed) error{
-		"a goodbye before the answer":   func(f framed) error { _ = f.WriteGoAway(f.stream, http2.ErrCodeNo, nil); return errHangUp },
-		"a goodbye that says not begun": func(f framed) error { _ = f.WriteGoAway(0, http2.ErrCodeNo, nil); return errHangUp },
-		"a goodbye with an error":       func(f framed) error { _ = f.WriteGoAway(f.stream, http2.ErrCodeEnhanceYourCalm, nil); return errHangUp },
+		"a goodbye before the answer": func(f framed) error { _ = f.WriteGoAway(f.stream, http2.ErrCodeNo, nil); return errHangUp },
+		"a goodbye with an error":     func(f framed) error { _ = f.WriteGoAway(f.stream, http2.ErrCodeEnhanceYourCalm, nil); return errHangUp },
 		"a goodbye within the answer": func(f framed) error {
 			return half(f, errors.Join(f.WriteGoAway(f.stream, http2.ErrCodeNo, nil), errHangUp))
 		},

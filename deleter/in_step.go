@@ -1,8 +1,6 @@
 package deleter
 
 import (
-	"context"
-	"crypto/tls"
 	"net"
 	"sync"
 )
@@ -51,21 +49,14 @@ func (r *reading) done() <-chan struct{} {
 	return r.waits
 }
 
-// inStep returns when nothing that came before is left on a connection that a
-// call has got. On HTTP/1 the next bytes are taken for the answer, whenever they
-// came: a server or proxy that had sent more than one answer to the call before
-// would answer this one before it was made. The transport looks for leftovers
-// itself and closes the connection, but gives it to the next call first.
-func inStep(ctx context.Context, conn net.Conn) {
-	if secure, ok := conn.(*tls.Conn); ok {
-		conn = secure.NetConn()
-	}
-	gated, ok := conn.(*gatedConn)
-	if !ok {
-		return
-	}
+// inStep returns when nothing that came before the call is left on its
+// connection, or when the call has ended. On HTTP/1 the next bytes are taken for
+// the answer, whenever they came: a server or proxy that sent more than one answer
+// to the call before would answer this one before it was made. Such an answer
+// shuts the fence.
+func inStep(r *reading, f *fence) {
 	select {
-	case <-gated.reading.done():
-	case <-ctx.Done():
+	case <-r.done():
+	case <-f.settled:
 	}
 }

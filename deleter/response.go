@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -28,19 +29,32 @@ func readGeneral(r Response) (a Answer, general bool) {
 	switch {
 	case r.Status == 0:
 		return Answer{Verdict: Retry, Message: r.Err.Error(), MayHaveDeleted: r.Written}, true
+	case r.Status < 200 || r.Status >= 600:
+		// Of no class of HTTP, or 101, after which the request is answered in another protocol
+		// (RFC 9110, section 15.2.2).
+		return Answer{Verdict: Retry, Message: fmt.Sprintf("answered with the status %d, which ends no call", r.Status), MayHaveDeleted: true, UnknownStatus: true}, true
 	case r.Status == http.StatusUnauthorized, r.Status == http.StatusForbidden:
 		return Answer{Verdict: Hold, Message: explain(r)}, true
-	case r.Status == http.StatusRequestTimeout, r.Status == http.StatusTooEarly, r.Status == http.StatusTooManyRequests:
+	case slices.Contains(later, r.Status):
 		return Answer{Verdict: Retry, Message: explain(r)}, true
-	case r.Status >= 500 && r.Status < 600:
+	case r.Status >= 500:
 		return Answer{Verdict: Retry, Message: explain(r), MayHaveDeleted: true}, true
 	case r.Status >= 300 && r.Status < 400:
-		return Answer{Verdict: Retry, Message: fmt.Sprintf("redirected with %d, which is not followed", r.Status)}, true
+		// 303 says that the request was performed (RFC 9110, section 15.4.4).
+		return Answer{
+			Verdict: Retry, Message: fmt.Sprintf("redirected with %d, which is not followed", r.Status), MayHaveDeleted: r.Status == http.StatusSeeOther,
+		}, true
 	case r.Err != nil:
 		return Undocumented(r, fmt.Sprintf("%d, but %s", r.Status, r.Err)), true
 	default:
 		return Answer{}, false
 	}
+}
+
+// later are the statuses of a server, or of a proxy before it, that did not
+// process the request (RFC 9110, section 15.5; RFC 8470; RFC 6585).
+var later = []int{
+	http.StatusProxyAuthRequired, http.StatusRequestTimeout, http.StatusMisdirectedRequest, http.StatusTooEarly, http.StatusTooManyRequests,
 }
 
 // Undocumented is the answer to a call that got a response which the API's
@@ -57,7 +71,7 @@ func Unknown(r Response) Answer {
 	if r.succeeded() {
 		return Undocumented(r, explain(r)+", which is not documented")
 	}
-	return Answer{Verdict: Retry, Message: explain(r), MayHaveDeleted: r.Status >= 600, UnknownStatus: true}
+	return Answer{Verdict: Retry, Message: explain(r), UnknownStatus: true}
 }
 
 func (r Response) succeeded() bool { return r.Status >= 200 && r.Status < 300 }

@@ -2,97 +2,153 @@ package deleter
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"net"
-	"sync/atomic"
+	"net/http/httptrace"
+	"sync"
 	"time"
 )
 
 type startByKey struct{}
 
-// StartBy returns a context whose calls are not made after t. A call that was
-// begun by then goes on; one that was not answers [Retry], with nothing
-// deleted. It is for callers whose right to call ends at a time, and it holds
-// for a process that was stopped on its way to the connection, too.
+// StartBy returns a context whose calls do not begin once t has [Passed]. A call
+// that began before may take longer; one that did not answers [Retry], with
+// nothing deleted. It is for callers whose right to call ends at a time, and it
+// holds for a process or a machine that is stopped on its way to the connection.
 func StartBy(ctx context.Context, t time.Time) context.Context {
 	return context.WithValue(ctx, startByKey{}, t)
 }
 
-var errTooLate = errors.New("the call was not begun in time")
-
-// lastMoment is when one call must have begun.
-type lastMoment struct {
-	at     time.Time               // zero for no limit
-	missed atomic.Bool             // nothing was written
-	cancel context.CancelCauseFunc // of the call
+// Passed reports whether the time t has come by either clock. The monotonic one
+// (CLOCK_MONOTONIC of Linux) stands still while the machine is suspended; the wall
+// clock can be set back.
+func Passed(t time.Time) bool {
+	now := time.Now()
+	return !now.Before(t) || !now.Round(0).Before(t.Round(0)) // Round(0) takes the monotonic reading away
 }
 
-func newLastMoment(ctx context.Context, cancel context.CancelCauseFunc) *lastMoment {
-	at, _ := ctx.Value(startByKey{}).(time.Time)
-	return &lastMoment{at: at, cancel: cancel}
+var (
+	errTooLate  = errors.New("the call was not begun in time")
+	errEarly    = errors.New("an answer came before the call was made")
+	errUnfenced = errors.New("the connection does not let its writes be checked")
+	errEnded    = errors.New("the call has ended")
+)
+
+// fence stands between one try of a call and its connection. It lets the first
+// byte of the request pass only before the start deadline, and knows for certain
+// whether it let it pass: what ends at the fence did not delete.
+type fence struct {
+	by     time.Time               // zero for no start deadline
+	cancel context.CancelCauseFunc // of the try
+	timer  *time.Timer             // nil without a start deadline
+
+	settled chan struct{} // closed once the fence is passed or shut
+
+	mu     sync.Mutex
+	conn   bool  // a connection was there
+	passed bool  // the request may have been written
+	shut   error // why it never will be
 }
 
-func (m *lastMoment) over() bool { return !m.at.IsZero() && !time.Now().Before(m.at) }
+func newFence(ctx context.Context, cancel context.CancelCauseFunc) *fence {
+	f := &fence{cancel: cancel, settled: make(chan struct{})}
+	if by, ok := ctx.Value(startByKey{}).(time.Time); ok {
+		f.by = by
+		f.timer = time.AfterFunc(time.Until(by), func() { f.close(errTooLate) })
+	}
+	return f
+}
 
-// guard has the first write of a call on conn checked. A connection of HTTP/2
-// carries other calls' writes too, so there the call is broken off beforehand,
-// and nobody knows how far it got.
-func (m *lastMoment) guard(conn net.Conn, multiplexed bool) {
-	if multiplexed {
-		if m.over() {
-			m.cancel(errTooLate)
-		}
+// trace returns the hooks by which the transport tells of the try.
+func (f *fence) trace() *httptrace.ClientTrace {
+	var conn *fencedConn
+	var multiplexed bool
+	return &httptrace.ClientTrace{
+		GotConn: func(got httptrace.GotConnInfo) {
+			conn, multiplexed = unwrap(got.Conn)
+			f.got()
+			switch {
+			case conn == nil:
+				f.close(errUnfenced)
+				_ = got.Conn.Close() // so that nothing can be written to it
+			case !multiplexed:
+				conn.fence.Store(f) // until something is written
+			}
+		},
+		// On HTTP/2 a connection carries the frames of other calls, too. Its lock for
+		// writing is held from the first field's encoding until the frames are written.
+		// A fence that is shut ends the whole connection: the fields are in its
+		// compression state already. The transport asks the context before, so that
+		// this takes a process that was stopped in between.
+		WroteHeaderField: func(string, []string) {
+			if multiplexed {
+				conn.fence.Store(f)
+			}
+		},
+		WroteHeaders: func() {
+			if multiplexed {
+				conn.fence.CompareAndSwap(f, nil)
+			}
+		},
+		GotFirstResponseByte: func() {
+			if !multiplexed {
+				f.close(errEarly)
+			}
+		},
+	}
+}
+
+func (f *fence) got() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.conn = true
+}
+
+// pass lets the request begin, or says why it must not.
+func (f *fence) pass() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.by.IsZero() && Passed(f.by) {
+		f.closeLocked(errTooLate)
+	}
+	if f.shut == nil && !f.passed {
+		f.passed = true
+		close(f.settled)
+	}
+	return f.shut
+}
+
+// failed says that nothing of the first write got out.
+func (f *fence) failed(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.passed, f.shut = false, err
+}
+
+// close shuts the fence and ends the try, unless the request has begun.
+func (f *fence) close(why error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closeLocked(why)
+}
+
+func (f *fence) closeLocked(why error) {
+	if f.passed || f.shut != nil {
 		return
 	}
-	if secure, ok := conn.(*tls.Conn); ok {
-		conn = secure.NetConn()
+	f.shut = why
+	close(f.settled)
+	f.cancel(why)
+}
+
+// end shuts the fence for good: after it, nothing is written that was not begun.
+// connected says whether the try had a connection, passed whether the request may
+// have been written, and shut why it was not.
+func (f *fence) end() (connected, passed bool, shut error) {
+	if f.timer != nil {
+		f.timer.Stop()
 	}
-	if gated, ok := conn.(*gatedConn); ok {
-		gated.next.Store(m)
-	}
-}
-
-// gatedConn is a connection whose next write has a last moment. The standard
-// write deadline would not do: a timer keeps it, which a process that wakes up
-// outruns.
-type gatedConn struct {
-	net.Conn
-	next    atomic.Pointer[lastMoment]
-	reading *reading
-}
-
-// Read reads, and lets it be known while it waits.
-func (c *gatedConn) Read(p []byte) (int, error) {
-	c.reading.begin()
-	n, err := c.Conn.Read(p)
-	c.reading.end(err)
-	return n, err
-}
-
-// Close closes the connection. Nobody waits for its reader any more.
-func (c *gatedConn) Close() error {
-	defer c.reading.stop()
-	return c.Conn.Close()
-}
-
-// Write writes p, unless it is the first of a call that comes too late.
-func (c *gatedConn) Write(p []byte) (int, error) {
-	if m := c.next.Swap(nil); m != nil && m.over() {
-		m.missed.Store(true)
-		m.cancel(errTooLate) // rather than try it on another connection
-		return 0, errTooLate
-	}
-	return c.Conn.Write(p)
-}
-
-// gated gives a dialer's connections their gates.
-func gated(dial func(ctx context.Context, network, address string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dial(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return &gatedConn{Conn: conn, reading: newReading()}, nil
-	}
+	f.close(errEnded)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.conn, f.passed, f.shut
 }

@@ -10,10 +10,12 @@ import (
 )
 
 const (
-	maxHeader    = 64 << 10
-	dialTimeout  = 10 * time.Second
-	tlsTimeout   = 10 * time.Second
-	idleLifetime = 90 * time.Second
+	maxHeader   = 64 << 10
+	dialTimeout = 10 * time.Second
+	tlsTimeout  = 10 * time.Second
+	// Servers close idle connections after 5 to 60 s, and a call that meets the end of
+	// one may be unanswered.
+	idleLifetime = 4 * time.Second
 	pingAfter    = 15 * time.Second
 	pingTimeout  = 15 * time.Second
 )
@@ -33,7 +35,7 @@ type redactor struct {
 func newTransport(c ClientConfig) (http.RoundTripper, *http.Transport) {
 	transport := &http.Transport{
 		Proxy:                  proxy,
-		DialContext:            gated((&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext),
+		DialContext:            fenced((&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext),
 		TLSHandshakeTimeout:    tlsTimeout,
 		ResponseHeaderTimeout:  c.Timeout,
 		IdleConnTimeout:        idleLifetime,
@@ -60,7 +62,10 @@ func proxy(r *http.Request) (u *url.URL, err error) {
 
 func (t redactor) RoundTrip(r *http.Request) (*http.Response, error) {
 	response, err := t.next.RoundTrip(r)
-	if err != nil {
+	switch {
+	case err != nil && isRefusal(err):
+		return nil, errRefused
+	case err != nil:
 		return nil, t.redact(err)
 	}
 	response.Body = redactedBody{response.Body, t}

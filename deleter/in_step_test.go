@@ -1,0 +1,155 @@
+package deleter
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+)
+
+// A server that answers twice: the second answer is there before the next request
+// is written, and after the transport has begun to expect one.
+func TestAnAnswerThatCameBeforeItsRequestIsNone(t *testing.T) {
+	model := httptest.NewUnstartedServer(nil)
+	model.StartTLS()
+	t.Cleanup(model.Close)
+	for name, c := range map[string]struct {
+		secured bool
+		early   string
+	}{
+		"in the clear":         {false, secondAnswer},
+		"over TLS":             {true, secondAnswer},
+		"in part":              {false, secondAnswer[:20]},
+		"its first byte alone": {true, secondAnswer[:1]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			listener, scheme := listen(t), "http://"
+			if c.secured {
+				listener = tls.NewListener(listener, &tls.Config{Certificates: model.TLS.Certificates})
+				scheme = "https://"
+			}
+			again, arrived := make(chan struct{}), make(chan struct{}, 10)
+			answerTwice(t, listener, c.early, again, arrived)
+			client := newTestClient(t, scheme+listener.Addr().String())
+			client.pool.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // the test's own server
+			t.Cleanup(client.CloseIdle)
+
+			notFound := func(r Response) Answer { return Answer{Verdict: NotFound} }
+			if got := client.Call(t.Context(), http.MethodDelete, "/first", nil, nil, notFound); got.Verdict != NotFound {
+				t.Fatalf("%+v", got)
+			}
+			<-arrived
+			var conn *fencedConn
+			var once sync.Once
+			ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+				GotConn: func(got httptrace.GotConnInfo) { conn, _ = unwrap(got.Conn) },
+				WroteHeaderField: func(string, []string) { // into a buffer
+					once.Do(func() {
+						close(again)
+						for waiting(conn.reading) {
+							runtime.Gosched()
+						}
+					})
+				},
+			})
+			got := client.Call(ctx, http.MethodDelete, "/second", nil, nil, func(r Response) Answer {
+				return Answer{Verdict: Deleted, Message: string(r.Body)}
+			})
+			// The call is made on another connection, and gets an answer of its own.
+			if got.Verdict != Deleted || len(arrived) != 1 || got.Message != documented {
+				t.Errorf("%+v, and %d requests arrived", got, len(arrived))
+			}
+		})
+	}
+}
+
+const secondAnswer = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+
+// answerTwice answers the first request on a connection with 404, and sends early,
+// the begin of a second answer, once it is told to; the rest follows a second
+// request. The second connection's requests are answered as documented.
+func answerTwice(t *testing.T, listener net.Listener, early string, again, arrived chan struct{}) {
+	t.Helper()
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for first := true; ; first = false {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer func() { _ = conn.Close() }()
+				buffer := make([]byte, 4096)
+				for nth := 1; ; nth++ {
+					if _, err := conn.Read(buffer); err != nil {
+						return
+					}
+					arrived <- struct{}{}
+					switch {
+					case !first:
+						_, _ = io.WriteString(conn, good)
+					case nth == 1:
+						_, _ = io.WriteString(conn, secondAnswer)
+						<-again
+						_, _ = io.WriteString(conn, early)
+					default:
+						_, _ = io.WriteString(conn, secondAnswer[len(early):])
+					}
+				}
+			})
+		}
+	})
+	t.Cleanup(func() { _ = listener.Close(); serving.Wait() })
+}
+
+func waiting(r *reading) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.waiting && !r.over
+}
+
+// The reader may have taken bytes that the transport has not looked at yet.
+func TestARequestWaitsUntilWhatCameBeforeItIsRead(t *testing.T) {
+	for name, c := range map[string]struct {
+		then func(*fencedConn, *fence)
+		want error
+	}{
+		"and it was an answer":     {func(_ *fencedConn, f *fence) { f.close(errEarly) }, errEarly},
+		"and it was nothing":       {func(c *fencedConn, _ *fence) { c.reading.begin() }, nil},
+		"and the call has ended":   {func(_ *fencedConn, f *fence) { _, _, _ = f.end() }, errEnded},
+		"and the connection ended": {func(c *fencedConn, _ *fence) { c.reading.stop() }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				here, there := net.Pipe()
+				conn := &fencedConn{Conn: here, reading: newReading()}
+				ctx, cancel := context.WithCancelCause(t.Context())
+				defer cancel(nil)
+				f := newFence(ctx, cancel)
+				conn.fence.Store(f)
+				var came int
+				var wrote error
+				var work sync.WaitGroup
+				work.Go(func() { came, _ = there.Read(make([]byte, 10)) })
+				work.Go(func() { _, wrote = conn.Write([]byte("request")); _ = conn.Close() })
+				synctest.Wait()
+				if came > 0 {
+					t.Error("written before what came was read")
+				}
+				c.then(conn, f)
+				work.Wait()
+				if !errors.Is(wrote, c.want) || (came > 0) != (c.want == nil) {
+					t.Errorf("%d bytes came, %v", came, wrote)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,113 @@
+package deleter
+
+import (
+	"errors"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+// RFC 9113, sections 6.8 and 8.7: these alone say that the server did nothing.
+func TestARefusedStreamIsSentAgainAtOnce(t *testing.T) {
+	errHangUp := errors.New("enough")
+	for name, c := range map[string]struct {
+		first  int32 // the request that is refused first
+		refuse func(framed) error
+	}{
+		"a refused stream":                           {1, func(f framed) error { return f.WriteRSTStream(f.stream, http2.ErrCodeRefusedStream) }},
+		"a refused stream on a used connection":      {2, func(f framed) error { return f.WriteRSTStream(f.stream, http2.ErrCodeRefusedStream) }},
+		"a goodbye to the first stream":              {1, func(f framed) error { return f.WriteGoAway(0, http2.ErrCodeNo, nil) }},
+		"a goodbye with an error, and an end":        {1, func(f framed) error { _ = f.WriteGoAway(0, http2.ErrCodeEnhanceYourCalm, nil); return errHangUp }},
+		"a goodbye with an error":                    {1, func(f framed) error { return f.WriteGoAway(0, http2.ErrCodeInternal, []byte("x")) }},
+		"a goodbye with an unknown error":            {1, func(f framed) error { return f.WriteGoAway(0, 77, nil) }},
+		"a goodbye to a later stream":                {2, func(f framed) error { return f.WriteGoAway(f.stream-2, http2.ErrCodeNo, nil) }},
+		"a goodbye to a later stream, with an error": {2, func(f framed) error { return f.WriteGoAway(f.stream-2, http2.ErrCodeInternal, nil) }},
+		"a goodbye in two steps": {2, func(f framed) error {
+			return errors.Join(f.WriteGoAway(1<<31-1, http2.ErrCodeNo, nil), f.WriteGoAway(f.stream-2, http2.ErrCodeNo, nil))
+		}},
+	} {
+		for _, often := range []int32{1, 3, 4} {
+			for _, body := range []string{"", `{"ids":[1]}`} {
+				var requests, refused atomic.Int32
+				client := newHTTP2Client(t, serveFrames(t, &requests, func(f framed) error {
+					if f.stream > 1 && c.first > 1 || f.nth >= c.first && c.first == 1 {
+						if refused.Add(1) <= often {
+							return c.refuse(f)
+						}
+					}
+					return f.headers("404", true)
+				}))
+				notFound := func(Response) Answer { return Answer{Verdict: NotFound} }
+				asked := func() Answer {
+					return client.Call(t.Context(), http.MethodDelete, "/thing", nil, []byte(body), notFound)
+				}
+				if c.first > 1 {
+					asked()
+				}
+				got := asked()
+				switch {
+				case got.MayHaveDeleted:
+					t.Errorf("%s, %d times: may have deleted: %+v", name, often, got)
+				case c.first == 1 && often > 3 && (got.Verdict != Retry || got.Message != errRefused.Error() || requests.Load() != 4):
+					t.Errorf("%s, %d times: %+v after %d requests", name, often, got, requests.Load())
+				case c.first == 1 && often <= 3 && (got.Verdict != NotFound || requests.Load() != often+1):
+					t.Errorf("%s, %d times: %+v after %d requests", name, often, got, requests.Load())
+				case c.first > 1 && often == 1 && got.Verdict != NotFound:
+					t.Errorf("%s: %+v after %d requests", name, got, requests.Load())
+				}
+			}
+		}
+	}
+}
+
+// The right to call may end while a server refuses.
+func TestARefusedStreamIsNotSentAgainAfterTheStartDeadline(t *testing.T) {
+	var requests atomic.Int32
+	var by time.Time
+	client := newHTTP2Client(t, serveFrames(t, &requests, func(f framed) error {
+		time.Sleep(time.Until(by) + time.Millisecond)
+		return f.WriteRSTStream(f.stream, http2.ErrCodeRefusedStream)
+	}))
+	by = time.Now().Add(100 * time.Millisecond)
+	if got := callBy(t, client, by); got.Verdict != Retry || got.MayHaveDeleted || requests.Load() > 1 {
+		t.Errorf("%+v after %d requests", got, requests.Load())
+	}
+}
+
+// A server that recycles its connections says goodbye while calls are under way.
+// Each arrives once, and none says that it may have deleted.
+func TestAServerThatRecyclesItsConnectionsAnswersEachCallOnce(t *testing.T) {
+	const calls, at = 600, 40
+	var requests atomic.Int32
+	client, _ := secure(t, func(w http.ResponseWriter, r *http.Request) {
+		if requests.Add(1)%50 == 0 {
+			w.Header().Set("Connection", "close")
+		}
+		w.WriteHeader(http.StatusNotFound)
+	})
+	client.Timeout = time.Minute
+	client.pool.ResponseHeaderTimeout = 0
+	var working sync.WaitGroup
+	var unanswered atomic.Int32
+	for range at {
+		working.Go(func() {
+			for range calls / at {
+				got := client.Call(t.Context(), http.MethodDelete, "/thing", nil, nil, func(Response) Answer { return Answer{Verdict: NotFound} })
+				switch {
+				case got.MayHaveDeleted:
+					t.Errorf("%+v", got)
+				case got.Verdict != NotFound: // refused again and again
+					unanswered.Add(1)
+				}
+			}
+		})
+	}
+	working.Wait()
+	if n := requests.Load() + unanswered.Load(); n != calls {
+		t.Errorf("%d requests arrived and %d did not, of %d calls", requests.Load(), unanswered.Load(), calls)
+	}
+}
