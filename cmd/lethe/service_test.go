@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"testing"
 	"time"
 
@@ -58,7 +59,7 @@ func TestTheWorkerAnswersAsAService(t *testing.T) {
 		t.Error(got)
 	}
 	stop()
-	if _, err := nc.Request("$SRV.PING.lethe", nil, 10*time.Second); err != nats.ErrNoResponders {
+	if _, err := nc.Request("$SRV.PING.lethe", nil, 10*time.Second); !errors.Is(err, nats.ErrNoResponders) {
 		t.Errorf("after its end: %v", err)
 	}
 }
