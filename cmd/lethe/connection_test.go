@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -53,7 +54,9 @@ func lethe(t *testing.T, env []string, args ...string) (status int, said string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "lethe", args...)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "lethe", args...)
 	cmd.Env = append(os.Environ(), append([]string{"LETHE_ADMIN_ADDR=" + address, "LETHE_LOG_FORMAT=json"}, env...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

@@ -19,6 +19,7 @@ const usageRow = `{{range .}}  {{usage_key .}}	{{with usage_default .}}{{.}}{{el
 const usageFoot = `
 OpenTelemetry is set by the standard OTEL_* variables, such as OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME and
 OTEL_SDK_DISABLED. With no endpoint and no exporter set, nothing is exported.
+A wrong value is a warning. The console exporters write to standard error. OTEL_PROPAGATORS is tracecontext,baggage by default.
 A variable that is set but empty counts as not set.
 `
 
