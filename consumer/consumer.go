@@ -10,6 +10,7 @@
 //	pulls.go     whether that works
 //	ack_wait.go  how long the server waits for a sign of life
 //	room.go      how many the lane may have in hand
+//	holding.go   and how many bytes of them
 //	crew.go      has them processed at the same time
 //	process.go   makes one step: claim, call, decide, store
 //	batch.go     puts requests together that one call can be made for
@@ -80,6 +81,8 @@ type Config struct {
 	// Grace is how long the lane may take to end once it was told to stop: to
 	// finish the calls that are out, and to store what they gave.
 	Grace time.Duration
+	// Hold is how many bytes of messages the lane may have in hand; 0 is 32 MiB.
+	Hold int64
 	// ManageStreams lets the lane make a consumer of its own anew, where the server
 	// would not deliver what is there.
 	ManageStreams bool

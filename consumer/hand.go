@@ -25,6 +25,8 @@ type delivery struct {
 	raw     string                    // then, the fingerprint of its content
 	kept    atomic.Pointer[time.Time] // when the server last heard that it is in hand, or before
 	room    *room                     // in which it has a place
+	holding *holding                  // that counts its bytes,
+	weight  int64                     // which are these
 }
 
 // oursUntil is when the server may be about to deliver the message again, to
@@ -35,9 +37,9 @@ func (d *delivery) oursUntil(ackWait time.Duration) time.Time { return d.kept.Lo
 // keep gives the server a sign of life, unless it comes so late that the
 // message may be another worker's by now: that one is not to be disturbed, nor
 // this one to believe that it has it still.
-func (d *delivery) keep(c *clock, ackWait time.Duration) error {
+func (d *delivery) keep(ackWait time.Duration) error {
 	now := time.Now()
-	if c.over(d.kept.Load().Add(ackWait)) {
+	if now.Sub(*d.kept.Load()) >= ackWait {
 		return nil
 	}
 	if err := d.InProgress(); err != nil {

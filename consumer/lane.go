@@ -65,6 +65,7 @@ func (l *Lane) Run(stop context.Context) error {
 	alive.Go(func() error { l.hastenWhenChanged(ctx); return nil })
 	crew := newCrew(func(d *delivery) {
 		defer d.room.leave(1)
+		defer d.holding.drop(d.weight)
 		l.handle(stop, ctx, d)
 	})
 	var take errgroup.Group
@@ -77,9 +78,20 @@ func (l *Lane) Run(stop context.Context) error {
 	return errors.Join(err, alive.Wait())
 }
 
+// hold is how many bytes of messages the lane may have in hand.
+func (l *Lane) hold() int64 {
+	if l.Hold > 0 {
+		return l.Hold
+	}
+	return defaultHold
+}
+
 // callGrace is how long calls may go on after stop: the lane's grace period but
 // for the time that storing their answers may take.
-func (l *Lane) callGrace() time.Duration { return l.Grace - min(l.Grace/4, storeTimeout) }
+func (l *Lane) callGrace() time.Duration { return l.Grace - min(l.Grace/8, storeGrace) }
+
+// storeGrace is what storing has of a long grace period, after the calls.
+const storeGrace = 3 * time.Second
 
 // take pulls messages from the lane's consumer of one stream and has the crew
 // process each, until stop ends. Everything taken is kept alive from then on.
@@ -87,6 +99,7 @@ func (l *Lane) take(stop, ctx context.Context, stream string, crew *crew) {
 	pause := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	room := newRoom(2 * l.most)
+	holding := newHolding(l.hold()/2, l.js.Conn().MaxPayload())
 	for stop.Err() == nil {
 		probe, err := l.breaker.wait(stop)
 		if err != nil {
@@ -100,17 +113,26 @@ func (l *Lane) take(stop, ctx context.Context, stream string, crew *crew) {
 		if probe {
 			most = 1
 		}
+		most, each, ok := holding.ask(stop, most)
+		if !ok {
+			return
+		}
+		asked := most
 		if !room.reserve(stop, most) {
 			return
 		}
-		asked := time.Now()
+		begun := time.Now()
 		err = pull(ctx, l.js, stream, string(l.Target), most, func(msg *nats.Msg) {
 			most--
-			if d := l.begin(ctx, room, msg, asked); d != nil {
+			holding.learn(int64(msg.Size()))
+			if d := l.begin(ctx, room, msg, begun); d != nil {
+				d.holding, d.weight = holding, bytesOf(d.Msg)+perDelivery
+				holding.keep(d.weight)
 				crew.give(d)
 			}
 		})
 		room.leave(most)
+		holding.drop(int64(asked) * each)
 		l.pulls.note(stream, err)
 		if err == nil {
 			if probe {
@@ -141,6 +163,8 @@ func (l *Lane) begin(ctx context.Context, room *room, msg *nats.Msg, asked time.
 		// Of what is no request only its name is kept, for it may be large, and many.
 		d.raw = events.RawFingerprint(msg.Header, msg.Data)
 		msg.Data = nil
+	} else {
+		slim(msg, &d.request)
 	}
 	if !l.hand.take(d) {
 		room.leave(1)
@@ -182,7 +206,7 @@ const giveBackPause = 500 * time.Millisecond
 // lost brings the message again, and its chain then says that it is answered.
 func (l *Lane) settle(ctx context.Context, d *delivery, s settlement) {
 	defer l.hand.drop(d)
-	if s != ack && l.clock.over(d.oursUntil(l.ackWait.get())) {
+	if s != ack && time.Now().After(d.oursUntil(l.ackWait.get())) {
 		s = letGo // giving it back could take it from the worker that has it now
 	}
 	_, end := l.trace.settle(ctx, s)

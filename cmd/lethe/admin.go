@@ -113,9 +113,15 @@ func (a *admin) ready(ctx context.Context) readiness {
 	return answer
 }
 
+// flushTimeout is how long telemetry may take to send what it holds.
+const flushTimeout = 5 * time.Second
+
 // flush sends what telemetry still holds.
-func flush(ctx context.Context, tel *telemetry.Telemetry) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+func flush(ctx context.Context, tel *telemetry.Telemetry) { flushWithin(ctx, tel, flushTimeout) }
+
+// flushWithin does so within a time, even if ctx has ended.
+func flushWithin(ctx context.Context, tel *telemetry.Telemetry, within time.Duration) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
 	defer cancel()
 	if err := tel.Shutdown(ctx); err != nil {
 		tel.Logger.Info("telemetry is lost", "error", err) // the exporter has warned

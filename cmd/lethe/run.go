@@ -34,6 +34,9 @@ became of each request, until it gets SIGTERM or SIGINT: then it takes nothing
 new, finishes the calls that are out, hands the rest back and exits with 0. A
 second signal ends it at once.
 
+Requests in hand take at most 64 MiB, or an eighth of GOMEMLIMIT where that is
+set; all others wait in the stream.
+
 It waits for a NATS server that is not up yet, and says so. A wrong setting ends
 it with one line that names the variable, and exit status 2.
 
@@ -69,8 +72,9 @@ func run(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return usageError("%w", err)
 	}
-	defer flush(ctx, tel)
 	log := tel.Logger
+	period := &grace{total: cfg.ShutdownGrace}
+	defer func() { flushWithin(ctx, tel, period.left(flushTimeout)) }()
 	if unknown := config.Unknown(); len(unknown) > 0 {
 		log.Warn("variables that Lethe does not know are set; are they misspelled?", "variables", strings.Join(unknown, ", "))
 	}
@@ -79,6 +83,7 @@ func run(ctx context.Context, stderr io.Writer) error {
 	// senseless.
 	ctx, fatal := context.WithCancelCause(ctx)
 	defer fatal(nil)
+	defer period.watch(ctx, log)()
 
 	lanes, err := newLanes(cfg, instance, log)
 	if err != nil {
@@ -92,7 +97,7 @@ func run(ctx context.Context, stderr io.Writer) error {
 	}
 	defer stopAdmin()
 
-	nc, closeNATS, err := openNATS(ctx, cfg, log, fatal)
+	nc, closeNATS, err := openNATS(ctx, cfg, log, period, fatal)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
@@ -148,7 +153,7 @@ func interrupted(ctx context.Context, err error) error {
 
 // openNATS connects to the configured server, waiting for it if need be, or
 // starts the embedded one.
-func openNATS(ctx context.Context, cfg *config.Config, log *slog.Logger, fatal func(error)) (*nats.Conn, func(), error) {
+func openNATS(ctx context.Context, cfg *config.Config, log *slog.Logger, period *grace, fatal func(error)) (*nats.Conn, func(), error) {
 	stopServer := func() {}
 	server := connection(cfg, "run")
 	server.Wait, server.Log, server.OnFatal, server.MayBeDenied = true, log, fatal, []string{jszSubject}
@@ -167,7 +172,7 @@ func openNATS(ctx context.Context, cfg *config.Config, log *slog.Logger, fatal f
 		return nil, nil, err
 	}
 	return nc, func() {
-		_ = nc.FlushTimeout(2 * time.Second) // the last acknowledgements; lost ones bring messages again
+		_ = nc.FlushTimeout(period.left(2 * time.Second)) // the last acknowledgements; lost ones bring messages again
 		nc.Close()
 		stopServer()
 	}, nil

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
+	"runtime/debug"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -34,23 +36,23 @@ func newLanes(cfg *config.Config, instance string, log *slog.Logger) (laneConfig
 	if err != nil {
 		return nil, usageError("LETHE_KV_BASE_URL: %w", err)
 	}
-	kvKey, kvVariable, err := credential("LETHE_KV_ACCESS_KEY", cfg.KV.AccessKey, cfg.KV.AccessKeyFile)
+	kvKey, err := credential(cfg.KV.AccessKey, cfg.KV.AccessKeyFile)
 	if err != nil {
-		return nil, err
+		return nil, usageError("LETHE_KV_ACCESS_KEY: %w", err)
 	}
 	sensayBase, err := deleter.CheckBaseURL(cfg.Sensay.BaseURL, cfg.AllowHTTP)
 	if err != nil {
 		return nil, usageError("LETHE_SENSAY_BASE_URL: %w", err)
 	}
-	sensaySecret, sensayVariable, err := credential("LETHE_SENSAY_ORGANIZATION_SECRET", cfg.Sensay.OrganizationSecret, cfg.Sensay.OrganizationSecretFile)
+	sensaySecret, err := credential(cfg.Sensay.OrganizationSecret, cfg.Sensay.OrganizationSecretFile)
 	if err != nil {
-		return nil, err
+		return nil, usageError("LETHE_SENSAY_ORGANIZATION_SECRET: %w", err)
 	}
 
 	lane := func(target events.Target, calls config.Calls) consumer.Config {
 		return consumer.Config{
 			Target: target, Concurrency: calls.Concurrency, Rate: calls.Rate, Timeout: calls.Timeout,
-			Rules: rules(cfg), ResultsMinAge: cfg.MinResultsAge(), Instance: instance, Grace: cfg.ShutdownGrace, ManageStreams: cfg.ManageStreams, Log: log,
+			Rules: rules(cfg), ResultsMinAge: cfg.MinResultsAge(), Instance: instance, Grace: (&grace{total: cfg.ShutdownGrace}).lanes(), ManageStreams: cfg.ManageStreams, Hold: holdBytes() / lanesOfAWorker, Log: log,
 		}
 	}
 	kvLane := lane(events.KVUserContext, cfg.KV.Calls)
@@ -65,9 +67,25 @@ func newLanes(cfg *config.Config, instance string, log *slog.Logger) (laneConfig
 		BaseURL: sensayBase, Credential: sensaySecret, Timeout: cfg.Sensay.Timeout, Concurrency: cfg.Sensay.Concurrency, APIVersion: cfg.Sensay.APIVersion, Version: buildVersion(),
 	})
 	return laneConfigs{
-		{kvLane, kvKey, kvVariable},
-		{sensayLane, sensaySecret, sensayVariable},
+		{kvLane, kvKey, "LETHE_KV_ACCESS_KEY"},
+		{sensayLane, sensaySecret, "LETHE_SENSAY_ORGANIZATION_SECRET"},
 	}, nil
+}
+
+// What a worker has in hand is bounded by bytes: it takes several times as much
+// memory, between two collections of the garbage.
+const (
+	mostHeld       = 64 << 20 // where no GOMEMLIMIT is set
+	shareOfLimit   = 8        // of it, one part is for what is in hand
+	lanesOfAWorker = 2
+)
+
+// holdBytes is how many bytes of requests a worker may have in hand.
+func holdBytes() int64 {
+	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
+		return max(limit/shareOfLimit, 1)
+	}
+	return mostHeld
 }
 
 func rules(cfg *config.Config) consumer.Rules {
@@ -83,21 +101,16 @@ func rules(cfg *config.Config) consumer.Rules {
 	}
 }
 
-// credential is nil if neither the variable with this name nor the one for a file
-// is set. It returns the name of the one that is; an error names it, too.
-func credential(name string, value config.Secret, file string) (c *deleter.Credential, variable string, err error) {
-	variable = name
+// credential is nil if neither a value nor a file is configured.
+func credential(value config.Secret, file string) (*deleter.Credential, error) {
 	switch {
 	case file != "":
-		variable += "_FILE"
-		c, err = deleter.CredentialFromFile(file)
+		return deleter.CredentialFromFile(file)
 	case value.Reveal() != "":
-		c, err = deleter.NewCredential(value.Reveal())
+		return deleter.NewCredential(value.Reveal())
+	default:
+		return nil, nil
 	}
-	if err != nil {
-		return nil, variable, usageError("%s: %w", variable, err)
-	}
-	return c, variable, nil
 }
 
 // lanes are the lanes of one worker.

@@ -43,7 +43,7 @@ type Config struct {
 	Retry  Retry
 
 	ConfirmAfter  time.Duration `split_words:"true" default:"24h" desc:"when an accepted-pending deletion is asked about again"`
-	ShutdownGrace time.Duration `split_words:"true" default:"30s" desc:"how long calls in flight may take to finish after SIGTERM"`
+	ShutdownGrace time.Duration `split_words:"true" default:"30s" desc:"the process ends within it after SIGTERM; calls in flight may finish in most of it"`
 	AllowHTTP     bool          `split_words:"true" default:"false" desc:"allow plain http to addresses other than loopback"`
 
 	AdminAddr string     `split_words:"true" default:"127.0.0.1:8080" desc:"address of /healthz, /readyz and /metrics"`

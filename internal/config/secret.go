@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"strings"
 )
 
 const redacted = "[redacted]"
@@ -25,10 +24,9 @@ func NewSecret(value string) Secret {
 	return Secret{&value}
 }
 
-// Decode takes the value without line ends behind it, as a file's is taken: tools that read secrets from files leave
-// them. envconfig calls it.
+// Decode takes the value as it is. envconfig calls it.
 func (s *Secret) Decode(value string) error {
-	*s = NewSecret(strings.TrimRight(value, "\r\n"))
+	*s = NewSecret(value)
 	return nil
 }
 

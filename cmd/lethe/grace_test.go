@@ -1,0 +1,46 @@
+package main
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/lethe-dev/lethe/events"
+)
+
+// A worker that is not done when its grace period is over exits with 1.
+func TestTheProcessEndsWithinTheGracePeriod(t *testing.T) {
+	for name, full := range map[string]bool{"a call that hangs": false, "results that cannot be stored": true} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			if full {
+				stream, err := b.js.Stream(t.Context(), events.StreamResults)
+				if err != nil {
+					t.Fatal(err)
+				}
+				config := stream.CachedInfo().Config
+				config.MaxMsgs = 1
+				if _, err := b.js.UpdateStream(t.Context(), config); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				b.hold()
+			}
+			w := b.start("SHUTDOWN_GRACE=4s")
+			b.publish(entryOf(1))
+			<-b.begun
+			if full {
+				b.until("the lane is stuck", func() bool { return strings.Contains(w.output(), "cannot be stored") })
+			}
+			if err := w.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Wait(); err != nil {
+				t.Errorf("the worker ended with %v", err)
+			}
+			if said := w.output(); strings.Contains(said, "grace period is over") || strings.Contains(said, "stored again") || full && !strings.Contains(said, "could not be stored") {
+				t.Error("what the worker said is not true")
+			}
+		})
+	}
+}

@@ -1,0 +1,187 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+
+	"github.com/lethe-dev/lethe/events"
+)
+
+func TestAPullAsksForWhatThereIsRoomFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stop, end := context.WithCancel(t.Context())
+		h := newHolding(1000, 100)
+		ask := func(most, want int) int64 {
+			t.Helper()
+			n, each, ok := h.ask(stop, most)
+			if !ok || n != want {
+				t.Errorf("room for %d, %v, want %d", n, ok, want)
+			}
+			return int64(n) * each
+		}
+
+		first := ask(50, 10) // the worst is expected at first
+		for range 200 {
+			h.learn(10) // but light ones come,
+		}
+		h.keep(10)
+		h.drop(first)
+		second := ask(50, 50) // so that more may come at once
+		h.learn(400)          // and a heavy one
+		h.keep(400)
+		h.drop(second)
+		third := ask(50, 1)
+		h.keep(600)
+		h.drop(third)
+
+		full := make(chan bool)
+		go func() {
+			_, _, ok := h.ask(stop, 1)
+			full <- ok
+		}()
+		synctest.Wait()
+		select {
+		case <-full:
+			t.Error("there is room in a full one")
+		default:
+		}
+		h.drop(600)
+		if !<-full {
+			t.Error("there is no room where it was left")
+		}
+		end()
+		if _, _, ok := h.ask(stop, 1); ok {
+			t.Error("there is room after the end")
+		}
+	})
+}
+
+func TestAMessageThatIsLargerThanTheBoundGoesAlone(t *testing.T) {
+	h := newHolding(1000, 5000)
+	if n, each, ok := h.ask(t.Context(), 50); n != 1 || each != 5000 || !ok {
+		t.Errorf("room for %d of %d, %v", n, each, ok)
+	}
+}
+
+// heavyEvents are events with a large extension, structured and binary.
+func heavyEvents(r events.Request) map[string]*nats.Msg {
+	note := strings.Repeat("x", 30_000)
+	data := `{"target":"kv-user-context","ids":[1,2]}`
+	if r.Target() == sensayTarget {
+		data = `{"target":"sensay-knowledge-base","replica_uuid":"03db5651-cb61-4bdf-9ef0-89561f7c9c53","knowledge_base_id":9007199254740993}`
+	}
+	const parent, when = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "2026-11-23T12:00:00Z"
+	structured := fmt.Sprintf(`{"specversion":"1.0","id":%q,"source":"/crm/a%%20b","type":%q,"time":%q,"traceparent":%q,"note":%q,"data":%s}`,
+		r.ID, events.RequestType, when, parent, note, data)
+	return map[string]*nats.Msg{
+		"structured": {Subject: events.RequestSubject(r.Target()), Data: []byte(structured), Header: nats.Header{
+			"content-type": {events.ContentType}, "Nats-Msg-Id": {r.ID}, headerAttempt: {"3"}, headerUnanswered: {"true"}, "traceparent": {parent},
+		}},
+		"binary": {Subject: events.RequestSubject(r.Target()), Data: []byte(data), Header: nats.Header{
+			"ce-specversion": {"1.0"}, "ce-id": {r.ID}, "ce-source": {"/crm"}, "ce-type": {events.RequestType}, "ce-time": {when}, "ce-note": {note}, headerAttempt: {"3"},
+		}},
+	}
+}
+
+func TestAHeavyMessageIsTheSameRequestWithoutItsWeight(t *testing.T) {
+	for _, target := range events.Targets() {
+		r := map[events.Target]events.Request{kvTarget: contexts(1, 2), sensayTarget: entry(7)}[target]
+		for form, msg := range heavyEvents(r) {
+			t.Run(string(target)+" "+form, func(t *testing.T) {
+				before, err := events.ReadRequest(target, msg.Header, msg.Data)
+				if err != nil {
+					t.Fatal(err)
+				}
+				history := readHistory(msg.Header)
+				kept := before
+				slim(msg, &kept)
+				if got := bytesOf(msg); got > 2000 {
+					t.Errorf("%d bytes are kept", got)
+				}
+				after, err := events.ReadRequest(target, eventHeaders(msg.Header), msg.Data)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for what, r := range map[string]events.Request{"in hand": kept, "as the next step": after} {
+					if diff := cmp.Diff(before, r); diff != "" {
+						t.Errorf("%s (-before +after):\n%s", what, diff)
+					}
+				}
+				if diff := cmp.Diff(history, readHistory(msg.Header)); diff != "" {
+					t.Errorf("history (-before +after):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+func TestALightMessageStaysAsItIs(t *testing.T) {
+	r := contexts(1)
+	body, err := r.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := nats.Header{"content-type": {events.ContentType}, "ce-note": {"1"}}
+	msg := &nats.Msg{Data: body, Header: maps.Clone(header)}
+	slim(msg, &r)
+	if string(msg.Data) != string(body) || !cmp.Equal(msg.Header, header) {
+		t.Errorf("%s %v", msg.Data, msg.Header)
+	}
+}
+
+// What comes from the server remembers how large it was.
+func TestAHeavyMessageInHandWeighsWhatIsKeptOfIt(t *testing.T) {
+	w := newWorld(t)
+	r := contexts(1, 2)
+	sub, err := w.nc.SubscribeSync(w.nc.NewInbox())
+	if err != nil {
+		t.Fatal(err)
+	}
+	event := heavyEvents(r)["structured"]
+	event.Subject = sub.Subject
+	if err := w.nc.PublishMsg(event); err != nil {
+		t.Fatal(err)
+	}
+	msg, err := sub.NextMsg(patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := bytesOf(msg); got < 30_000 {
+		t.Errorf("it came with %d bytes", got)
+	}
+	slim(msg, &r)
+	if got := bytesOf(msg); got > 2000 {
+		t.Errorf("%d bytes are kept", got)
+	}
+}
+
+func TestHeavyRequestsAreAnsweredWhereFewFit(t *testing.T) {
+	w := newWorld(t)
+	c := w.config(kvTarget, script(answerBusy, answerBusy, answerDeleted))
+	c.BatchIDs, c.Hold = 100, 64<<10
+	w.run(c)
+	var all []events.Request
+	for i := range 40 {
+		r := contexts(int64(i + 1))
+		body, err := r.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		heavy := strings.Replace(string(body), "{", `{"note":"`+strings.Repeat("x", 50_000)+`",`, 1)
+		w.publishRaw(kvTarget, []byte(heavy), nats.Header{"content-type": {events.ContentType}})
+		all = append(all, r)
+	}
+	for _, r := range all {
+		if got := w.final(kvTarget, r.ID); got.Outcome != events.Deleted || !cmp.Equal(got.Resource, r.Resource) {
+			t.Errorf("%s: %s %v", r.ID, got.Outcome, got.Resource)
+		}
+	}
+	w.settled()
+}

@@ -1,0 +1,115 @@
+package consumer
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/events"
+)
+
+func TestWhatMayBeTakenAsTheScheduledStepsFillTheirStream(t *testing.T) {
+	const limit = 1000
+	for _, c := range []struct {
+		bytes         uint64
+		limit         int64
+		requests, due bool
+	}{
+		{1 << 40, -1, true, true},
+		{749, limit, true, true},
+		{750, limit, false, true},
+		{899, limit, false, true},
+		{900, limit, false, false},
+		{limit, limit, false, false},
+	} {
+		var room laterRoom
+		room.percent.Store(percentFull(jetstream.StreamConfig{MaxBytes: c.limit}, jetstream.StreamState{Bytes: c.bytes}))
+		if got := room.mayTake(events.StreamRequests); got != c.requests {
+			t.Errorf("%d of %d: requests are taken: %v", c.bytes, c.limit, got)
+		}
+		if got := room.mayTake(events.StreamLater); got != c.due {
+			t.Errorf("%d of %d: due steps are taken: %v", c.bytes, c.limit, got)
+		}
+		if got := room.why() == ""; got != c.requests {
+			t.Errorf("%d of %d: the reason is %q", c.bytes, c.limit, room.why())
+		}
+	}
+}
+
+// The server drops the oldest schedule for a new one when the stream is full.
+func TestALaneTakesNoRequestsWhileScheduledStepsFillTheirStream(t *testing.T) {
+	w := newWorld(t)
+	limit := func(bytes int64) {
+		t.Helper()
+		config := w.stream(events.StreamLater)
+		config.MaxBytes = bytes
+		if _, err := w.js.UpdateStream(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(minLaterBytes)
+	lane, _ := w.run(w.config(kvTarget, script(answerDeleted)))
+	w.until("the lane knows of the limit", func() bool { return lane.laterRoom.limited.Load() })
+	ballast := &nats.Msg{Subject: "deletions.later.sensay-knowledge-base.ballast", Data: make([]byte, 1<<20-100)}
+	for range minLaterBytes*laterFullAt/100>>20 + 1 {
+		if _, err := w.js.PublishMsgAsync(ballast); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-w.js.PublishAsyncComplete()
+	w.until("the lane is held", func() bool {
+		return lane.State().Status == StatusHeld && strings.Contains(lane.State().Why, "75 % full")
+	})
+	// A due step is taken still, because it makes room.
+	r := contexts(1)
+	body, err := r.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := nats.Header{"content-type": {events.ContentType}}
+	History{Attempts: 1, Since: time.Now(), Arrival: 1}.write(header)
+	if _, err := w.js.PublishMsg(t.Context(), &nats.Msg{Subject: events.DueSubject(kvTarget), Data: body, Header: header}); err != nil {
+		t.Fatal(err)
+	}
+	w.final(kvTarget, r.ID)
+	limit(2 * minLaterBytes)
+	w.until("the lane runs again", func() bool { return lane.State().Status == StatusRunning })
+	r = contexts(2)
+	w.publish(r)
+	w.final(kvTarget, r.ID)
+}
+
+func TestSetupLimitsStreamsAndKeepsLargerLimits(t *testing.T) {
+	limits := func(requests, results, later int64) StreamSettings {
+		s := settings
+		s.RequestsMaxBytes, s.ResultsMaxBytes, s.LaterMaxBytes = requests, results, later
+		return s
+	}
+	const mib = 1 << 20
+	w := bareWorld(t)
+	for _, c := range []struct {
+		name string
+		set  StreamSettings
+		want [3]int64
+	}{
+		{"created", limits(1*mib, 2*mib, 256*mib), [3]int64{1 * mib, 2 * mib, 256 * mib}},
+		{"raised", limits(3*mib, 4*mib, 512*mib), [3]int64{3 * mib, 4 * mib, 512 * mib}},
+		{"not lowered", limits(1*mib, 1*mib, 256*mib), [3]int64{3 * mib, 4 * mib, 512 * mib}},
+		{"not taken away", settings, [3]int64{3 * mib, 4 * mib, 512 * mib}},
+	} {
+		if err := Setup(t.Context(), w.js, c.set); err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		for i, name := range streamNames() {
+			if got := w.stream(name).MaxBytes; got != c.want[i] {
+				t.Errorf("%s: %s is limited to %d, want %d", c.name, name, got, c.want[i])
+			}
+		}
+		if err := Check(t.Context(), w.js, 0, events.Targets()...); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
