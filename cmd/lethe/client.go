@@ -67,7 +67,7 @@ func withClient(cmd *cobra.Command, command string, do func(context.Context, *cl
 	}
 	if err := do(ctx, &client{nc, js, cfg, looks}); err != nil {
 		if denied := context.Cause(ctx); errors.Is(denied, nats.ErrPermissionViolation) {
-			return fmt.Errorf("lethe %s: %w", command, denied)
+			return denied
 		}
 		return noJetStream(err, cfg)
 	}

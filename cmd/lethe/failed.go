@@ -124,7 +124,7 @@ func checkSince(since time.Duration) error {
 func (l *ledger) eachFailed(ctx context.Context, of selection, do func(*storedResult) error) error {
 	stream, err := l.js.Stream(ctx, events.StreamResults)
 	if err != nil {
-		return fmt.Errorf("stream %s: %w", events.StreamResults, err)
+		return readError(err)
 	}
 	return l.each(ctx, of, func(r *storedResult) (bool, error) {
 		newest, err := l.newestOn(ctx, stream, r.Target, r.RequestID)

@@ -46,7 +46,10 @@ func csvRows(from io.Reader, names *namer) (func() (row, error), error) {
 	if err != nil {
 		return nil, err
 	}
-	columns, err := reader.record(line)
+	var columns []string
+	if err = checkSeparator(line); err == nil {
+		columns, err = reader.record(line)
+	}
 	if err == nil {
 		err = checkColumns(columns, line)
 	}
@@ -73,17 +76,23 @@ func csvRows(from io.Reader, names *namer) (func() (row, error), error) {
 	}, nil
 }
 
+// checkSeparator knows the other files that are called CSV by what stands in no
+// column's name.
+func checkSeparator(header []byte) error {
+	for separator, name := range map[byte]string{';': "semicolons", '\t': "tabs", '|': "bars"} {
+		if bytes.IndexByte(header, separator) >= 0 {
+			return fmt.Errorf("the columns have %s between them; save the file with commas", name)
+		}
+	}
+	return nil
+}
+
 // checkColumns trims the names of the columns and checks them: one that is not known
 // or comes twice could hold what is meant to be deleted.
 func checkColumns(columns []string, line []byte) error {
 	const known = "target, ids, replica_uuid, knowledge_base_id, id and source"
 	for i, column := range columns {
 		columns[i] = strings.Trim(column, " ")
-		for separator, name := range map[string]string{";": "semicolons", "\t": "tabs", "|": "bars"} {
-			if strings.Contains(column, separator) {
-				return fmt.Errorf("the columns have %s between them; save the file with commas", name)
-			}
-		}
 		switch {
 		case !slices.Contains(csvColumns, columns[i]):
 			return fmt.Errorf("unknown column %s; known are %s", shown(column), known)

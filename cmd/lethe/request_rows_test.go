@@ -116,6 +116,8 @@ func TestRows(t *testing.T) {
 		{"no column for the target", "csv", "ids\n1\n", 0, []string{"line 1: the column target is missing"}},
 		{"no header", "csv", "", 0, []string{"line 1: is empty"}},
 		{"semicolons", "csv", "target;ids\nkv-user-context;1\n", 0, []string{"line 1: the columns have semicolons between them"}},
+		{"semicolons between quotes", "csv", "\"target\";\"ids\"\n\"kv-user-context\";\"1\"\n", 0, []string{"line 1: the columns have semicolons between them"}},
+		{"a line that tells a spreadsheet of semicolons", "csv", "sep=;\ntarget;ids\n", 0, []string{"line 1: the columns have semicolons between them"}},
 		{"tabs", "csv", "target\tids\nkv-user-context\t1\n", 0, []string{"line 1: the columns have tabs between them"}},
 		{"UTF-16, little-endian", "csv", wideText("\ufeff"+head+good, little), 0, []string{"line 1: the file is not UTF-8 but UTF-16"}},
 		{"UTF-16, big-endian", "csv", wideText("\ufeff"+head+good, big), 0, []string{"line 1: the file is not UTF-8 but UTF-16"}},

@@ -37,7 +37,7 @@ func awaitResults(ctx context.Context, l *ledger, target events.Target, show fun
 		FilterSubjects: []string{events.ResultFilter(target, "", "")}, DeliverPolicy: jetstream.DeliverNewPolicy,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("wait for results: %w", err)
+		return nil, readError(err)
 	}
 	messages, err := consumer.Messages()
 	if err != nil {

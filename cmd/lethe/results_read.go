@@ -67,14 +67,13 @@ func (l *ledger) each(ctx context.Context, of selection, do func(*storedResult) 
 		from := time.Now().Add(-of.since)
 		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &from
 	}
-	reading := func(err error) error { return fmt.Errorf("read %s: %w", events.StreamResults, err) }
 	cons, err := l.js.OrderedConsumer(ctx, events.StreamResults, config)
 	if err != nil {
-		return reading(err)
+		return readError(err)
 	}
 	info, err := cons.Info(ctx)
 	if err != nil {
-		return reading(err)
+		return readError(err)
 	}
 	defer func() {
 		// Otherwise it would stay on the server until it has been idle for long.
@@ -89,17 +88,17 @@ func (l *ledger) each(ctx context.Context, of selection, do func(*storedResult) 
 	}
 	messages, err := cons.Messages()
 	if err != nil {
-		return reading(err)
+		return readError(err)
 	}
 	defer messages.Stop()
 	for {
 		msg, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
-			return reading(err)
+			return readError(err)
 		}
 		meta, err := msg.Metadata()
 		if err != nil {
-			return reading(err)
+			return readError(err)
 		}
 		more := true
 		if result, ok := l.read(msg.Subject(), msg.Headers(), msg.Data(), meta.Sequence.Stream, meta.Timestamp); ok {
@@ -113,11 +112,19 @@ func (l *ledger) each(ctx context.Context, of selection, do func(*storedResult) 
 	}
 }
 
+// readError says what keeps results from being read.
+func readError(err error) error {
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("stream %s: missing: `lethe setup` creates it", events.StreamResults)
+	}
+	return fmt.Errorf("read %s: %w", events.StreamResults, err)
+}
+
 // newest gives the newest result of a request, nil if it has none.
 func (l *ledger) newest(ctx context.Context, target events.Target, id string) (*storedResult, error) {
 	stream, err := l.js.Stream(ctx, events.StreamResults)
 	if err != nil {
-		return nil, fmt.Errorf("stream %s: %w", events.StreamResults, err)
+		return nil, readError(err)
 	}
 	return l.newestOn(ctx, stream, target, id)
 }
