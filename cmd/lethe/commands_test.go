@@ -351,6 +351,34 @@ func TestAnInterruptionEndsReadingStandardInput(t *testing.T) {
 	}
 }
 
+func TestAnInterruptionEndsADryRunOfStandardInput(t *testing.T) {
+	t.Parallel()
+	cmd := command(t, "", "request", "--file", "-", "--format", "ndjson", "--batch", "b", "--dry-run", "--output", "json")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stdin.Write([]byte(context1 + "\n")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if code := exitCode(t, cmd.Wait()); code != exitFailed {
+		t.Errorf("status %d", code)
+	}
+}
+
 func TestAnInterruptedDemoSaysNothingIsWrong(t *testing.T) {
 	t.Parallel()
 	cmd := command(t, "", "demo")

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"unicode/utf16"
 
 	"github.com/lethe-dev/lethe/events"
@@ -309,6 +310,20 @@ func TestAFileThatChangesWhileItIsReadIsAnError(t *testing.T) {
 	}
 	if _, err := io.ReadAll(r.read); err == nil || !strings.Contains(err.Error(), "changed") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestALineThatCannotBeReadToItsEndIsNone(t *testing.T) {
+	torn := io.MultiReader(strings.NewReader("target,ids\nkv-user-context,1\nkv-user-context,2"), iotest.ErrReader(errors.New("torn")))
+	next, err := csvRows(torn, &namer{batch: "b", source: "/test", seen: map[[16]byte]int{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := next(); err != nil {
+		t.Error(err)
+	}
+	if r, err := next(); err == nil || err.Error() != "torn" {
+		t.Errorf("got %+v, %v", r, err)
 	}
 }
 
