@@ -8,7 +8,7 @@ BACKLOG  ?= 10000,1000000
 COMPOSE  ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test race cover chaos bench fuzz lint ci build image up down
+.PHONY: help demo test oldest race cover chaos bench fuzz lint ci build image up down
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ demo: ## see Lethe work: a server, both APIs imitated, one request of every kind
 
 test: ## run the tests
 	go test ./...
+
+oldest: ## run the tests that use NATS against the oldest server that Lethe supports
+	.ci/run oldest
 
 race: ## run the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race ./...

@@ -94,7 +94,7 @@ func (l *Lane) keepAlive(ctx context.Context) {
 				if time.Since(*d.kept.Load()) < keepAfter {
 					continue
 				}
-				if err := d.keep(l.ackWait.get()); err != nil {
+				if err := d.keep(l.clock, l.ackWait.get()); err != nil {
 					l.log.Debug("cannot keep a message in hand", "sequence", d.seq, "error", err)
 				}
 			}

@@ -231,7 +231,7 @@ func (l *Lane) stillWanted(stop context.Context, seats []*seat, set []int) []int
 	var looks sync.WaitGroup
 	for _, i := range set {
 		s := seats[i]
-		if time.Now().Before(s.by) {
+		if !l.clock.over(s.by) {
 			mu.Lock()
 			wanted = append(wanted, i)
 			mu.Unlock()
@@ -239,7 +239,7 @@ func (l *Lane) stillWanted(stop context.Context, seats []*seat, set []int) []int
 		}
 		looks.Go(func() {
 			ours, begun := s.oursUntil(l.ackWait.get()), time.Now()
-			if begun.After(ours) || l.chain.follows(s.ctx, s.ID, s.history) != nil {
+			if l.clock.over(ours) || l.chain.follows(s.ctx, s.ID, s.history) != nil {
 				return
 			}
 			mu.Lock()

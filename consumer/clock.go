@@ -2,6 +2,8 @@ package consumer
 
 import (
 	"context"
+	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,12 +16,29 @@ import (
 // schedules fire by it and leases are judged by it. Between measurements it
 // runs on this process's monotonic clock, so that a wall clock that jumps moves
 // nothing.
+//
+// On Linux the monotonic clock stands still while a machine is suspended. What
+// ends a right to call is therefore checked on the wall clock too, by [clock.over],
+// and the server is asked for its time again once the two have parted.
 type clock struct {
 	start  time.Time
-	offset atomic.Int64 // server minus start's wall clock, nanoseconds
+	offset atomic.Int64     // server minus start's wall clock, nanoseconds
+	wall   func() time.Time // the wall clock alone; a test sets another
+
+	asked  atomic.Pointer[moment] // when the server was last asked for its time
+	asking sync.Mutex
+	apart  atomic.Bool // the wall clock and the server's were too far apart then
 }
 
-func newClock() *clock { return &clock{start: time.Now()} }
+// moment is a point in time by both clocks of this machine.
+type moment struct {
+	elapsed time.Duration // since the clock's start, monotonic
+	wall    time.Time
+}
+
+func newClock() *clock {
+	return &clock{start: time.Now(), wall: func() time.Time { return time.Now().Round(0) }}
+}
 
 func (c *clock) local() time.Time {
 	return c.start.Add(time.Since(c.start))
@@ -28,6 +47,24 @@ func (c *clock) local() time.Time {
 // now is the server's time.
 func (c *clock) now() time.Time {
 	return c.local().Add(time.Duration(c.offset.Load())).UTC()
+}
+
+// over says that t has come, by the monotonic clock or by the wall clock. t must
+// come from time.Now, which gives the time by both.
+func (c *clock) over(t time.Time) bool {
+	return !time.Now().Before(t) || !c.wall().Before(t.Round(0))
+}
+
+// parted says that the wall clock and the monotonic clock have moved differently
+// since the server was asked for its time: the machine was suspended, or its wall
+// clock was set.
+func (c *clock) parted() bool {
+	asked := c.asked.Load()
+	if asked == nil {
+		return false
+	}
+	by := c.wall().Sub(asked.wall) - (time.Since(c.start) - asked.elapsed)
+	return by.Abs() > clockTolerance
 }
 
 // measured takes what the server's clock showed at some moment between asked
@@ -41,13 +78,53 @@ func (c *clock) measured(server, asked, answered time.Time) {
 }
 
 // measure asks the server for its time, which rides along with every stream's
-// information.
-func (c *clock) measure(ctx context.Context, js jetstream.JetStream) error {
+// information. It warns once when this machine's wall clock is further from it than
+// is allowed for.
+func (c *clock) measure(ctx context.Context, js jetstream.JetStream, log *slog.Logger) error {
+	at := moment{time.Since(c.start), c.wall()}
 	asked := c.local()
 	stream, err := js.Stream(ctx, events.StreamRequests)
 	if err != nil {
 		return err
 	}
-	c.measured(stream.CachedInfo().TimeStamp, asked, c.local())
+	answered := c.local()
+	server := stream.CachedInfo().TimeStamp
+	c.measured(server, asked, answered)
+	c.asked.Store(&at)
+	c.compare(server, at.wall, answered.Sub(asked), log)
 	return nil
+}
+
+// compare warns where the server's clock differs from this machine's wall clock,
+// which showed asked at the start of a look that took so long.
+func (c *clock) compare(server, asked time.Time, took time.Duration, log *slog.Logger) {
+	if server.IsZero() {
+		return
+	}
+	ahead := asked.Add(took / 2).Sub(server) // give or take half the time that it took
+	apart := ahead.Abs()-took/2 > clockTolerance
+	if apart && !c.apart.Load() {
+		log.Warn("this machine's clock and the server's differ; synchronize them, or leases are misjudged",
+			"difference", ahead.Round(time.Millisecond).String(), "allowed", clockTolerance.String())
+	}
+	c.apart.Store(apart)
+}
+
+// correct asks the server for its time if the clocks of this machine have parted.
+func (c *clock) correct(ctx context.Context, js jetstream.JetStream, log *slog.Logger) {
+	if !c.parted() {
+		return
+	}
+	c.asking.Lock()
+	defer c.asking.Unlock()
+	if !c.parted() {
+		return
+	}
+	log.Warn("this machine was suspended, or its clock was set; asking the server for its time")
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	if err := c.measure(ctx, js, log); err != nil {
+		// A clock that is late takes leases for longer than they are.
+		log.Debug("cannot ask the server for its time", "error", err)
+	}
 }

@@ -37,9 +37,9 @@ func (d *delivery) oursUntil(ackWait time.Duration) time.Time { return d.kept.Lo
 // keep gives the server a sign of life, unless it comes so late that the
 // message may be another worker's by now: that one is not to be disturbed, nor
 // this one to believe that it has it still.
-func (d *delivery) keep(ackWait time.Duration) error {
+func (d *delivery) keep(c *clock, ackWait time.Duration) error {
 	now := time.Now()
-	if now.Sub(*d.kept.Load()) >= ackWait {
+	if c.over(d.kept.Load().Add(ackWait)) {
 		return nil
 	}
 	if err := d.InProgress(); err != nil {

@@ -19,7 +19,7 @@ func (w *world) delivered(before time.Duration) (d *delivery, heard func(sign st
 		w.Fatal(err)
 	}
 	then := time.Now().Add(-before)
-	d = &delivery{Msg: &nats.Msg{Subject: events.RequestSubject(kvTarget), Reply: replies.Subject, Sub: replies}, room: newRoom(1)}
+	d = &delivery{Msg: &nats.Msg{Subject: events.RequestSubject(kvTarget), Reply: replies.Subject, Sub: replies}, room: newRoom(1), stored: time.Now(), taken: time.Now(), times: 1}
 	d.kept.Store(&then)
 	return d, func(sign string) (n int) {
 		w.Helper()
@@ -52,7 +52,7 @@ func TestADeliveryIsKeptAliveUntilItMayBeAnothers(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d, heard := newWorld(t).delivered(c.since)
-			if err := d.keep(ackWait); err != nil {
+			if err := d.keep(newClock(), ackWait); err != nil {
 				t.Fatal(err)
 			}
 			if ours, alive := time.Now().Before(d.oursUntil(ackWait)), heard("+WPI"); alive != c.alive || ours != c.ours {

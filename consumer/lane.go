@@ -206,7 +206,7 @@ const giveBackPause = 500 * time.Millisecond
 // lost brings the message again, and its chain then says that it is answered.
 func (l *Lane) settle(ctx context.Context, d *delivery, s settlement) {
 	defer l.hand.drop(d)
-	if s != ack && time.Now().After(d.oursUntil(l.ackWait.get())) {
+	if s != ack && l.clock.over(d.oursUntil(l.ackWait.get())) {
 		s = letGo // giving it back could take it from the worker that has it now
 	}
 	_, end := l.trace.settle(ctx, s)

@@ -12,6 +12,9 @@ import (
 // worker is the next step of a worker.
 func (m *model) worker(l life, i int, then func(func(*life))) {
 	h := l.hands[i]
+	if m.waits && l.stranger && (h.at == claiming || h.at == storing || h.at == noting) {
+		return
+	}
 	switch h.at {
 	case idle:
 		for s, letter := range l.letters {
@@ -152,14 +155,14 @@ func (l *life) put(new letter) {
 func (l *life) tidy() {
 	rank := func(s int) (n int) {
 		k := l.letters[s]
-		for i, b := range []bool{k.there, k.waiting, k.history.fresh, k.history.unanswered, k.history.confirming, k.history.refused} {
+		for i, b := range []bool{k.there, k.waiting, k.due, k.delivered, k.history.fresh, k.history.none, k.history.unanswered, k.history.confirming, k.history.refused} {
 			if b {
 				n |= 1 << i
 			}
 		}
 		for w, h := range l.hands {
 			if h.at != idle && int(h.slot) == s {
-				n |= 1 << (6 + w)
+				n |= 1 << (9 + w)
 			}
 		}
 		return n
@@ -195,10 +198,57 @@ func (l *life) remove() {
 	}
 }
 
-// append stores a link, if its writer knew the last one.
-func (m *model) append(l *life, i int, k mark, follows remembered) bool {
-	if !follows.fresh && !m.noExpectation {
-		return false
+// quiet says that nobody works on the request who could do so still: records are
+// kept for much longer than a lease.
+func (l *life) quiet() bool {
+	for _, h := range l.hands {
+		if h.at != idle && !h.stale {
+			return false
+		}
+	}
+	return true
+}
+
+// expire lets all records go. What knows of none then knows the end of the chain.
+func (l *life) expire() {
+	l.expiries--
+	l.expired, l.vague = true, true // what came of them is forgotten
+	l.linked, l.stranger, l.last = false, false, mark{by: nobody}
+	known := func(r *remembered) { r.fresh = r.none }
+	known(&l.later.history)
+	for s := range l.letters {
+		known(&l.letters[s].history)
+	}
+	for w := range l.hands {
+		h := &l.hands[w]
+		known(&h.known)
+		known(&h.current)
+		known(&h.next)
+		h.past, h.seenFresh = false, false
+	}
+}
+
+// stored is what comes of an append.
+type stored int8
+
+const (
+	refusal   stored = iota // a link is there that the writer does not know
+	accepted                // the link is the last one
+	readAgain               // a foreign message was there; now the writer expects it
+)
+
+// append stores a link, if its writer knew the last one: chain.go's append, of which
+// one step is a try and, where that is refused, the look after it.
+func (m *model) append(l *life, i int, k mark, follows remembered) stored {
+	h := &l.hands[i]
+	switch {
+	case m.noExpectation:
+	case l.stranger && !h.past && (follows.fresh || m.blindPast):
+		h.past = true
+		return readAgain
+	case l.stranger && m.blindPast:
+	case !follows.fresh:
+		return refusal
 	}
 	// Nobody else knows the last link any more.
 	l.later.history.fresh = false
@@ -207,13 +257,13 @@ func (m *model) append(l *life, i int, k mark, follows remembered) bool {
 	}
 	for w := range l.hands {
 		h := &l.hands[w]
-		h.known.fresh, h.current.fresh, h.next.fresh, h.seenFresh = false, false, false, false
+		h.known.fresh, h.current.fresh, h.next.fresh, h.seenFresh, h.past = false, false, false, false, false
 	}
 	k.by = int8(i)
-	k.known.fresh = true // it is the last link itself
-	l.last, l.linked = k, true
+	k.known.fresh, k.known.none = true, false // it is the last link itself
+	l.last, l.linked, l.stranger = k, true, false
 	if !k.outcome.final() {
-		return true
+		return accepted
 	}
 	switch {
 	case l.finished:
@@ -228,12 +278,19 @@ func (m *model) append(l *life, i int, k mark, follows remembered) bool {
 		l.broken = deletedIsPossible
 	}
 	l.finished = true
-	return true
+	return accepted
 }
 
 func (m *model) take(l *life, i int, slot int8) {
-	l.letters[slot].waiting = false
-	l.hands[i] = hands{at: claiming, slot: slot, known: l.letters[slot].history}
+	from := &l.letters[slot]
+	from.waiting = false
+	known := from.history
+	// startingPoint: what it cannot know of may have deleted.
+	if lost := from.due || known.none && from.delivered && l.expired; lost && !m.noLoss {
+		known.unanswered = true
+	}
+	from.delivered = l.expiries > 0 || l.expired
+	l.hands[i] = hands{at: claiming, slot: slot, known: known}
 	if m.ackFirst {
 		l.letters[slot].there = false
 		l.lost()
@@ -254,18 +311,22 @@ func (m *model) claim(l *life, i int) {
 			l.look(i)
 			return
 		}
-	case !m.append(l, i, mark{known: h.current, leased: true}, h.current):
-		l.look(i)
-		return
 	default:
-		h.current.fresh = true
+		switch m.append(l, i, mark{known: h.current, leased: true}, h.current) {
+		case refusal:
+			l.look(i)
+			return
+		case readAgain:
+			return
+		}
+		h.current.fresh, h.current.none = true, false
 	}
 	h.at = claimed
 }
 
 func (l *life) look(i int) {
 	h := &l.hands[i]
-	h.at, h.seen, h.seenFresh = looking, l.last, true
+	h.at, h.seen, h.seenFresh, h.seenNone = looking, l.last, true, !l.linked
 }
 
 // follow: process.go's overtaken. Whether a next step is scheduled is looked up
@@ -277,6 +338,9 @@ func (m *model) follow(l *life, i int, now time.Time) {
 	if h.seen.leased {
 		last.Lease = time.Second
 	}
+	if h.seenNone {
+		last = nil
+	}
 	if m.noLease {
 		now = noon.Add(time.Hour)
 	}
@@ -284,11 +348,14 @@ func (m *model) follow(l *life, i int, now time.Time) {
 	if m.noUnanswered {
 		next.Unanswered = false
 	}
+	if h.seenNone && m.noLoss {
+		next.Unanswered = h.known.unanswered
+	}
 	to := rememberedOf(next, h.known.fresh)
-	if next.Seq == seenSeq {
+	if next.Seq == seenSeq || h.seenNone {
 		to.fresh = h.seenFresh
 	}
-	h.seen, h.seenFresh = mark{}, false
+	h.seen, h.seenFresh, h.seenNone = mark{}, false, false
 	switch course {
 	case courseDone:
 		h.at = acking
@@ -341,7 +408,10 @@ func (m *model) credential(l life, then func(func(*life))) {
 func (m *model) withdraw(l *life, i int) {
 	l.misses--
 	if current := l.hands[i].current; l.recorded && !m.noWithdrawal {
-		m.append(l, i, mark{known: current}, current) // refused where somebody goes on with it
+		// Refused where somebody goes on with it.
+		if m.append(l, i, mark{known: current}, current) == readAgain {
+			m.append(l, i, mark{known: current}, current)
+		}
 	}
 	l.release(i)
 }
@@ -426,11 +496,14 @@ func (m *model) store(l *life, i int) {
 	if !h.again {
 		kept = h.current
 	}
-	if !m.append(l, i, mark{outcome: h.outcome, known: kept}, h.current) {
+	switch m.append(l, i, mark{outcome: h.outcome, known: kept}, h.current) {
+	case refusal:
 		m.outrun(l, i)
 		return
+	case readAgain:
+		return
 	}
-	h.next.fresh, h.at = true, acking
+	h.next.fresh, h.next.none, h.at = true, false, acking
 	if h.again {
 		h.at = scheduling
 	}
@@ -438,15 +511,23 @@ func (m *model) store(l *life, i int) {
 
 func (m *model) note(l *life, i int) {
 	h := &l.hands[i]
-	if !m.append(l, i, mark{known: h.next}, h.next) {
+	switch m.append(l, i, mark{known: h.next}, h.next) {
+	case refusal:
 		m.outrun(l, i)
 		return
+	case readAgain:
+		return
 	}
-	h.next.fresh, h.at = true, scheduling
+	h.next.fresh, h.next.none, h.at = true, false, scheduling
 }
 
 // outrun: process.go's.
 func (m *model) outrun(l *life, i int) {
+	if !l.linked { // what the API answered is stored all the same
+		h := &l.hands[i]
+		h.current.fresh, h.current.none, h.next.fresh, h.next.none = true, true, true, true
+		return
+	}
 	if l.last.outcome.final() {
 		l.hands[i].at = acking
 		return

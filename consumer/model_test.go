@@ -31,6 +31,8 @@ type limits struct {
 	stalls   int8 // times that a worker stands still for longer than lease and ackWait
 	troubles int8 // answers of the API that do not end the request
 	misses   int8 // calls whose turn does not come
+	expiries int8 // times that all records expire while the request is open
+	foreign  int8 // messages among its records that no worker wrote
 	absent   bool // the entry was never there
 	recorded bool // attempts are recorded before the call
 	// forbidden: the API refuses this request with 403, and no other. revocable: it
@@ -42,6 +44,9 @@ type limits struct {
 type broken struct {
 	ackFirst, noExpectation, noAttempts, noAnswers, noUnanswered, noLease, noWithdrawal bool
 	alwaysCounts, staleCounts, lateCounts, putOffUnscheduled                            bool
+	noLoss                                                                              bool // records that are gone count as if there had been none
+	waits                                                                               bool // a foreign message is an error, and tried again
+	blindPast                                                                           bool // a foreign message is followed without a look at the record before it
 }
 
 // The promises, as a state that broke one names it.
@@ -87,6 +92,7 @@ type remembered struct {
 	unanswered, confirming bool
 	refused                bool // the API refused its last call
 	fresh                  bool // its Seq is the chain's last link
+	none                   bool // its Seq is 0, as far as that matters
 }
 
 // The sequences that stand for "the link that was known" and "the link that was
@@ -98,12 +104,15 @@ func (r remembered) history() History {
 	if r.refused {
 		h.Refused, h.RefusedWait = refusedAt, modelRules.Retry.MaxElapsed // if that counts, it is enough
 	}
+	if r.none {
+		h.Seq = 0
+	}
 	return h
 }
 
 // rememberedOf is the reverse, for a history whose Seq is the last link's or not.
 func rememberedOf(h History, fresh bool) remembered {
-	return remembered{unanswered: h.Unanswered, confirming: h.Confirming, refused: !h.Refused.IsZero(), fresh: fresh}
+	return remembered{unanswered: h.Unanswered, confirming: h.Confirming, refused: !h.Refused.IsZero(), fresh: fresh, none: h.Seq == 0}
 }
 
 // Of the time of a refusal only matters whether another request was accepted since.
@@ -154,6 +163,8 @@ type hands struct {
 	known, current, next remembered
 	seen                 mark // the last link when it looked
 	seenFresh            bool // which still is the last
+	seenNone             bool // there was none
+	past                 bool // it expects the foreign message that is the last
 	answer               verdict
 	maybe                bool // the answer may hide a deletion
 	effect               bool // the API has acted on the call
@@ -165,6 +176,8 @@ type hands struct {
 // letter is a message: a request, or what came due.
 type letter struct {
 	there, waiting bool
+	due            bool // it came from a schedule, and knows of no record
+	delivered      bool // before, as far as that matters yet
 	history        remembered
 }
 
@@ -174,6 +187,8 @@ type life struct {
 	hands    [workers]hands
 	letters  [slots]letter
 	linked   bool // the chain is not empty
+	stranger bool // a foreign message is its end
+	expired  bool // all that waits is older than records are kept
 	last     mark
 	later    letter // the schedule
 	present  bool   // the entry exists
@@ -201,7 +216,7 @@ func explore(l limits, b broken, want promise) (m *model, bad *life) {
 	m = &model{broken: b, reached: map[life]life{}}
 	first := life{limits: l, present: !l.absent}
 	for i := range l.copies {
-		first.letters[i] = letter{there: true, waiting: true, history: remembered{fresh: true}}
+		first.letters[i] = letter{there: true, waiting: true, history: remembered{fresh: true, none: l.expiries > 0}}
 	}
 	first.copies = 0
 	first.tidy()
@@ -226,7 +241,7 @@ func explore(l limits, b broken, want promise) (m *model, bad *life) {
 				}
 			}
 		}
-		if steps == 0 && !from.finished && want == allKept {
+		if steps == 0 && !from.finished && (want == allKept || want == anEnd) {
 			from.broken = anEnd
 			return m, &from
 		}
@@ -275,12 +290,24 @@ func (m *model) successors(l life) (all []life) {
 	}
 	if l.later.there {
 		then(func(l *life) {
-			due := letter{there: true, waiting: true, history: l.later.history}
+			due := letter{there: true, waiting: true, due: l.later.history.none, history: l.later.history}
 			l.later = letter{}
 			l.put(due)
 		})
 	}
 	m.credential(l, then)
+	if l.expiries > 0 && l.linked && !l.finished && l.quiet() {
+		then((*life).expire)
+	}
+	if l.foreign > 0 {
+		then(func(l *life) {
+			l.foreign--
+			l.stranger = true
+			for w := range l.hands {
+				l.hands[w].past = false
+			}
+		})
+	}
 	if l.orphans > 0 {
 		then(func(l *life) { l.orphans--; l.remove() })
 		then(func(l *life) { l.orphans-- })

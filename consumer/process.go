@@ -32,6 +32,7 @@ type job struct {
 	events.Request
 	fingerprint string
 	history     History
+	claimed     bool             // a claim is stored, and no call was made on it
 	answered    *events.Evidence // of this delivery's call, nil before it
 }
 
@@ -39,6 +40,7 @@ type job struct {
 // ended, and stores what it learned until ctx ends. An error means that the
 // step could not be stored: nothing is lost, the message comes again.
 func (l *Lane) process(stop, ctx context.Context, d *delivery) (settlement, error) {
+	l.clock.correct(ctx, l.js, l.log)
 	if d.due {
 		if _, err := strictHistory(d.Header); err != nil {
 			// There is no request to answer: those come on another subject.
@@ -113,7 +115,6 @@ const maxAdoptions = 8
 // what becomes of the delivery instead.
 func (l *Lane) attempt(stop, ctx context.Context, j *job) (Step, settlement, error) {
 	known := j.history
-	claimed := false
 	for range maxAdoptions {
 		s := l.gatherer.join(ctx, j, j.history.single() || l.breaker.doubts())
 		if !l.permit(stop, s) {
@@ -123,18 +124,22 @@ func (l *Lane) attempt(stop, ctx context.Context, j *job) (Step, settlement, err
 		settled, err := l.claim(ctx, s, known)
 		if settled != "" || err != nil {
 			l.leave(s)
+			if settled == letGo {
+				err = l.withdraw(ctx, j)
+			}
 			return Step{}, settled, err
 		}
 		if !s.alone && j.history.single() { // as it turned out only now
 			l.leave(s)
 			j.history = j.history.uncounted()
-			known, claimed = j.history, true
+			known = j.history
 			continue
 		}
 		sabotage.At(sabotage.Claimed)
 		answered := l.meet(stop, s)
 		j.history.Attempts += answered.calls - 1
 		if !answered.again {
+			j.claimed = false
 			l.log.DebugContext(ctx, "answered", "request_id", j.ID, "attempt", j.history.Attempts, "verdict", string(answered.answer.Verdict),
 				"status", answered.answer.Status, "message", answered.answer.Message, "call_id", answered.answer.CallID)
 			l.trace.answered(ctx, answered.answer)
@@ -145,12 +150,9 @@ func (l *Lane) attempt(stop, ctx context.Context, j *job) (Step, settlement, err
 			sabotage.At(sabotage.Answered)
 			return l.decide(j, answered, s.accepted), "", nil
 		}
-		known, claimed = j.history, true
+		known = j.history
 	}
-	if claimed {
-		return Step{}, giveBack, l.withdraw(ctx, j)
-	}
-	return Step{}, giveBack, nil
+	return Step{}, giveBack, l.withdraw(ctx, j)
 }
 
 // decide is [Decide] for what one of the requests in a call has of its answer.
@@ -168,12 +170,13 @@ func (l *Lane) decide(j *job, s share, before acceptance) Step {
 	return Decide(l.Rules, j.history, s.answer, before.of(s.answer.Credential), now)
 }
 
-// withdraw stores that nothing came of an attempt, for no call was made. Whoever
-// goes on would take it for an unanswered one, and wait until its lease is over.
+// withdraw stores that nothing came of a claim, because no call was made. The next
+// worker would take it for an unanswered attempt, and wait until its lease is over.
 func (l *Lane) withdraw(ctx context.Context, j *job) error {
-	if !l.RecordAttempts {
+	if !j.claimed {
 		return nil
 	}
+	j.claimed = false
 	err := l.record(ctx, j, 0)
 	var moved *overtakenError
 	if errors.As(err, &moved) {
@@ -189,7 +192,8 @@ func (l *Lane) claim(ctx context.Context, s *seat, known History) (settlement, e
 	j := s.job
 	for range maxAdoptions {
 		ours, begun := j.oursUntil(l.ackWait.get()), time.Now()
-		if begun.After(ours) {
+		if l.clock.over(ours) {
+			j.history = known
 			return letGo, nil
 		}
 		j.history = known.attempt(l.clock.now())
@@ -199,7 +203,7 @@ func (l *Lane) claim(ctx context.Context, s *seat, known History) (settlement, e
 		switch {
 		case errors.As(err, &moved):
 			var settled settlement
-			j.history = known // no call is made on this attempt
+			j.history, j.claimed = known, false // another record follows a claim
 			if known, settled, err = l.overtaken(ctx, j, known, moved.Last); settled != "" || err != nil {
 				return settled, err
 			}
@@ -210,9 +214,8 @@ func (l *Lane) claim(ctx context.Context, s *seat, known History) (settlement, e
 
 		// A process that was stopped in between must not call on a lease that
 		// may end before the call does, nor for a message that it has no more.
-		// Elapsed time is monotonic.
 		s.by = earlier(begun.Add(leaseSlack), ours)
-		if time.Now().Before(s.by) || sabotage.Without(sabotage.Lease) {
+		if !l.clock.over(s.by) || sabotage.Without(sabotage.Lease) {
 			return "", nil
 		}
 		known = j.history.uncounted()
@@ -227,7 +230,9 @@ func (l *Lane) own(ctx context.Context, j *job) error {
 	if !l.RecordAttempts || sabotage.Without(sabotage.Attempts) {
 		return l.chain.follows(ctx, j.ID, j.history)
 	}
-	return l.record(ctx, j, l.Timeout+leaseSlack)
+	err := l.record(ctx, j, l.Timeout+leaseSlack)
+	j.claimed = j.claimed || err == nil
+	return err
 }
 
 func (l *Lane) record(ctx context.Context, j *job, lease time.Duration) (err error) {
@@ -281,6 +286,9 @@ func (l *Lane) call(stop, ctx context.Context, seats []*seat, set []int) (answer
 // turn waits for the turn of a call that must begin by a time, and before stop ends.
 func (l *Lane) turn(stop context.Context, by time.Time) (begun time.Time, err error) {
 	if !sabotage.Without(sabotage.Lease) {
+		if l.clock.over(by) {
+			return begun, context.DeadlineExceeded
+		}
 		var cancel context.CancelFunc
 		stop, cancel = context.WithDeadline(stop, by)
 		defer cancel()

@@ -19,6 +19,11 @@ func TestTheProtocolHoldsWhateverHappens(t *testing.T) {
 		{"recorded, published twice", false, limits{copies: 2, crashes: 1, troubles: 1, recorded: true}},
 		{"recorded, turns that do not come", false, limits{copies: 1, crashes: 1, misses: 2, troubles: 1, recorded: true}},
 		{"recorded, never there, turns that do not come", false, limits{copies: 2, crashes: 1, misses: 1, absent: true, recorded: true}},
+		{"recorded, records that expire", false, limits{copies: 1, crashes: 1, troubles: 1, expiries: 1, recorded: true}},
+		{"recorded, never there, records that expire", false, limits{copies: 1, crashes: 1, stalls: 1, expiries: 1, absent: true, recorded: true}},
+		{"recorded, foreign messages", false, limits{copies: 1, crashes: 1, troubles: 1, foreign: 2, recorded: true}},
+		{"recorded, published twice, foreign messages", false, limits{copies: 2, crashes: 1, foreign: 1, recorded: true}},
+		{"not recorded, records that expire, foreign messages", false, limits{copies: 1, crashes: 1, troubles: 1, expiries: 1, foreign: 1}},
 		{"not recorded", false, limits{copies: 1, crashes: 1, stalls: 1, troubles: 1}},
 		{"not recorded, published twice", false, limits{copies: 2, crashes: 1, troubles: 1}},
 		{"recorded, refused for itself", false, limits{copies: 1, crashes: 1, recorded: true, forbidden: true}},
@@ -35,6 +40,8 @@ func TestTheProtocolHoldsWhateverHappens(t *testing.T) {
 		{"recorded, many stalls", true, limits{copies: 1, crashes: 1, stalls: 2, troubles: 1, recorded: true}},
 		{"recorded, published twice, all", true, limits{copies: 2, crashes: 1, stalls: 1, troubles: 1, recorded: true}},
 		{"recorded, turns that do not come, all", true, limits{copies: 1, crashes: 1, stalls: 1, misses: 1, troubles: 1, recorded: true}},
+		{"recorded, records that expire, all", true, limits{copies: 1, crashes: 1, stalls: 1, troubles: 1, expiries: 1, recorded: true}},
+		{"recorded, foreign messages, all", true, limits{copies: 1, crashes: 1, stalls: 1, troubles: 1, expiries: 1, foreign: 1, recorded: true}},
 		{"not recorded, all", true, limits{copies: 2, crashes: 1, stalls: 1, troubles: 2}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -68,6 +75,9 @@ func TestTheCheckerSeesEachBrokenRule(t *testing.T) {
 		{"an acceptance from before the refusal counts", limits{copies: 1, revocable: true}, broken{staleCounts: true}, refusedIsTrue},
 		{"an acceptance from during the call counts", limits{copies: 1, revocable: true}, broken{lateCounts: true}, refusedIsTrue},
 		{"put off without a schedule", limits{copies: 1, revocable: true}, broken{putOffUnscheduled: true}, nothingLost},
+		{"records that are gone taken for none", limits{copies: 1, crashes: 1, expiries: 1, recorded: true}, broken{noLoss: true}, notFoundIsTrue},
+		{"waiting for a foreign message to go", limits{copies: 1, foreign: 1, recorded: true}, broken{waits: true}, anEnd},
+		{"following a foreign message without a look", limits{copies: 1, stalls: 1, foreign: 1, recorded: true}, broken{blindPast: true}, oneFinal},
 		{"no lease", all, broken{noLease: true}, noCallAfterFinal},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -47,7 +47,7 @@ func (l *Lane) watch(ctx context.Context, well bool) {
 func (l *Lane) look(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	if err := l.clock.measure(ctx, l.js); err != nil {
+	if err := l.clock.measure(ctx, l.js, l.log); err != nil {
 		l.log.Debug("cannot ask the server for its time", "error", err)
 	}
 	if err := l.chain.looks.measure(ctx); err != nil {

@@ -74,7 +74,7 @@ func (c *Client) Call(ctx context.Context, method, path string, header http.Head
 		answer.Message = explain(response) // whoever asked has to be told something
 	}
 	answer.Status, answer.Credential = response.Status, version
-	answer.RetryAfter = ParseRetryAfter(response.Header.Get("Retry-After"), time.Now())
+	answer.RetryAfter = ParseRetryAfter(response.Header.Values("Retry-After"), time.Now())
 	answer.Quota = ParseQuota(response.Header, time.Now())
 	return c.finish(answer)
 }

@@ -234,7 +234,7 @@ func TestNothingIsSentTwiceWhenAKeptConnectionIsCut(t *testing.T) {
 
 func TestTheAPIsWishToWaitIsRead(t *testing.T) {
 	client := newTestClient(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Retry-After", "17")
+		w.Header()["Retry-After"] = []string{"5", "16.2", "1"}
 		w.WriteHeader(http.StatusTooManyRequests)
 	}))
 	if got := call(t, client); got.RetryAfter != 17*time.Second || got.Verdict != Retry || got.MayHaveDeleted {

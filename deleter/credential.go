@@ -101,7 +101,7 @@ func (c *Credential) reveal() (string, error) {
 	}
 	secret := strings.TrimRight(string(content), "\r\n")
 	if err := checkSecret(secret); err != nil {
-		return "", fmt.Errorf("the credential's file %s: %w", c.file, err)
+		return "", fmt.Errorf("the credential's file %s %w", c.file, err)
 	}
 	c.read = info
 	c.learn(secret)

@@ -3,29 +3,41 @@ package deleter
 import (
 	"math"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 )
 
-// ParseRetryAfter reads a Retry-After header: seconds or a date (RFC 9110,
-// section 10.2.3). It returns how long to wait from now; 0 if the value is
-// missing, unreadable or in the past. It has no upper bound of its own.
-func ParseRetryAfter(value string, now time.Time) time.Duration {
-	value = strings.TrimSpace(value)
-	if value == "" {
+// ParseRetryAfter reads Retry-After headers: seconds or dates (RFC 9110, section
+// 10.2.3). Some servers write fractions of seconds, which are rounded up. It
+// returns the longest wait from now; 0 if none is readable, or all are in the past.
+// It has no upper bound of its own.
+func ParseRetryAfter(values []string, now time.Time) (wait time.Duration) {
+	for _, value := range values {
+		if date, err := http.ParseTime(strings.TrimSpace(value)); err == nil {
+			wait = max(wait, date.Sub(now))
+			continue
+		}
+		for seconds := range strings.SplitSeq(value, ",") { // as a proxy joins several
+			wait = max(wait, parseSeconds(strings.TrimSpace(seconds)))
+		}
+	}
+	return wait
+}
+
+func parseSeconds(value string) time.Duration {
+	whole, fraction, _ := strings.Cut(value, ".")
+	if whole == "" || strings.Trim(whole+fraction, "0123456789") != "" {
 		return 0
 	}
-	if strings.Trim(value, "0123456789") == "" {
-		seconds, err := strconv.ParseInt(value, 10, 64)
-		if err != nil || seconds > math.MaxInt64/int64(time.Second) {
+	const most = math.MaxInt64 / int64(time.Second)
+	var seconds int64
+	for _, digit := range whole {
+		if seconds = seconds*10 + int64(digit-'0'); seconds >= most {
 			return math.MaxInt64
 		}
-		return time.Duration(seconds) * time.Second
 	}
-	date, err := http.ParseTime(value)
-	if err != nil {
-		return 0
+	if strings.Trim(fraction, "0") != "" {
+		seconds++
 	}
-	return max(date.Sub(now), 0)
+	return time.Duration(seconds) * time.Second
 }

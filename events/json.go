@@ -20,7 +20,7 @@ type member struct {
 
 // readObject reads text as one JSON object and nothing after it: RFC 8259 with the
 // strictness of RFC 7493 (valid UTF-8, no key twice, at any level) and at most [MaxDepth]
-// levels. Field names the text in errors.
+// levels. Field names the text in errors. The values are parts of text.
 func readObject(field string, text []byte) ([]member, error) {
 	if tooDeep(text) {
 		return nil, malformed(field, "is nested deeper than %d levels", MaxDepth)
@@ -48,7 +48,8 @@ func readObject(field string, text []byte) ([]member, error) {
 		if err != nil {
 			return nil, syntaxError(field, err)
 		}
-		m.value = slices.Clone(value)
+		end := dec.InputOffset()
+		m.value = text[end-int64(len(value)) : end] // value itself is valid until the next read only
 		members = append(members, m)
 	}
 	if _, err := dec.ReadToken(); err != nil {

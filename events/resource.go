@@ -109,11 +109,13 @@ func NewResource(target Target, fields ResourceFields) (Resource, error) {
 
 // foreignTo is the name of a field that is set and belongs to another target, if any.
 func (f ResourceFields) foreignTo(target Target) string {
-	set := map[string]bool{"ids": f.IDs != nil, "replica_uuid": f.ReplicaUUID != "", "knowledge_base_id": f.KnowledgeBaseID != 0}
-	for _, name := range dataNames {
-		if set[name] && !slices.Contains(resourceNames[target], name) {
-			return "data." + name
-		}
+	switch {
+	case target != KVUserContext && f.IDs != nil:
+		return "data.ids"
+	case target != SensayKnowledgeBase && f.ReplicaUUID != "":
+		return "data.replica_uuid"
+	case target != SensayKnowledgeBase && f.KnowledgeBaseID != 0:
+		return "data.knowledge_base_id"
 	}
 	return ""
 }

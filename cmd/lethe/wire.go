@@ -36,17 +36,17 @@ func newLanes(cfg *config.Config, instance string, log *slog.Logger) (laneConfig
 	if err != nil {
 		return nil, usageError("LETHE_KV_BASE_URL: %w", err)
 	}
-	kvKey, err := credential(cfg.KV.AccessKey, cfg.KV.AccessKeyFile)
+	kvKey, kvVariable, err := credential("LETHE_KV_ACCESS_KEY", cfg.KV.AccessKey, cfg.KV.AccessKeyFile)
 	if err != nil {
-		return nil, usageError("LETHE_KV_ACCESS_KEY: %w", err)
+		return nil, err
 	}
 	sensayBase, err := deleter.CheckBaseURL(cfg.Sensay.BaseURL, cfg.AllowHTTP)
 	if err != nil {
 		return nil, usageError("LETHE_SENSAY_BASE_URL: %w", err)
 	}
-	sensaySecret, err := credential(cfg.Sensay.OrganizationSecret, cfg.Sensay.OrganizationSecretFile)
+	sensaySecret, sensayVariable, err := credential("LETHE_SENSAY_ORGANIZATION_SECRET", cfg.Sensay.OrganizationSecret, cfg.Sensay.OrganizationSecretFile)
 	if err != nil {
-		return nil, usageError("LETHE_SENSAY_ORGANIZATION_SECRET: %w", err)
+		return nil, err
 	}
 
 	lane := func(target events.Target, calls config.Calls) consumer.Config {
@@ -67,8 +67,8 @@ func newLanes(cfg *config.Config, instance string, log *slog.Logger) (laneConfig
 		BaseURL: sensayBase, Credential: sensaySecret, Timeout: cfg.Sensay.Timeout, Concurrency: cfg.Sensay.Concurrency, APIVersion: cfg.Sensay.APIVersion, Version: buildVersion(),
 	})
 	return laneConfigs{
-		{kvLane, kvKey, "LETHE_KV_ACCESS_KEY"},
-		{sensayLane, sensaySecret, "LETHE_SENSAY_ORGANIZATION_SECRET"},
+		{kvLane, kvKey, kvVariable},
+		{sensayLane, sensaySecret, sensayVariable},
 	}, nil
 }
 
@@ -101,16 +101,21 @@ func rules(cfg *config.Config) consumer.Rules {
 	}
 }
 
-// credential is nil if neither a value nor a file is configured.
-func credential(value config.Secret, file string) (*deleter.Credential, error) {
+// credential is nil if neither the variable with this name nor the one for a file
+// is set. It returns the name of the one that is; an error names it, too.
+func credential(name string, value config.Secret, file string) (c *deleter.Credential, variable string, err error) {
+	variable = name
 	switch {
 	case file != "":
-		return deleter.CredentialFromFile(file)
+		variable += "_FILE"
+		c, err = deleter.CredentialFromFile(file)
 	case value.Reveal() != "":
-		return deleter.NewCredential(value.Reveal())
-	default:
-		return nil, nil
+		c, err = deleter.NewCredential(value.Reveal())
 	}
+	if err != nil {
+		return nil, variable, usageError("%s: %w", variable, err)
+	}
+	return c, variable, nil
 }
 
 // lanes are the lanes of one worker.

@@ -80,14 +80,23 @@ func unwrap(body deleter.Object) deleter.Object {
 
 // refusedByName gives what stands in the lists in data whose names begin with
 // "invalid_": ids, as numbers or as texts. found says that there is something in
-// such a list, readable that all of it was understood.
+// such a list, readable that all of it was understood. A number is no list, nor is
+// true; but they say that ids are invalid, so a list has to be there.
 func refusedByName(body deleter.Object) (refused []int64, found, readable bool) {
 	data, ok := body.Object("data")
 	if !ok {
 		return nil, false, true
 	}
+	counted := false
 	for name, value := range data {
-		if !strings.HasPrefix(name, "invalid_") || !data.Has(name) {
+		if !strings.HasPrefix(name, "invalid_") {
+			continue
+		}
+		switch text := strings.TrimSpace(string(value)); {
+		case text == "null", text == "false", text == "0":
+			continue
+		case value.Kind() == '0', value.Kind() == 't':
+			counted = true
 			continue
 		}
 		var list []jsontext.Value
@@ -103,7 +112,7 @@ func refusedByName(body deleter.Object) (refused []int64, found, readable bool) 
 			refused = append(refused, id)
 		}
 	}
-	return refused, found, true
+	return refused, found, found || !counted
 }
 
 // refusedByPosition gives the ids whose positions a validation error names:

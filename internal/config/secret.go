@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 )
 
 const redacted = "[redacted]"
@@ -24,9 +25,10 @@ func NewSecret(value string) Secret {
 	return Secret{&value}
 }
 
-// Decode takes the value as it is. envconfig calls it.
+// Decode takes the value without line ends behind it, as a file's is taken: tools that read secrets from files leave
+// them. envconfig calls it.
 func (s *Secret) Decode(value string) error {
-	*s = NewSecret(value)
+	*s = NewSecret(strings.TrimRight(value, "\r\n"))
 	return nil
 }
 

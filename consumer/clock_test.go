@@ -1,0 +1,151 @@
+package consumer
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lethe-dev/lethe/events"
+)
+
+// suspend has a clock's machine sleep: its wall clock goes on and the monotonic
+// one stands still.
+func (c *clock) suspend(d time.Duration) {
+	wall := c.wall
+	c.wall = func() time.Time { return wall().Add(d) }
+}
+
+func TestATimeIsOverByEitherClock(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		in        time.Duration
+		suspended time.Duration
+		over      bool
+	}{
+		{"to come", time.Hour, 0, false},
+		{"over", -time.Nanosecond, 0, true},
+		{"over, and the wall clock was set back", -time.Nanosecond, -2 * time.Hour, true},
+		{"to come, after a short sleep", time.Hour, time.Minute, false},
+		{"over while the machine slept", time.Minute, time.Hour, true},
+	} {
+		clock := newClock()
+		clock.suspend(c.suspended)
+		if got := clock.over(time.Now().Add(c.in)); got != c.over {
+			t.Errorf("%s: over is %v", c.name, got)
+		}
+	}
+}
+
+// A machine that sleeps while it works on a request finds it in another's hands.
+func TestAfterASleepNoCallIsMadeAndNoMessageTouched(t *testing.T) {
+	for _, target := range events.Targets() {
+		t.Run(string(target), func(t *testing.T) {
+			w := newWorld(t)
+			calls := script(answerDeleted)
+			l := New(w.js, w.config(target, calls))
+			d, heard := w.delivered(0)
+			d.request, d.seq = entry(7), 1
+			if target == kvTarget {
+				d.request = contexts(7)
+			}
+			l.clock.suspend(time.Hour)
+			settled, err := l.process(t.Context(), t.Context(), d)
+			if settled == ack || err != nil || calls.count() != 0 {
+				t.Errorf("%q, %v; %d calls", settled, err, calls.count())
+			}
+			if err := d.keep(l.clock, l.ackWait.get()); err != nil {
+				t.Fatal(err)
+			}
+			l.settle(t.Context(), d, giveBack)
+			if signs := heard(""); signs != 0 {
+				t.Errorf("the server heard %d signs about the message", signs)
+			}
+			if n := len(w.messages(events.StreamResults, ">")); n != 0 {
+				t.Errorf("%d records", n)
+			}
+		})
+	}
+}
+
+// A claim that the machine slept over is released: no call was made on it.
+func TestAClaimThatTheMachineSleptOverIsReleased(t *testing.T) {
+	w := newWorld(t)
+	r := entry(7)
+	calls := script(answerDeleted)
+	l := New(w.js, w.config(sensayTarget, calls))
+	l.chain.persist = func(ctx context.Context, what string, do func(context.Context) error) error {
+		err := l.persist(ctx, what, do)
+		if what == events.AttemptSubject(sensayTarget, r.ID, 1) {
+			l.clock.suspend(time.Hour)
+		}
+		return err
+	}
+	d, _ := w.delivered(0)
+	d.request, d.seq = r, 1
+	if settled, err := l.process(t.Context(), t.Context(), d); settled != letGo || err != nil || calls.count() != 0 {
+		t.Errorf("%q, %v; %d calls", settled, err, calls.count())
+	}
+	last, err := l.chain.last(t.Context(), r.ID)
+	if err != nil || last == nil || last.Lease != 0 || last.History.Attempts != 0 || last.History.Unanswered {
+		t.Errorf("the last record is %+v, %v", last, err)
+	}
+	w.run(w.config(sensayTarget, script(answerNotFound)))
+	w.publish(r)
+	if got := w.final(sensayTarget, r.ID); got.Outcome != events.NotFound || got.Attempts != 1 {
+		t.Errorf("%s after %d attempts", got.Outcome, got.Attempts)
+	}
+}
+
+// A right that ended while the machine slept is over for the call, too.
+func TestATurnThatComesTooLateByTheWallClock(t *testing.T) {
+	w := newWorld(t)
+	l := New(w.js, w.config(sensayTarget, nil))
+	by := time.Now().Add(time.Minute)
+	l.clock.suspend(time.Hour)
+	if _, err := l.turn(t.Context(), by); err == nil {
+		t.Error("it may call")
+	}
+}
+
+func TestTheServerIsAskedForItsTimeAfterASleep(t *testing.T) {
+	w := newWorld(t)
+	c := newClock()
+	if err := c.measure(t.Context(), w.js, testLog()); err != nil {
+		t.Fatal(err)
+	}
+	before := c.asked.Load()
+	if c.correct(t.Context(), w.js, testLog()); c.asked.Load() != before {
+		t.Error("it was asked without a reason")
+	}
+	c.suspend(time.Hour)
+	if !c.parted() {
+		t.Error("the sleep is not seen")
+	}
+	if c.correct(t.Context(), w.js, testLog()); c.asked.Load() == before || c.parted() {
+		t.Error("it was not asked")
+	}
+}
+
+func TestClocksThatDifferAreWarnedAbout(t *testing.T) {
+	for _, c := range []struct {
+		ahead, took time.Duration
+		warned      bool
+	}{
+		{0, 0, false},
+		{clockTolerance, 0, false},
+		{clockTolerance + time.Second, 0, true},
+		{-clockTolerance - time.Second, 0, true},
+		{clockTolerance + time.Second, 3 * time.Second, false}, // it may be the way there or back
+	} {
+		var log lockedBuffer
+		clock := newClock()
+		for range 2 { // once, as long as nothing changes
+			clock.compare(noon, noon.Add(c.ahead-c.took/2), c.took, slog.New(slog.NewTextHandler(&log, nil)))
+		}
+		if n := strings.Count(log.String(), "level=WARN"); n > 1 || (n == 1) != c.warned {
+			t.Errorf("ahead by %s: %d warnings: %s", c.ahead, n, log.String())
+		}
+	}
+}

@@ -1,0 +1,189 @@
+package consumer
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/nats-io/nats.go"
+
+	"github.com/lethe-dev/lethe/deleter"
+	"github.com/lethe-dev/lethe/events"
+)
+
+// sameResult compares results but for what is new in each.
+var sameResult = cmp.Options{
+	cmpopts.IgnoreFields(events.Result{}, "EventID", "Time"),
+	cmpopts.IgnoreFields(events.Evidence{}, "CallID", "ObservedAt"),
+}
+
+// A result holds all that is known, for requests that share a call as for one alone.
+func TestAResultTellsAllThatIsKnown(t *testing.T) {
+	done := deleter.Answer{Verdict: deleter.Deleted, Status: 200, Message: "done", APIRequestID: "api-1"}
+	refusal := deleter.Answer{Verdict: deleter.Invalid, Status: 422, Message: "no such id", APIRequestID: "api-2"}
+	for _, c := range []struct {
+		name     string
+		requests []events.Request
+		answer   deleter.Answer
+		outcome  events.Outcome
+		problem  *events.ResultError
+	}{
+		{"an entry", []events.Request{entry(7)}, done, events.Deleted, nil},
+		{"a refused entry", []events.Request{entry(7)}, refusal, events.Invalid, &events.ResultError{Code: events.CodeRejectedByAPI, Message: "no such id"}},
+		{"contexts", []events.Request{contexts(7, 8)}, done, events.Deleted, nil},
+		{"contexts that share a call", []events.Request{contexts(7), contexts(8), contexts(9)}, done, events.Deleted, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			target := c.requests[0].Target()
+			config := w.config(target, script(c.answer))
+			if target == kvTarget {
+				config.BatchIDs, config.BatchLinger = max(len(c.requests), 2), patience
+			}
+			if len(c.requests) == 1 {
+				config.BatchLinger = time.Millisecond
+			}
+			w.publish(c.requests...)
+			w.run(config)
+			for _, r := range c.requests {
+				want := events.Result{
+					Source: "/lethe/" + config.Instance, RequestID: r.ID, RequestSource: "/test", Target: target, Resource: r.Resource,
+					Outcome: c.outcome, Attempts: 1, Error: c.problem,
+					Evidence: &events.Evidence{Status: c.answer.Status, Message: c.answer.Message, APIRequestID: c.answer.APIRequestID, CallRequests: len(c.requests)},
+				}
+				got := w.final(target, r.ID)
+				if diff := cmp.Diff(want, got, sameResult); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+				if got.EventID == "" || got.Time.IsZero() || got.Evidence.CallID == "" || got.Evidence.ObservedAt.IsZero() {
+					t.Errorf("%+v, %+v", got, got.Evidence)
+				}
+			}
+		})
+	}
+}
+
+// Another event may take an id while a call is out that no record was stored for.
+// Whatever the API answered, the request has its own result, which tells of the call.
+func TestAnIDThatIsTakenDuringTheCall(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		answer  deleter.Answer
+		outcome events.Outcome
+		code    events.Code
+	}{
+		{"deleted", answerDeleted, events.Deleted, ""},
+		{"refused", deleter.Answer{Verdict: deleter.Invalid, Status: 422, Message: "no"}, events.Invalid, events.CodeRejectedByAPI},
+		{"busy", answerBusy, events.Invalid, events.CodeIDReused},
+		{"no answer", answerLost, events.Invalid, events.CodeIDReused},
+		{"the credential is refused", answerHold, events.Invalid, events.CodeIDReused},
+		{"accepted for later", answerPending, events.Invalid, events.CodeIDReused},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			mine, other := contexts(10), contexts(11)
+			other.ID = mine.ID
+			theirs := New(w.js, w.config(kvTarget, nil))
+			calls := &api{}
+			calls.answer = func(n int, _ events.Resource) deleter.Answer {
+				if n == 1 {
+					j := &job{Request: other, history: History{Attempts: 1, Arrival: 9}}
+					step := Step{Outcome: events.Deleted, Evidence: events.Evidence{Status: 200, ObservedAt: time.Now()}}
+					if _, err := theirs.publish(t.Context(), other.ID, events.Fingerprint(other.Resource), History{}, j.result(step)); err != nil {
+						t.Error(err)
+					}
+				}
+				return c.answer
+			}
+			config := w.config(kvTarget, calls)
+			w.run(config)
+			w.publish(mine)
+			got := w.final(kvTarget, events.SequenceID(1))
+			w.settled()
+			want := events.Result{
+				Source: "/lethe/" + config.Instance, RequestID: events.SequenceID(1), RequestSource: "/test", Target: kvTarget, Resource: mine.Resource,
+				Outcome: c.outcome, Attempts: 1,
+				Evidence: &events.Evidence{Status: c.answer.Status, Message: c.answer.Message, CallRequests: 1},
+			}
+			if c.code != "" {
+				want.Error = &events.ResultError{Code: c.code}
+			}
+			if diff := cmp.Diff(want, got, sameResult, cmpopts.IgnoreFields(events.ResultError{}, "Message")); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if n := calls.count(); n != 1 {
+				t.Errorf("%d calls", n)
+			}
+			if got := w.results(events.ResultFilter(kvTarget, mine.ID, "")); len(got) != 1 || !cmp.Equal(got[0].Resource, other.Resource) {
+				t.Errorf("under the id stand %+v", got)
+			}
+		})
+	}
+}
+
+// Calls that were made before a due step finds its id taken are told of, too.
+func TestAnIDThatIsTakenWhileItsRequestWaits(t *testing.T) {
+	w := newWorld(t)
+	mine, other := contexts(10), contexts(11)
+	other.ID = mine.ID
+	calls := script(deleter.Answer{Verdict: deleter.Retry, Status: 503, RetryAfter: time.Second}, answerDeleted)
+	config := w.config(kvTarget, calls)
+	config.Rules.Retry.MaxInterval = time.Second
+	_, stop := w.run(config)
+	w.publish(mine)
+	w.until("the retry is scheduled", func() bool { return len(w.messages(events.StreamLater, "deletions.later.>")) == 1 })
+	w.until("the request is acknowledged", func() bool { return len(w.messages(events.StreamRequests, ">")) == 0 })
+	stop()
+	w.newResults() // nothing else lets another event have the id
+	w.foreign(events.ResultSubject(kvTarget, "some-other", events.Deleted), "{}", nil)
+	j := &job{Request: other, history: History{Attempts: 1, Arrival: 9}}
+	step := Step{Outcome: events.Deleted, Evidence: events.Evidence{Status: 200, ObservedAt: time.Now()}}
+	if _, err := New(w.js, config).publish(t.Context(), other.ID, events.Fingerprint(other.Resource), History{}, j.result(step)); err != nil {
+		t.Fatal(err)
+	}
+	w.run(config)
+	got := w.final(kvTarget, events.SequenceID(1))
+	w.settled()
+	if got.Error == nil || got.Error.Code != events.CodeIDReused || got.Attempts != 1 || calls.count() != 1 {
+		t.Errorf("%s after %d attempts, %+v; %d calls", got.Outcome, got.Attempts, got.Error, calls.count())
+	}
+}
+
+// A replay is of the request that failed, not of another one under its id.
+func TestAReplayOfAnotherResourceIsAReusedID(t *testing.T) {
+	for _, pair := range [][2]events.Request{{contexts(10), contexts(11)}, {entry(7), entry(8)}} {
+		first, second := pair[0], pair[1]
+		second.ID = first.ID
+		t.Run(string(first.Target()), func(t *testing.T) {
+			w := newWorld(t)
+			target := first.Target()
+			calls := script(deleter.Answer{Verdict: deleter.Retry, Status: 503}, answerDeleted)
+			config := w.config(target, calls)
+			config.Rules.Retry.MaxElapsed = time.Nanosecond
+			w.run(config)
+			w.publish(first)
+			if got := w.final(target, first.ID); got.Outcome != events.Failed {
+				t.Fatal(got.Outcome)
+			}
+			failed, err := New(w.js, config).chain.last(t.Context(), first.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := second.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.publishRaw(target, body, nats.Header{headerExpected: {fmt.Sprint(failed.Seq)}})
+			got := w.final(target, events.SequenceID(2))
+			w.settled()
+			if got.Error == nil || got.Error.Code != events.CodeIDReused || got.Attempts != 0 || got.Evidence != nil {
+				t.Errorf("%s after %d attempts, %+v", got.Outcome, got.Attempts, got.Error)
+			}
+			if n := calls.count(); n != 1 {
+				t.Errorf("%d calls", n)
+			}
+		})
+	}
+}

@@ -1,0 +1,96 @@
+package deleter
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestOnlyWhatIsCalledJSONIsJSON(t *testing.T) {
+	for media, want := range map[string]bool{
+		"application/json": true, "application/json; charset=utf-8": true, "Application/JSON": true,
+		"application/problem+json": true, "application/vnd.api+json; x=y": true,
+		"": false, "json": false, "text/json": false, "text/html": false, "image/x+json": false, "application/jsonx": false,
+		"application/json+x": false, "application/x-json": false, "application/ json": false, "application/json, text/html": false,
+	} {
+		if got := isJSON(media); got != want {
+			t.Errorf("%q: %v", media, got)
+		}
+	}
+}
+
+func TestACredentialMayBeAsLongAsItsLimit(t *testing.T) {
+	for length, ok := range map[int]bool{maxCredential: true, maxCredential + 1: false} {
+		secret, file := strings.Repeat("k", length), t.TempDir()+"/key"
+		if err := writeFile(file, secret+"\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := NewCredential(secret); (err == nil) != ok {
+			t.Errorf("%d bytes: %v", length, err)
+		}
+		if _, err := CredentialFromFile(file); (err == nil) != ok {
+			t.Errorf("%d bytes in a file: %v", length, err)
+		}
+	}
+}
+
+// A suspended lane tries again when the version grows.
+func TestACredentialThatDoesNotChangeKeepsItsVersion(t *testing.T) {
+	file := t.TempDir() + "/key"
+	if err := writeFile(file, "first"); err != nil {
+		t.Fatal(err)
+	}
+	c, err := CredentialFromFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same := func(what string) {
+		t.Helper()
+		before := c.Version()
+		for range 3 {
+			if got := c.Version(); got != before {
+				t.Errorf("%s: the version grew from %d to %d", what, before, got)
+			}
+		}
+	}
+	same("readable")
+	if err := writeFile(file, ""); err != nil {
+		t.Fatal(err)
+	}
+	same("unreadable")
+	before := c.Version()
+	if err := writeFile(file, "first"); err != nil {
+		t.Fatal(err)
+	}
+	if c.Version() != before+1 {
+		t.Errorf("readable again: %d after %d", c.Version(), before)
+	}
+	same("readable again")
+}
+
+func TestFormerCredentialsAreNotShown(t *testing.T) {
+	var c Credential
+	for i := range formerSecrets + 2 {
+		c.learn(fmt.Sprintf("secret-number-%d", i))
+	}
+	for i := range formerSecrets + 2 {
+		secret := fmt.Sprintf("secret-number-%d", i)
+		if shown := strings.Contains(c.Redact("it is "+secret), secret); shown != (i == 0) && i > 0 {
+			t.Errorf("%s is shown: %v", secret, shown)
+		}
+	}
+	if n := len(c.known.secrets); n != 5 {
+		t.Errorf("%d secrets are known", n)
+	}
+}
+
+// A credential's file may be unreadable from the start.
+func TestTextsAreShownWhereNoCredentialWasEverRead(t *testing.T) {
+	c, err := CredentialFromFile(t.TempDir() + "/none")
+	if err == nil {
+		t.Fatal("read what is not there")
+	}
+	if got := c.line("two\nwords"); got != "two words" {
+		t.Errorf("%q", got)
+	}
+}
