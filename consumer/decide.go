@@ -90,7 +90,7 @@ func Decide(r Rules, h History, a deleter.Answer, accepted, now time.Time) Step 
 // decideRetry waits for the next call, or gives up once the time for retries is over.
 func decideRetry(r Rules, h History, a deleter.Answer, now time.Time) Step {
 	h.Unanswered = h.Unanswered || a.MayHaveDeleted
-	wait := r.Retry.Delay(h.Attempts, a.RetryAfter)
+	wait := r.Retry.Delay(h.Waits+1, a.RetryAfter)
 	next := h.tried(a.Took, wait)
 	if a.Requests <= 1 && (divisible(a) || a.UnknownStatus) {
 		next.Undocumented = sum(h.Undocumented, a.Took, wait)
@@ -117,14 +117,16 @@ func decideRetry(r Rules, h History, a deleter.Answer, now time.Time) Step {
 // counts for it. While nothing is accepted it can be the credential, for which no
 // request fails.
 func decideRefused(r Rules, h History, a deleter.Answer, accepted, now time.Time) Step {
-	wait := r.Retry.Delay(h.Attempts, a.RetryAfter)
+	wait := r.Retry.Delay(h.Waits+1, a.RetryAfter)
 	step := Step{Again: now.Add(wait)}
 	switch {
 	case a.Status == 0: // the credential could not even be read
 		step.History = h.uncounted()
+		step.History.Waits++
 		return step
 	case a.Requests > 1: // one of the others may be the reason
 		h.Alone = true
+		h.Waits++
 		step.History = h
 		return step
 	}
@@ -135,6 +137,7 @@ func decideRefused(r Rules, h History, a deleter.Answer, accepted, now time.Time
 		}
 	}
 	h.Refused, h.RefusedWait = now, sum(a.Took, wait)
+	h.Waits++
 	step.History = h
 	return step
 }
@@ -142,8 +145,10 @@ func decideRefused(r Rules, h History, a deleter.Answer, accepted, now time.Time
 // leftOver is the next step of a request that shared a call, and for which the API
 // gave no answer of its own. It is called alone, and no time counts.
 func leftOver(r Rules, h History, a deleter.Answer, now time.Time) Step {
+	wait := r.Retry.Delay(h.Waits+1, a.RetryAfter)
 	h.Alone = true
-	return Step{Again: now.Add(r.Retry.Delay(h.Attempts, a.RetryAfter)), History: h}
+	h.Waits++
+	return Step{Again: now.Add(wait), History: h}
 }
 
 // decideNotFound tells our own deletion from one that never was. After an

@@ -32,7 +32,7 @@ func TestDecide(t *testing.T) {
 		}
 		return h
 	}
-	attempts := func(n int) func(*History) { return func(h *History) { h.Attempts = n } }
+	waits := func(n int) func(*History) { return func(h *History) { h.Attempts, h.Waits = 100, n } }
 	elapsed := func(d time.Duration) func(*History) { return func(h *History) { h.Elapsed = d } }
 	undocumented := func(d time.Duration) func(*History) { return func(h *History) { h.Undocumented = d } }
 	refused := func(at time.Time, wait time.Duration) func(*History) {
@@ -56,7 +56,10 @@ func TestDecide(t *testing.T) {
 	unknown := func(a *deleter.Answer) { a.Status, a.UnknownStatus = 410, true }
 	after := func(d time.Duration) func(*deleter.Answer) { return func(a *deleter.Answer) { a.RetryAfter = d } }
 
-	again := func(wait time.Duration, h History) Step { return Step{Again: noon.Add(wait), History: h} }
+	again := func(wait time.Duration, h History) Step {
+		h.Waits++
+		return Step{Again: noon.Add(wait), History: h}
+	}
 	result := func(o events.Outcome, a deleter.Answer, e *events.ResultError) Step {
 		return Step{Outcome: o, Error: e, Evidence: events.Evidence{
 			Status: a.Status, Message: a.Message, APIRequestID: a.APIRequestID, ObservedAt: noon, CallID: "c", CallRequests: max(a.Requests, 1),
@@ -104,9 +107,9 @@ func TestDecide(t *testing.T) {
 		{"trouble is tried again after the backoff", first, answer(deleter.Retry), noon, again(time.Second, with(first, elapsed(took+time.Second)))},
 		{"how late a step was taken does not count", with(first, func(h *History) { h.Since = noon.Add(-100 * most) }), answer(deleter.Retry), noon,
 			again(time.Second, with(first, elapsed(took+time.Second), func(h *History) { h.Since = noon.Add(-100 * most) }))},
-		{"the backoff grows", with(first, attempts(4)), answer(deleter.Retry), noon, again(8*time.Second, with(first, attempts(4), elapsed(took+8*time.Second)))},
-		{"the backoff has a longest interval", with(first, attempts(50)), answer(deleter.Retry), noon,
-			again(15*time.Minute, with(first, attempts(50), elapsed(took+15*time.Minute)))},
+		{"the backoff grows", with(first, waits(3)), answer(deleter.Retry), noon, again(8*time.Second, with(first, waits(3), elapsed(took+8*time.Second)))},
+		{"the backoff has a longest interval", with(first, waits(50)), answer(deleter.Retry), noon,
+			again(15*time.Minute, with(first, waits(50), elapsed(took+15*time.Minute)))},
 		{"the API's own wish is the least wait", first, answer(deleter.Retry, after(10*time.Second)), noon,
 			again(10*time.Second, with(first, elapsed(took+10*time.Second)))},
 		{"ten years are cut to the longest interval", first, answer(deleter.Retry, after(10*365*24*time.Hour)), noon,
@@ -166,7 +169,7 @@ func TestDecide(t *testing.T) {
 func TestWhoGotNoAnswerOfItsOwnIsCalledAloneAndLosesNoTime(t *testing.T) {
 	h := History{Attempts: 3, Elapsed: 100 * plain.Retry.MaxElapsed}
 	want := Step{Again: noon.Add(10 * time.Second), History: h}
-	want.History.Alone = true
+	want.History.Alone, want.History.Waits = true, 1
 	got := leftOver(plain, h, deleter.Answer{Verdict: deleter.Retry, Status: 503, Took: time.Hour, RetryAfter: 10 * time.Second}, noon)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("step (-want +got):\n%s", diff)

@@ -14,6 +14,9 @@ import (
 type History struct {
 	// Attempts counts the calls made for the request, over its whole life.
 	Attempts int
+	// Waits counts the waits that were scheduled, which the next one grows with. A
+	// call for many can be several attempts, and is followed by one wait.
+	Waits int
 	// Since is the time of the first attempt, or a confirmation's due time. Zero
 	// when no attempt was made yet.
 	Since time.Time
@@ -49,6 +52,7 @@ type History struct {
 const (
 	headerAttempt      = "Lethe-Attempt"
 	headerSince        = "Lethe-First-Attempt"
+	headerWaits        = "Lethe-Waits"
 	headerElapsed      = "Lethe-Elapsed"
 	headerUndocumented = "Lethe-Elapsed-Undocumented"
 	headerAlone        = "Lethe-Alone"
@@ -76,6 +80,7 @@ func (h History) write(to nats.Header) {
 	to.Set(headerExpected, strconv.FormatUint(h.Seq, 10))
 	to.Set(headerStep, step)
 	to.Set(headerArrival, strconv.FormatUint(h.Arrival, 10))
+	to.Set(headerWaits, strconv.Itoa(h.Waits))
 	to.Set(headerElapsed, h.Elapsed.String())
 	writeTime(to, headerSince, h.Since)
 	writeTime(to, headerRefused, h.Refused)
@@ -118,6 +123,10 @@ func readHistory(from nats.Header) History {
 	h.Attempts, _ = strconv.Atoi(from.Get(headerAttempt))
 	h.Attempts = max(h.Attempts, 0)
 	h.Since, _ = time.Parse(time.RFC3339Nano, from.Get(headerSince))
+	if h.Waits, _ = strconv.Atoi(from.Get(headerWaits)); from.Get(headerWaits) == "" {
+		h.Waits = h.Attempts // of an earlier version of Lethe
+	}
+	h.Waits = max(h.Waits, 0)
 	h.Elapsed = readDuration(from, headerElapsed)
 	h.Undocumented = readDuration(from, headerUndocumented)
 	h.Alone, _ = strconv.ParseBool(from.Get(headerAlone))
@@ -158,6 +167,7 @@ func (h History) single() bool { return h.Alone || h.suspect() }
 // is scheduled after it.
 func (h History) tried(took, wait time.Duration) History {
 	h.Elapsed = sum(h.Elapsed, took, wait)
+	h.Waits++
 	return h
 }
 

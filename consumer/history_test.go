@@ -18,6 +18,7 @@ func TestHistorySurvivesItsHeaders(t *testing.T) {
 			Seq:        rapid.Uint64().Draw(t, "seq"),
 			Arrival:    rapid.Uint64().Draw(t, "arrival"),
 
+			Waits:        rapid.IntRange(0, 1<<30).Draw(t, "waits"),
 			Elapsed:      time.Duration(rapid.Int64Min(0).Draw(t, "elapsed")),
 			Undocumented: time.Duration(rapid.Int64Min(0).Draw(t, "undocumented")),
 			Alone:        rapid.Bool().Draw(t, "alone"),
@@ -78,7 +79,7 @@ func FuzzReadHistory(f *testing.F) {
 // A worker of an earlier version wrote no elapsed time, and is no reason to give up.
 func TestAHistoryWithoutElapsedTimeHasNone(t *testing.T) {
 	h := readHistory(nats.Header{headerAttempt: {"40"}, headerSince: {"2020-01-01T00:00:00Z"}, headerExpected: {"7"}})
-	if h.Attempts != 40 || h.Seq != 7 || h.Elapsed != 0 || h.suspect() || h.single() {
+	if h.Attempts != 40 || h.Seq != 7 || h.Waits != 40 || h.Elapsed != 0 || h.suspect() || h.single() {
 		t.Errorf("%+v", h)
 	}
 	if step := Decide(plain, h, answerBusy, time.Time{}, noon); step.Outcome != "" {

@@ -100,7 +100,7 @@ func (l *Lane) startingPoint(ctx context.Context, j *job) (History, error) {
 		replay := last.History
 		replay.Alone = replay.single()
 		replay.Since, replay.Arrival = time.Time{}, j.seq
-		replay.Elapsed, replay.Undocumented, replay.RefusedWait = 0, 0, 0
+		replay.Waits, replay.Elapsed, replay.Undocumented, replay.RefusedWait = 0, 0, 0, 0
 		return replay, nil
 	}
 	return fresh, nil

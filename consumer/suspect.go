@@ -36,7 +36,7 @@ func (l *Lane) putOff(ctx context.Context, j *job) (settlement, error) {
 			return "", nil
 		}
 	}
-	wait = max(wait, l.Rules.Retry.Delay(j.history.Attempts, 0))
+	wait = max(wait, l.Rules.Retry.Delay(j.history.Waits, 0))
 	return l.schedule(ctx, j, j.history, l.clock.now().Add(wait))
 }
 
