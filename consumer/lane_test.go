@@ -107,16 +107,19 @@ func TestARepeatWhileTheFirstWaitsChangesNothing(t *testing.T) {
 	for _, r := range []events.Request{contexts(10), entry(7)} {
 		t.Run(string(r.Target()), func(t *testing.T) {
 			w := newWorld(t)
-			api := script(deleter.Answer{Verdict: deleter.Retry, Status: 503, RetryAfter: time.Second}, answerNotFound)
+			api := script(deleter.Answer{Verdict: deleter.Retry, Status: 503}, answerNotFound)
 			c := w.config(r.Target(), api)
-			c.Rules.Retry.MaxInterval = time.Second
-			w.run(c)
+			c.Rules.Retry.InitialInterval, c.Rules.Retry.MaxInterval, c.Rules.Retry.MaxElapsed = time.Hour, time.Hour, 24*time.Hour
+			lane, _ := w.run(c)
 			w.publish(r)
 			w.until("the retry is scheduled", func() bool { return len(w.messages(events.StreamLater, "deletions.later.>")) == 1 })
 			w.publish(r, r)
 			w.until("the repeats are acknowledged", func() bool { return len(w.messages(events.StreamRequests, ">")) == 0 })
 			if api.count() != 1 {
 				t.Errorf("%d calls before the retry is due", api.count())
+			}
+			if err := lane.later.hasten(t.Context(), r.ID, time.Now()); err != nil {
+				t.Fatal(err)
 			}
 			if got := w.final(r.Target(), r.ID); got.Outcome != events.NotFound || got.Attempts != 2 {
 				t.Errorf("%s after %d attempts", got.Outcome, got.Attempts)
@@ -334,39 +337,42 @@ func TestAnotherWorkersAttempt(t *testing.T) {
 	}
 }
 
+// Another worker, sure that the lease is over, finishes during the call. Its result
+// is the request's, and the message is acknowledged at once.
 func TestAWorkerThatWasOvertakenLetsGo(t *testing.T) {
-	w := newWorld(t)
-	r := entry(7)
-	calling, proceed := make(chan struct{}), make(chan struct{})
-	slow := &api{answer: func(int, events.Resource) deleter.Answer {
-		close(calling)
-		<-proceed
-		return answerDeleted
-	}}
-	w.run(w.config(sensayTarget, slow))
-	w.publish(r)
-	<-calling
-	// Another worker, sure that the lease is over, goes on and finishes.
-	other := New(w.js, w.config(sensayTarget, nil))
-	last, err := other.chain.last(t.Context(), r.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := last.History.attempt(other.clock.now())
-	seq, err := other.chain.attempt(t.Context(), r.ID, last.Fingerprint, h, time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.Seq = seq
-	if _, err := other.publish(t.Context(), r.ID, last.Fingerprint, h, (&job{Request: r, history: h}).result(
-		Step{Outcome: events.Deleted, Evidence: events.Evidence{Status: 404, ObservedAt: time.Now(), AfterUnansweredAttempt: true}})); err != nil {
-		t.Fatal(err)
-	}
-	close(proceed)
-	w.settled()
-	results := w.results(events.ResultFilter(sensayTarget, r.ID, ""))
-	if len(results) != 1 || !results[0].Evidence.AfterUnansweredAttempt {
-		t.Errorf("%+v", results)
+	for name, answer := range map[string]deleter.Answer{"with its result": answerDeleted, "with its retry": answerLost} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			r := entry(7)
+			other := New(w.js, w.config(sensayTarget, nil))
+			l := New(w.js, w.config(sensayTarget, &api{answer: func(int, events.Resource) deleter.Answer {
+				last, err := other.chain.last(t.Context(), r.ID)
+				if err != nil || last == nil {
+					t.Fatalf("the chain ends with %v: %v", last, err)
+				}
+				h := last.History.attempt(other.clock.now())
+				if h.Seq, err = other.chain.attempt(t.Context(), r.ID, last.Fingerprint, h, time.Minute); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := other.publish(t.Context(), r.ID, last.Fingerprint, h, (&job{Request: r, history: h}).result(
+					Step{Outcome: events.Deleted, Evidence: events.Evidence{Status: 404, ObservedAt: time.Now(), AfterUnansweredAttempt: true}})); err != nil {
+					t.Fatal(err)
+				}
+				return answer
+			}}))
+			d, _ := w.delivered(0)
+			d.request = r
+			if settled, err := l.process(t.Context(), t.Context(), d); settled != ack || err != nil {
+				t.Errorf("%q, %v", settled, err)
+			}
+			results := w.results(events.ResultFilter(sensayTarget, r.ID, ""))
+			if len(results) != 1 || !results[0].Evidence.AfterUnansweredAttempt {
+				t.Errorf("%+v", results)
+			}
+			if n := len(w.messages(events.StreamLater, "deletions.later.>")); n != 0 {
+				t.Errorf("%d steps are scheduled", n)
+			}
+		})
 	}
 }
 
