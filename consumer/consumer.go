@@ -18,6 +18,8 @@
 //	refuse.go    answers what is no valid request
 //	history.go   what earlier steps left behind, carried in message headers
 //	chain.go     the request's attempts and results, guarded by the stream
+//	link.go      one of them, told from what no worker wrote
+//	retention.go whether earlier ones may be gone
 //	look.go      whether many requests' chains are empty
 //	overtaken.go what to do when the chain is further on than the message knew
 //	decide.go    the pure function from (history, answer, time) to the next step
