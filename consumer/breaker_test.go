@@ -104,6 +104,29 @@ func TestBreaker(t *testing.T) {
 				t.Errorf("waited %v", d)
 			}
 		},
+		"a 403 has single calls made, and many in a row hold": func(t *testing.T, b *breaker) {
+			refused := deleter.Answer{Verdict: deleter.Hold, Status: 403, Message: "not yours"}
+			for range refusalsToSuspend - 1 {
+				mustCall(t, b, refused)
+			}
+			mustCall(t, b, ok) // which begins the row again
+			for range refusalsToSuspend - 1 {
+				probe := mustAllow(t, b, true)
+				b.record(refused, caller{})
+				b.release(probe)
+				if status, _, _ := b.state(); status != StatusRunning || !b.doubts() || b.goesOn(probe) {
+					t.Fatalf("%s, single calls %v", status, b.doubts())
+				}
+				probe = mustAllow(t, b, true)
+				mustAllow(t, b, false) // one at a time
+				b.record(refused, caller{suspect: true})
+				b.release(probe)
+			}
+			mustCall(t, b, refused)
+			if status, why, _ := b.state(); status != StatusHeld || why != "not yours" {
+				t.Errorf("%s because %q", status, why)
+			}
+		},
 		"a changed credential is tried at once": func(t *testing.T, b *breaker) {
 			mustCall(t, b, hold)
 			done := make(chan time.Duration)
