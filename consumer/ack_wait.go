@@ -67,10 +67,10 @@ func (l *Lane) inDoubt(ctx context.Context, received time.Time) time.Duration {
 		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 		defer cancel()
 		asked := time.Now()
-		found, err := inspect(ctx, l.js, l.Target)
+		found, err := inspect(ctx, l.js, l.config.Target)
 		if err != nil {
 			l.log.Debug("cannot read ack_wait", "error", err)
-			return giveBackPause
+			return nakDelay
 		}
 		l.ackWait.learn(found.ackWait(), asked)
 	}
@@ -78,7 +78,7 @@ func (l *Lane) inDoubt(ctx context.Context, received time.Time) time.Duration {
 	if shorter.IsZero() {
 		return 0
 	}
-	return time.Until(shorter.Add(l.Timeout + leaseSlack))
+	return time.Until(shorter.Add(l.config.Timeout + leaseSlack))
 }
 
 // keepAlive tells the server regularly that what is in hand is being worked on.
@@ -90,7 +90,7 @@ func (l *Lane) keepAlive(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			for _, d := range l.hand.all() {
+			for _, d := range l.inflight.all() {
 				if time.Since(*d.kept.Load()) < keepAfter {
 					continue
 				}

@@ -86,7 +86,7 @@ func TestWhatComesAgainWaitsOnlyAfterAckWaitBecameShorter(t *testing.T) {
 			if d.times = 1; c.again {
 				d.times = 2
 			}
-			l.handle(t.Context(), t.Context(), d)
+			w.step(l, d)
 			if calls.count() != c.calls || heard("-NAK") != 1-c.calls {
 				t.Errorf("%d calls, want %d, and given back if none", calls.count(), c.calls)
 			}

@@ -115,26 +115,25 @@ func BenchmarkClaim(b *testing.B) {
 	})
 }
 
-func BenchmarkGather(b *testing.B) {
+func BenchmarkBatch(b *testing.B) {
 	const requests = 100
 	w := newWorld(b)
 	lane := New(w.js, w.together(requests, deleted{}))
 	jobs := make([]*job, requests)
 	for i := range jobs {
-		jobs[i] = &job{delivery: &delivery{room: newRoom(requests)}, Request: contexts(int64(i + 1))}
+		jobs[i] = &job{delivery: &delivery{}, Request: contexts(int64(i + 1))}
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		seats := make([]*seat, requests)
-		for i, j := range jobs {
-			seats[i] = lane.gatherer.join(b.Context(), j, false)
-			seats[i].by = time.Now().Add(time.Minute) // as if claimed
+		var full *batch
+		lane.batcher.start = func(b *batch) { full = b }
+		for _, j := range jobs {
+			j.startBy = time.Now().Add(time.Minute) // as if claimed
+			lane.batcher.add(j, false)
 		}
-		<-seats[0].sealed
-		lane.callFor(b.Context(), b.Context(), seats)
-		for _, s := range seats {
-			if got := <-s.share; got.answer.Requests != requests {
-				b.Fatalf("%+v", got)
+		for _, s := range lane.callFor(b.Context(), b.Context(), 0, lane.batcher.close(full)) {
+			if s.answer.Requests != requests {
+				b.Fatalf("%+v", s)
 			}
 		}
 	}
@@ -164,13 +163,13 @@ func BenchmarkPublishResult(b *testing.B) {
 	lane := New(w.js, w.config(kvTarget, nil))
 	answer := answerDeleted
 	answer.ObservedAt, answer.CallID = noon, newID()
-	j := &job{Request: contexts(1), history: History{Attempts: 1, Since: noon, Arrival: 1}}
+	j := &job{Request: contexts(1), progress: History{Attempts: 1, Since: noon, Arrival: 1}}
 	j.fingerprint = events.Fingerprint(j.Resource)
 	b.ReportAllocs()
 	for b.Loop() {
 		j.ID = newID()
-		step := Decide(lane.Rules, j.history, answer, time.Time{}, noon)
-		if _, err := lane.publish(b.Context(), j.ID, j.fingerprint, j.history, j.result(step)); err != nil {
+		step := Decide(lane.config.Rules, j.progress, answer, time.Time{}, noon)
+		if _, err := lane.publishResult(b.Context(), j.ID, j.fingerprint, j.progress, j.result(step)); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -207,7 +206,7 @@ func BenchmarkSettle(b *testing.B) {
 	for b.Loop() {
 		// A message can be acknowledged once; the server takes no notice of a repeat.
 		d := &delivery{Msg: &nats.Msg{Subject: taken.Subject, Reply: taken.Reply, Sub: taken.Sub}, request: request}
-		if !lane.hand.take(d) {
+		if !lane.inflight.add(d) {
 			b.Fatal("the one before is still in hand")
 		}
 		lane.settle(b.Context(), d, ack)

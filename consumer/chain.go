@@ -13,7 +13,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/events"
-	"github.com/lethe-dev/lethe/internal/sabotage"
 )
 
 // chain is the history of each request on DELETION_RESULTS: its attempts and
@@ -64,30 +63,36 @@ func (c *chain) filter(id string) string {
 	return "deletions.*." + string(c.target) + "." + id + ".*"
 }
 
-// attempt stores that an attempt is about to be made, or was made, and returns
-// its sequence. The lease is how long nobody else should try; 0 for an attempt
-// that is over. It fails with *overtakenError, or when ctx ends.
-func (c *chain) attempt(ctx context.Context, id, fingerprint string, h History, lease time.Duration) (uint64, error) {
-	body, err := json.Marshal(attempt{id, c.target, h.Attempts, c.instance})
-	if err != nil {
-		return 0, err
-	}
+// record is a link that is about to be stored.
+type record struct {
+	id       string
+	msg      *nats.Msg
+	progress History // its Seq is that of the link before, and once the record is stored, its own
+	outcome  events.Outcome
+	step     Step
+	stored   bool
+}
+
+// newAttempt is the record that an attempt is about to be made, or was made. The
+// lease is how long no other worker should try; 0 for an attempt that is over.
+func (c *chain) newAttempt(ctx context.Context, id, fingerprint string, h History, lease time.Duration) *record {
+	body, _ := json.Marshal(attempt{id, c.target, h.Attempts, c.instance}) // strings and a number
 	msg := c.newLink(ctx, events.AttemptSubject(c.target, id, h.Attempts), fingerprint, h, body)
 	msg.Header.Set("Content-Type", "application/json")
 	msg.Header.Set(headerLease, lease.String())
-	return c.append(ctx, id, msg, h.Seq)
+	return &record{id: id, msg: msg, progress: h}
 }
 
-// result stores a result under the given id and returns its sequence. It fails
-// with *overtakenError, or when ctx ends.
-func (c *chain) result(ctx context.Context, id, fingerprint string, h History, r events.Result) (uint64, error) {
+// newResult is the record of a result under the given id. It fails with an
+// [*events.InvalidError] if the result contradicts itself.
+func (c *chain) newResult(ctx context.Context, id, fingerprint string, h History, r events.Result) (*record, error) {
 	body, err := r.Encode()
 	if err != nil {
-		return 0, fmt.Errorf("encode result of %s: %w", id, err)
+		return nil, fmt.Errorf("encode result of %s: %w", id, err)
 	}
 	msg := c.newLink(ctx, events.ResultSubject(c.target, id, r.Outcome), fingerprint, h, body)
 	msg.Header.Set("content-type", "application/cloudevents+json")
-	return c.append(ctx, id, msg, h.Seq)
+	return &record{id: id, msg: msg, progress: h, outcome: r.Outcome}, nil
 }
 
 func (c *chain) newLink(ctx context.Context, subject, fingerprint string, h History, body []byte) *nats.Msg {
@@ -100,39 +105,68 @@ func (c *chain) newLink(ctx context.Context, subject, fingerprint string, h Hist
 	return msg
 }
 
-// append publishes msg as the link after link after. While it is not known
-// whether it was stored, it asks again under the same expectation; a refusal is
-// read as "already there" only after looking, for what is there may be ours.
-func (c *chain) append(ctx context.Context, id string, msg *nats.Msg, after uint64) (seq uint64, err error) {
+// guard is the expectation under which a record of the request id is published.
+func (c *chain) guard(id string, expected uint64) []jetstream.PublishOpt {
+	return []jetstream.PublishOpt{
+		jetstream.WithExpectStream(events.StreamResults), jetstream.WithRetryAttempts(0),
+		jetstream.WithExpectLastSequenceForSubject(expected, c.filter(id)),
+	}
+}
+
+// appendAll publishes records in one go, and notes which of them are stored. Of the
+// others nothing is known; append finds out.
+func (c *chain) appendAll(ctx context.Context, records []*record) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	futures := make([]jetstream.PubAckFuture, len(records))
+	for i, r := range records {
+		futures[i], _ = c.js.PublishMsgAsync(r.msg, c.guard(r.id, r.progress.Seq)...) // nil where it was not sent
+	}
+	for i, future := range futures {
+		if future == nil {
+			continue
+		}
+		select {
+		case ack := <-future.Ok():
+			records[i].stored, records[i].progress.Seq = true, ack.Sequence
+		case <-future.Err():
+		case <-ctx.Done():
+		}
+	}
+}
+
+// append publishes r as the link after the one that its progress names, which then
+// names r. While it is not known whether r was stored, it asks again under the same
+// expectation; a refusal is read as "already there" only after looking, because what
+// is there may be ours. It fails with *overtakenError, or when ctx ends.
+func (c *chain) append(ctx context.Context, r *record) error {
+	after := r.progress.Seq
 	expected := after
 	for {
-		opts := []jetstream.PublishOpt{jetstream.WithExpectStream(events.StreamResults), jetstream.WithRetryAttempts(0)}
-		if !sabotage.Without(sabotage.Expectation) {
-			opts = append(opts, jetstream.WithExpectLastSequenceForSubject(expected, c.filter(id)))
-		}
 		wrong := false
-		err := c.persist(ctx, msg.Subject, func(ctx context.Context) error {
-			ack, err := c.js.PublishMsg(ctx, msg, opts...)
+		err := c.persist(ctx, r.msg.Subject, func(ctx context.Context) error {
+			ack, err := c.js.PublishMsg(ctx, r.msg, c.guard(r.id, expected)...)
 			switch wrong = refused(err); {
 			case wrong:
 				return nil
 			case err != nil:
 				return err
 			}
-			seq = ack.Sequence
+			r.stored, r.progress.Seq = true, ack.Sequence
 			return nil
 		})
 		if err != nil || !wrong {
-			return seq, err
+			return err
 		}
-		end, err := c.end(ctx, id)
+		end, err := c.end(ctx, r.id)
 		switch {
 		case err != nil:
-			return 0, err
-		case end.last != nil && end.last.name == msg.Header.Get(headerLink):
-			return end.last.Seq, nil
+			return err
+		case end.last != nil && end.last.name == r.msg.Header.Get(headerLink):
+			r.stored, r.progress.Seq = true, end.last.Seq
+			return nil
 		case !end.after(after):
-			return 0, &overtakenError{Last: end.last}
+			return &overtakenError{Last: end.last}
 		case end.seq == expected: // what was there has gone again, or is not settled
 			wait(ctx, notSettled)
 		}
@@ -154,7 +188,7 @@ func refused(err error) bool {
 // follows returns nil if the chain's last link is the one that h knows, and
 // *overtakenError if not.
 func (c *chain) follows(ctx context.Context, id string, h History) error {
-	if h.Seq == 0 && c.looks.empty(ctx, id) {
+	if h.Seq == 0 && c.looks.empty(ctx, []string{id}) {
 		return nil
 	}
 	end, err := c.end(ctx, id)

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/events"
@@ -33,9 +32,9 @@ func TestOfAnyNumberOfWritersOneIsAccepted(t *testing.T) {
 			writing.Go(func() {
 				lane := New(w.js, w.config(sensayTarget, nil))
 				outcome := []events.Outcome{events.Deleted, events.NotFound}[i%2]
-				j := &job{Request: r, history: History{Attempts: 1}}
+				j := &job{Request: r, progress: History{Attempts: 1}}
 				step := Step{Outcome: outcome, Evidence: events.Evidence{Status: 200, ObservedAt: time.Now()}}
-				_, err := lane.publish(t.Context(), r.ID, "f", History{}, j.result(step))
+				_, err := lane.publishResult(t.Context(), r.ID, "f", History{}, j.result(step))
 				var moved *overtakenError
 				switch {
 				case err == nil:
@@ -61,24 +60,17 @@ func TestALinkThatIsThereAlreadyMayBeOurOwn(t *testing.T) {
 	lane := New(w.js, w.config(sensayTarget, nil))
 	c := lane.chain
 	h := History{Attempts: 1, Arrival: 1}
-	body := []byte(`{"request_id":"x","target":"sensay-knowledge-base","attempt":1,"instance":"` + c.instance + `"}`)
-	newLink := func() *nats.Msg {
-		msg := c.newLink(t.Context(), events.AttemptSubject(sensayTarget, "x", 1), "f", h, body)
-		msg.Header.Set(headerLease, "1s")
-		return msg
-	}
-	msg := newLink()
-	first, err := c.append(t.Context(), "x", msg, 0)
-	if err != nil {
+	own := c.newAttempt(t.Context(), "x", "f", h, time.Second)
+	if err := c.append(t.Context(), own); err != nil {
 		t.Fatal(err)
 	}
-	again, err := c.append(t.Context(), "x", msg, 0)
-	if err != nil || again != first {
-		t.Errorf("sequence %d, %v; want %d", again, err, first)
+	first := own.progress.Seq
+	own.progress.Seq = 0 // as if the acknowledgement was lost
+	if err := c.append(t.Context(), own); err != nil || own.progress.Seq != first {
+		t.Errorf("sequence %d, %v; want %d", own.progress.Seq, err, first)
 	}
-	other := newLink()
 	var moved *overtakenError
-	if _, err := c.append(t.Context(), "x", other, 0); !errors.As(err, &moved) || moved.Last.Seq != first {
+	if err := c.append(t.Context(), c.newAttempt(t.Context(), "x", "f", h, time.Second)); !errors.As(err, &moved) || moved.Last.Seq != first {
 		t.Errorf("another's link: %v", err)
 	}
 }
@@ -113,10 +105,10 @@ func TestAttemptsAreKeptAsLongAsResults(t *testing.T) {
 func TestAResultThatCannotBeEncodedIsNotStored(t *testing.T) {
 	w := newWorld(t)
 	lane := New(w.js, w.config(sensayTarget, nil))
-	j := &job{Request: entry(1), history: History{Attempts: 1, Arrival: 1}}
+	j := &job{Request: entry(1), progress: History{Attempts: 1, Arrival: 1}}
 	// No evidence: a deletion that nobody saw.
 	r := j.result(Step{Outcome: events.Deleted})
-	if seq, err := lane.publish(t.Context(), j.ID, "f", j.history, r); err == nil || seq != 0 {
+	if seq, err := lane.publishResult(t.Context(), j.ID, "f", j.progress, r); err == nil || seq != 0 {
 		t.Errorf("stored as %d, %v", seq, err)
 	}
 	if n := len(w.messages(events.StreamResults, ">")); n != 0 {

@@ -51,14 +51,13 @@ func TestAfterASleepNoCallIsMadeAndNoMessageTouched(t *testing.T) {
 				d.request = contexts(7)
 			}
 			l.clock.suspend(time.Hour)
-			settled, err := l.process(t.Context(), t.Context(), d)
-			if settled == ack || err != nil || calls.count() != 0 {
-				t.Errorf("%q, %v; %d calls", settled, err, calls.count())
+			w.step(l, d)
+			if calls.count() != 0 {
+				t.Errorf("%d calls", calls.count())
 			}
 			if err := d.keep(l.clock, l.ackWait.get()); err != nil {
 				t.Fatal(err)
 			}
-			l.settle(t.Context(), d, giveBack)
 			if signs := heard(""); signs != 0 {
 				t.Errorf("the server heard %d signs about the message", signs)
 			}
@@ -82,10 +81,11 @@ func TestAClaimThatTheMachineSleptOverIsReleased(t *testing.T) {
 		}
 		return err
 	}
-	d, _ := w.delivered(0)
+	d, heard := w.delivered(0)
 	d.request, d.seq = r, 1
-	if settled, err := l.process(t.Context(), t.Context(), d); settled != letGo || err != nil || calls.count() != 0 {
-		t.Errorf("%q, %v; %d calls", settled, err, calls.count())
+	w.step(l, d)
+	if signs := heard(""); signs != 0 || calls.count() != 0 {
+		t.Errorf("the server heard %d signs about the message; %d calls", signs, calls.count())
 	}
 	last, err := l.chain.last(t.Context(), r.ID)
 	if err != nil || last == nil || last.Lease != 0 || last.History.Attempts != 0 || last.History.Unanswered {

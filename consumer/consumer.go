@@ -5,36 +5,45 @@
 // breaker and credential, so that no target can hold up another. The way of a
 // request is read in the files in this order:
 //
-//	lane.go      takes messages, keeps them in hand, settles them
+//	lane.go      pulls messages and has batches worked on
 //	pull.go      asks the server for messages
 //	pulls.go     whether that works
+//	holding.go   how many bytes the lane may have in flight
+//	receive.go   reads a message, and finds what is known of its request
+//	hand.go      deliveries in flight
 //	ack_wait.go  how long the server waits for a sign of life
-//	room.go      how many the lane may have in hand
-//	holding.go   and how many bytes of them
-//	crew.go      has them processed at the same time
-//	process.go   makes one step: claim, call, decide, store
 //	batch.go     puts requests together that one call can be made for
+//	process.go   sees a batch through: permission, claims, call, steps
+//	claim.go     makes sure that no other worker is ahead
+//	call.go      makes one call for many
 //	narrow.go    gives each of them its own answer
-//	refuse.go    answers what is no valid request
-//	history.go   what earlier steps left behind, carried in message headers
-//	chain.go     the request's attempts and results, guarded by the stream
-//	link.go      one of them, told from what no worker wrote
-//	retention.go whether earlier ones may be gone
-//	look.go      whether many requests' chains are empty
-//	overtaken.go what to do when the chain is further on than the message knew
-//	decide.go    the pure function from (history, answer, time) to the next step
-//	later.go     the next step as a message in the future
+//	decide.go    the pure function from (progress, answer, time) to the next step
+//	store.go     makes the step durable
+//	settle.go    tells the server what became of the message
+//	refuse.go    answers an event that breaks the contract
 //	suspect.go   requests that the API refused for themselves
+//	history.go   the progress of a request, carried in message headers
+//	chain.go     the request's records, each guarded by the one before it
+//	link.go      what a record is
+//	look.go      whether many requests have no record
+//	stored.go    asks a stream's leader for a message
+//	overtaken.go what to do when the records are ahead of the message
+//	retention.go whether records may have expired
+//	later.go     the next step as a message in the future
+//	replay.go    has a failed request tried again
 //	breaker.go   when the lane may call at all
 //	pace.go      when it may make its next call
 //	breadth.go   how many at the same time, learned from how long they take
 //	speed.go     at which rate, learned from what the API refuses
 //	backoff.go   how long to wait
+//	clock.go     the server's time, and when a right to call is over
+//	state.go     what the lane reports
+//	trace.go     spans and counters
 //	streams.go   the streams and consumers that all of this stands on
 //	check.go     whether they are as they must be
 //	check_stream.go  what a stream must be
-//	watch.go     looks at them while a lane runs
-//	redeliver.go what the server brought back, and would not deliver
+//	watch.go     checks them while a lane runs
+//	redeliver.go messages that the server would not deliver
 //
 // Everything durable is in JetStream. A worker keeps nothing that it could
 // lose, so any number of workers can run, die and start anywhere.
@@ -45,6 +54,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
@@ -114,25 +124,23 @@ const clockTolerance = 5 * time.Second
 func New(js jetstream.JetStream, c Config) *Lane {
 	log := c.Log.With("target", string(c.Target))
 	l := &Lane{
-		Config: c,
-		js:     js,
-		log:    log,
-		clock:  newClock(),
-		most:   c.Concurrency,
-		hand:   newHand(),
-
-		changed: make(chan struct{}, 1),
-
-		gatherer: &gatherer{most: max(c.BatchIDs, 1), linger: c.BatchLinger},
+		config:   c,
+		js:       js,
+		log:      log,
+		clock:    newClock(),
+		most:     c.Concurrency,
+		inflight: newInflight(),
+		batcher:  &batcher{maxIDs: max(c.BatchIDs, 1)},
 		trace:    newTracing(c.Target),
-
 		troubles: &troubles{log: log, failing: map[any]string{}},
 		ackWait:  &ackWaits{},
 		pulls:    newPulls(js, log),
+		changed:  make(chan struct{}, 1),
 	}
 	if c.BatchIDs > 1 {
 		l.most = max(c.Concurrency, min(c.Concurrency*c.BatchIDs, maxTogether))
 	}
+	l.prefetch = semaphore.NewWeighted(int64(4 * l.most)) // two pulls of each stream
 	l.breaker = newBreaker(c.Rules.Retry, log)
 	l.pace = newPace(c.Concurrency, c.Rate, c.Timeout, c.Rules.Retry.MaxInterval, log)
 	l.chain = newChain(js, c, l.persist)

@@ -200,13 +200,13 @@ func TestTheNextRecordExpectsTheForeignMessage(t *testing.T) {
 func TestOnlyAWholeRecordIsOne(t *testing.T) {
 	w := newWorld(t)
 	lane := New(w.js, w.config(sensayTarget, nil))
-	j := &job{Request: entry(7), history: History{Attempts: 1, Arrival: 1, Since: noon}}
-	if _, err := lane.chain.attempt(t.Context(), j.ID, "f", j.history, time.Minute); err != nil {
+	j := &job{Request: entry(7), progress: History{Attempts: 1, Arrival: 1, Since: noon}}
+	if _, err := lane.chain.attempt(t.Context(), j.ID, "f", j.progress, time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	j.history.Seq = 1
+	j.progress.Seq = 1
 	step := Step{Outcome: events.Deleted, Evidence: events.Evidence{Status: 200, ObservedAt: time.Now()}}
-	if _, err := lane.publish(t.Context(), j.ID, "f", j.history, j.result(step)); err != nil {
+	if _, err := lane.publishResult(t.Context(), j.ID, "f", j.progress, j.result(step)); err != nil {
 		t.Fatal(err)
 	}
 	for _, raw := range w.messages(events.StreamResults, ">") {

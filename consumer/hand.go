@@ -24,9 +24,10 @@ type delivery struct {
 	invalid error                     // why it is no request
 	raw     string                    // then, the fingerprint of its content
 	kept    atomic.Pointer[time.Time] // when the server last heard that it is in hand, or before
-	room    *room                     // in which it has a place
 	holding *holding                  // that counts its bytes,
-	weight  int64                     // which are these
+	bytes   int64                     // which are these
+
+	prefetched atomic.Bool // it counts as prefetched
 }
 
 // oursUntil is when the server may be about to deliver the message again, to
@@ -49,20 +50,20 @@ func (d *delivery) keep(c *clock, ackWait time.Duration) error {
 	return nil
 }
 
-// hand is what a lane has taken and not yet settled.
-type hand struct {
+// inflight is the deliveries that a lane has received and not yet settled.
+type inflight struct {
 	mu         sync.Mutex
 	deliveries map[*delivery]struct{}
 	ids        map[string]struct{}
 }
 
-func newHand() *hand {
-	return &hand{deliveries: map[*delivery]struct{}{}, ids: map[string]struct{}{}}
+func newInflight() *inflight {
+	return &inflight{deliveries: map[*delivery]struct{}{}, ids: map[string]struct{}{}}
 }
 
-// take adds a delivery. It says no if another of the same id is in hand: worked
+// add adds a delivery. It says no if another of the same id is in flight: worked
 // on at the same time, the later one would often be answered first.
-func (h *hand) take(d *delivery) bool {
+func (h *inflight) add(d *delivery) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if id := d.request.ID; id != "" { // an invalid event may bear the id of a request
@@ -75,8 +76,8 @@ func (h *hand) take(d *delivery) bool {
 	return true
 }
 
-// drop takes a delivery out again, if it was in.
-func (h *hand) drop(d *delivery) {
+// remove removes a delivery, if it is in.
+func (h *inflight) remove(d *delivery) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if _, in := h.deliveries[d]; !in {
@@ -86,13 +87,13 @@ func (h *hand) drop(d *delivery) {
 	delete(h.ids, d.request.ID)
 }
 
-func (h *hand) all() []*delivery {
+func (h *inflight) all() []*delivery {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Collect(maps.Keys(h.deliveries))
 }
 
-func (h *hand) size() int {
+func (h *inflight) size() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.deliveries)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -12,21 +13,23 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/lethe-dev/lethe/events"
-	"github.com/lethe-dev/lethe/internal/sabotage"
 )
 
 // Lane serves one target: it takes its requests and what comes due, and sees
 // each through one step. Lanes share nothing but the connection.
 type Lane struct {
-	Config
+	config    Config
 	js        jetstream.JetStream
 	log       *slog.Logger
 	clock     *clock
-	most      int // messages in one pull; there is room for twice as many
-	gatherer  *gatherer
-	hand      *hand
+	most      int                 // messages in one pull
+	prefetch  *semaphore.Weighted // messages for which no call has begun
+	batcher   *batcher
+	inflight  *inflight
+	steps     sync.WaitGroup // batches, and what runs beside them
 	breaker   *breaker
 	pace      *pace
 	chain     *chain
@@ -57,49 +60,70 @@ func (l *Lane) Run(stop context.Context) error {
 	// stored in the rest.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(stop))
 	defer cancel()
-	defer after(stop, l.Grace, cancel)()
+	defer after(stop, l.config.Grace, cancel)()
 
 	var alive errgroup.Group
 	alive.Go(func() error { l.keepAlive(ctx); return nil })
 	alive.Go(func() error { l.watch(ctx, well); return nil })
 	alive.Go(func() error { l.hastenWhenChanged(ctx); return nil })
-	crew := newCrew(func(d *delivery) {
-		defer d.room.leave(1)
-		defer d.holding.drop(d.weight)
-		l.handle(stop, ctx, d)
-	})
-	var take errgroup.Group
+	finish := l.startWorkers(stop, ctx)
+	var pulls sync.WaitGroup
 	for _, stream := range []string{events.StreamRequests, events.StreamLater} {
-		take.Go(func() error { l.take(stop, ctx, stream, crew); return nil })
+		pulls.Go(func() { l.pull(stop, ctx, stream) })
 	}
-	err := take.Wait()
-	crew.finish()
+	pulls.Wait()
+	finish()
 	cancel()
-	return errors.Join(err, alive.Wait())
+	return alive.Wait()
+}
+
+// startWorkers has batches worked on, as many at the same time as may have the
+// permission to call. A goroutine takes one batch after the other, because a stack
+// that has grown is worth keeping. finish returns when all is done; nothing may be
+// received after it is called.
+func (l *Lane) startWorkers(stop, ctx context.Context) (finish func()) {
+	// There is room for every batch that can be, so that starting one never blocks.
+	batches := make(chan *batch, 8*l.most+l.config.Concurrency*l.batcher.maxIDs)
+	l.batcher.start = func(b *batch) {
+		l.steps.Add(1)
+		batches <- b
+	}
+	var workers sync.WaitGroup
+	for range 2 * l.config.Concurrency {
+		workers.Go(func() {
+			for b := range batches {
+				l.work(stop, ctx, b)
+				l.steps.Done()
+			}
+		})
+	}
+	return func() {
+		l.steps.Wait()
+		close(batches)
+		workers.Wait()
+	}
 }
 
 // hold is how many bytes of messages the lane may have in hand.
 func (l *Lane) hold() int64 {
-	if l.Hold > 0 {
-		return l.Hold
+	if l.config.Hold > 0 {
+		return l.config.Hold
 	}
 	return defaultHold
 }
 
 // callGrace is how long calls may go on after stop: the lane's grace period but
 // for the time that storing their answers may take.
-func (l *Lane) callGrace() time.Duration { return l.Grace - min(l.Grace/8, storeGrace) }
+func (l *Lane) callGrace() time.Duration { return l.config.Grace - min(l.config.Grace/8, storeGrace) }
 
 // storeGrace is what storing has of a long grace period, after the calls.
 const storeGrace = 3 * time.Second
 
-// take pulls messages from the lane's consumer of one stream and has the crew
-// process each, until stop ends. Everything taken is kept alive from then on.
-func (l *Lane) take(stop, ctx context.Context, stream string, crew *crew) {
+// pull takes messages from the lane's consumer of one stream, until stop ends.
+func (l *Lane) pull(stop, ctx context.Context, stream string) {
 	pause := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
-	room := newRoom(2 * l.most)
-	holding := newHolding(l.hold()/2, l.js.Conn().MaxPayload())
+	held := newHolding(l.hold()/2, l.js.Conn().MaxPayload())
 	for stop.Err() == nil {
 		probe, err := l.breaker.wait(stop)
 		if err != nil {
@@ -113,116 +137,49 @@ func (l *Lane) take(stop, ctx context.Context, stream string, crew *crew) {
 		if probe {
 			most = 1
 		}
-		most, each, ok := holding.ask(stop, most)
-		if !ok {
+		found, err := l.pullOnce(stop, ctx, stream, most, held)
+		if stop.Err() != nil {
 			return
 		}
-		asked := most
-		if !room.reserve(stop, most) {
-			return
-		}
-		begun := time.Now()
-		err = pull(ctx, l.js, stream, string(l.Target), most, func(msg *nats.Msg) {
-			most--
-			holding.learn(int64(msg.Size()))
-			if d := l.begin(ctx, room, msg, begun); d != nil {
-				d.holding, d.weight = holding, bytesOf(d.Msg)+perDelivery
-				holding.keep(d.weight)
-				crew.give(d)
-			}
-		})
-		room.leave(most)
-		holding.drop(int64(asked) * each)
 		l.pulls.note(stream, err)
-		if err == nil {
-			if probe {
-				l.probed(stop, stream, most == 0)
-			}
-			pause.Reset()
+		if err != nil {
+			wait(stop, pause.NextBackOff())
 			continue
 		}
-		wait(stop, pause.NextBackOff())
+		if probe {
+			l.probed(stop, stream, found > 0)
+		}
+		pause.Reset()
 	}
 }
 
-// begin reads a message and takes it in hand, unless another of its id is. It
-// is called in the order of their stream, so that of two requests under one id
-// the first is the first.
-func (l *Lane) begin(ctx context.Context, room *room, msg *nats.Msg, asked time.Time) *delivery {
-	meta, err := msg.Metadata()
-	if err != nil {
-		room.leave(1)
-		l.log.Error("cannot read a message's metadata", "subject", msg.Subject, "error", err)
-		return nil
+// pullOnce receives at most so many messages, fewer where their bytes would be too
+// many, and returns how many there were.
+func (l *Lane) pullOnce(stop, ctx context.Context, stream string, most int, held *holding) (found int, err error) {
+	most, each, ok := held.ask(stop, most)
+	if !ok {
+		return 0, nil
 	}
-	d := &delivery{Msg: msg, seq: meta.Sequence.Stream, due: meta.Stream == events.StreamLater, room: room,
-		stored: meta.Timestamp, taken: time.Now(), times: meta.NumDelivered}
-	d.kept.Store(&asked) // the server sent it later
-	d.request, d.invalid = events.ReadRequest(l.Target, msg.Header, msg.Data)
-	if d.invalid != nil {
-		// Of what is no request only its name is kept, for it may be large, and many.
-		d.raw = events.RawFingerprint(msg.Header, msg.Data)
-		msg.Data = nil
-	} else {
-		slim(msg, &d.request)
+	defer held.drop(int64(most) * each)
+	if l.prefetch.Acquire(stop, int64(most)) != nil {
+		return 0, nil
 	}
-	if !l.hand.take(d) {
-		room.leave(1)
-		l.settle(ctx, d, giveBack)
-		return nil
-	}
-	return d
+	asked := time.Now()
+	err = pull(ctx, l.js, stream, string(l.config.Target), most, func(msg *nats.Msg) {
+		found++
+		held.learn(int64(msg.Size()))
+		l.receive(stop, ctx, msg, asked, held)
+	})
+	l.prefetch.Release(int64(most - found))
+	return found, err
 }
 
-// handle processes one delivery and settles it.
-func (l *Lane) handle(stop, ctx context.Context, d *delivery) {
-	ctx, end := l.trace.process(ctx, d)
-	defer end()
-	sabotage.At(sabotage.Taken)
-	if sabotage.Without(sabotage.AckLast) {
-		_ = d.Ack()
-	}
-	settled, err := handBack, error(nil)
-	switch {
-	case stop.Err() != nil:
-	case d.times > 1 && !l.RecordAttempts && l.inDoubt(ctx, d.taken) > 0:
-		settled = giveBack
-	default:
-		settled, err = l.process(stop, ctx, d)
-	}
-	if err != nil {
-		l.log.WarnContext(ctx, "step not finished, the message will come again", "subject", d.Subject, "sequence", d.seq, "error", err)
-	}
-	if settled == giveBack && stop.Err() != nil {
-		settled = handBack
-	}
-	l.settle(ctx, d, settled)
-}
-
-// giveBackPause keeps a message that is given back from coming straight again.
-const giveBackPause = 500 * time.Millisecond
-
-// settle tells the server what became of a delivery. An acknowledgement that is
-// lost brings the message again, and its chain then says that it is answered.
-func (l *Lane) settle(ctx context.Context, d *delivery, s settlement) {
-	defer l.hand.drop(d)
-	if s != ack && l.clock.over(d.oursUntil(l.ackWait.get())) {
-		s = letGo // giving it back could take it from the worker that has it now
-	}
-	_, end := l.trace.settle(ctx, s)
-	var err error
-	switch s {
-	case ack:
-		err = d.Ack()
-	case giveBack:
-		err = d.NakWithDelay(giveBackPause)
-	case handBack:
-		err = d.Nak()
-	}
-	end(err)
-	sabotage.At(sabotage.Settled)
-	if err != nil && failureText(l.js, err) != notConnected {
-		l.log.WarnContext(ctx, "cannot settle a message, it will come again", "settlement", string(s), "sequence", d.seq, "error", err)
+// callBegins ends counting a message as prefetched: a call for it begins, or it is
+// settled without one. An API that is slow does not keep the lane from calling it as
+// often as the concurrency allows.
+func (l *Lane) callBegins(d *delivery) {
+	if d.prefetched.CompareAndSwap(true, false) {
+		l.prefetch.Release(1)
 	}
 }
 

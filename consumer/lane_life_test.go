@@ -167,7 +167,7 @@ func TestALaneThatStartsWithoutAConsumerWaitsForIt(t *testing.T) {
 func TestAClaimWithoutACallIsWithdrawn(t *testing.T) {
 	w := newWorld(t)
 	hanging, stop := w.run(w.config(sensayTarget, script()))
-	for range hanging.Concurrency { // calls that are out and do not end
+	for range hanging.config.Concurrency { // calls that are out and do not end
 		if _, err := hanging.pace.take(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -354,16 +354,17 @@ func TestAWorkerThatWasOvertakenLetsGo(t *testing.T) {
 				if h.Seq, err = other.chain.attempt(t.Context(), r.ID, last.Fingerprint, h, time.Minute); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := other.publish(t.Context(), r.ID, last.Fingerprint, h, (&job{Request: r, history: h}).result(
+				if _, err := other.publishResult(t.Context(), r.ID, last.Fingerprint, h, (&job{Request: r, progress: h}).result(
 					Step{Outcome: events.Deleted, Evidence: events.Evidence{Status: 404, ObservedAt: time.Now(), AfterUnansweredAttempt: true}})); err != nil {
 					t.Fatal(err)
 				}
 				return answer
 			}}))
-			d, _ := w.delivered(0)
+			d, heard := w.delivered(0)
 			d.request = r
-			if settled, err := l.process(t.Context(), t.Context(), d); settled != ack || err != nil {
-				t.Errorf("%q, %v", settled, err)
+			w.step(l, d)
+			if acks := heard("+ACK"); acks != 1 {
+				t.Errorf("it is acknowledged %d times", acks)
 			}
 			results := w.results(events.ResultFilter(sensayTarget, r.ID, ""))
 			if len(results) != 1 || !results[0].Evidence.AfterUnansweredAttempt {
@@ -398,7 +399,7 @@ func TestAStepThatIsNotStoredIsNotAcknowledged(t *testing.T) {
 			w := newWorld(t)
 			for failing := 1; ; failing++ {
 				l := New(w.js, w.config(c.target, script(c.answer)))
-				d, _ := w.delivered(0)
+				d, heard := w.delivered(0)
 				d.request, d.invalid, d.seq = c.request, c.invalid, uint64(failing)
 				if d.request.ID != "" {
 					d.request.ID = newID()
@@ -411,15 +412,16 @@ func TestAStepThatIsNotStoredIsNotAcknowledged(t *testing.T) {
 					return l.persist(ctx, what, do)
 				}
 				l.chain.persist, l.later.persist = failed, failed
-				settled, err := l.process(t.Context(), t.Context(), d)
+				w.step(l, d)
+				acked := heard("+ACK")
 				if stores < failing {
-					if settled != ack || err != nil || stores < c.stores {
-						t.Errorf("after %d stores: %q, %v", stores, settled, err)
+					if acked != 1 || stores < c.stores {
+						t.Errorf("after %d stores it is acknowledged %d times", stores, acked)
 					}
 					return
 				}
-				if settled == ack || err == nil {
-					t.Errorf("where store %d failed: %q, %v", failing, settled, err)
+				if acked != 0 {
+					t.Errorf("it is acknowledged where store %d failed", failing)
 				}
 			}
 		})
@@ -443,10 +445,11 @@ func TestAnOvertakenWorkerLeavesTheMessageToWhoGoesOn(t *testing.T) {
 				}
 				return answer
 			}}))
-			d, _ := w.delivered(0)
+			d, heard := w.delivered(0)
 			d.request = r
-			if settled, err := l.process(t.Context(), t.Context(), d); settled != letGo || err != nil {
-				t.Errorf("%q, %v", settled, err)
+			w.step(l, d)
+			if n := heard(""); n != 0 {
+				t.Errorf("the server heard %d signs about the message", n)
 			}
 			if n := len(w.results(events.ResultFilter(sensayTarget, r.ID, ""))); n != 0 {
 				t.Errorf("%d results", n)

@@ -3,7 +3,6 @@ package consumer
 import (
 	"context"
 	"encoding/json"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,74 +21,22 @@ type looks struct {
 	js     jetstream.JetStream
 	filter func(id string) string
 	single atomic.Bool // the stream has one replica and no mirror, and allows direct gets
-
-	mu      sync.Mutex
-	waiting []*look
-	asking  bool
 }
 
-// look is one request that asks.
-type look struct {
-	id    string
-	empty chan bool
-}
-
-// mostLooks bounds a question, whose answer the server finds while it does nothing
-// else with the stream.
-const mostLooks = 256
-
-// lookTimeout is how long all wait for an answer, before each asks for itself.
+// lookTimeout is how long a question may take, before each asks for itself.
 const lookTimeout = time.Second
 
-// empty says that a chain was empty after the call began. It says no where it is
-// not, or where nobody knows.
-func (l *looks) empty(ctx context.Context, id string) bool {
-	if !l.single.Load() {
+// empty says that the server has nothing on any of the chains, as of after the
+// call began. It says no where there is something, or where nobody knows.
+func (l *looks) empty(ctx context.Context, ids []string) bool {
+	if len(ids) == 0 || !l.single.Load() {
 		return false
 	}
-	mine := &look{id: id, empty: make(chan bool, 1)}
-	l.mu.Lock()
-	l.waiting = append(l.waiting, mine)
-	if !l.asking {
-		l.asking = true
-		go l.ask()
-	}
-	l.mu.Unlock()
-	select {
-	case empty := <-mine.empty:
-		return empty
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// ask asks for all who wait, until nobody does.
-func (l *looks) ask() {
-	for {
-		l.mu.Lock()
-		now := l.waiting
-		if l.waiting = nil; len(now) > mostLooks {
-			now, l.waiting = now[:mostLooks], now[mostLooks:]
-		}
-		l.asking = len(now) > 0
-		l.mu.Unlock()
-		if len(now) == 0 {
-			return
-		}
-		empty := l.allEmpty(now)
-		for _, one := range now {
-			one.empty <- empty
-		}
-	}
-}
-
-// allEmpty says that the server has nothing on any of the chains.
-func (l *looks) allEmpty(of []*look) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	filters := make([]string, len(of))
-	for i, one := range of {
-		filters[i] = l.filter(one.id)
+	filters := make([]string, len(ids))
+	for i, id := range ids {
+		filters[i] = l.filter(id)
 	}
 	request, err := json.Marshal(struct {
 		Last  []string `json:"multi_last"`

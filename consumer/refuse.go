@@ -11,13 +11,13 @@ import (
 // answerReuse answers a request whose id already names another resource. The
 // first one is untouched, so the answer stands under a name made of the stream
 // sequence. It tells of the calls that were made before the id was taken.
-func (l *Lane) answerReuse(ctx context.Context, j *job) (settlement, error) {
+func (l *Lane) answerReuse(j *job) (settlement, error) {
 	r := j.result(Step{Outcome: events.Invalid, Error: &events.ResultError{
 		Code:    events.CodeIDReused,
 		Message: fmt.Sprintf("id: %s already names a request for another resource; use a new id", j.ID),
 	}})
-	r.Evidence = j.answered
-	return l.publishUnder(ctx, []string{events.SequenceID(j.history.Arrival)}, j.fingerprint, r)
+	r.Evidence = j.evidence
+	return l.publishUnder(j.ctx, []string{events.SequenceID(j.progress.Arrival)}, j.fingerprint, r)
 }
 
 // refuse answers an event that breaks the contract. It stands under the event's
@@ -25,7 +25,7 @@ func (l *Lane) answerReuse(ctx context.Context, j *job) (settlement, error) {
 func (l *Lane) refuse(ctx context.Context, d *delivery) (settlement, error) {
 	var invalid *events.InvalidError
 	if !errors.As(d.invalid, &invalid) {
-		return giveBack, d.invalid
+		return nakWithDelay, d.invalid
 	}
 	arrival := d.seq
 	if d.due {
@@ -49,18 +49,22 @@ func (l *Lane) publishUnder(ctx context.Context, names []string, fingerprint str
 	last := names[len(names)-1]
 	for _, name := range append(names, last+"-"+shortened(fingerprint)) {
 		r.RequestID = name
-		_, err := l.publish(ctx, name, fingerprint, History{}, r)
+		record, err := l.newResult(ctx, name, fingerprint, History{}, r)
+		if err != nil {
+			return nakWithDelay, err
+		}
+		err = l.publish(ctx, record)
 		var moved *overtakenError
 		switch {
 		case err == nil:
 			return ack, nil
 		case !errors.As(err, &moved):
-			return giveBack, err
+			return nakWithDelay, err
 		case moved.Last != nil && moved.Last.Fingerprint == fingerprint:
 			return ack, nil
 		}
 	}
-	return giveBack, fmt.Errorf("no free name among %v for a message that is invalid", names)
+	return nakWithDelay, fmt.Errorf("no free name among %v for a message that is invalid", names)
 }
 
 // shortened is the end of a fingerprint, enough to tell two messages apart.

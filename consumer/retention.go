@@ -41,6 +41,26 @@ type retention struct {
 	consumer time.Time     // when the requests' consumer was created
 }
 
+// recent says that what is known is not older than a check of the settings.
+func (r *retention) recent() bool { return time.Since(r.asked) < watchEvery }
+
+// expired says that records as old as a delivery's message may be gone.
+func (r *retention) expired(d *delivery, now time.Time) bool {
+	return r.maxAge > 0 && now.Add(clockTolerance).Sub(d.stored) >= r.maxAge
+}
+
+// mayBeOld says that only the server can tell whether the request of a delivery,
+// which is delivered for the first time, may have had records.
+func (l *Lane) mayBeOld(d *delivery) bool {
+	if !l.config.RecordAttempts {
+		return false // the answer does not depend on earlier calls
+	}
+	r := &l.records
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.recent() || r.expired(d, l.clock.now())
+}
+
 // mayHaveLostRecords says that the request of a delivery may have had records that
 // are gone. replays is the sequence of the failed result that the message asks to
 // try again, 0 for none.
@@ -49,14 +69,14 @@ type retention struct {
 // message that is delivered for the first time has none, unless its consumer is
 // newer than the message: then an earlier consumer may have delivered it.
 func (l *Lane) mayHaveLostRecords(ctx context.Context, d *delivery, replays uint64) (bool, error) {
-	if !l.RecordAttempts {
+	if !l.config.RecordAttempts {
 		return false, nil // the answer does not depend on earlier calls
 	}
 	r := &l.records
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	old := func() bool { return r.maxAge > 0 && l.clock.now().Add(clockTolerance).Sub(d.stored) >= r.maxAge }
-	if recent := time.Since(r.asked) < watchEvery; recent && d.times <= 1 && replays == 0 && !old() {
+	now := l.clock.now()
+	if r.recent() && d.times <= 1 && replays == 0 && !r.expired(d, now) {
 		return false, nil
 	}
 	if !r.asked.After(d.taken) { // what was known before it was delivered may have changed
@@ -71,7 +91,7 @@ func (l *Lane) mayHaveLostRecords(ctx context.Context, d *delivery, replays uint
 	case delivered && d.stored.Before(r.created):
 		return true, nil
 	default:
-		return old() && (delivered || d.stored.Before(r.consumer)), nil
+		return r.expired(d, now) && (delivered || d.stored.Before(r.consumer)), nil
 	}
 }
 
@@ -82,7 +102,7 @@ func (l *Lane) askRetention(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	consumer, err := l.js.Consumer(ctx, events.StreamRequests, string(l.Target))
+	consumer, err := l.js.Consumer(ctx, events.StreamRequests, string(l.config.Target))
 	if err != nil {
 		return err
 	}

@@ -183,7 +183,7 @@ func TestAStepThatKnewNoRecordFindsNone(t *testing.T) {
 	if err := l.later.schedule(t.Context(), r.ID, &nats.Msg{Data: body}, History{Arrival: 1}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	w.run(l.Config)
+	w.run(l.config)
 	if got := w.final(sensayTarget, r.ID); got.Outcome != events.Deleted || !got.Evidence.AfterUnansweredAttempt {
 		t.Errorf("%s, %+v", got.Outcome, got.Evidence)
 	}

@@ -54,7 +54,7 @@ func (l *Lane) State() State {
 	}
 	calls, perSecond := l.pace.state()
 	return State{
-		Target: l.Target, Status: status, Why: why, InFlight: l.hand.size(), Calls: calls, CallsPerSecond: perSecond, NextCall: until,
+		Target: l.config.Target, Status: status, Why: why, InFlight: l.inflight.size(), Calls: calls, CallsPerSecond: perSecond, NextCall: until,
 	}
 }
 

@@ -18,8 +18,8 @@ import (
 
 // putOff schedules a suspect request for later where it may not probe now. The
 // message of its next step stays the same, and no time counts.
-func (l *Lane) putOff(ctx context.Context, j *job) (settlement, error) {
-	if !j.history.suspect() {
+func (l *Lane) putOff(j *job) (settlement, error) {
+	if !j.progress.suspect() {
 		return "", nil
 	}
 	at, open := l.breaker.suspectAt()
@@ -28,29 +28,29 @@ func (l *Lane) putOff(ctx context.Context, j *job) (settlement, error) {
 	}
 	wait := time.Until(at)
 	if wait <= 0 {
-		others, err := l.othersWait(ctx)
+		others, err := l.othersWait(j.ctx)
 		if err != nil {
-			return giveBack, err
+			return nakWithDelay, err
 		}
 		if !others {
 			return "", nil
 		}
 	}
-	wait = max(wait, l.Rules.Retry.Delay(j.history.Waits, 0))
-	return l.schedule(ctx, j, j.history, l.clock.now().Add(wait))
+	wait = max(wait, l.config.Rules.Retry.Delay(j.progress.Waits, 0))
+	return l.schedule(j, j.progress, l.clock.now().Add(wait))
 }
 
 // othersWait says whether a request waits beside the one in hand that came due.
 func (l *Lane) othersWait(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	requests, err := l.js.Consumer(ctx, events.StreamRequests, string(l.Target))
+	requests, err := l.js.Consumer(ctx, events.StreamRequests, string(l.config.Target))
 	if err != nil {
-		return false, fmt.Errorf("consumer %s of %s: %w", l.Target, events.StreamRequests, err)
+		return false, fmt.Errorf("consumer %s of %s: %w", l.config.Target, events.StreamRequests, err)
 	}
-	due, err := l.js.Consumer(ctx, events.StreamLater, string(l.Target))
+	due, err := l.js.Consumer(ctx, events.StreamLater, string(l.config.Target))
 	if err != nil {
-		return false, fmt.Errorf("consumer %s of %s: %w", l.Target, events.StreamLater, err)
+		return false, fmt.Errorf("consumer %s of %s: %w", l.config.Target, events.StreamLater, err)
 	}
 	r, d := requests.CachedInfo(), due.CachedInfo()
 	return r.NumPending > 0 || r.NumAckPending > 0 || d.NumPending > 0, nil
@@ -71,7 +71,7 @@ func (l *Lane) probed(ctx context.Context, stream string, found bool) {
 func (l *Lane) retryWaits(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	last, err := lastMessage(ctx, l.js, events.StreamLater, events.LaterSubject(l.Target, "*"))
+	last, err := lastMessage(ctx, l.js, events.StreamLater, events.LaterSubject(l.config.Target, "*"))
 	if err != nil || last == nil {
 		return false, err
 	}

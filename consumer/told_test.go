@@ -89,9 +89,9 @@ func TestAnIDThatIsTakenDuringTheCall(t *testing.T) {
 			calls := &api{}
 			calls.answer = func(n int, _ events.Resource) deleter.Answer {
 				if n == 1 {
-					j := &job{Request: other, history: History{Attempts: 1, Arrival: 9}}
+					j := &job{Request: other, progress: History{Attempts: 1, Arrival: 9}}
 					step := Step{Outcome: events.Deleted, Evidence: events.Evidence{Status: 200, ObservedAt: time.Now()}}
-					if _, err := theirs.publish(t.Context(), other.ID, events.Fingerprint(other.Resource), History{}, j.result(step)); err != nil {
+					if _, err := theirs.publishResult(t.Context(), other.ID, events.Fingerprint(other.Resource), History{}, j.result(step)); err != nil {
 						t.Error(err)
 					}
 				}
@@ -138,9 +138,9 @@ func TestAnIDThatIsTakenWhileItsRequestWaits(t *testing.T) {
 	stop()
 	w.newResults() // nothing else lets another event have the id
 	w.foreign(events.ResultSubject(kvTarget, "some-other", events.Deleted), "{}", nil)
-	j := &job{Request: other, history: History{Attempts: 1, Arrival: 9}}
+	j := &job{Request: other, progress: History{Attempts: 1, Arrival: 9}}
 	step := Step{Outcome: events.Deleted, Evidence: events.Evidence{Status: 200, ObservedAt: time.Now()}}
-	if _, err := New(w.js, config).publish(t.Context(), other.ID, events.Fingerprint(other.Resource), History{}, j.result(step)); err != nil {
+	if _, err := New(w.js, config).publishResult(t.Context(), other.ID, events.Fingerprint(other.Resource), History{}, j.result(step)); err != nil {
 		t.Fatal(err)
 	}
 	w.run(config)

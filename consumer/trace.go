@@ -103,16 +103,16 @@ func ended(span trace.Span) func(error) {
 
 // call begins the span of a call that is made for several requests: a trace of
 // its own, with a link to each of theirs. A call for one belongs to its trace.
-func (t *tracing) call(ctx context.Context, seats []*seat) (context.Context, func()) {
-	if len(seats) == 1 {
-		return ctx, func() {}
+func (t *tracing) call(ctx context.Context, jobs []*job) (context.Context, func()) {
+	if len(jobs) == 1 {
+		return jobs[0].ctx, func() {}
 	}
-	links := make([]trace.Link, len(seats))
-	for i, s := range seats {
-		links[i] = trace.LinkFromContext(s.ctx)
+	links := make([]trace.Link, len(jobs))
+	for i, j := range jobs {
+		links[i] = trace.LinkFromContext(j.ctx)
 	}
 	ctx = trace.ContextWithSpanContext(ctx, trace.SpanContext{})
-	ctx, span := t.tracer.Start(ctx, "call for many", t.always, trace.WithLinks(links...), trace.WithAttributes(semconv.MessagingBatchMessageCount(len(seats))))
+	ctx, span := t.tracer.Start(ctx, "call for many", t.always, trace.WithLinks(links...), trace.WithAttributes(semconv.MessagingBatchMessageCount(len(jobs))))
 	return ctx, func() { span.End() }
 }
 

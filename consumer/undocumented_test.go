@@ -119,33 +119,32 @@ func TestAnEndpointThatIsGoneFailsNoBacklog(t *testing.T) {
 func TestWhatIsNoMoreThisWorkersGoesIntoNoFurtherCall(t *testing.T) {
 	w := newWorld(t)
 	requests := []events.Request{contexts(1), contexts(2), contexts(3)}
-	seats := make([]*seat, len(requests))
+	jobs := make([]*job, len(requests))
 	api := &api{}
 	lane := New(w.js, w.together(100, api))
 	api.answer = func(call int, _ events.Resource) deleter.Answer {
 		if call > 1 {
 			return answerDeleted
 		}
-		done := &job{Request: requests[1], history: History{Attempts: 1}}
-		if _, err := lane.publish(t.Context(), done.ID, seats[1].fingerprint, done.history, done.result(
+		done := &job{Request: requests[1], progress: History{Attempts: 1}}
+		if _, err := lane.publishResult(t.Context(), done.ID, jobs[1].fingerprint, done.progress, done.result(
 			Step{Outcome: events.Deleted, Evidence: events.Evidence{Status: 200, ObservedAt: time.Now()}})); err != nil {
 			t.Error(err)
 		}
 		past := time.Now().Add(-time.Hour)
-		seats[2].kept.Store(&past)
-		for _, s := range seats {
-			s.by = past // what follows has to look again
+		jobs[2].kept.Store(&past)
+		for _, j := range jobs {
+			j.startBy = past // what follows has to look again
 		}
 		return deleter.Answer{Verdict: deleter.Invalid, Status: 422, Message: "no"}
 	}
 	for i, r := range requests {
 		d, _ := w.delivered(0)
-		seats[i] = lane.gatherer.join(t.Context(), &job{delivery: d, Request: r, fingerprint: events.Fingerprint(r.Resource)}, false)
-		seats[i].by = time.Now().Add(time.Minute)
+		jobs[i] = &job{delivery: d, Request: r, ctx: t.Context(), fingerprint: events.Fingerprint(r.Resource)}
+		jobs[i].startBy = time.Now().Add(time.Minute)
 	}
-	lane.callFor(t.Context(), t.Context(), seats)
-	for i, s := range seats {
-		if got := <-s.share; got.again != (i > 0) {
+	for i, got := range lane.callFor(t.Context(), t.Context(), 0, jobs) {
+		if got.again != (i > 0) {
 			t.Errorf("request %d: %+v", i, got)
 		}
 	}

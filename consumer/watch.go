@@ -54,7 +54,7 @@ func (l *Lane) look(ctx context.Context) bool {
 		l.log.Debug("cannot ask for the replicas of the results", "error", err)
 	}
 	begun := time.Now()
-	found, err := inspect(ctx, l.js, l.Target)
+	found, err := inspect(ctx, l.js, l.config.Target)
 	if err != nil {
 		// Not being able to look says nothing about the settings.
 		l.log.Debug("cannot look at the streams", "error", err)
@@ -63,7 +63,7 @@ func (l *Lane) look(ctx context.Context) bool {
 	l.ackWait.learn(found.ackWait(), begun)
 	l.learnLater(found.streams[events.StreamLater])
 	var problem *Problem
-	if errors.As(found.check(l.ResultsMinAge), &problem) {
+	if errors.As(found.check(l.config.ResultsMinAge), &problem) {
 		l.Block(problem.Error())
 		return false
 	}
@@ -74,10 +74,10 @@ func (l *Lane) look(ctx context.Context) bool {
 
 // redeliver sees to it that the lane's consumers pass nothing over.
 func (l *Lane) redeliver(ctx context.Context) {
-	if !l.ManageStreams {
+	if !l.config.ManageStreams {
 		return
 	}
-	passed, err := PassedOver(ctx, l.js, l.Target)
+	passed, err := PassedOver(ctx, l.js, l.config.Target)
 	for _, p := range passed {
 		l.log.Warn("messages below the consumer's ack floor reappeared after a server crash; they are delivered again", "stream", p.Stream, "found", p.Setting)
 	}

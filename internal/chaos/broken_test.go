@@ -7,54 +7,84 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lethe-dev/lethe/internal/failpoint"
 	"github.com/lethe-dev/lethe/internal/lab"
-	"github.com/lethe-dev/lethe/internal/sabotage"
 )
 
-// A worker that leaves out a rule breaks a promise, and the auditor sees it.
-// The same events and faults befall a worker that keeps them all.
+// rules are those that the promises rest on. Production code has no switch for any
+// of them: a broken worker is a build in which these pieces of code are replaced.
+var rules = map[string][]lab.Replacement{
+	"acknowledge last": {
+		{File: "consumer/receive.go", Old: "	failpoint.At(failpoint.Received)\n", New: "	failpoint.At(failpoint.Received)\n	_ = d.Ack()\n"},
+	},
+	"record attempts before the call": {
+		{File: "consumer/claim.go", Old: "	if !l.config.RecordAttempts {\n		return next, l.chain.follows(", New: "	if true {\n		return next, l.chain.follows("},
+	},
+	"a lapsed attempt may have deleted": {
+		{File: "consumer/claim.go", Old: "last, scheduled, l.config.Instance, l.clock.now())\n", New: "last, scheduled, l.config.Instance, l.clock.now())\n	next.Unanswered = false\n"},
+	},
+	"a record expects the one before it": {
+		{File: "consumer/chain.go", Old: "		jetstream.WithExpectLastSequenceForSubject(expected, c.filter(id)),\n", New: ""},
+	},
+	"no call on a lapsed lease": {
+		{File: "consumer/call.go", Old: "deleter.StartBy(ctx, by)", New: "ctx"},
+		{File: "consumer/call.go", Old: "	if l.clock.over(by) {\n		return begun, context.DeadlineExceeded\n	}\n	stop, cancel := context.WithDeadline(stop, by)\n	defer cancel()\n", New: ""},
+		{File: "consumer/claim.go", Old: "l.config.Instance, l.clock.now())", New: "l.config.Instance, l.clock.now().Add(time.Hour))"},
+	},
+}
+
+// A worker that breaks a rule breaks a promise, and the auditor sees it. The same
+// events and faults happen to a worker that keeps all rules.
 func TestABrokenWorkerIsCaught(t *testing.T) {
-	// Workers die, or stand still, where the rule counts.
+	// Workers die or stop where the rule counts.
 	for _, c := range []struct {
-		without sabotage.Rule
-		falls   sabotage.Point
+		without string
+		at      failpoint.Point
 		stops   bool // rather than dies
-		workers int  // that fall
+		workers int  // that die or stop
 		breaks  []string
 	}{
-		// Each of these takes along all that it has in hand: more would find nothing to do.
-		{sabotage.AckLast, sabotage.Claimed, false, 2, []string{Missing}},
-		{sabotage.Attempts, sabotage.Answered, false, 10, []string{Untrue}},
-		{sabotage.Unanswered, sabotage.Answered, false, 10, []string{Untrue}},
-		{sabotage.Expectation, sabotage.Answered, true, 6, []string{Double, OffChain}},
-		{sabotage.Lease, sabotage.Claimed, true, 6, []string{LateCall}},
-		{"", sabotage.Claimed, false, 10, nil},
-		{"", sabotage.Answered, false, 10, nil},
-		{"", sabotage.Claimed, true, 6, nil},
-		{"", sabotage.Answered, true, 6, nil},
+		// Each of these takes along all that it has in flight: more would find nothing to do.
+		{"acknowledge last", failpoint.Claimed, false, 2, []string{Missing}},
+		{"record attempts before the call", failpoint.Answered, false, 10, []string{Untrue}},
+		{"a lapsed attempt may have deleted", failpoint.Answered, false, 10, []string{Untrue}},
+		{"a record expects the one before it", failpoint.Answered, true, 6, []string{Double, OffChain}},
+		{"no call on a lapsed lease", failpoint.Claimed, true, 6, []string{LateCall}},
+		{"", failpoint.Claimed, false, 10, nil},
+		{"", failpoint.Answered, false, 10, nil},
+		{"", failpoint.Claimed, true, 6, nil},
+		{"", failpoint.Answered, true, 6, nil},
 	} {
-		name := "without " + string(c.without)
+		name := "without: " + c.without
 		if c.without == "" {
-			name = fmt.Sprintf("with all rules, falling when %s, stops %v", c.falls, c.stops)
+			name = fmt.Sprintf("with all rules, at %s, stops %v", c.at, c.stops)
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := open(t, Config{})
+			program := lab.WithFailpoints
+			if c.without != "" {
+				path, err := lab.BuildBroken(t.Context(), t.TempDir(), rules[c.without]...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				program = lab.Program(c.without)
+				w.Binaries[program] = path
+			}
 			publish(t, w, Workload(*seed, 400), 0)()
-			without := "LETHE_SABOTAGE_WITHOUT=" + string(c.without)
-			deed := "die"
+			action := "die"
 			if c.stops {
-				deed = "stop"
+				action = "stop"
 			}
 			for n := range c.workers { // one after the other
-				w.mustWorkers(t, lab.Sabotaged, 1, fmt.Sprintf("LETHE_SABOTAGE_AT=%s:%s:%d", c.falls, deed, 2+n), without)
+				w.mustWorkers(t, program, 1, fmt.Sprintf("LETHE_FAILPOINT=%s:%s:%d", c.at, action, 2+n))
 				if fell, err := w.Workers[n].fell(t.Context(), 20*time.Second); err != nil || !fell {
 					t.Fatalf("worker %d fell: %v, %v", n+1, fell, err)
 				}
 			}
-			w.mustWorkers(t, lab.Sabotaged, 2, without)
+			w.mustWorkers(t, program, 2)
 			if c.stops {
-				// Others answer for those that stand still, and they wake up behind.
+				// Other workers answer for those that are stopped, which then wake up behind them.
 				if err := w.Drain(t.Context(), time.Minute); err != nil {
 					t.Log(err)
 				}

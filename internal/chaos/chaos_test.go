@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -38,7 +39,7 @@ func TestMain(m *testing.M) {
 	}
 	dir, err := os.MkdirTemp("", "lethe-chaos")
 	if err == nil {
-		binaries, err = lab.Build(context.Background(), dir, lab.Lethe, lab.Sabotaged, lab.NATSServer)
+		binaries, err = lab.Build(context.Background(), dir, lab.Lethe, lab.WithFailpoints, lab.NATSServer)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -53,7 +54,7 @@ func TestMain(m *testing.M) {
 // open opens a world for a test.
 func open(t *testing.T, c Config) *World {
 	t.Helper()
-	c.Binaries, c.Seed, c.Dir = binaries, *seed, t.TempDir()
+	c.Binaries, c.Seed, c.Dir = maps.Clone(binaries), *seed, t.TempDir()
 	if *keep != "" {
 		c.Dir = filepath.Join(*keep, t.Name())
 		if err := os.MkdirAll(c.Dir, 0o700); err != nil {

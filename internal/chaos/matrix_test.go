@@ -9,8 +9,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/failpoint"
 	"github.com/lethe-dev/lethe/internal/lab"
-	"github.com/lethe-dev/lethe/internal/sabotage"
 )
 
 // ways is one request for every way that a request can take, each with the
@@ -57,7 +57,7 @@ func ways(t *testing.T, w *World) []Message {
 // A process dies, or stands still until another has finished its work, each
 // time that it comes to a point; and somewhere between that point and the next.
 func TestCrashMatrix(t *testing.T) {
-	for _, point := range sabotage.Points() {
+	for _, point := range failpoint.Points() {
 		for _, deed := range []string{"die", "stop"} {
 			for _, delay := range []time.Duration{0, 5 * time.Millisecond} {
 				t.Run(fmt.Sprintf("%s, %s %s after", point, deed, delay), func(t *testing.T) {
@@ -70,7 +70,7 @@ func TestCrashMatrix(t *testing.T) {
 					var deaths int
 					var standing []*Worker
 					for nth := 1; nth <= 5; nth++ {
-						worker, err := w.NewWorker(lab.Sabotaged, fmt.Sprintf("LETHE_SABOTAGE_AT=%s:%s:%d:%s", point, deed, nth, delay),
+						worker, err := w.NewWorker(lab.WithFailpoints, fmt.Sprintf("LETHE_FAILPOINT=%s:%s:%d:%s", point, deed, nth, delay),
 							"LETHE_KV_CONCURRENCY=2", "LETHE_SENSAY_CONCURRENCY=2")
 						if err != nil {
 							t.Fatal(err)

@@ -22,9 +22,9 @@ type Program string
 
 // The programs of a trial.
 const (
-	Lethe      Program = "lethe"      // what a user runs
-	Sabotaged  Program = "sabotaged"  // Lethe that can be broken on purpose: package sabotage
-	NATSServer Program = "natsserver" // the nats-server of go.mod's version, or the one that LETHE_TEST_NATS_SERVER names
+	Lethe          Program = "lethe"      // what a user runs
+	WithFailpoints Program = "failpoints" // Lethe that can die or stop at a point: package failpoint
+	NATSServer     Program = "natsserver" // the nats-server of go.mod's version, or the one that LETHE_TEST_NATS_SERVER names
 )
 
 // Build builds programs into dir with the go command, which must be there, and
@@ -44,8 +44,8 @@ func Build(ctx context.Context, dir string, programs ...Program) (map[Program]st
 		switch p {
 		case Lethe:
 			args = append(args, "github.com/lethe-dev/lethe/cmd/lethe")
-		case Sabotaged:
-			args = append(args, "-tags", "sabotage", "github.com/lethe-dev/lethe/cmd/lethe")
+		case WithFailpoints:
+			args = append(args, "-tags", "failpoint", "github.com/lethe-dev/lethe/cmd/lethe")
 		case NATSServer:
 			args = append(args, "github.com/nats-io/nats-server/v2")
 		}
@@ -60,11 +60,11 @@ func Build(ctx context.Context, dir string, programs ...Program) (map[Program]st
 // repeats a result that it has as long as the files that a test looked at are
 // the same; it cannot know what is built.
 func lookAtSources(ctx context.Context) error {
-	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	root, err := moduleDir(ctx)
 	if err != nil {
-		return fmt.Errorf("find the module: %w", err)
+		return err
 	}
-	return filepath.WalkDir(filepath.Dir(string(bytes.TrimSpace(out))), func(path string, entry fs.DirEntry, err error) error {
+	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err

@@ -1,0 +1,136 @@
+package consumer
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/lethe-dev/lethe/deleter"
+	"github.com/lethe-dev/lethe/events"
+)
+
+// callFor makes the call for all jobs, or as many as it needs until each has its
+// own answer. probe is that of the permission.
+func (l *Lane) callFor(stop, ctx context.Context, probe int, jobs []*job) []share {
+	ctx, end := l.trace.call(ctx, jobs)
+	defer end()
+	first := true
+	n := &narrowing{
+		halted: func() bool { return !l.breaker.goesOn(probe) },
+		try: func(set []int) (deleter.Answer, []int) {
+			if !first {
+				set = l.stillWanted(stop, jobs, set)
+			}
+			first = false
+			if len(set) == 0 {
+				return deleter.Answer{}, nil
+			}
+			answer, made := l.call(stop, ctx, subset(jobs, set))
+			if !made {
+				return deleter.Answer{}, nil
+			}
+			return answer, set
+		},
+		refusedOf: func(i int, a deleter.Answer) []int64 {
+			contexts, _ := jobs[i].Resource.(events.UserContexts)
+			var own []int64
+			for _, id := range contexts.IDs {
+				if slices.Contains(a.Refused, id) {
+					own = append(own, id)
+				}
+			}
+			return own
+		},
+	}
+	return n.narrow(len(jobs))
+}
+
+// subset are the jobs at some indexes.
+func subset(jobs []*job, set []int) []*job {
+	if len(set) == len(jobs) {
+		return jobs
+	}
+	some := make([]*job, len(set))
+	for i, at := range set {
+		some[i] = jobs[at]
+	}
+	return some
+}
+
+// call makes one call for jobs. It makes none if the call's turn does not come
+// before the right to call is over for one of them. It is broken off when the
+// grace period after stop is over.
+func (l *Lane) call(stop, ctx context.Context, jobs []*job) (answer deleter.Answer, made bool) {
+	by := jobs[0].startBy
+	for _, j := range jobs {
+		by = earlier(by, j.startBy)
+	}
+	begun, err := l.turn(stop, by)
+	if err != nil {
+		return answer, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.config.Timeout)
+	defer cancel()
+	defer after(stop, l.callGrace(), cancel)()
+	accepted := l.breaker.accepted()
+	for _, j := range jobs {
+		j.accepted = accepted
+		l.callBegins(j.delivery)
+	}
+	since := l.clock.now()
+	answer = l.config.Deleter.Delete(deleter.StartBy(ctx, by), merge(jobs))
+	answer.Took = time.Since(begun)
+	l.pace.learn(begun, answer)
+	l.breaker.record(answer, caller{
+		shared: len(jobs) > 1, suspect: len(jobs) == 1 && jobs[0].progress.suspect(), since: since,
+	})
+	l.trace.counted(ctx, answer)
+	return answer, true
+}
+
+// turn waits for the turn of a call that must begin by a time, and before stop ends.
+func (l *Lane) turn(stop context.Context, by time.Time) (begun time.Time, err error) {
+	if l.clock.over(by) {
+		return begun, context.DeadlineExceeded
+	}
+	stop, cancel := context.WithDeadline(stop, by)
+	defer cancel()
+	return l.pace.take(stop)
+}
+
+// stillWanted returns which of set may go into a further call: no record was stored
+// for them since they were claimed, and they are still this worker's. None are when
+// stop ends, or when no call can be made soon.
+func (l *Lane) stillWanted(stop context.Context, jobs []*job, set []int) []int {
+	// Others of these have their answers, and are not to wait until the API works again.
+	soon, cancel := context.WithTimeout(stop, leaseSlack)
+	defer cancel()
+	if l.pace.near(soon) != nil {
+		return nil
+	}
+	wanted := make([]bool, len(set))
+	var looks sync.WaitGroup
+	for n, i := range set {
+		j := jobs[i]
+		if l.isClaimed(j) {
+			wanted[n] = true
+			continue
+		}
+		looks.Go(func() {
+			ours, begun := j.oursUntil(l.ackWait.get()), time.Now()
+			if l.clock.over(ours) || l.chain.follows(j.ctx, j.ID, j.progress) != nil {
+				return
+			}
+			j.startBy, wanted[n] = earlier(begun.Add(leaseSlack), ours), true
+		})
+	}
+	looks.Wait()
+	var still []int
+	for n, i := range set {
+		if wanted[n] {
+			still = append(still, i)
+		}
+	}
+	return still
+}

@@ -1,0 +1,180 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/failpoint"
+)
+
+// receive reads a message and puts its request into a batch. It is called in the
+// order of the stream, so that of two requests under one id the first is the first.
+func (l *Lane) receive(stop, ctx context.Context, msg *nats.Msg, asked time.Time, held *holding) {
+	d := l.read(msg, asked)
+	if d == nil {
+		return
+	}
+	d.holding, d.bytes = held, bytesOf(d.Msg)+perDelivery
+	held.keep(d.bytes)
+	ctx, end := l.trace.process(ctx, d)
+	if !l.inflight.add(d) {
+		l.settle(ctx, d, nakWithDelay)
+		end()
+		return
+	}
+	failpoint.At(failpoint.Received)
+	if stop.Err() != nil {
+		l.settle(ctx, d, nak)
+		end()
+		return
+	}
+	j := &job{delivery: d, Request: d.request, ctx: ctx, end: end}
+	if d.due {
+		if _, err := strictHistory(d.Header); err != nil {
+			// There is no request to answer: those come on another subject.
+			l.log.WarnContext(ctx, "dropped a message that no worker wrote", "stream", events.StreamLater, "subject", d.Subject, "sequence", d.seq, "why", err)
+			l.done(j, ack, nil)
+			return
+		}
+	}
+	if d.invalid != nil {
+		l.steps.Go(func() {
+			settled, err := l.refuse(ctx, d)
+			l.done(j, settled, err)
+		})
+		return
+	}
+	l.trace.request(ctx, d.request)
+	j.fingerprint = events.Fingerprint(d.request.Resource)
+	if l.begin(j) {
+		l.add(j)
+		return
+	}
+	l.steps.Go(func() {
+		if settled, err := l.prepare(j); settled != "" || err != nil {
+			l.done(j, settled, err)
+			return
+		}
+		l.add(j)
+	})
+}
+
+// read is the delivery that a message is, nil for one that no consumer sent.
+func (l *Lane) read(msg *nats.Msg, asked time.Time) *delivery {
+	meta, err := msg.Metadata()
+	if err != nil {
+		l.prefetch.Release(1)
+		l.log.Error("cannot read a message's metadata", "subject", msg.Subject, "error", err)
+		return nil
+	}
+	d := &delivery{
+		Msg: msg, seq: meta.Sequence.Stream, due: meta.Stream == events.StreamLater,
+		stored: meta.Timestamp, taken: time.Now(), times: meta.NumDelivered,
+	}
+	d.prefetched.Store(true)
+	d.kept.Store(&asked) // the server sent it later
+	d.request, d.invalid = events.ReadRequest(l.config.Target, msg.Header, msg.Data)
+	if d.invalid != nil {
+		// Of an invalid event only its fingerprint is kept: events may be large, and many.
+		d.raw = events.RawFingerprint(msg.Header, msg.Data)
+		msg.Data = nil
+	} else {
+		slim(msg, &d.request)
+	}
+	return d
+}
+
+// add puts j into a batch.
+func (l *Lane) add(j *job) {
+	l.batcher.add(j, j.progress.single() || l.breaker.doubts())
+}
+
+// begin sets the progress that j starts from, where that takes no look at the
+// server, and says whether it is so.
+func (l *Lane) begin(j *job) bool {
+	told := readHistory(j.Header)
+	switch {
+	case l.config.Rate > 0:
+		return false
+	case j.due:
+		j.progress = dueProgress(told)
+		return !j.progress.suspect() && (j.times == 1 || l.config.RecordAttempts)
+	default:
+		j.progress = History{Arrival: j.seq}
+		return j.times == 1 && told.Seq == 0 && !l.mayBeOld(j.delivery)
+	}
+}
+
+// dueProgress is the progress of a due message. A schedule follows a record. Where
+// that is gone, what it said is unknown; where it is there, it tells more.
+func dueProgress(told History) History {
+	told.Unanswered = told.Unanswered || told.Seq == 0
+	return told
+}
+
+// prepare finds the progress that j starts from. It returns what becomes of the
+// delivery where there is nothing to call for now.
+func (l *Lane) prepare(j *job) (settled settlement, err error) {
+	if j.times > 1 && !l.config.RecordAttempts && l.inDoubt(j.ctx, j.taken) > 0 {
+		return nakWithDelay, nil
+	}
+	if j.progress, err = l.startingPoint(j); err != nil {
+		return nakWithDelay, err
+	}
+	if l.config.Rate > 0 { // a request that is answered has no need to wait for a call
+		if settled, err = l.follow(j); settled != "" || err != nil {
+			return settled, err
+		}
+	}
+	return l.putOff(j)
+}
+
+// startingPoint is the progress that the delivery brings along. Only the worker
+// publishes on the due subject; what comes from upstream has none, unless a person
+// asked for a failed request to be tried again.
+func (l *Lane) startingPoint(j *job) (History, error) {
+	told := readHistory(j.Header)
+	if j.due {
+		return dueProgress(told), nil
+	}
+	fresh := History{Arrival: j.seq}
+	lost, err := l.mayHaveLostRecords(j.ctx, j.delivery, told.Seq)
+	if err != nil {
+		return fresh, err
+	}
+	fresh.Unanswered = lost
+	if told.Seq == 0 {
+		return fresh, nil
+	}
+	last, err := l.chain.last(j.ctx, j.ID)
+	if err != nil {
+		return fresh, err
+	}
+	if last != nil && last.Seq == told.Seq && last.Outcome == events.Failed && last.Fingerprint == j.fingerprint {
+		replay := last.History
+		replay.Alone = replay.single()
+		replay.Since, replay.Arrival = time.Time{}, j.seq
+		replay.Waits, replay.Elapsed, replay.Undocumented, replay.RefusedWait = 0, 0, 0, 0
+		return replay, nil
+	}
+	return fresh, nil
+}
+
+// follow makes j's progress that of the last record, if that is ahead. It returns
+// what becomes of the delivery if there is nothing left to call for.
+func (l *Lane) follow(j *job) (settled settlement, err error) {
+	err = l.chain.follows(j.ctx, j.ID, j.progress)
+	var moved *overtakenError
+	switch {
+	case errors.As(err, &moved):
+		j.progress, settled, err = l.overtaken(j, j.progress, moved.Last)
+		return settled, err
+	case err != nil:
+		return nakWithDelay, err
+	}
+	return "", nil
+}

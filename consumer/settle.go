@@ -1,0 +1,65 @@
+package consumer
+
+import (
+	"context"
+	"time"
+
+	"github.com/lethe-dev/lethe/internal/failpoint"
+)
+
+// settlement is what becomes of a delivery after its step.
+type settlement string
+
+const (
+	// ack: the result or the next scheduled step is stored.
+	ack settlement = "ack"
+	// nakWithDelay: nothing was done; deliver it again, a little later.
+	nakWithDelay settlement = "nak with delay"
+	// nak: this worker stops; deliver it again at once, to another.
+	nak settlement = "nak"
+	// abandon: another worker is ahead with the same request and answers for it.
+	// Acknowledging would take the message from it, so nothing is said and the
+	// server delivers again after ackWait.
+	abandon settlement = "none"
+)
+
+// nakDelay keeps a message that is given back from coming again at once.
+const nakDelay = 500 * time.Millisecond
+
+// done settles a job. An error means that its step was not stored; nothing is lost,
+// the message comes again.
+func (l *Lane) done(j *job, s settlement, err error) {
+	if err != nil {
+		l.log.WarnContext(j.ctx, "step not finished, the message will come again", "subject", j.Subject, "sequence", j.seq, "error", err)
+	}
+	l.settle(j.ctx, j.delivery, s)
+	j.end()
+}
+
+// settle tells the server what became of a delivery. An acknowledgement that is
+// lost brings the message again, and its records then say that it is answered.
+func (l *Lane) settle(ctx context.Context, d *delivery, s settlement) {
+	defer l.inflight.remove(d)
+	l.callBegins(d)
+	if d.holding != nil {
+		d.holding.drop(d.bytes)
+	}
+	if s != ack && l.clock.over(d.oursUntil(l.ackWait.get())) {
+		s = abandon // a nak could take it from the worker that has it now
+	}
+	_, end := l.trace.settle(ctx, s)
+	var err error
+	switch s {
+	case ack:
+		err = d.Ack()
+	case nakWithDelay:
+		err = d.NakWithDelay(nakDelay)
+	case nak:
+		err = d.Nak()
+	}
+	end(err)
+	failpoint.At(failpoint.Settled)
+	if err != nil && failureText(l.js, err) != notConnected {
+		l.log.WarnContext(ctx, "cannot settle a message, it will come again", "settlement", string(s), "sequence", d.seq, "error", err)
+	}
+}
