@@ -30,13 +30,13 @@ cover: ## run the tests and say how much of each function they reach
 	go tool cover -func cover.out
 
 chaos: ## kill, stop and cut off real processes for minutes, then audit what came of each request
-	go test ./internal/chaos -run 'TestChaos|TestChaosInACluster' -count=1 -v -timeout 60m -chaos.requests 20000 -chaos.kills 300 $(CHAOS)
+	go test ./internal/e2e/chaos -run 'TestChaos|TestChaosInACluster' -count=1 -v -timeout 60m -chaos.requests 20000 -chaos.kills 300 $(CHAOS)
 	go test ./consumer -run 'TestTheProtocol' -count=1 -v -timeout 60m -model.deep
 
 bench: ## run the benchmarks, then real processes through workloads, then beside a BACKLOG of growing size
 	go test -bench . -benchmem -run '^$$' ./...
-	go test ./internal/bench -run TestWorkloads -count=1 -v -timeout 60m -bench.scale $(SCALE)
-	go test ./internal/bench -run TestFlatCost -count=1 -v -timeout 120m -bench.backlog $(BACKLOG)
+	go test ./internal/e2e/bench -run TestWorkloads -count=1 -v -timeout 60m -bench.scale $(SCALE)
+	go test ./internal/e2e/bench -run TestFlatCost -count=1 -v -timeout 120m -bench.backlog $(BACKLOG)
 
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	@set -e; for package in $$(go list ./...); do \

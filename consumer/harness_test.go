@@ -19,7 +19,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
-	"github.com/lethe-dev/lethe/internal/lab"
+	"github.com/lethe-dev/lethe/internal/e2e"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -28,14 +28,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const patience = 30 * time.Second
 
 // startServer runs a NATS server until the test ends, on a free port where port is 0.
-func startServer(t testing.TB, dir string, port int) lab.Server {
+func startServer(t testing.TB, dir string, port int) e2e.Server {
 	t.Helper()
-	return startServerWith(t, lab.ServerConfig{Dir: dir, Port: port})
+	return startServerWith(t, e2e.ServerConfig{Dir: dir, Port: port})
 }
 
-func startServerWith(t testing.TB, c lab.ServerConfig) lab.Server {
+func startServerWith(t testing.TB, c e2e.ServerConfig) e2e.Server {
 	t.Helper()
-	s, err := lab.StartServer(c)
+	s, err := e2e.StartServer(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func startServerWith(t testing.TB, c lab.ServerConfig) lab.Server {
 // world is a server with the streams, and what a test does to them.
 type world struct {
 	testing.TB
-	server lab.Server
+	server e2e.Server
 	nc     *nats.Conn
 	js     jetstream.JetStream
 }

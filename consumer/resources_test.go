@@ -10,12 +10,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/events"
-	"github.com/lethe-dev/lethe/internal/lab"
+	"github.com/lethe-dev/lethe/internal/e2e"
 )
 
 func TestAFullDiskHoldsTheLaneUntilThereIsRoom(t *testing.T) {
 	t.Parallel()
-	w := &world{TB: t, server: startServerWith(t, lab.ServerConfig{Dir: filepath.Join(t.TempDir(), "js"), MaxStore: 1 << 20})}
+	w := &world{TB: t, server: startServerWith(t, e2e.ServerConfig{Dir: filepath.Join(t.TempDir(), "js"), MaxStore: 1 << 20})}
 	w.nc, w.js = w.connect()
 	if err := Setup(t.Context(), w.js, settings); err != nil {
 		t.Fatal(err)

@@ -16,8 +16,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
-	"github.com/lethe-dev/lethe/internal/lab"
-	"github.com/lethe-dev/lethe/internal/sandbox"
+	"github.com/lethe-dev/lethe/internal/e2e"
+	"github.com/lethe-dev/lethe/internal/fakeapi"
 )
 
 // newCluster starts cluster.conf three times, on loopback. It does not wait until they have elected a leader.
@@ -39,7 +39,7 @@ func newCluster(t *testing.T) []*site {
 	var routes []*url.URL
 	var addresses []string
 	for range 3 {
-		address, err := lab.FreeAddress()
+		address, err := e2e.FreeAddress()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +93,7 @@ func TestCluster(t *testing.T) {
 		}
 		return errors.New("it has not")
 	})
-	apis := sandbox.New(sandbox.Config{})
+	apis := fakeapi.New(fakeapi.Config{})
 	web := httptest.NewServer(apis)
 	t.Cleanup(func() { web.Close(); _ = apis.Close() })
 	script(t, apis, 11, "503")

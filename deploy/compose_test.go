@@ -11,7 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/lethe-dev/lethe/internal/config"
-	"github.com/lethe-dev/lethe/internal/sandbox"
+	"github.com/lethe-dev/lethe/internal/fakeapi"
 )
 
 // compose is as much of a compose file as the tests look at.
@@ -101,7 +101,7 @@ func TestCompose(t *testing.T) {
 	})
 	t.Run("the sandbox accepts the worker's credentials", func(t *testing.T) {
 		got := []string{lethe.Environment["LETHE_KV_ACCESS_KEY"], lethe.Environment["LETHE_SENSAY_ORGANIZATION_SECRET"]}
-		if diff := cmp.Diff([]string{sandbox.DefaultAccessKey, sandbox.DefaultOrganizationSecret}, got); diff != "" {
+		if diff := cmp.Diff([]string{fakeapi.DefaultAccessKey, fakeapi.DefaultOrganizationSecret}, got); diff != "" {
 			t.Error(diff)
 		}
 	})

@@ -15,14 +15,14 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/lethe-dev/lethe/events"
-	"github.com/lethe-dev/lethe/internal/sandbox"
+	"github.com/lethe-dev/lethe/internal/fakeapi"
 )
 
 // Every party does with Lethe's own commands all that it is there for, and what it may is what that took.
 func TestEachPartyDoesItsWork(t *testing.T) {
 	s := newSite(t)
 	seen := s.overhear(t)
-	apis := sandbox.New(sandbox.Config{})
+	apis := fakeapi.New(fakeapi.Config{})
 	web := httptest.NewServer(apis)
 	t.Cleanup(func() { web.Close(); _ = apis.Close() })
 	script(t, apis, 11, "503")  // a retry, by way of DELETION_LATER
@@ -136,13 +136,13 @@ func TestEachPartyDoesItsWork(t *testing.T) {
 }
 
 // script sets the faults that calls for a k-v.ai context meet; * after a fault is for ever.
-func script(t *testing.T, apis *sandbox.Sandbox, id int64, fault string) {
+func script(t *testing.T, apis *fakeapi.Sandbox, id int64, fault string) {
 	t.Helper()
-	step := sandbox.Step{Fault: sandbox.Fault(strings.TrimSuffix(fault, "*"))}
+	step := fakeapi.Step{Fault: fakeapi.Fault(strings.TrimSuffix(fault, "*"))}
 	if strings.HasSuffix(fault, "*") {
 		step.Times = -1
 	}
-	if err := apis.Script(sandbox.Context(id), step); err != nil {
+	if err := apis.Script(fakeapi.Context(id), step); err != nil {
 		t.Fatal(err)
 	}
 }

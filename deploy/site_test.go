@@ -18,7 +18,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
-	"github.com/lethe-dev/lethe/internal/lab"
+	"github.com/lethe-dev/lethe/internal/e2e"
 )
 
 // The parties of accounts.conf, by the names of their certificates.
@@ -45,7 +45,7 @@ var made = sync.OnceValues(func() (dir string, err error) {
 			return "", err
 		}
 	}
-	_, err = lab.Build(context.Background(), madeDir, lab.Lethe)
+	_, err = e2e.Build(context.Background(), madeDir, e2e.Lethe)
 	return madeDir, err
 })
 
@@ -119,7 +119,7 @@ func addOwners(t *testing.T, opts *server.Options) {
 
 func owner(account string) string { return "owner-" + strings.ToLower(account) }
 
-func (s *site) lethe() string { return filepath.Join(s.dir, string(lab.Lethe)) }
+func (s *site) lethe() string { return filepath.Join(s.dir, string(e2e.Lethe)) }
 
 // pem is the path of a certificate or key.
 func (s *site) pem(name string) string { return filepath.Join(s.dir, "certs", name) }
@@ -203,9 +203,9 @@ func (c command) must(t *testing.T) command {
 }
 
 // worker starts `lethe run` against an API, as the README of deploy/nats says, until the test ends.
-func (s *site) worker(t *testing.T, api string) *lab.Process {
+func (s *site) worker(t *testing.T, api string) *e2e.Process {
 	t.Helper()
-	p := &lab.Process{Name: "worker", Path: s.lethe(), Args: []string{"run"}, Log: filepath.Join(t.TempDir(), "worker.log")}
+	p := &e2e.Process{Name: "worker", Path: s.lethe(), Args: []string{"run"}, Log: filepath.Join(t.TempDir(), "worker.log")}
 	p.Env = append(s.settings("worker"),
 		"LETHE_MANAGE_STREAMS=false", "LETHE_ADMIN_ADDR=127.0.0.1:0", "LETHE_RETRY_INITIAL_INTERVAL=10ms",
 		"LETHE_KV_BATCH_IDS=1", "LETHE_KV_BASE_URL="+api, "LETHE_KV_ACCESS_KEY=sandbox-access-key",

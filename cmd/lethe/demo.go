@@ -20,8 +20,8 @@ import (
 	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/config"
+	"github.com/lethe-dev/lethe/internal/fakeapi"
 	"github.com/lethe-dev/lethe/internal/natsconn"
-	"github.com/lethe-dev/lethe/internal/sandbox"
 )
 
 // demoPatience is how long the demo waits for what must come within seconds.
@@ -118,8 +118,8 @@ func perform(interrupted context.Context, out io.Writer) error {
 }
 
 // demoAPIs serves the sandbox on a port of its own.
-func demoAPIs() (apis *sandbox.Sandbox, address string, stop func(), err error) {
-	apis = sandbox.New(sandbox.Config{PendingFor: 500 * time.Millisecond})
+func demoAPIs() (apis *fakeapi.Sandbox, address string, stop func(), err error) {
+	apis = fakeapi.New(fakeapi.Config{PendingFor: 500 * time.Millisecond})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, "", nil, err
@@ -134,8 +134,8 @@ func demoConfig(base string) *config.Config {
 	calls := config.Calls{Concurrency: 8, Timeout: 5 * time.Second}
 	return &config.Config{
 		Stream: config.Stream{Replicas: 1}, ResultsMaxAge: 720 * time.Hour,
-		KV:     config.KV{BaseURL: base, AccessKey: config.NewSecret(sandbox.DefaultAccessKey), Calls: calls},
-		Sensay: config.Sensay{BaseURL: base, OrganizationSecret: config.NewSecret(sandbox.DefaultOrganizationSecret), APIVersion: "2025-03-25", Calls: calls},
+		KV:     config.KV{BaseURL: base, AccessKey: config.NewSecret(fakeapi.DefaultAccessKey), Calls: calls},
+		Sensay: config.Sensay{BaseURL: base, OrganizationSecret: config.NewSecret(fakeapi.DefaultOrganizationSecret), APIVersion: "2025-03-25", Calls: calls},
 		Retry: config.Retry{InitialInterval: 300 * time.Millisecond, Multiplier: 2, Randomization: 0.2,
 			MaxInterval: time.Second, MaxElapsed: 2 * time.Second},
 		ConfirmAfter: 1500 * time.Millisecond, ShutdownGrace: time.Second,
@@ -154,20 +154,20 @@ type scene struct {
 var demoReplica = uuid.MustParse("03db5651-cb61-4bdf-9ef0-89561f7c9c53")
 
 // demoScenes are one request of every kind, with the imitated APIs prepared.
-func demoScenes(apis *sandbox.Sandbox) ([]*scene, error) {
+func demoScenes(apis *fakeapi.Sandbox) ([]*scene, error) {
 	contexts := func(ids ...int64) events.Resource { return events.UserContexts{IDs: ids} }
 	entry := func(id int64) events.Resource {
 		return events.KnowledgeBaseEntry{ReplicaUUID: demoReplica, KnowledgeBaseID: id}
 	}
-	script := func(id int64, steps ...sandbox.Step) error {
-		return apis.Script(sandbox.KnowledgeBaseEntry(demoReplica, id), steps...)
+	script := func(id int64, steps ...fakeapi.Step) error {
+		return apis.Script(fakeapi.KnowledgeBaseEntry(demoReplica, id), steps...)
 	}
 	if err := errors.Join(
-		script(2, sandbox.Step{Fault: sandbox.AcceptPending}),
-		apis.SetEntry(sandbox.KnowledgeBaseEntry(demoReplica, 3), sandbox.StateUnknown),
-		script(5, sandbox.Step{Fault: "503", Times: 2}),
-		script(6, sandbox.Step{Fault: sandbox.CutAfter}),
-		script(7, sandbox.Step{Fault: "503", Times: -1}),
+		script(2, fakeapi.Step{Fault: fakeapi.AcceptPending}),
+		apis.SetEntry(fakeapi.KnowledgeBaseEntry(demoReplica, 3), fakeapi.StateUnknown),
+		script(5, fakeapi.Step{Fault: "503", Times: 2}),
+		script(6, fakeapi.Step{Fault: fakeapi.CutAfter}),
+		script(7, fakeapi.Step{Fault: "503", Times: -1}),
 	); err != nil {
 		return nil, err
 	}
@@ -246,7 +246,7 @@ func shortResource(res events.Resource) string {
 
 // closeDemo compares what came with what must come, and with what the imitated
 // APIs say that they deleted.
-func closeDemo(out io.Writer, scenes []*scene, apis *sandbox.Sandbox, took time.Duration) error {
+func closeDemo(out io.Writer, scenes []*scene, apis *fakeapi.Sandbox, took time.Duration) error {
 	var deleted []string
 	for _, d := range apis.Deleted() {
 		deleted = append(deleted, strings.Replace(d.Entry.String(), demoReplica.String()+"/", "", 1))

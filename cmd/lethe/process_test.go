@@ -19,8 +19,8 @@ import (
 
 	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/events"
-	"github.com/lethe-dev/lethe/internal/lab"
-	"github.com/lethe-dev/lethe/internal/sandbox"
+	"github.com/lethe-dev/lethe/internal/e2e"
+	"github.com/lethe-dev/lethe/internal/fakeapi"
 )
 
 const (
@@ -32,9 +32,9 @@ const (
 // processes.
 type bench struct {
 	*testing.T
-	server lab.Server
+	server e2e.Server
 	js     jetstream.JetStream
-	apis   *sandbox.Sandbox
+	apis   *fakeapi.Sandbox
 	url    string
 	begun  chan struct{} // when calls are held: one has come
 	gate   chan struct{} // closed: calls pass
@@ -43,7 +43,7 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	t.Parallel()
-	s, err := lab.StartServer(lab.ServerConfig{Dir: filepath.Join(t.TempDir(), "js")})
+	s, err := e2e.StartServer(e2e.ServerConfig{Dir: filepath.Join(t.TempDir(), "js")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func newBench(t *testing.T) *bench {
 	if err := consumer.Setup(t.Context(), js, consumer.StreamSettings{Replicas: 1, ResultsMaxAge: 720 * time.Hour}); err != nil {
 		t.Fatal(err)
 	}
-	apis := sandbox.New(sandbox.Config{AccessKey: testKey, OrganizationSecret: testSecret})
+	apis := fakeapi.New(fakeapi.Config{AccessKey: testKey, OrganizationSecret: testSecret})
 	b := &bench{T: t, server: s, js: js, apis: apis, begun: make(chan struct{}, 100), gate: make(chan struct{})}
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b.begun <- struct{}{}

@@ -16,7 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/lethe-dev/lethe/internal/sandbox"
+	"github.com/lethe-dev/lethe/internal/fakeapi"
 )
 
 const sandboxLong = `Imitates both deletion APIs on one address, strictly, and keeps a record of every call.
@@ -56,7 +56,7 @@ const sandboxExample = `  lethe sandbox --pending-share 0.2 --fault cut+after=0.
 type sandboxFlags struct {
 	addr, journal string
 	tls           string
-	config        sandbox.Config
+	config        fakeapi.Config
 	unknown       []string
 	verbose       bool
 	faults        map[string]*faultFlags // by prefix: "", "kv-", "sensay-"
@@ -93,18 +93,18 @@ func (f *sandboxFlags) declare(command *cobra.Command) {
 	set.SortFlags = false
 	set.StringVar(&f.addr, "addr", "127.0.0.1:8081", "address to listen on; port 0 picks a free one")
 	set.StringVar(&f.tls, "tls", "", "serve HTTPS with HTTP/2, and write the certificate to this file for SSL_CERT_FILE; a new one each time")
-	set.StringVar(&f.config.AccessKey, "access-key", sandbox.DefaultAccessKey, "the k-v.ai access key that is right")
-	set.StringVar(&f.config.OrganizationSecret, "organization-secret", sandbox.DefaultOrganizationSecret, "the Sensay organization secret that is right")
+	set.StringVar(&f.config.AccessKey, "access-key", fakeapi.DefaultAccessKey, "the k-v.ai access key that is right")
+	set.StringVar(&f.config.OrganizationSecret, "organization-secret", fakeapi.DefaultOrganizationSecret, "the Sensay organization secret that is right")
 	set.Float64Var(&f.config.PendingShare, "pending-share", 0, "share of Sensay entries answered 202, 0 to 1")
-	set.DurationVar(&f.config.PendingFor, "pending-for", sandbox.DefaultPendingFor, "how long after a 202 the entry is gone")
+	set.DurationVar(&f.config.PendingFor, "pending-for", fakeapi.DefaultPendingFor, "how long after a 202 the entry is gone")
 	set.Float64Var(&f.config.UnknownShare, "unknown-share", 0, "share of Sensay entries that never existed, 0 to 1")
 	set.StringArrayVar(&f.unknown, "unknown", nil, "an entry that never existed, as sensay/UUID/ID; may be repeated")
 	set.BoolVar(&f.config.PydanticV2, "kv-pydantic-v2", false, "give k-v.ai's 422 in the form of pydantic v2")
 	set.BoolVar(&f.config.Wrapped, "kv-wrapped", false, `wrap k-v.ai's answers in {"value":…}`)
 	set.Uint64Var(&f.config.Seed, "seed", 1, "decides every chance and share; the same seed gives the same luck")
 	set.StringVar(&f.journal, "journal", "", "append every call to this file before it is answered; what it says is deleted stays deleted")
-	set.IntVar(&f.config.MaxEntries, "max-entries", sandbox.DefaultMaxEntries, "entries kept for each API; above that, 507")
-	set.IntVar(&f.config.MaxCalls, "max-calls", sandbox.DefaultMaxCalls, "calls kept in the record")
+	set.IntVar(&f.config.MaxEntries, "max-entries", fakeapi.DefaultMaxEntries, "entries kept for each API; above that, 507")
+	set.IntVar(&f.config.MaxCalls, "max-calls", fakeapi.DefaultMaxCalls, "calls kept in the record")
 	set.BoolVar(&f.verbose, "verbose", false, "log every call on stderr")
 
 	f.faults = make(map[string]*faultFlags)
@@ -123,22 +123,22 @@ func (f *sandboxFlags) declare(command *cobra.Command) {
 		set.StringVar(&of.retryAfter, prefix+"retry-after", "", "Retry-After of every refusal and fault outside 2xx, as it stands"+whose)
 		set.IntVar(&of.reject, prefix+"reject", 0, "answer every call 401 or 403; 0 for none"+whose)
 		set.StringArrayVar(&of.chances, prefix+"fault", nil, "FAULT=CHANCE, such as cut+after=0.05; may be repeated"+whose)
-		set.DurationVar(&of.slowFor, prefix+"slow-for", sandbox.DefaultSlowFor, "how long a body takes under the fault slow"+whose)
+		set.DurationVar(&of.slowFor, prefix+"slow-for", fakeapi.DefaultSlowFor, "how long a body takes under the fault slow"+whose)
 	}
 }
 
 // build turns the flags into a config, leaving the journal closed.
-func (f *sandboxFlags) build(command *cobra.Command) (sandbox.Config, error) {
+func (f *sandboxFlags) build(command *cobra.Command) (fakeapi.Config, error) {
 	config := f.config
 	for _, text := range f.unknown {
-		entry, err := sandbox.ParseEntry(text)
+		entry, err := fakeapi.ParseEntry(text)
 		if err != nil {
 			return config, usageError("--unknown: %v", err)
 		}
 		config.Unknown = append(config.Unknown, entry)
 	}
-	config.Faults = make(map[sandbox.API]sandbox.Faults)
-	for _, api := range sandbox.APIs() {
+	config.Faults = make(map[fakeapi.API]fakeapi.Faults)
+	for _, api := range fakeapi.APIs() {
 		faults, err := f.faultsOf(command, api)
 		if err != nil {
 			return config, err
@@ -152,7 +152,7 @@ func (f *sandboxFlags) build(command *cobra.Command) (sandbox.Config, error) {
 }
 
 // faultsOf takes each value from the API's own flag where that was given, and from the common one otherwise.
-func (f *sandboxFlags) faultsOf(command *cobra.Command, api sandbox.API) (sandbox.Faults, error) {
+func (f *sandboxFlags) faultsOf(command *cobra.Command, api fakeapi.API) (fakeapi.Faults, error) {
 	prefix := string(api) + "-"
 	pick := func(name string) *faultFlags {
 		if command.Flags().Changed(prefix + name) {
@@ -160,7 +160,7 @@ func (f *sandboxFlags) faultsOf(command *cobra.Command, api sandbox.API) (sandbo
 		}
 		return f.faults[""]
 	}
-	faults := sandbox.Faults{
+	faults := fakeapi.Faults{
 		Latency:     pick("latency").latency,
 		Jitter:      pick("jitter").jitter,
 		Rate:        pick("rate").rate,
@@ -169,7 +169,7 @@ func (f *sandboxFlags) faultsOf(command *cobra.Command, api sandbox.API) (sandbo
 		RetryAfter:  pick("retry-after").retryAfter,
 		Reject:      pick("reject").reject,
 		SlowFor:     pick("slow-for").slowFor,
-		Chances:     make(map[sandbox.Fault]float64),
+		Chances:     make(map[fakeapi.Fault]float64),
 	}
 	for _, text := range pick("fault").chances {
 		name, number, _ := strings.Cut(text, "=")
@@ -177,7 +177,7 @@ func (f *sandboxFlags) faultsOf(command *cobra.Command, api sandbox.API) (sandbo
 		if err != nil {
 			return faults, usageError("--fault %q: want FAULT=CHANCE, such as cut+after=0.05", text)
 		}
-		faults.Chances[sandbox.Fault(name)] = chance
+		faults.Chances[fakeapi.Fault(name)] = chance
 	}
 	return faults, nil
 }
@@ -193,7 +193,7 @@ func (f *sandboxFlags) run(command *cobra.Command) (err error) {
 	}
 	config.Log = slog.New(slog.NewTextHandler(command.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
 	if f.journal != "" {
-		if config.Journal, err = sandbox.OpenJournal(f.journal); err != nil {
+		if config.Journal, err = fakeapi.OpenJournal(f.journal); err != nil {
 			return err
 		}
 		defer func() { err = cmp.Or(err, config.Journal.Close()) }()
@@ -214,7 +214,7 @@ export LETHE_SENSAY_BASE_URL=%[1]s LETHE_SENSAY_ORGANIZATION_SECRET=%[4]s
 	if f.tls != "" {
 		_, _ = fmt.Fprintf(command.OutOrStdout(), "export SSL_CERT_FILE=%s\n", shellQuote(f.tls))
 	}
-	return serveSandbox(command.Context(), listener, secure, sandbox.New(config), config.Log)
+	return serveSandbox(command.Context(), listener, secure, fakeapi.New(config), config.Log)
 }
 
 // secure makes the certificate for --tls and writes it to its file. Without the flag there is none.
@@ -226,7 +226,7 @@ func (f *sandboxFlags) secure() (scheme, curl string, secure *tls.Config, err er
 	if err != nil {
 		return "", "", nil, usageError("--addr: %v", err)
 	}
-	certificate, text, err := sandbox.NewCertificate(host)
+	certificate, text, err := fakeapi.NewCertificate(host)
 	if err != nil {
 		return "", "", nil, err
 	}
@@ -248,7 +248,7 @@ func shellQuote(word string) string {
 
 // serveSandbox serves until the context ends, with TLS where secure is not nil. Calls that wait then continue at once,
 // and those that hang are cut.
-func serveSandbox(ctx context.Context, listener net.Listener, secure *tls.Config, handler *sandbox.Sandbox, log *slog.Logger) error {
+func serveSandbox(ctx context.Context, listener net.Listener, secure *tls.Config, handler *fakeapi.Sandbox, log *slog.Logger) error {
 	server := &http.Server{
 		Handler:           handler,
 		TLSConfig:         secure,

@@ -16,7 +16,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 
-	"github.com/lethe-dev/lethe/internal/lab"
+	"github.com/lethe-dev/lethe/internal/e2e"
 )
 
 // The scripts run the program as processes of its own.
@@ -54,9 +54,9 @@ func buildLethe(t *testing.T) (path string) {
 		if built.dir, built.err = os.MkdirTemp("", "lethe-test"); built.err != nil {
 			return
 		}
-		var paths map[lab.Program]string
-		paths, built.err = lab.Build(context.Background(), built.dir, lab.Lethe)
-		built.path = paths[lab.Lethe]
+		var paths map[e2e.Program]string
+		paths, built.err = e2e.Build(context.Background(), built.dir, e2e.Lethe)
+		built.path = paths[e2e.Lethe]
 	})
 	if built.err != nil {
 		t.Fatal(built.err)

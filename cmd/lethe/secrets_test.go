@@ -24,7 +24,7 @@ import (
 
 	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/events"
-	"github.com/lethe-dev/lethe/internal/lab"
+	"github.com/lethe-dev/lethe/internal/e2e"
 )
 
 // The other secrets that a worker is told.
@@ -113,7 +113,7 @@ type stand struct {
 func newStand(t *testing.T) *stand {
 	t.Helper()
 	t.Parallel()
-	ns, err := lab.StartServer(lab.ServerConfig{Dir: filepath.Join(t.TempDir(), "js"), User: "lethe", Password: natsPassword})
+	ns, err := e2e.StartServer(e2e.ServerConfig{Dir: filepath.Join(t.TempDir(), "js"), User: "lethe", Password: natsPassword})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,13 +147,13 @@ func newStand(t *testing.T) *stand {
 }
 
 // run runs the worker until the end of the test, or of the process.
-func (s *stand) run(env ...string) (w *lab.Process, admin string) {
+func (s *stand) run(env ...string) (w *e2e.Process, admin string) {
 	s.Helper()
 	address, err := freeAddress()
 	if err != nil {
 		s.Fatal(err)
 	}
-	w = &lab.Process{
+	w = &e2e.Process{
 		Name: "lethe", Path: s.bin, Args: []string{"run"}, Log: filepath.Join(s.dir, "stderr"),
 		Env: append(append([]string{"LETHE_ADMIN_ADDR=" + address, "LETHE_LOG_LEVEL=debug", "GOTRACEBACK=all"}, s.env...), env...),
 	}

@@ -1,0 +1,59 @@
+package bench
+
+import (
+	"flag"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/e2e"
+)
+
+var backlog = flag.String("bench.backlog", "", "show that the cost stays the same with so many requests waiting, results kept and schedules waiting: sizes such as 10000,1000000; empty for a small one, to see that all works")
+
+func TestFlatCost(t *testing.T) {
+	programs, err := e2e.Build(t.Context(), t.TempDir(), e2e.Lethe, e2e.NATSServer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sizes, count := []int{500}, 200
+	if *backlog != "" {
+		sizes, count = nil, 5_000
+		for size := range strings.SplitSeq(*backlog, ",") {
+			n, err := strconv.Atoi(size)
+			if err != nil || n < count {
+				t.Fatalf("-bench.backlog: %q is no number of at least %d", size, count)
+			}
+			sizes = append(sizes, n)
+		}
+	}
+	for _, load := range []Load{Waiting, Elsewhere, Kept, Scheduled} {
+		for _, target := range events.Targets() {
+			t.Run(fmt.Sprintf("%s, %s", load, target), func(t *testing.T) {
+				if *backlog == "" {
+					t.Parallel() // nothing is measured, and most of it is waiting
+				}
+				var trials []Spent
+				for _, size := range sizes {
+					t.Run(strconv.Itoa(size), func(t *testing.T) {
+						s, err := RunFlat(t.Context(), Flat{Load: load, Size: size, Target: target, Count: count, Sync: *sync}, programs, t.TempDir())
+						if err != nil {
+							t.Fatal(err)
+						}
+						if s.Missing > 0 || s.Double > 0 {
+							t.Errorf("%d results are missing, %d double", s.Missing, s.Double)
+						}
+						trials = append(trials, s)
+					})
+				}
+				var table strings.Builder
+				if err := Compare(&table, trials...); err != nil {
+					t.Error(err)
+				}
+				fmt.Println(table.String()) // it is what this is for
+			})
+		}
+	}
+}

@@ -1,0 +1,147 @@
+package e2e
+
+import (
+	"bufio"
+	"net"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 10 * time.Second
+
+// echo answers each line with the same, until the test ends, and tells what it heard.
+func echo(t *testing.T) (address string, heard <-chan string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	lines := make(chan string, 16)
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer func() { _ = conn.Close() }()
+				for scanner := bufio.NewScanner(conn); scanner.Scan(); {
+					lines <- scanner.Text()
+					if _, err := conn.Write(append(scanner.Bytes(), '\n')); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	return listener.Addr().String(), lines
+}
+
+// say writes a line and returns the answer, "" if the connection ends, or time is up.
+func say(t *testing.T, conn net.Conn, line string, wait time.Duration) string {
+	t.Helper()
+	if _, err := conn.Write([]byte(line + "\n")); err != nil {
+		return ""
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
+		return ""
+	}
+	answer, _ := bufio.NewReader(conn).ReadString('\n')
+	return answer
+}
+
+func TestAProxyPassesOnUntilItIsMutedCutOrShut(t *testing.T) {
+	address, heard := echo(t)
+	p, err := NewProxy(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	dial := func() net.Conn {
+		t.Helper()
+		conn, err := net.Dial("tcp", p.Address())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		return conn
+	}
+
+	conn := dial()
+	if answer := say(t, conn, "one", patience); answer != "one\n" {
+		t.Fatalf("answered %q", answer)
+	}
+	p.Mute()
+	if answer := say(t, conn, "two", 100*time.Millisecond); answer != "" {
+		t.Errorf("a muted connection answers %q", answer)
+	}
+	for _, want := range []string{"one", "two"} {
+		if got := <-heard; got != want {
+			t.Errorf("heard %q, want %q: what is sent on a muted connection arrives", got, want)
+		}
+	}
+	if answer := say(t, dial(), "three", patience); answer != "three\n" {
+		t.Errorf("a new connection answers %q", answer)
+	}
+	p.Cut()
+	if answer := say(t, conn, "four", patience); answer != "" {
+		t.Errorf("a connection that was cut answers %q", answer)
+	}
+	p.Shut(true)
+	if answer := say(t, dial(), "five", patience); answer != "" {
+		t.Errorf("a shut proxy answers %q", answer)
+	}
+	p.Shut(false)
+	if answer := say(t, dial(), "six", patience); answer != "six\n" {
+		t.Errorf("a proxy that is open again answers %q", answer)
+	}
+}
+
+func TestAProcessIsStoppedWokenKilledAndStartedAgain(t *testing.T) {
+	p := &Process{Name: "cat", Path: "/bin/sh", Args: []string{"-c", "echo $GREETING; exec sleep 1000"}, Env: []string{"GREETING=hello"}, Log: filepath.Join(t.TempDir(), "log")}
+	if p.Running() {
+		t.Error("it runs before it is started")
+	}
+	for range 2 {
+		if err := p.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(patience); ; {
+			stopped, err := p.Stopped()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if stopped {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("it does not stop")
+			}
+		}
+		p.Kill()
+		if p.Running() || p.Err() == nil {
+			t.Error("it is still there after SIGKILL")
+		}
+	}
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); p.Tail(1) != "hello"; {
+		if time.Now().After(deadline) {
+			t.Fatalf("it said %q", p.Tail(5))
+		}
+	}
+	if err := p.End(patience); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+}

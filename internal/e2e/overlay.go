@@ -1,0 +1,70 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Replacement changes one piece of a source file, so that a build breaks a rule
+// that production code has no switch for.
+type Replacement struct {
+	File string // below the module's folder
+	Old  string // which the file holds exactly once
+	New  string
+}
+
+// BuildBroken builds Lethe with failpoints and with these replacements
+// (go build -overlay), and returns its path. It fails where a replacement does not
+// match exactly once: the rule has moved, and the build would break nothing.
+func BuildBroken(ctx context.Context, dir string, replacements ...Replacement) (string, error) {
+	root, err := moduleDir(ctx)
+	if err != nil {
+		return "", err
+	}
+	overlay := struct{ Replace map[string]string }{map[string]string{}}
+	for i, r := range replacements {
+		path := filepath.Join(root, r.File)
+		if overlay.Replace[path] != "" {
+			path = overlay.Replace[path]
+		}
+		source, err := os.ReadFile(path)
+		if err != nil {
+			return "", err
+		}
+		if n := strings.Count(string(source), r.Old); n != 1 {
+			return "", fmt.Errorf("%s holds %q %d times, not once", r.File, r.Old, n)
+		}
+		broken := filepath.Join(dir, fmt.Sprintf("%d.go", i))
+		if err := os.WriteFile(broken, []byte(strings.Replace(string(source), r.Old, r.New, 1)), 0o600); err != nil {
+			return "", err
+		}
+		overlay.Replace[filepath.Join(root, r.File)] = broken
+	}
+	file, err := json.Marshal(overlay)
+	if err != nil {
+		return "", err
+	}
+	overlayPath, binary := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "broken")
+	if err := os.WriteFile(overlayPath, file, 0o600); err != nil {
+		return "", err
+	}
+	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-tags", "failpoint", "-overlay", overlayPath, "-o", binary, "github.com/lethe-dev/lethe/cmd/lethe")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build with %d replacements: %w: %s", len(replacements), err, bytes.TrimSpace(out))
+	}
+	return binary, nil
+}
+
+func moduleDir(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the module: %w", err)
+	}
+	return filepath.Dir(string(bytes.TrimSpace(out))), nil
+}

@@ -1,0 +1,133 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// startWithin is how long a server may take until it takes connections.
+const startWithin = 30 * time.Second
+
+// serverPath is the nats-server that the tests run against: the path in LETHE_TEST_NATS_SERVER, or "" for
+// the version of go.mod.
+func serverPath() string { return os.Getenv("LETHE_TEST_NATS_SERVER") }
+
+// Server is a NATS server for a test: in the process of the test, or a process of its own.
+type Server interface {
+	ClientURL() string
+	Addr() net.Addr   // where it listens
+	StoreDir() string // what a later server takes as its Dir
+	Shutdown()        // asks it to end; further calls do nothing
+	WaitForShutdown()
+}
+
+// ServerConfig says what a [Server] is. It listens on 127.0.0.1 and has JetStream.
+type ServerConfig struct {
+	Dir            string // its files
+	Port           int    // 0 takes a free one
+	MaxStore       int64  // bytes that streams may take on the disk; 0 leaves it to the server
+	User, Password string // "" lets everybody in
+}
+
+// StartServer starts a server and returns when it takes connections. Where LETHE_TEST_NATS_SERVER holds the
+// path of a nats-server, that one runs, as a process of its own; otherwise the version of go.mod, in this process.
+func StartServer(c ServerConfig) (Server, error) {
+	if path := serverPath(); path != "" {
+		return startProcess(path, c)
+	}
+	port := c.Port
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: c.Dir, JetStreamMaxStore: c.MaxStore,
+		Username: c.User, Password: c.Password, NoSigs: true, NoLog: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.Start()
+	if !s.ReadyForConnections(startWithin) {
+		s.Shutdown()
+		return nil, fmt.Errorf("the server takes no connection within %s", startWithin)
+	}
+	return inProcess{s, c.Dir}, nil
+}
+
+// inProcess is a [Server] in this process.
+type inProcess struct {
+	*server.Server
+	dir string
+}
+
+func (p inProcess) StoreDir() string { return p.dir } // the server's own is a folder in it
+
+// process is a [Server] that is a process.
+type process struct {
+	Process
+	addr net.TCPAddr
+	dir  string
+}
+
+func startProcess(path string, c ServerConfig) (Server, error) {
+	address, err := FreeAddress()
+	if err != nil {
+		return nil, err
+	}
+	if c.Port != 0 {
+		address = net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Port))
+	}
+	addr, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	config := fmt.Sprintf("listen: %q\njetstream { store_dir: %q", address, c.Dir)
+	if c.MaxStore > 0 {
+		config += fmt.Sprintf(", max_file_store: %d", c.MaxStore)
+	}
+	config += " }\n"
+	if c.User != "" {
+		config += fmt.Sprintf("authorization { user: %q, password: %q }\n", c.User, c.Password)
+	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	file := filepath.Join(c.Dir, "server.conf")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		return nil, err
+	}
+	p := &process{addr: *addr, dir: c.Dir, Process: Process{
+		Name: filepath.Base(path), Path: path, Args: []string{"--config", file}, Log: filepath.Join(c.Dir, "server.log"),
+	}}
+	if err := p.Start(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startWithin)
+	defer cancel()
+	go func() { // a process that ended does not listen any more
+		select {
+		case <-p.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if err := Listening(ctx, address); err != nil {
+		p.Kill()
+		return nil, errors.Join(err, errors.New(p.Tail(3)))
+	}
+	return p, nil
+}
+
+func (p *process) ClientURL() string { return "nats://" + p.addr.String() }
+func (p *process) Addr() net.Addr    { return &p.addr }
+func (p *process) StoreDir() string  { return p.dir }
+func (p *process) Shutdown()         { _ = p.End(startWithin) }
+func (p *process) WaitForShutdown()  {} // [process.Shutdown] has

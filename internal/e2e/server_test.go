@@ -1,0 +1,133 @@
+package e2e
+
+import (
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/mod/modfile"
+	"golang.org/x/mod/semver"
+
+	"github.com/lethe-dev/lethe/internal/natsconn"
+)
+
+const serverModule = "github.com/nats-io/nats-server/v2"
+
+// Tests may take either kind of server, so both do the same.
+func TestAServerIsTheSameInThisProcessAndInItsOwn(t *testing.T) {
+	t.Setenv("LETHE_TEST_NATS_SERVER", "")
+	programs, err := Build(t.Context(), t.TempDir(), NATSServer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, path := range map[string]string{"in this process": "", "in its own": programs[NATSServer]} {
+		t.Run(kind, func(t *testing.T) {
+			t.Setenv("LETHE_TEST_NATS_SERVER", path)
+			c := ServerConfig{Dir: filepath.Join(t.TempDir(), "js"), MaxStore: 1 << 20, User: "lethe", Password: "a password"}
+			s, js := start(t, c)
+			if _, separate := s.(*process); separate != (path != "") {
+				t.Fatalf("it is a %T", s)
+			}
+			if _, err := nats.Connect(s.ClientURL()); !errors.Is(err, nats.ErrAuthorization) {
+				t.Errorf("without a password: %v", err)
+			}
+			if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}}); err != nil {
+				t.Fatal(err)
+			}
+			publish := func(body []byte) error {
+				_, err := js.Publish(t.Context(), "s", body)
+				return err
+			}
+			err := publish([]byte("kept"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for size := int64(0); err == nil && size < 2*c.MaxStore; size += 1 << 19 {
+				err = publish(make([]byte, 1<<19))
+			}
+			var full *jetstream.APIError
+			if !errors.As(err, &full) {
+				t.Errorf("a full store says %v", err)
+			}
+			c.Dir, c.Port = s.StoreDir(), s.Addr().(*net.TCPAddr).Port
+			s.Shutdown()
+			s.WaitForShutdown()
+
+			_, js = start(t, c)
+			stream, err := js.Stream(t.Context(), "S")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m, err := stream.GetMsg(t.Context(), 1); err != nil || string(m.Data) != "kept" {
+				t.Errorf("the next server has %v, %v", m, err)
+			}
+		})
+	}
+}
+
+// start starts a server, and connects to it.
+func start(t *testing.T, c ServerConfig) (Server, jetstream.JetStream) {
+	t.Helper()
+	s, err := StartServer(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	nc, err := nats.Connect(s.ClientURL(), nats.UserInfo(c.User, c.Password), nats.NoReconnect())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, js
+}
+
+func TestAServerThatDoesNotStartIsAnError(t *testing.T) {
+	for name, path := range map[string]string{"it ends at once": "/bin/false", "it is not there": filepath.Join(t.TempDir(), "none")} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("LETHE_TEST_NATS_SERVER", path)
+			if s, err := StartServer(ServerConfig{Dir: t.TempDir()}); err == nil {
+				s.Shutdown()
+				t.Error("no error")
+			}
+		})
+	}
+}
+
+// The oldest server that the tests run against is of the version that Lethe says is the oldest, and not the
+// one that the other tests run against.
+func TestTheOldestServerIsOfTheOldestVersion(t *testing.T) {
+	oldest, newest := required(t, "oldest/go.mod"), required(t, "../../go.mod")
+	if got, want := semver.MajorMinor(oldest), semver.MajorMinor("v"+natsconn.MinServerVersion); got != want {
+		t.Errorf("oldest/go.mod requires the server %s, want a %s", oldest, want)
+	}
+	if semver.Compare(semver.MajorMinor(newest), semver.MajorMinor(oldest)) <= 0 {
+		t.Errorf("go.mod requires the server %s, oldest/go.mod %s", newest, oldest)
+	}
+}
+
+// required is the version of the server that a go.mod requires.
+func required(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := modfile.Parse(path, text, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(file.Require, func(r *modfile.Require) bool { return r.Mod.Path == serverModule })
+	if i < 0 {
+		t.Fatalf("%s requires no %s", path, serverModule)
+	}
+	return file.Require[i].Mod.Version
+}

@@ -1,0 +1,136 @@
+package fakeapi
+
+import (
+	"mime"
+	"net/http"
+	"time"
+)
+
+// kvDialect speaks as k-v.ai does, which is built on FastAPI. Sure are the call, the 200 and the 422 of a missing field;
+// 401, 206 and 500 are documented for a sibling call, and the rest is what FastAPI does by default.
+type kvDialect struct {
+	accessKey  string
+	pydanticV2 bool
+	wrapped    bool
+}
+
+const (
+	kvDeletePath = "/api/user_context/delete"
+	kvReadPath   = "/api/user_context/get_context_data"
+)
+
+// kvAnswer is the shape of every answer that is not the framework's own.
+type kvAnswer struct {
+	Data    any    `json:"data"`
+	Message string `json:"message"`
+}
+
+// kvDetail is the shape of the framework's own.
+type kvDetail struct {
+	Detail any `json:"detail"`
+}
+
+func (v kvDialect) read(r *http.Request, body []byte) request {
+	var method string
+	var op Operation
+	switch r.URL.Path {
+	case kvDeletePath:
+		method, op = http.MethodDelete, Delete
+	case kvReadPath:
+		method, op = http.MethodGet, Read
+	default:
+		return refused(http.StatusNotFound, "Not Found")
+	}
+	if r.Method != method {
+		req := refused(http.StatusMethodNotAllowed, "Method Not Allowed")
+		req.refusal.allow = method
+		return req
+	}
+	req := request{operation: op, authenticated: hasSecret(r.Header, "access-key", v.accessKey)}
+	if !req.authenticated {
+		req.refusal = &refusal{status: http.StatusUnauthorized}
+		return req
+	}
+	var ids []int64
+	var problems []problem
+	if op == Read {
+		ids, problems = readContextID(r.URL.Query())
+	} else if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		problems = []problem{notObject([]any{"body"}, nil)} // FastAPI then sees bytes, not an object
+	} else {
+		ids, problems = readIDs(body)
+	}
+	if len(problems) > 0 {
+		req.refusal = &refusal{status: http.StatusUnprocessableEntity, fields: problems}
+		return req
+	}
+	for _, id := range ids {
+		req.keys = append(req.keys, key{id: id})
+	}
+	return req
+}
+
+func (v kvDialect) remove(s *shelf, keys []key, gone time.Time, t ticket) (answer, []change) {
+	var changes []change
+	seen := make(map[key]bool, len(keys))
+	for _, k := range keys {
+		if !seen[k] && s.state(k, t.now) == StatePresent {
+			changes = append(changes, change{k, gone})
+		}
+		seen[k] = true
+	}
+	return v.answer(http.StatusOK, struct{}{}, "Data deleted successfully"), changes
+}
+
+func (v kvDialect) show(s *shelf, k key, t ticket) answer {
+	if state := s.state(k, t.now); state != StatePresent && state != StatePending {
+		return v.answer(http.StatusNotFound, struct{}{}, "Context not found")
+	}
+	data := struct {
+		ID     int64  `json:"id"`
+		Status string `json:"status"`
+	}{k.id, "active"}
+	return v.answer(http.StatusOK, data, "Data retrieved successfully")
+}
+
+func (v kvDialect) refuse(why refusal, _ ticket) answer {
+	message := why.text()
+	var a answer
+	switch {
+	case why.invalid != nil && why.status == http.StatusPartialContent:
+		a = v.answer(why.status, invalidContexts{why.invalid}, "Some contexts are invalid; the others were deleted")
+	case why.invalid != nil:
+		a = v.answer(why.status, invalidContexts{why.invalid}, "All contexts are invalid")
+	case why.fields != nil:
+		a = answer{status: why.status, body: mustJSON(kvDetail{renderProblems(why.fields, v.pydanticV2)})}
+	case why.status == http.StatusUnauthorized:
+		a = v.answer(why.status, struct{}{}, "Invalid or missing access key")
+	case why.status >= 500:
+		a = v.answer(why.status, struct{}{}, message)
+	case why.status == http.StatusNoContent || why.status == http.StatusNotModified:
+		a = answer{status: why.status}
+	default:
+		a = answer{status: why.status, body: mustJSON(kvDetail{message})}
+	}
+	a.allow = why.allow
+	return a
+}
+
+func (v kvDialect) lie(ticket) answer {
+	return answer{status: http.StatusOK, body: []byte(`{"success":false,"error":"Something went wrong"}`)}
+}
+
+// invalidContexts names what a list could not do, in the manner of the sibling call's invalid_docs.
+type invalidContexts struct {
+	IDs []int64 `json:"invalid_contexts"`
+}
+
+func (v kvDialect) answer(status int, data any, message string) answer {
+	body := any(kvAnswer{data, message})
+	if v.wrapped {
+		body = struct {
+			Value any `json:"value"`
+		}{body}
+	}
+	return answer{status: status, body: mustJSON(body)}
+}

@@ -1,0 +1,30 @@
+package fakeapi
+
+// ledger is the record of the newest calls, in order.
+type ledger struct {
+	last  uint64 // the number of the newest call ever
+	max   int
+	calls []Call // a ring once it is full
+	next  int    // where the ring goes on
+}
+
+func newLedger(size int) ledger { return ledger{max: size} }
+
+func (l *ledger) add(c Call) {
+	l.last = c.Number
+	if len(l.calls) < l.max {
+		l.calls = append(l.calls, c)
+		return
+	}
+	l.calls[l.next] = c
+	l.next = (l.next + 1) % l.max
+}
+
+// list returns a copy, oldest first.
+func (l *ledger) list() []Call {
+	list := make([]Call, 0, len(l.calls))
+	list = append(list, l.calls[l.next:]...)
+	return append(list, l.calls[:l.next]...)
+}
+
+func (l *ledger) clear() { l.calls, l.next = nil, 0 }

@@ -1,0 +1,32 @@
+package fakeapi
+
+import "encoding/binary"
+
+// luck draws numbers that depend on the seed and on what they are drawn for, and on nothing else: not on the order in
+// which concurrent calls happen to arrive.
+type luck uint64
+
+// What a draw is for. Draws for different things must not be correlated.
+const (
+	drawUnknown uint64 = iota + 1
+	drawPending
+	drawFault
+	drawLatency
+)
+
+// draw returns a number in [0,1) for the n-th time that something is drawn for an entry.
+func (l luck) draw(k key, purpose uint64, n uint32) float64 {
+	x := mix(uint64(l) ^ purpose<<56 ^ uint64(n))
+	x = mix(x ^ binary.BigEndian.Uint64(k.replica[:8]))
+	x = mix(x ^ binary.BigEndian.Uint64(k.replica[8:]))
+	x = mix(x ^ uint64(k.id))
+	return float64(x>>11) / (1 << 53)
+}
+
+// mix is one step of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+func mix(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}

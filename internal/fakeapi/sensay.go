@@ -1,0 +1,124 @@
+package fakeapi
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// sensayDialect speaks as Sensay does. Sure are the call and its 200, 202 and 404; the other errors have the 404's shape.
+type sensayDialect struct {
+	organizationSecret string
+}
+
+// sensayVersions are the values of X-API-Version that are known; the first is what a call without the header gets.
+var sensayVersions = []string{"2025-03-25"}
+
+const sensayPending = "The deletion process has been initiated. Full removal of all associated data may take up to 24 hours to complete."
+
+type sensayError struct {
+	Error     string `json:"error"`
+	Success   bool   `json:"success"`
+	RequestID string `json:"request_id"`
+}
+
+func (v sensayDialect) read(r *http.Request, body []byte) request {
+	// /v1/replicas/{replicaUUID}/knowledge-base/{knowledgeBaseID}
+	parts := strings.Split(r.URL.EscapedPath(), "/")
+	if len(parts) != 6 || parts[2] != "replicas" || parts[4] != "knowledge-base" || parts[3] == "" || parts[5] == "" {
+		return request{refusal: &refusal{status: http.StatusNotFound, message: "Not Found", noRoute: true}}
+	}
+	req := request{}
+	switch r.Method {
+	case http.MethodDelete:
+		req.operation = Delete
+	case http.MethodGet:
+		req.operation = Read
+	default:
+		req = refused(http.StatusMethodNotAllowed, "Method Not Allowed")
+		req.refusal.allow = "DELETE, GET"
+		return req
+	}
+	req.authenticated = hasSecret(r.Header, "X-Organization-Secret", v.organizationSecret)
+	if !req.authenticated {
+		req.refusal = &refusal{status: http.StatusUnauthorized}
+		return req
+	}
+	entry, err := ParseEntry(string(Sensay) + "/" + parts[3] + "/" + parts[5])
+	switch {
+	case !knownVersion(r.Header.Values("X-Api-Version")):
+		req.refusal = &refusal{status: http.StatusBadRequest, message: "Unknown X-API-Version"}
+	case err != nil:
+		req.refusal = &refusal{status: http.StatusBadRequest, message: "Invalid path: " + err.Error()}
+	case len(body) > 0:
+		req.refusal = &refusal{status: http.StatusBadRequest, message: "The request must not have a body"}
+	default:
+		req.keys = []key{entry.key()}
+	}
+	return req
+}
+
+func knownVersion(values []string) bool {
+	return len(values) == 0 || len(values) == 1 && slices.Contains(sensayVersions, values[0])
+}
+
+func (v sensayDialect) remove(s *shelf, keys []key, gone time.Time, t ticket) (answer, []change) {
+	k := keys[0]
+	state := s.state(k, t.now)
+	switch {
+	case state == StatePresent && !gone.After(t.now):
+		return answer{status: http.StatusOK, body: []byte(`{"success":true}`)}, []change{{k, gone}}
+	case state == StatePresent:
+		return v.pending(), []change{{k, gone}}
+	case state == StatePending:
+		return v.pending(), nil
+	}
+	return v.notFound(t), nil
+}
+
+func (v sensayDialect) show(s *shelf, k key, t ticket) answer {
+	if state := s.state(k, t.now); state != StatePresent && state != StatePending {
+		return v.notFound(t)
+	}
+	return answer{status: http.StatusOK, body: mustJSON(struct {
+		Success bool   `json:"success"`
+		ID      int64  `json:"id"`
+		Replica string `json:"replicaUUID"`
+	}{true, k.id, k.replica.String()})}
+}
+
+func (v sensayDialect) pending() answer {
+	return answer{status: http.StatusAccepted, body: mustJSON(struct {
+		Success bool   `json:"success"`
+		Message string `json:"message"`
+	}{true, sensayPending})}
+}
+
+func (v sensayDialect) notFound(t ticket) answer {
+	return v.refuse(refusal{status: http.StatusNotFound, message: "Knowledge base entry not found"}, t)
+}
+
+func (v sensayDialect) refuse(why refusal, t ticket) answer {
+	id := t.requestID()
+	switch {
+	case why.noRoute: // the hosting platform's own page, not the API's
+		return answer{status: why.status, requestID: id, contentType: "text/plain; charset=utf-8",
+			body: []byte("The page could not be found\n\nNOT_FOUND\n\n" + id + "\n")}
+	case why.status == http.StatusNoContent || why.status == http.StatusNotModified:
+		return answer{status: why.status}
+	}
+	return answer{status: why.status, requestID: id, allow: why.allow,
+		body: mustJSON(sensayError{Error: why.text(), RequestID: id})}
+}
+
+func (v sensayDialect) lie(t ticket) answer {
+	id := t.requestID()
+	return answer{status: http.StatusOK, requestID: id, body: mustJSON(sensayError{Error: "Something went wrong", RequestID: id})}
+}
+
+// requestID has the form of the documented example; its last part is the call's number in hexadecimal.
+func (t ticket) requestID() string {
+	return fmt.Sprintf("xyz1::reg1:reg1::ab3c4-%013d-%012x", t.now.UnixMilli(), t.number)
+}

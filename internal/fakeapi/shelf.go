@@ -1,0 +1,156 @@
+package fakeapi
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// shelf holds the state of every entry of one API that has been named or set.
+type shelf struct {
+	entries      map[key]record
+	max          int
+	unknownShare float64
+	luck         luck
+}
+
+// record is kept small: there may be a million.
+type record struct {
+	state   uint8 // one of the kept constants
+	calls   uint32
+	deleted uint64 // the number of the call that deleted it; 0 when that was SetEntry
+	gone    int64  // when it is or was gone, in Unix nanoseconds
+}
+
+const (
+	keptPresent uint8 = iota
+	keptUnknown
+	keptRemoved // removal has begun; it is complete at the time "gone"
+)
+
+// State is what is true of an entry.
+type State string
+
+// The states of an entry.
+const (
+	StatePresent State = "present" // can be deleted
+	StatePending State = "pending" // removal has begun (Sensay's 202) and is not complete
+	StateDeleted State = "deleted" // gone for good
+	StateUnknown State = "unknown" // never existed
+)
+
+// Deletion is one entry that a call deleted.
+type Deletion struct {
+	Entry   Entry     `json:"entry"`
+	Call    uint64    `json:"call"`             // the number of the call that did it
+	At      time.Time `json:"at"`               // when the entry is or was gone
+	Pending bool      `json:"pending,omitzero"` // At is still to come
+}
+
+var errFull = errors.New("the sandbox is full: raise MaxEntries (--max-entries)")
+
+// find returns what is kept of an entry, or what an entry is that nobody has named yet.
+func (s *shelf) find(k key) record {
+	if r, ok := s.entries[k]; ok {
+		return r
+	}
+	if s.unknownShare > 0 && s.luck.draw(k, drawUnknown, 0) < s.unknownShare {
+		return record{state: keptUnknown}
+	}
+	return record{}
+}
+
+func (s *shelf) state(k key, now time.Time) State { return s.find(k).stateAt(now) }
+
+func (r record) stateAt(now time.Time) State {
+	switch {
+	case r.state == keptUnknown:
+		return StateUnknown
+	case r.state == keptPresent:
+		return StatePresent
+	case now.UnixNano() < r.gone:
+		return StatePending
+	}
+	return StateDeleted
+}
+
+// room reports whether all the keys are or can be kept.
+func (s *shelf) room(keys []key) bool {
+	if len(s.entries)+len(keys) <= s.max {
+		return true
+	}
+	fresh := make(map[key]bool)
+	for _, k := range keys {
+		if _, ok := s.entries[k]; !ok {
+			fresh[k] = true
+		}
+	}
+	return len(s.entries)+len(fresh) <= s.max
+}
+
+// named counts a call that names k, and returns how many did before.
+func (s *shelf) named(k key) uint32 {
+	r := s.find(k)
+	r.calls++
+	s.entries[k] = r
+	return r.calls - 1
+}
+
+// change is one entry's removal, complete at a time that may lie ahead.
+type change struct {
+	key  key
+	gone time.Time
+}
+
+// apply carries removals out.
+func (s *shelf) apply(changes []change, call *Call) {
+	for _, c := range changes {
+		r := s.find(c.key)
+		r.state, r.deleted, r.gone = keptRemoved, call.Number, c.gone.UnixNano()
+		s.entries[c.key] = r
+	}
+}
+
+// remember carries out again what a journal says that a call removed, whatever the limit.
+func (s *shelf) remember(call Call) {
+	for _, e := range call.Deleted {
+		s.apply([]change{{e.key(), call.Time}}, &call)
+	}
+	for _, e := range call.Pending {
+		s.apply([]change{{e.key(), call.PendingUntil}}, &call)
+	}
+}
+
+func (s *shelf) set(k key, state State, now time.Time, pendingFor time.Duration) error {
+	if !s.room([]key{k}) {
+		return errFull
+	}
+	r := s.find(k)
+	r.deleted, r.gone = 0, now.UnixNano()
+	switch state {
+	case StatePresent:
+		r.state = keptPresent
+	case StateUnknown:
+		r.state = keptUnknown
+	case StateDeleted:
+		r.state = keptRemoved
+	case StatePending:
+		r.state, r.gone = keptRemoved, now.Add(pendingFor).UnixNano()
+	default:
+		return fmt.Errorf("no state is called %q", state)
+	}
+	s.entries[k] = r
+	return nil
+}
+
+// deletions lists what calls have deleted, in no order.
+func (s *shelf) deletions(api API, now time.Time) []Deletion {
+	var list []Deletion
+	for k, r := range s.entries {
+		if r.state == keptRemoved && r.deleted != 0 {
+			at := time.Unix(0, r.gone).UTC()
+			list = append(list, Deletion{k.entry(api), r.deleted, at, r.stateAt(now) == StatePending})
+		}
+	}
+	return list
+}
