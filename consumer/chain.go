@@ -71,6 +71,7 @@ type record struct {
 	outcome  events.Outcome
 	step     Step
 	stored   bool
+	err      error // of a publish in one go
 }
 
 // newAttempt is the record that an attempt is about to be made, or was made. The
@@ -129,7 +130,7 @@ func (c *chain) appendAll(ctx context.Context, records []*record) {
 		select {
 		case ack := <-future.Ok():
 			records[i].stored, records[i].progress.Seq = true, ack.Sequence
-		case <-future.Err():
+		case records[i].err = <-future.Err():
 		case <-ctx.Done():
 		}
 	}
