@@ -4,13 +4,15 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // keepAfter is how long a message may be in hand without a sign of life to the
 // server. It fits the shortest ack_wait that is accepted, because a shortened one
 // counts at the server at once, and here only when it was read.
 const (
-	keepAfter = minAckWait / 3
+	keepAfter = streams.MinAckWait / 3
 	keepEvery = keepAfter / 4
 )
 
@@ -30,7 +32,7 @@ func (a *ackWaits) get() time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.wait == 0 {
-		return ackWait
+		return streams.AckWait
 	}
 	return a.wait
 }
@@ -67,12 +69,12 @@ func (l *Lane) inDoubt(ctx context.Context, received time.Time) time.Duration {
 		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 		defer cancel()
 		asked := time.Now()
-		found, err := inspect(ctx, l.js, l.config.Target)
+		found, err := streams.Inspect(ctx, l.js, l.config.Target)
 		if err != nil {
 			l.log.Debug("cannot read ack_wait", "error", err)
 			return nakDelay
 		}
-		l.ackWait.learn(found.ackWait(), asked)
+		l.ackWait.learn(found.AckWait(), asked)
 	}
 	_, shorter := l.ackWait.state()
 	if shorter.IsZero() {

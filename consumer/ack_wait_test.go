@@ -8,16 +8,19 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // setAckWait is an operator who changes ack_wait.
 func (w *world) setAckWait(wait time.Duration) {
 	w.Helper()
-	for _, name := range consumerNames(events.Targets()...) {
-		config := laneConsumer(name.stream, name.target)
-		config.AckWait = wait
-		if _, err := w.js.UpdateConsumer(w.Context(), name.stream, config); err != nil {
-			w.Fatal(err)
+	for stream, targets := range laneConsumers() {
+		for _, target := range targets {
+			config := streams.LaneConsumer(stream, target)
+			config.AckWait = wait
+			if _, err := w.js.UpdateConsumer(w.Context(), stream, config); err != nil {
+				w.Fatal(err)
+			}
 		}
 	}
 }
@@ -67,11 +70,11 @@ func TestWhatComesAgainWaitsOnlyAfterAckWaitBecameShorter(t *testing.T) {
 		again   bool
 		calls   int
 	}{
-		"the first time":   {contexts(1), ackWait / 2, false, 1},
-		"again, unchanged": {contexts(1), ackWait, true, 1},
-		"again, longer":    {contexts(1), ackWait * 2, true, 1},
-		"again, shorter":   {contexts(1), ackWait / 2, true, 0},
-		"again, shorter, where leases tell of calls": {entry(1), ackWait / 2, true, 1},
+		"the first time":   {contexts(1), streams.AckWait / 2, false, 1},
+		"again, unchanged": {contexts(1), streams.AckWait, true, 1},
+		"again, longer":    {contexts(1), streams.AckWait * 2, true, 1},
+		"again, shorter":   {contexts(1), streams.AckWait / 2, true, 0},
+		"again, shorter, where leases tell of calls": {entry(1), streams.AckWait / 2, true, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -97,7 +100,7 @@ func TestWhatComesAgainWaitsOnlyAfterAckWaitBecameShorter(t *testing.T) {
 func TestAChangedAckWaitIsReadAgain(t *testing.T) {
 	w := newWorld(t)
 	l := New(w.js, w.config(kvTarget, nil))
-	for _, wait := range []time.Duration{ackWait, 20 * time.Second, time.Minute} {
+	for _, wait := range []time.Duration{streams.AckWait, 20 * time.Second, time.Minute} {
 		w.setAckWait(wait)
 		if well := l.look(t.Context()); !well || l.ackWait.get() != wait {
 			t.Errorf("well: %v, ack_wait is %s, want %s", well, l.ackWait.get(), wait)
@@ -107,7 +110,7 @@ func TestAChangedAckWaitIsReadAgain(t *testing.T) {
 
 // Two signs of life fit into the shortest ack_wait, whatever was read last.
 func TestAMessageInHandIsKeptByTheShortestAckWait(t *testing.T) {
-	if keepAfter+keepEvery > minAckWait/2 {
-		t.Errorf("%s may pass between signs of life, ack_wait may be %s", keepAfter+keepEvery, minAckWait)
+	if keepAfter+keepEvery > streams.MinAckWait/2 {
+		t.Errorf("%s may pass between signs of life, ack_wait may be %s", keepAfter+keepEvery, streams.MinAckWait)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // together is a lane's configuration in which requests wait long for each other.
@@ -158,7 +159,7 @@ func TestTheSpanOfACallLinksToEveryRequestInIt(t *testing.T) {
 	spans := tracetest.NewInMemoryExporter()
 	otel.SetTracerProvider(sdk.NewTracerProvider(sdk.WithSyncer(spans)))
 	w := bareWorld(t)
-	if err := Setup(t.Context(), w.js, settings); err != nil {
+	if err := streams.Setup(t.Context(), w.js, settings); err != nil {
 		t.Fatal(err)
 	}
 	requests := []events.Request{contexts(1), contexts(2), contexts(3)}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // The stages of one step, in the order in which a request goes through them;
@@ -39,7 +40,7 @@ func BenchmarkPull(b *testing.B) {
 		if err := w.js.DeleteConsumer(b.Context(), events.StreamRequests, string(kvTarget)); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := w.js.CreateConsumer(b.Context(), events.StreamRequests, laneConsumer(events.StreamRequests, kvTarget)); err != nil {
+		if _, err := w.js.CreateConsumer(b.Context(), events.StreamRequests, streams.LaneConsumer(events.StreamRequests, kvTarget)); err != nil {
 			b.Fatal(err)
 		}
 		b.StartTimer()

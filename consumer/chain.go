@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // chain is the history of each request on DELETION_RESULTS: its attempts and
@@ -219,9 +220,9 @@ func (e end) after(seq uint64) bool {
 // end looks at the end of a chain. It asks the stream's leader: a direct get may be
 // answered by a replica that lags behind and has not yet heard of a final result.
 func (c *chain) end(ctx context.Context, id string) (end, error) {
-	var msg *storedMessage
+	var msg *streams.Message
 	err := c.persist(ctx, events.StreamResults, func(ctx context.Context) (err error) {
-		msg, err = lastMessage(ctx, c.js, events.StreamResults, c.filter(id))
+		msg, err = streams.LastMessage(ctx, c.js, events.StreamResults, c.filter(id))
 		return err
 	})
 	if err != nil || msg == nil {
@@ -246,7 +247,7 @@ func (c *chain) lastBefore(ctx context.Context, id string, before uint64) (last 
 	for next := uint64(1); next < before; {
 		err := c.persist(ctx, events.StreamResults, func(ctx context.Context) error {
 			for range readAtOnce {
-				msg, err := nextMessage(ctx, c.js, events.StreamResults, c.filter(id), next)
+				msg, err := streams.NextMessage(ctx, c.js, events.StreamResults, c.filter(id), next)
 				if err != nil {
 					return err
 				}
@@ -271,7 +272,7 @@ func (c *chain) lastBefore(ctx context.Context, id string, before uint64) (last 
 }
 
 // passOver says that a message is not counted.
-func (c *chain) passOver(msg *storedMessage, why error) {
+func (c *chain) passOver(msg *streams.Message, why error) {
 	if c.told.first(msg.Subject) {
 		c.log.Warn("read past a message that no worker wrote", "stream", events.StreamResults, "subject", msg.Subject, "sequence", msg.Seq, "why", why)
 	}

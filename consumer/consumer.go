@@ -102,13 +102,6 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// ackWait is how long the server waits for a sign of life before it delivers a
-// message again. An operator may set another on the consumers, down to minAckWait.
-const (
-	ackWait    = 30 * time.Second
-	minAckWait = 4 * takeWait
-)
-
 // maxTogether bounds how many requests one pull takes where calls take many.
 const maxTogether = 200
 

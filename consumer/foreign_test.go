@@ -18,6 +18,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // foreign publishes a message that no worker wrote, and returns its sequence.
@@ -52,7 +53,7 @@ func (w *world) unreadable(subject string) {
 func (w *world) readable() (all []events.Result) {
 	w.Helper()
 	for seq := uint64(1); ; seq++ {
-		m, err := nextMessage(context.Background(), w.js, events.StreamResults, "deletions.results.>", seq)
+		m, err := streams.NextMessage(context.Background(), w.js, events.StreamResults, "deletions.results.>", seq)
 		if err != nil {
 			w.Fatal(err)
 		}
@@ -210,41 +211,41 @@ func TestOnlyAWholeRecordIsOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, raw := range w.messages(events.StreamResults, ">") {
-		whole := func() *storedMessage {
+		whole := func() *streams.Message {
 			header := nats.Header{}
 			for k, v := range raw.Header {
 				header[k] = slices.Clone(v)
 			}
-			return &storedMessage{Subject: raw.Subject, Seq: raw.Sequence, Time: raw.Time, Header: header, Data: raw.Data}
+			return &streams.Message{Subject: raw.Subject, Seq: raw.Sequence, Time: raw.Time, Header: header, Data: raw.Data}
 		}
 		if _, err := readLink(whole()); err != nil {
 			t.Fatalf("%s: %v", raw.Subject, err)
 		}
-		spoil := map[string]func(m *storedMessage){
-			"no body":         func(m *storedMessage) { m.Data = nil },
-			"an empty object": func(m *storedMessage) { m.Data = []byte("{}") },
-			"another's body":  func(m *storedMessage) { m.Data = bytes.ReplaceAll(m.Data, []byte(j.ID), []byte(newID())) },
-			"another id":      func(m *storedMessage) { m.Subject = strings.Replace(m.Subject, j.ID, newID(), 1) },
-			"another target": func(m *storedMessage) {
+		spoil := map[string]func(m *streams.Message){
+			"no body":         func(m *streams.Message) { m.Data = nil },
+			"an empty object": func(m *streams.Message) { m.Data = []byte("{}") },
+			"another's body":  func(m *streams.Message) { m.Data = bytes.ReplaceAll(m.Data, []byte(j.ID), []byte(newID())) },
+			"another id":      func(m *streams.Message) { m.Subject = strings.Replace(m.Subject, j.ID, newID(), 1) },
+			"another target": func(m *streams.Message) {
 				m.Subject = strings.Replace(m.Subject, "sensay-knowledge-base", "kv-user-context", 1)
 			},
-			"another end": func(m *storedMessage) { m.Subject = m.Subject[:strings.LastIndex(m.Subject, ".")] + ".not-found" },
-			"another kind": func(m *storedMessage) {
+			"another end": func(m *streams.Message) { m.Subject = m.Subject[:strings.LastIndex(m.Subject, ".")] + ".not-found" },
+			"another kind": func(m *streams.Message) {
 				m.Subject = strings.NewReplacer("attempts", "results", "results", "attempts").Replace(m.Subject)
 			},
-			"no headers":     func(m *storedMessage) { m.Header = nil },
-			"a later record": func(m *storedMessage) { m.Header.Set(headerExpected, fmt.Sprint(m.Seq)) },
-			"another number": func(m *storedMessage) { m.Header.Set(headerAttempt, "+1") },
-			"another step":   func(m *storedMessage) { m.Header.Set(headerStep, "other") },
-			"a name of none": func(m *storedMessage) { m.Header.Set(headerLink, "x") },
-			"no time at all": func(m *storedMessage) { m.Header.Set(headerSince, "yesterday") },
+			"no headers":     func(m *streams.Message) { m.Header = nil },
+			"a later record": func(m *streams.Message) { m.Header.Set(headerExpected, fmt.Sprint(m.Seq)) },
+			"another number": func(m *streams.Message) { m.Header.Set(headerAttempt, "+1") },
+			"another step":   func(m *streams.Message) { m.Header.Set(headerStep, "other") },
+			"a name of none": func(m *streams.Message) { m.Header.Set(headerLink, "x") },
+			"no time at all": func(m *streams.Message) { m.Header.Set(headerSince, "yesterday") },
 		}
 		needed := []string{headerLink, headerFingerprint, headerInstance, headerAttempt, headerUnanswered, headerExpected, headerStep, headerArrival}
 		if strings.HasPrefix(raw.Subject, "deletions.attempts.") {
 			needed = append(needed, headerLease)
 		}
 		for _, name := range needed {
-			spoil["without "+name] = func(m *storedMessage) { m.Header.Del(name) }
+			spoil["without "+name] = func(m *streams.Message) { m.Header.Del(name) }
 		}
 		for name, change := range spoil {
 			m := whole()

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // Only workers write links, but anybody who may publish there could write anything.
@@ -27,7 +28,7 @@ func FuzzReadLink(f *testing.F) {
 		if err != nil {
 			t.Skip()
 		}
-		l, err := readLink(&storedMessage{Subject: subject, Seq: 7, Data: body, Header: nats.Header{
+		l, err := readLink(&streams.Message{Subject: subject, Seq: 7, Data: body, Header: nats.Header{
 			headerLink: {name}, headerFingerprint: {fingerprint}, headerInstance: {instance}, headerLease: {lease}, headerAttempt: {attempts},
 			headerUnanswered: {"true"}, headerExpected: {"5"}, headerStep: {stepDelete}, headerArrival: {"1"},
 		}})

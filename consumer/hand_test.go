@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // delivered is a message that the server last heard of some time ago, and what
@@ -47,15 +48,15 @@ func TestADeliveryIsKeptAliveUntilItMayBeAnothers(t *testing.T) {
 		ours  bool
 	}{
 		{"at once", 0, 1, true},
-		{"after a sign that was lost", ackWait * 2 / 3, 1, true},
-		{"after a process that stood still", ackWait, 0, false},
+		{"after a sign that was lost", streams.AckWait * 2 / 3, 1, true},
+		{"after a process that stood still", streams.AckWait, 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d, heard := newWorld(t).delivered(c.since)
-			if err := d.keep(newClock(), ackWait); err != nil {
+			if err := d.keep(newClock(), streams.AckWait); err != nil {
 				t.Fatal(err)
 			}
-			if ours, alive := time.Now().Before(d.oursUntil(ackWait)), heard("+WPI"); alive != c.alive || ours != c.ours {
+			if ours, alive := time.Now().Before(d.oursUntil(streams.AckWait)), heard("+WPI"); alive != c.alive || ours != c.ours {
 				t.Errorf("%d signs of life, ours %v; want %d, %v", alive, ours, c.alive, c.ours)
 			}
 		})
@@ -68,7 +69,7 @@ func TestAMessageThatMayBeAnothersIsNeitherCalledForNorTakenAway(t *testing.T) {
 		name  string
 		since time.Duration
 		calls int
-	}{{"in hand", 0, 1}, {"perhaps another's", ackWait, 0}} {
+	}{{"in hand", 0, 1}, {"perhaps another's", streams.AckWait, 0}} {
 		t.Run(r.name, func(t *testing.T) {
 			w := newWorld(t)
 			calls := script(answerLost)

@@ -20,6 +20,7 @@ import (
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/e2e"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -57,7 +58,7 @@ func newWorld(t testing.TB) *world {
 		t.Parallel() // most of a test is waiting
 	}
 	w := bareWorld(t)
-	if err := Setup(t.Context(), w.js, StreamSettings{Replicas: 1, ResultsMaxAge: 720 * time.Hour}); err != nil {
+	if err := streams.Setup(t.Context(), w.js, streams.Settings{Replicas: 1, ResultsMaxAge: 720 * time.Hour}); err != nil {
 		t.Fatal(err)
 	}
 	return w
@@ -234,7 +235,7 @@ func (w *world) final(target events.Target, id string) events.Result {
 	w.until("a final result of "+id, func() bool {
 		ctx, cancel := context.WithTimeout(w.Context(), time.Second) // the server may be away
 		defer cancel()
-		m, err := lastMessage(ctx, w.js, events.StreamResults, events.ResultFilter(target, id, ""))
+		m, err := streams.LastMessage(ctx, w.js, events.StreamResults, events.ResultFilter(target, id, ""))
 		if err != nil || m == nil {
 			return false
 		}

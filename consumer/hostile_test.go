@@ -13,6 +13,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // A status in a header and an empty body is how the server ends a pull. Anybody
@@ -221,8 +222,8 @@ func TestALaneDoesNotWaitForAnothersConsumer(t *testing.T) {
 	if !lane.look(t.Context()) || lane.State().Status != StatusRunning {
 		t.Errorf("the lane is %+v", lane.State())
 	}
-	var problem *Problem
-	if err := Check(t.Context(), w.js, 0, sensayTarget); !errors.As(err, &problem) || problem.Consumer != string(sensayTarget) {
+	var problem *streams.Problem
+	if err := streams.Check(t.Context(), w.js, 0, sensayTarget); !errors.As(err, &problem) || problem.Consumer != string(sensayTarget) {
 		t.Errorf("the other lane's check says %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 func TestAFullResultsStreamHoldsTheLaneUntilThereIsRoom(t *testing.T) {
@@ -56,7 +57,7 @@ func TestAMissingResultsStreamHoldsTheLane(t *testing.T) {
 	if api.count() != 0 {
 		t.Errorf("%d calls without a place for their attempts", api.count())
 	}
-	if err := Setup(t.Context(), w.js, StreamSettings{Replicas: 1}); err != nil {
+	if err := streams.Setup(t.Context(), w.js, streams.Settings{Replicas: 1}); err != nil {
 		t.Fatal(err)
 	}
 	w.final(sensayTarget, r.ID)
@@ -71,7 +72,7 @@ func TestAnAnswerOutlivesItsChain(t *testing.T) {
 				if err := w.js.DeleteStream(t.Context(), events.StreamResults); err != nil {
 					t.Error(err)
 				}
-				if err := Setup(t.Context(), w.js, settings); err != nil {
+				if err := streams.Setup(t.Context(), w.js, settings); err != nil {
 					t.Error(err)
 				}
 			}
@@ -154,7 +155,7 @@ func TestALaneThatStartsWithoutAConsumerWaitsForIt(t *testing.T) {
 	}
 	lane, _ := w.run(w.config(kvTarget, script(answerDeleted)))
 	w.until("the lane is held", func() bool { return lane.State().Status == StatusHeld && strings.Contains(lane.State().Why, "missing") })
-	if err := Setup(t.Context(), w.js, settings); err != nil {
+	if err := streams.Setup(t.Context(), w.js, settings); err != nil {
 		t.Fatal(err)
 	}
 	r := contexts(1)

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // later schedules the next step of a request as a message in the future, on
@@ -57,7 +58,7 @@ const overdue = time.Minute
 func (s *later) stands(ctx context.Context, id string, due uint64, now time.Time) (standing bool, err error) {
 	subject := events.LaterSubject(s.target, id)
 	err = s.persist(ctx, subject, func(ctx context.Context) error {
-		msg, err := lastMessage(ctx, s.js, events.StreamLater, subject)
+		msg, err := streams.LastMessage(ctx, s.js, events.StreamLater, subject)
 		standing = msg != nil && msg.Seq > due && now.Before(scheduled(msg.Header).Add(overdue))
 		return err
 	})

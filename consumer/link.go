@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // link is one message of a chain.
@@ -39,7 +40,7 @@ type attempt struct {
 // could have written it, so it is a link only if it is whole: its subject is one of
 // the two forms, each header is there as a worker writes it, and its body says the
 // same as its subject. Its error says why the message is none.
-func readLink(msg *storedMessage) (*link, error) {
+func readLink(msg *streams.Message) (*link, error) {
 	tokens := strings.Split(msg.Subject, ".")
 	if len(tokens) != 5 || tokens[0] != "deletions" {
 		return nil, errors.New("its subject is none of a record")

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // looks asks for many requests at once whether their chains are empty, as nearly
@@ -46,7 +47,7 @@ func (l *looks) empty(ctx context.Context, ids []string) bool {
 		return false
 	}
 	// Whatever else comes first says that something is there, or nothing.
-	reply, err := l.js.Conn().RequestWithContext(ctx, apiSubject(l.js, "DIRECT.GET."+events.StreamResults), request)
+	reply, err := l.js.Conn().RequestWithContext(ctx, streams.APISubject(l.js, "DIRECT.GET."+events.StreamResults), request)
 	return err == nil && len(reply.Data) == 0 && reply.Header.Get("Status") == "404" && reply.Header.Get("Description") == "No Results"
 }
 

@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // ackReply begins the reply subject of every message that a consumer delivers.
@@ -42,7 +44,7 @@ func pull(ctx context.Context, js jetstream.JetStream, stream, consumer string, 
 	if err != nil {
 		return err
 	}
-	if err := nc.PublishRequest(apiSubject(js, "CONSUMER.MSG.NEXT."+stream+"."+consumer), inbox, request); err != nil {
+	if err := nc.PublishRequest(streams.APISubject(js, "CONSUMER.MSG.NEXT."+stream+"."+consumer), inbox, request); err != nil {
 		return err
 	}
 	timeout := time.NewTimer(takeWait + pullSlack)

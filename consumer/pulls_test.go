@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // playedServer is a connection without what a server answers.
@@ -105,7 +106,7 @@ func TestALaneIsNotRunningWhileItsPullsAreRefused(t *testing.T) {
 	if err := w.js.DeleteConsumer(t.Context(), events.StreamRequests, string(kvTarget)); err != nil {
 		t.Fatal(err)
 	}
-	config := laneConsumer(events.StreamRequests, kvTarget)
+	config := streams.LaneConsumer(events.StreamRequests, kvTarget)
 	config.MaxWaiting = 1
 	if _, err := w.js.CreateConsumer(t.Context(), events.StreamRequests, config); err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // passOver leaves a message of the lane behind the floor of its consumer, as a
@@ -20,7 +21,7 @@ func (w *world) passOver(r events.Request) {
 			w.Fatal(err)
 		}
 	}
-	config := laneConsumer(events.StreamRequests, kvTarget)
+	config := streams.LaneConsumer(events.StreamRequests, kvTarget)
 	config.FilterSubject = events.RequestSubject(other)
 	consumer, err := w.js.CreateConsumer(w.Context(), events.StreamRequests, config)
 	if err != nil {
@@ -35,7 +36,7 @@ func (w *world) passOver(r events.Request) {
 		w.Fatal(err)
 	}
 	for _, target := range []events.Target{kvTarget, other} {
-		if _, err := w.js.CreateOrUpdateConsumer(w.Context(), events.StreamRequests, laneConsumer(events.StreamRequests, target)); err != nil {
+		if _, err := w.js.CreateOrUpdateConsumer(w.Context(), events.StreamRequests, streams.LaneConsumer(events.StreamRequests, target)); err != nil {
 			w.Fatal(err)
 		}
 	}
@@ -47,7 +48,7 @@ func TestWhatTheServerPassesOverIsDeliveredAgain(t *testing.T) {
 			w := newWorld(t)
 			r := contexts(1)
 			w.passOver(r)
-			passed, err := PassedOver(t.Context(), w.js, events.Targets()...)
+			passed, err := streams.Stranded(t.Context(), w.js, events.Targets()...)
 			if err != nil || len(passed) != 1 || passed[0].Consumer != string(kvTarget) || passed[0].Stream != events.StreamRequests {
 				t.Fatalf("passed over: %v, %v", passed, err)
 			}
@@ -56,13 +57,13 @@ func TestWhatTheServerPassesOverIsDeliveredAgain(t *testing.T) {
 			lane, _ := w.run(c)
 			if !manages {
 				w.until("the lane runs", func() bool { return lane.State().Status == StatusRunning })
-				if err := Setup(t.Context(), w.js, settings); err != nil {
+				if err := streams.Setup(t.Context(), w.js, settings); err != nil {
 					t.Fatal(err)
 				}
 			}
 			w.final(kvTarget, r.ID)
 			w.settled()
-			if passed, err := PassedOver(t.Context(), w.js, events.Targets()...); err != nil || len(passed) != 0 {
+			if passed, err := streams.Stranded(t.Context(), w.js, events.Targets()...); err != nil || len(passed) != 0 {
 				t.Errorf("passed over: %v, %v", passed, err)
 			}
 		})
@@ -99,11 +100,11 @@ func TestAConsumerThatIsMadeAnewIsNeverLeftMissing(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	js := &hesitant{JetStream: w.js, enough: cancel}
-	passed, err := PassedOver(ctx, js, kvTarget)
+	passed, err := streams.Stranded(ctx, js, kvTarget)
 	if err != nil || len(passed) != 1 {
 		t.Fatalf("passed over: %v, %v", passed, err)
 	}
-	if err := Redeliver(ctx, js, passed); err != nil {
+	if err := streams.Redeliver(ctx, js, passed); err != nil {
 		t.Error(err)
 	}
 	if consumer, err = w.js.Consumer(t.Context(), events.StreamRequests, string(kvTarget)); err != nil {
@@ -136,7 +137,7 @@ func TestWhatWaitsIsNotPassedOver(t *testing.T) {
 			}
 		}
 	}
-	if passed, err := PassedOver(t.Context(), w.js, events.Targets()...); err != nil || len(passed) != 0 {
+	if passed, err := streams.Stranded(t.Context(), w.js, events.Targets()...); err != nil || len(passed) != 0 {
 		t.Errorf("passed over: %v, %v", passed, err)
 	}
 }

@@ -11,13 +11,14 @@ import (
 
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/e2e"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 func TestAFullDiskHoldsTheLaneUntilThereIsRoom(t *testing.T) {
 	t.Parallel()
 	w := &world{TB: t, server: startServerWith(t, e2e.ServerConfig{Dir: filepath.Join(t.TempDir(), "js"), MaxStore: 1 << 20})}
 	w.nc, w.js = w.connect()
-	if err := Setup(t.Context(), w.js, settings); err != nil {
+	if err := streams.Setup(t.Context(), w.js, settings); err != nil {
 		t.Fatal(err)
 	}
 	r := entry(7)

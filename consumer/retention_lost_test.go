@@ -9,6 +9,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // shortAge is an age that no setting allows, so that a test sees records go.
@@ -90,13 +91,13 @@ func TestARequestThatIsOlderThanItsRecords(t *testing.T) {
 			w.keepResults(clockTolerance)
 		}, false},
 		{"older than its consumer, and than results are kept", func(w *world) {
-			if err := remake(w.Context(), w.js, events.StreamRequests, string(sensayTarget)); err != nil {
+			if err := streams.Redeliver(w.Context(), w.js, []*streams.Problem{{Stream: events.StreamRequests, Consumer: string(sensayTarget)}}); err != nil {
 				w.Fatal(err)
 			}
 			w.keepResults(clockTolerance)
 		}, true},
 		{"older than its consumer alone", func(w *world) {
-			if err := remake(w.Context(), w.js, events.StreamRequests, string(sensayTarget)); err != nil {
+			if err := streams.Redeliver(w.Context(), w.js, []*streams.Problem{{Stream: events.StreamRequests, Consumer: string(sensayTarget)}}); err != nil {
 				w.Fatal(err)
 			}
 		}, false},

@@ -6,19 +6,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // Results that expire while their request is open let a second final result in.
 func TestAStreamThatKeepsResultsTooShortIsRefused(t *testing.T) {
 	const least = 240 * time.Hour
 	w := newWorld(t)
-	settings := StreamSettings{Replicas: 1, ResultsMaxAge: 720 * time.Hour, ResultsMinAge: least}
+	settings := streams.Settings{Replicas: 1, ResultsMaxAge: 720 * time.Hour, ResultsMinAge: least}
 	setAge := func(age time.Duration) {
 		t.Helper()
-		config := resultsStream(settings)
+		config := w.stream(events.StreamResults)
 		config.MaxAge = age
 		if _, err := w.js.UpdateStream(t.Context(), config); err != nil {
 			t.Fatal(err)
@@ -37,12 +36,12 @@ func TestAStreamThatKeepsResultsTooShortIsRefused(t *testing.T) {
 			name string
 			at   func() error
 		}{
-			{"Check", func() error { return Check(t.Context(), w.js, least, events.Targets()...) }},
-			{"Setup", func() error { return Setup(t.Context(), w.js, settings) }},
+			{"Check", func() error { return streams.Check(t.Context(), w.js, least, events.Targets()...) }},
+			{"Setup", func() error { return streams.Setup(t.Context(), w.js, settings) }},
 		} {
 			setAge(c.age)
 			err := look.at()
-			var problem *Problem
+			var problem *streams.Problem
 			if refused := errors.As(err, &problem); refused != c.refused || err != nil && !refused {
 				t.Errorf("%s: %s says %v", c.name, look.name, err)
 			}
@@ -58,20 +57,5 @@ func TestAStreamThatKeepsResultsTooShortIsRefused(t *testing.T) {
 	lane := New(w.js, config)
 	if lane.look(t.Context()) || !strings.Contains(lane.State().Why, "max_age") {
 		t.Errorf("the lane is %+v", lane.State())
-	}
-}
-
-func TestForeverIsTheLongestAge(t *testing.T) {
-	for _, c := range []struct{ have, want, merged time.Duration }{
-		{0, 720 * time.Hour, 0},
-		{720 * time.Hour, 0, 0},
-		{0, 0, 0},
-		{240 * time.Hour, 720 * time.Hour, 720 * time.Hour},
-		{1440 * time.Hour, 720 * time.Hour, 1440 * time.Hour},
-	} {
-		got := merged(jetstream.StreamConfig{MaxAge: c.have}, jetstream.StreamConfig{MaxAge: c.want}).MaxAge
-		if got != c.merged {
-			t.Errorf("%s and %s give %s, want %s", c.have, c.want, got, c.merged)
-		}
 	}
 }

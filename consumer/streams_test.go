@@ -11,9 +11,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-var settings = StreamSettings{Replicas: 1, ResultsMaxAge: 720 * time.Hour}
+var settings = streams.Settings{Replicas: 1, ResultsMaxAge: 720 * time.Hour}
 
 func (w *world) stream(name string) jetstream.StreamConfig {
 	w.Helper()
@@ -42,7 +43,7 @@ func TestSetupMakesTheStreamsOfTheContract(t *testing.T) {
 			t.Errorf("not so: %s", what)
 		}
 	}
-	if err := Check(t.Context(), w.js, 0, events.Targets()...); err != nil {
+	if err := streams.Check(t.Context(), w.js, 0, events.Targets()...); err != nil {
 		t.Errorf("what was set up does not pass its own check: %v", err)
 	}
 	if _, err := w.js.Publish(t.Context(), "deletions.requests.other-api", nil); err == nil {
@@ -57,7 +58,7 @@ func TestSetupAgainLosesNothingThatAnOperatorChose(t *testing.T) {
 	if _, err := w.js.UpdateStream(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
-	if err := Setup(t.Context(), w.js, StreamSettings{Replicas: 1, ResultsMaxAge: time.Hour}); err != nil {
+	if err := streams.Setup(t.Context(), w.js, streams.Settings{Replicas: 1, ResultsMaxAge: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.stream(events.StreamRequests).MaxMsgs; got != 1000 {
@@ -126,12 +127,33 @@ func unsafeStreams() map[string]struct {
 	}
 }
 
-// blueprints are the streams as Lethe creates them.
-func blueprints() map[string]jetstream.StreamConfig {
-	return map[string]jetstream.StreamConfig{
-		events.StreamRequests: requestsStream(settings), events.StreamResults: resultsStream(settings), events.StreamLater: laterStream(settings),
+// blueprints are the streams as Lethe creates them, on a server that has none.
+func (w *world) blueprints() map[string]jetstream.StreamConfig {
+	w.Helper()
+	if err := streams.Setup(w.Context(), w.js, settings); err != nil {
+		w.Fatal(err)
 	}
+	all := map[string]jetstream.StreamConfig{}
+	for _, name := range streamNames() {
+		all[name] = w.stream(name)
+		if err := w.js.DeleteStream(w.Context(), name); err != nil {
+			w.Fatal(err)
+		}
+	}
+	return all
 }
+
+func streamNames() []string {
+	return []string{events.StreamRequests, events.StreamResults, events.StreamLater}
+}
+
+// laneConsumers names the consumers of all lanes, by stream.
+func laneConsumers() map[string][]events.Target {
+	return map[string][]events.Target{events.StreamRequests: events.Targets(), events.StreamLater: events.Targets()}
+}
+
+// minLaterBytes is the smallest limit that DELETION_LATER may have.
+const minLaterBytes = 256 << 20
 
 // The commands, and a lane that runs, refuse the same settings.
 func TestAnUnsafeStreamIsRefusedByName(t *testing.T) {
@@ -139,7 +161,7 @@ func TestAnUnsafeStreamIsRefusedByName(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := bareWorld(t)
-			for stream, config := range blueprints() {
+			for stream, config := range w.blueprints() {
 				if stream == c.stream {
 					c.spoil(&config)
 				}
@@ -149,8 +171,8 @@ func TestAnUnsafeStreamIsRefusedByName(t *testing.T) {
 			}
 			w.refuses(c.stream, "", c.setting)
 			before := w.stream(c.stream)
-			var problem *Problem
-			if err := Setup(t.Context(), w.js, settings); !errors.As(err, &problem) || problem.Stream != c.stream || !strings.Contains(problem.Setting, c.setting) {
+			var problem *streams.Problem
+			if err := streams.Setup(t.Context(), w.js, settings); !errors.As(err, &problem) || problem.Stream != c.stream || !strings.Contains(problem.Setting, c.setting) {
 				t.Errorf("setup says %v", err)
 			}
 			if diff := cmp.Diff(before, w.stream(c.stream)); diff != "" {
@@ -160,31 +182,11 @@ func TestAnUnsafeStreamIsRefusedByName(t *testing.T) {
 	}
 }
 
-// The server does not let a stream be created with all of these, but some servers
-// or their successors may show one.
-func TestAStreamThatCannotWorkIsRefusedByName(t *testing.T) {
-	for name, c := range map[string]struct {
-		stream  string
-		spoil   func(*jetstream.StreamConfig)
-		setting string
-	}{
-		"sealed":            {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Sealed = true }, "sealed"},
-		"without schedules": {events.StreamLater, func(c *jetstream.StreamConfig) { c.AllowMsgSchedules = false }, "allow_msg_schedules"},
-	} {
-		config := blueprints()[c.stream]
-		c.spoil(&config)
-		var problem *Problem
-		if err := checkStream(config); !errors.As(err, &problem) || !strings.Contains(problem.Setting, c.setting) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
 // refuses checks that [Check] names a setting, and that a lane is held by it.
 func (w *world) refuses(stream, consumer, setting string) {
 	w.Helper()
-	var problem *Problem
-	if err := Check(w.Context(), w.js, 0, kvTarget); !errors.As(err, &problem) || problem.Stream != stream || problem.Consumer != consumer || !strings.Contains(problem.Setting, setting) {
+	var problem *streams.Problem
+	if err := streams.Check(w.Context(), w.js, 0, kvTarget); !errors.As(err, &problem) || problem.Stream != stream || problem.Consumer != consumer || !strings.Contains(problem.Setting, setting) {
 		w.Errorf("the check says %v", err)
 	}
 	lane := New(w.js, w.config(kvTarget, nil))
@@ -206,7 +208,7 @@ func TestSetupAddsWhatIsMissingOfAStream(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := bareWorld(t)
-			for stream, config := range blueprints() {
+			for stream, config := range w.blueprints() {
 				if stream == c.stream {
 					c.spoil(&config)
 				}
@@ -215,10 +217,10 @@ func TestSetupAddsWhatIsMissingOfAStream(t *testing.T) {
 				}
 			}
 			w.refuses(c.stream, "", c.missing+" is missing")
-			if err := Setup(t.Context(), w.js, settings); err != nil {
+			if err := streams.Setup(t.Context(), w.js, settings); err != nil {
 				t.Fatal(err)
 			}
-			if err := Check(t.Context(), w.js, 0, events.Targets()...); err != nil {
+			if err := streams.Check(t.Context(), w.js, 0, events.Targets()...); err != nil {
 				t.Errorf("after setup: %v", err)
 			}
 		})
@@ -255,14 +257,14 @@ func TestAnUnsafeConsumerIsRefusedByName(t *testing.T) {
 			if err := w.js.DeleteConsumer(t.Context(), events.StreamRequests, string(kvTarget)); err != nil {
 				t.Fatal(err)
 			}
-			config := laneConsumer(events.StreamRequests, kvTarget)
+			config := streams.LaneConsumer(events.StreamRequests, kvTarget)
 			c.spoil(&config)
 			if _, err := w.js.CreateConsumer(t.Context(), events.StreamRequests, config); err != nil {
 				t.Fatal(err)
 			}
 			w.refuses(events.StreamRequests, string(kvTarget), c.setting)
-			var problem *Problem
-			err := Setup(t.Context(), w.js, settings)
+			var problem *streams.Problem
+			err := streams.Setup(t.Context(), w.js, settings)
 			if c.repairs && err != nil || !c.repairs && (!errors.As(err, &problem) || !strings.Contains(problem.Setting, c.setting)) {
 				t.Errorf("setup says %v", err)
 			}
@@ -272,28 +274,32 @@ func TestAnUnsafeConsumerIsRefusedByName(t *testing.T) {
 
 func TestSetupKeepsWhatAnOperatorChoseOfAConsumer(t *testing.T) {
 	w := newWorld(t)
-	for _, name := range consumerNames(events.Targets()...) {
-		config := laneConsumer(name.stream, name.target)
-		config.AckWait, config.MaxAckPending = 17*time.Second, 1000
-		if _, err := w.js.UpdateConsumer(t.Context(), name.stream, config); err != nil {
-			t.Fatal(err)
-		}
-		config.MaxDeliver = 5 // which setup takes away
-		if _, err := w.js.UpdateConsumer(t.Context(), name.stream, config); err != nil {
-			t.Fatal(err)
+	for stream, targets := range laneConsumers() {
+		for _, target := range targets {
+			config := streams.LaneConsumer(stream, target)
+			config.AckWait, config.MaxAckPending = 17*time.Second, 1000
+			if _, err := w.js.UpdateConsumer(t.Context(), stream, config); err != nil {
+				t.Fatal(err)
+			}
+			config.MaxDeliver = 5 // which setup takes away
+			if _, err := w.js.UpdateConsumer(t.Context(), stream, config); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	for name, setup := range map[string]func(context.Context, jetstream.JetStream, StreamSettings) error{"setup": Setup, "start": Start} {
+	for name, setup := range map[string]func(context.Context, jetstream.JetStream, streams.Settings) error{"setup": streams.Setup, "start": streams.Start} {
 		if err := setup(t.Context(), w.js, settings); err != nil {
 			t.Fatal(err)
 		}
-		for _, c := range consumerNames(events.Targets()...) {
-			consumer, err := w.js.Consumer(t.Context(), c.stream, string(c.target))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := consumer.CachedInfo().Config; got.AckWait != 17*time.Second || got.MaxAckPending != 1000 || got.MaxDeliver != -1 {
-				t.Errorf("after %s: ack_wait %s, max_ack_pending %d, max_deliver %d", name, got.AckWait, got.MaxAckPending, got.MaxDeliver)
+		for stream, targets := range laneConsumers() {
+			for _, target := range targets {
+				consumer, err := w.js.Consumer(t.Context(), stream, string(target))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := consumer.CachedInfo().Config; got.AckWait != 17*time.Second || got.MaxAckPending != 1000 || got.MaxDeliver != -1 {
+					t.Errorf("after %s: ack_wait %s, max_ack_pending %d, max_deliver %d", name, got.AckWait, got.MaxAckPending, got.MaxDeliver)
+				}
 			}
 		}
 	}
@@ -310,17 +316,17 @@ func TestAMissingStreamIsCreatedBySetupAlone(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.refuses(stream, "", "missing")
-			var problem *Problem
-			if err := Start(t.Context(), w.js, settings); !errors.As(err, &problem) || !problem.MissingBeside || problem.Stream != stream || !strings.Contains(problem.Why, "lost") {
+			var problem *streams.Problem
+			if err := streams.Start(t.Context(), w.js, settings); !errors.As(err, &problem) || !problem.MissingBeside || problem.Stream != stream || !strings.Contains(problem.Why, "lost") {
 				t.Errorf("a worker's start says %v", err)
 			}
 			if _, err := w.js.Stream(t.Context(), stream); !errors.Is(err, jetstream.ErrStreamNotFound) {
 				t.Errorf("a worker's start created it: %v", err)
 			}
-			var created []Created
+			var created []streams.Created
 			told := settings
-			told.Created = func(c Created) { created = append(created, c) }
-			if err := Setup(t.Context(), w.js, told); err != nil {
+			told.Created = func(c streams.Created) { created = append(created, c) }
+			if err := streams.Setup(t.Context(), w.js, told); err != nil {
 				t.Fatal(err)
 			}
 			if len(created) != 1 || created[0].Stream != stream || created[0].Lost == "" {
@@ -343,7 +349,7 @@ func TestALaneThatStartsWithoutAStreamWaitsForIt(t *testing.T) {
 	w.until("the lane is held", func() bool {
 		return lane.State().Status == StatusHeld && strings.Contains(lane.State().Why, events.StreamLater)
 	})
-	if err := Setup(t.Context(), w.js, settings); err != nil {
+	if err := streams.Setup(t.Context(), w.js, settings); err != nil {
 		t.Fatal(err)
 	}
 	r := contexts(1)
@@ -353,13 +359,13 @@ func TestALaneThatStartsWithoutAStreamWaitsForIt(t *testing.T) {
 
 func TestWhereNothingExistsAWorkerCreatesEverything(t *testing.T) {
 	w := bareWorld(t)
-	var created []Created
+	var created []streams.Created
 	told := settings
-	told.Created = func(c Created) { created = append(created, c) }
-	if err := Start(t.Context(), w.js, told); err != nil {
+	told.Created = func(c streams.Created) { created = append(created, c) }
+	if err := streams.Start(t.Context(), w.js, told); err != nil {
 		t.Fatal(err)
 	}
-	if err := Check(t.Context(), w.js, 0, events.Targets()...); err != nil {
+	if err := streams.Check(t.Context(), w.js, 0, events.Targets()...); err != nil {
 		t.Error(err)
 	}
 	for _, c := range created {
@@ -378,7 +384,7 @@ func TestAConsumerThatGivesUpMessagesHoldsTheLane(t *testing.T) {
 	api := script(answerDeleted)
 	lane, _ := w.run(w.config(kvTarget, api))
 	w.until("the lane runs", func() bool { return lane.State().Status == StatusRunning })
-	config := laneConsumer(events.StreamRequests, kvTarget)
+	config := streams.LaneConsumer(events.StreamRequests, kvTarget)
 	config.MaxDeliver = 5
 	if _, err := w.js.UpdateConsumer(t.Context(), events.StreamRequests, config); err != nil {
 		t.Fatal(err)
@@ -386,7 +392,7 @@ func TestAConsumerThatGivesUpMessagesHoldsTheLane(t *testing.T) {
 	if lane.look(t.Context()) || lane.State().Status != StatusHeld {
 		t.Errorf("the lane is %+v", lane.State())
 	}
-	if err := Setup(t.Context(), w.js, settings); err != nil {
+	if err := streams.Setup(t.Context(), w.js, settings); err != nil {
 		t.Fatal(err)
 	}
 	lane.look(t.Context())
@@ -398,17 +404,17 @@ func TestAConsumerThatGivesUpMessagesHoldsTheLane(t *testing.T) {
 
 func TestWhatIsMissingIsNamed(t *testing.T) {
 	w := bareWorld(t)
-	var problem *Problem
-	if err := Check(t.Context(), w.js, 0, events.Targets()...); !errors.As(err, &problem) || problem.Stream != events.StreamRequests {
+	var problem *streams.Problem
+	if err := streams.Check(t.Context(), w.js, 0, events.Targets()...); !errors.As(err, &problem) || problem.Stream != events.StreamRequests {
 		t.Errorf("the check says %v", err)
 	}
-	if err := Setup(t.Context(), w.js, settings); err != nil {
+	if err := streams.Setup(t.Context(), w.js, settings); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.js.DeleteConsumer(t.Context(), events.StreamLater, string(kvTarget)); err != nil {
 		t.Fatal(err)
 	}
-	if err := Check(t.Context(), w.js, 0, events.Targets()...); !errors.As(err, &problem) || problem.Consumer != string(kvTarget) || problem.Setting != "missing" {
+	if err := streams.Check(t.Context(), w.js, 0, events.Targets()...); !errors.As(err, &problem) || problem.Consumer != string(kvTarget) || problem.Setting != "missing" {
 		t.Errorf("the check says %v", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // A request is suspect once the API has refused it in a way that may be about that
@@ -71,7 +72,7 @@ func (l *Lane) probed(ctx context.Context, stream string, found bool) {
 func (l *Lane) retryWaits(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	last, err := lastMessage(ctx, l.js, events.StreamLater, events.LaterSubject(l.config.Target, "*"))
+	last, err := streams.LastMessage(ctx, l.js, events.StreamLater, events.LaterSubject(l.config.Target, "*"))
 	if err != nil || last == nil {
 		return false, err
 	}
@@ -104,7 +105,7 @@ func (s *later) hasten(ctx context.Context, id string, at time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	subject := events.LaterSubject(s.target, id)
-	last, err := lastMessage(ctx, s.js, events.StreamLater, subject)
+	last, err := streams.LastMessage(ctx, s.js, events.StreamLater, subject)
 	if err != nil || last == nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // One trace leads from the publisher through the schedule into the result.
@@ -22,7 +23,7 @@ func TestATraceGoesOnThroughTheScheduleIntoTheResult(t *testing.T) {
 	defer otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator())
 
 	s := bareWorld(t)
-	if err := Setup(t.Context(), s.js, settings); err != nil {
+	if err := streams.Setup(t.Context(), s.js, settings); err != nil {
 		t.Fatal(err)
 	}
 	_, stop := s.run(s.config(sensayTarget, script(answerBusy, answerDeleted)))

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 const (
@@ -54,16 +55,16 @@ func (l *Lane) look(ctx context.Context) bool {
 		l.log.Debug("cannot ask for the replicas of the results", "error", err)
 	}
 	begun := time.Now()
-	found, err := inspect(ctx, l.js, l.config.Target)
+	found, err := streams.Inspect(ctx, l.js, l.config.Target)
 	if err != nil {
 		// Not being able to look says nothing about the settings.
 		l.log.Debug("cannot look at the streams", "error", err)
 		return false
 	}
-	l.ackWait.learn(found.ackWait(), begun)
-	l.learnLater(found.streams[events.StreamLater])
-	var problem *Problem
-	if errors.As(found.check(l.config.ResultsMinAge), &problem) {
+	l.ackWait.learn(found.AckWait(), begun)
+	l.learnLater(found.Streams[events.StreamLater])
+	var problem *streams.Problem
+	if errors.As(found.Check(l.config.ResultsMinAge), &problem) {
 		l.Block(problem.Error())
 		return false
 	}
@@ -77,34 +78,22 @@ func (l *Lane) redeliver(ctx context.Context) {
 	if !l.config.ManageStreams {
 		return
 	}
-	passed, err := PassedOver(ctx, l.js, l.config.Target)
+	passed, err := streams.Stranded(ctx, l.js, l.config.Target)
 	for _, p := range passed {
 		l.log.Warn("messages below the consumer's ack floor reappeared after a server crash; they are delivered again", "stream", p.Stream, "found", p.Setting)
 	}
 	if err == nil {
-		err = Redeliver(ctx, l.js, passed)
+		err = streams.Redeliver(ctx, l.js, passed)
 	}
 	if err != nil {
 		l.log.Debug("cannot have messages delivered again", "error", err)
 	}
 }
 
-// The server accepts schedules only in a stream that drops its oldest messages
-// for new ones, so that DELETION_LATER must never reach a limit: from
-// laterFullAt percent on a lane takes no new requests, which could become
-// retries, and from laterStopAt on nothing at all.
-const (
-	laterFullAt = 75
-	laterStopAt = 90
-)
-
-// percentFull is how full a limited stream is, 0 if it has no limit.
-func percentFull(c jetstream.StreamConfig, state jetstream.StreamState) uint64 {
-	if c.MaxBytes <= 0 {
-		return 0
-	}
-	return state.Bytes * 100 / uint64(c.MaxBytes)
-}
+// laterStopAt is the share of its max_bytes, in percent, from which on nothing is
+// taken at all. From [streams.LaterFullAt] on a lane takes no new requests, which
+// could become retries.
+const laterStopAt = 90
 
 // laterRoom is what a lane knows of the room in DELETION_LATER.
 type laterRoom struct {
@@ -116,17 +105,17 @@ type laterRoom struct {
 // room for their next steps. Due steps free more than they need.
 func (r *laterRoom) mayTake(stream string) bool {
 	percent := r.percent.Load()
-	return percent < laterFullAt || stream == events.StreamLater && percent < laterStopAt
+	return percent < streams.LaterFullAt || stream == events.StreamLater && percent < laterStopAt
 }
 
 // why is the reason why requests are not taken, "" if they are.
 func (r *laterRoom) why() string {
 	percent := r.percent.Load()
-	if percent < laterFullAt {
+	if percent < streams.LaterFullAt {
 		return ""
 	}
 	return fmt.Sprintf("stream %s: %d %% full: retries would be dropped at its max_bytes; raise %s and run `lethe setup`",
-		events.StreamLater, percent, limitVariable[events.StreamLater])
+		events.StreamLater, percent, streams.LimitVariable[events.StreamLater])
 }
 
 // learnLater takes in how full DELETION_LATER is; info is nil if it is missing.
@@ -136,7 +125,7 @@ func (l *Lane) learnLater(info *jetstream.StreamInfo) {
 	}
 	l.laterRoom.limited.Store(info.Config.MaxBytes > 0)
 	before := l.laterRoom.why()
-	l.laterRoom.percent.Store(percentFull(info.Config, info.State))
+	l.laterRoom.percent.Store(streams.PercentFull(info.Config, info.State))
 	switch why := l.laterRoom.why(); {
 	case why != "" && before == "":
 		l.log.Error("the lane takes no new requests", "why", why)

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 func TestWhatMayBeTakenAsTheScheduledStepsFillTheirStream(t *testing.T) {
@@ -26,7 +27,7 @@ func TestWhatMayBeTakenAsTheScheduledStepsFillTheirStream(t *testing.T) {
 		{limit, limit, false, false},
 	} {
 		var room laterRoom
-		room.percent.Store(percentFull(jetstream.StreamConfig{MaxBytes: c.limit}, jetstream.StreamState{Bytes: c.bytes}))
+		room.percent.Store(streams.PercentFull(jetstream.StreamConfig{MaxBytes: c.limit}, jetstream.StreamState{Bytes: c.bytes}))
 		if got := room.mayTake(events.StreamRequests); got != c.requests {
 			t.Errorf("%d of %d: requests are taken: %v", c.bytes, c.limit, got)
 		}
@@ -54,7 +55,7 @@ func TestALaneTakesNoRequestsWhileScheduledStepsFillTheirStream(t *testing.T) {
 	lane, _ := w.run(w.config(kvTarget, script(answerDeleted)))
 	w.until("the lane knows of the limit", func() bool { return lane.laterRoom.limited.Load() })
 	ballast := &nats.Msg{Subject: "deletions.later.sensay-knowledge-base.ballast", Data: make([]byte, 1<<20-100)}
-	for range minLaterBytes*laterFullAt/100>>20 + 1 {
+	for range minLaterBytes*streams.LaterFullAt/100>>20 + 1 {
 		if _, err := w.js.PublishMsgAsync(ballast); err != nil {
 			t.Fatal(err)
 		}
@@ -83,7 +84,7 @@ func TestALaneTakesNoRequestsWhileScheduledStepsFillTheirStream(t *testing.T) {
 }
 
 func TestSetupLimitsStreamsAndKeepsLargerLimits(t *testing.T) {
-	limits := func(requests, results, later int64) StreamSettings {
+	limits := func(requests, results, later int64) streams.Settings {
 		s := settings
 		s.RequestsMaxBytes, s.ResultsMaxBytes, s.LaterMaxBytes = requests, results, later
 		return s
@@ -92,7 +93,7 @@ func TestSetupLimitsStreamsAndKeepsLargerLimits(t *testing.T) {
 	w := bareWorld(t)
 	for _, c := range []struct {
 		name string
-		set  StreamSettings
+		set  streams.Settings
 		want [3]int64
 	}{
 		{"created", limits(1*mib, 2*mib, 256*mib), [3]int64{1 * mib, 2 * mib, 256 * mib}},
@@ -100,7 +101,7 @@ func TestSetupLimitsStreamsAndKeepsLargerLimits(t *testing.T) {
 		{"not lowered", limits(1*mib, 1*mib, 256*mib), [3]int64{3 * mib, 4 * mib, 512 * mib}},
 		{"not taken away", settings, [3]int64{3 * mib, 4 * mib, 512 * mib}},
 	} {
-		if err := Setup(t.Context(), w.js, c.set); err != nil {
+		if err := streams.Setup(t.Context(), w.js, c.set); err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
 		for i, name := range streamNames() {
@@ -108,7 +109,7 @@ func TestSetupLimitsStreamsAndKeepsLargerLimits(t *testing.T) {
 				t.Errorf("%s: %s is limited to %d, want %d", c.name, name, got, c.want[i])
 			}
 		}
-		if err := Check(t.Context(), w.js, 0, events.Targets()...); err != nil {
+		if err := streams.Check(t.Context(), w.js, 0, events.Targets()...); err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 	"github.com/lethe-dev/lethe/internal/telemetry"
 )
 
@@ -100,7 +101,7 @@ func (a *admin) ready(ctx context.Context) readiness {
 	if answer.Why == "" {
 		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 		defer cancel()
-		if err := consumer.Check(ctx, worker.js, worker.lanes.configs[0].ResultsMinAge, events.Targets()...); err != nil {
+		if err := streams.Check(ctx, worker.js, worker.lanes.configs[0].ResultsMinAge, events.Targets()...); err != nil {
 			answer.Why = err.Error()
 		}
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // said is what a command printed, and how it ended.
@@ -308,7 +308,7 @@ func TestAPublisherMayReadNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := consumer.Setup(t.Context(), js, consumer.StreamSettings{Replicas: 1, ResultsMaxAge: time.Hour}); err != nil {
+	if err := streams.Setup(t.Context(), js, streams.Settings{Replicas: 1, ResultsMaxAge: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
 	url := strings.Replace(s.ClientURL(), "://", "://publisher:p@", 1)

@@ -17,11 +17,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
-	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/config"
 	"github.com/lethe-dev/lethe/internal/fakeapi"
 	"github.com/lethe-dev/lethe/internal/natsconn"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // demoPatience is how long the demo waits for what must come within seconds.
@@ -80,7 +80,7 @@ func perform(interrupted context.Context, out io.Writer) error {
 	defer stopAPIs()
 
 	cfg := demoConfig("http://" + address)
-	if err := consumer.Setup(ctx, js, streamSettings(cfg)); err != nil {
+	if err := streams.Setup(ctx, js, streamSettings(cfg)); err != nil {
 		return err
 	}
 	configs, err := newLanes(cfg, "demo", quiet)

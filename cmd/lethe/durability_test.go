@@ -11,8 +11,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/internal/natsconn"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // serverWith runs a server that syncs as it is told, and whose user "asks" may
@@ -86,7 +86,7 @@ func TestWhereAnAcknowledgementMayBeLostIsSaid(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := consumer.Setup(t.Context(), js, consumer.StreamSettings{Replicas: 1, ResultsMaxAge: 720 * time.Hour}); err != nil {
+			if err := streams.Setup(t.Context(), js, streams.Settings{Replicas: 1, ResultsMaxAge: 720 * time.Hour}); err != nil {
 				t.Fatal(err)
 			}
 			warnings, told, err := durability(t.Context(), nc, js, c.embedded)

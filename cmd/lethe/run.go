@@ -18,10 +18,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
-	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/config"
 	"github.com/lethe-dev/lethe/internal/natsconn"
+	"github.com/lethe-dev/lethe/internal/streams"
 	"github.com/lethe-dev/lethe/internal/telemetry"
 )
 
@@ -186,18 +186,18 @@ func openStreams(ctx context.Context, nc *nats.Conn, cfg *config.Config, log *sl
 		return nil, fmt.Errorf("JetStream: %w", err)
 	}
 	check := func(ctx context.Context) error {
-		return consumer.Check(ctx, js, cfg.MinResultsAge(), events.Targets()...)
+		return streams.Check(ctx, js, cfg.MinResultsAge(), events.Targets()...)
 	}
 	if cfg.ManageStreams {
 		settings := streamSettings(cfg)
-		settings.Created = func(c consumer.Created) {
+		settings.Created = func(c streams.Created) {
 			if c.Consumer != "" {
 				log.Warn("a consumer was missing, created it; its messages waited in the stream", "stream", c.Stream, "consumer", c.Consumer)
 			} else {
 				log.Info("created a stream", "stream", c.Stream)
 			}
 		}
-		check = func(ctx context.Context) error { return consumer.Start(ctx, js, settings) }
+		check = func(ctx context.Context) error { return streams.Start(ctx, js, settings) }
 	}
 	err = untilReady(ctx, log, cfg, func(ctx context.Context) error {
 		if err := natsconn.CheckServer(nc, cfg.JetstreamDomain); err != nil {
@@ -210,7 +210,7 @@ func openStreams(ctx context.Context, nc *nats.Conn, cfg *config.Config, log *sl
 		}
 		return check(ctx)
 	})
-	var problem *consumer.Problem
+	var problem *streams.Problem
 	if errors.As(err, &problem) && problem.MissingBeside {
 		return js, nil // each lane is held, and says why, until `lethe setup` has created it
 	}

@@ -9,9 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/natsconn"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 func newSetupCommand() *cobra.Command {
@@ -33,13 +33,13 @@ LETHE_RESULTS_MAX_BYTES and LETHE_LATER_MAX_BYTES.`,
 				ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 				defer cancel()
 				settings := streamSettings(c.cfg)
-				settings.Created = func(created consumer.Created) { printCreated(cmd.OutOrStdout(), created) }
+				settings.Created = func(created streams.Created) { printCreated(cmd.OutOrStdout(), created) }
 				// Servers that are choosing a leader let a try wait for nothing.
 				err := untilReady(ctx, slog.New(slog.DiscardHandler), c.cfg, func(ctx context.Context) error {
 					if err := natsconn.CheckDomains(ctx, c.js, map[string]string{events.RequestSubject(events.KVUserContext): events.StreamRequests}); err != nil {
 						return err
 					}
-					return consumer.Setup(ctx, c.js, settings)
+					return streams.Setup(ctx, c.js, settings)
 				})
 				if err != nil {
 					return err
@@ -54,7 +54,7 @@ LETHE_RESULTS_MAX_BYTES and LETHE_LATER_MAX_BYTES.`,
 }
 
 // printCreated says what was missing, and what that may have cost.
-func printCreated(w io.Writer, c consumer.Created) {
+func printCreated(w io.Writer, c streams.Created) {
 	what := c.Stream
 	if c.Consumer != "" {
 		what += ", consumer " + c.Consumer

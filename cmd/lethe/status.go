@@ -17,6 +17,7 @@ import (
 
 	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // workersAnswerWithin is how long status listens for workers.
@@ -80,12 +81,12 @@ type laneStatus struct {
 
 func look(ctx context.Context, c *client) (*status, error) {
 	s := &status{Well: true, Warnings: []string{}, Workers: []workerStats{}}
-	var problem *consumer.Problem
-	if err := consumer.Check(ctx, c.js, c.cfg.MinResultsAge(), events.Targets()...); errors.As(err, &problem) {
+	var problem *streams.Problem
+	if err := streams.Check(ctx, c.js, c.cfg.MinResultsAge(), events.Targets()...); errors.As(err, &problem) {
 		s.Well, s.Problem = false, problem.Error()
 	} else if err != nil {
 		return nil, err
-	} else if passed, err := consumer.PassedOver(ctx, c.js, events.Targets()...); err != nil {
+	} else if passed, err := streams.Stranded(ctx, c.js, events.Targets()...); err != nil {
 		return nil, err
 	} else if len(passed) > 0 {
 		s.Well, s.Problem = false, passed[0].Error()

@@ -19,6 +19,7 @@ import (
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/config"
 	"github.com/lethe-dev/lethe/internal/natsconn"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // laneConfig is one line of the table of APIs.
@@ -182,8 +183,8 @@ func retryWhenChanged(ctx context.Context, c *deleter.Credential, lane *consumer
 	}
 }
 
-func streamSettings(cfg *config.Config) consumer.StreamSettings {
-	return consumer.StreamSettings{
+func streamSettings(cfg *config.Config) streams.Settings {
+	return streams.Settings{
 		Replicas: cfg.Stream.Replicas, ResultsMaxAge: cfg.ResultsMaxAge, ResultsMinAge: cfg.MinResultsAge(),
 		RequestsMaxBytes: int64(cfg.RequestsMaxBytes), ResultsMaxBytes: int64(cfg.ResultsMaxBytes), LaterMaxBytes: int64(cfg.LaterMaxBytes),
 	}
@@ -205,7 +206,7 @@ func untilReady(ctx context.Context, log *slog.Logger, cfg *config.Config, check
 		try, cancel := context.WithTimeout(ctx, 5*time.Second)
 		err := noJetStream(check(try), cfg)
 		cancel()
-		var problem *consumer.Problem
+		var problem *streams.Problem
 		var refused *jetstream.APIError
 		switch {
 		case err == nil, ctx.Err() != nil:

@@ -19,9 +19,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/e2e"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // Workload is what a trial asks for.
@@ -110,7 +110,7 @@ func Run(ctx context.Context, c Contender, w Workload, programs map[e2e.Program]
 	if t.js, err = jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(4000)); err != nil {
 		return m, err
 	}
-	if err := consumer.Setup(ctx, t.js, consumer.StreamSettings{ResultsMaxAge: 720 * time.Hour, Replicas: 1}); err != nil {
+	if err := streams.Setup(ctx, t.js, streams.Settings{ResultsMaxAge: 720 * time.Hour, Replicas: 1}); err != nil {
 		return m, err
 	}
 	worker, err := c.worker(ctx, t, server.URL(), "http://"+api)

@@ -13,9 +13,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/e2e"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // load stores the load, and the requests that are measured, on a server that syncs
@@ -31,7 +31,7 @@ func (f Flat) load(ctx context.Context, programs map[e2e.Program]string, dir str
 		return err
 	}
 	defer closeNATS()
-	if err := consumer.Setup(ctx, js, consumer.StreamSettings{ResultsMaxAge: 720 * time.Hour, Replicas: 1}); err != nil {
+	if err := streams.Setup(ctx, js, streams.Settings{ResultsMaxAge: 720 * time.Hour, Replicas: 1}); err != nil {
 		return err
 	}
 	lane, other := &trial{Workload: Workload{Target: f.Target}}, &trial{Workload: Workload{Target: f.other()}}

@@ -18,9 +18,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/e2e"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // Config says what a [World] is made of.
@@ -321,9 +321,9 @@ func (w *World) Drain(ctx context.Context, patience time.Duration) error {
 		case time.Since(moved) > patience:
 			return fmt.Errorf("nothing has moved for %s: %w", patience, errors.Join(err, redelivered, errors.New(before)))
 		case err == nil && time.Since(moved) > patience/4:
-			var passed []*consumer.Problem
-			if passed, redelivered = consumer.PassedOver(ctx, w.js, events.Targets()...); redelivered == nil {
-				redelivered = consumer.Redeliver(ctx, w.js, passed)
+			var passed []*streams.Problem
+			if passed, redelivered = streams.Stranded(ctx, w.js, events.Targets()...); redelivered == nil {
+				redelivered = streams.Redeliver(ctx, w.js, passed)
 			}
 			if redelivered == nil && len(passed) > 0 {
 				w.Redelivered += len(passed)

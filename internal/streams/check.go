@@ -1,4 +1,4 @@
-package consumer
+package streams
 
 import (
 	"context"
@@ -38,22 +38,22 @@ func (p *Problem) Error() string {
 const minPayload = 256 << 10
 
 // Check looks whether the streams, and the consumers of the given targets, are
-// as they must be. resultsMinAge is that of [StreamSettings]. It returns a [*Problem]
+// as they must be. resultsMinAge is that of [Settings]. It returns a [*Problem]
 // for a setting that breaks a promise, and another error where it could not look.
 func Check(ctx context.Context, js jetstream.JetStream, resultsMinAge time.Duration, targets ...events.Target) error {
-	found, err := inspect(ctx, js, targets...)
+	found, err := Inspect(ctx, js, targets...)
 	if err != nil {
 		return err
 	}
-	return found.check(resultsMinAge)
+	return found.Check(resultsMinAge)
 }
 
-// inspection is what the server says about the streams and about the consumers
+// Inspection is what the server says about the streams and about the consumers
 // of some targets. What is missing has no entry.
-type inspection struct {
+type Inspection struct {
 	payload   int64
 	targets   []events.Target
-	streams   map[string]*jetstream.StreamInfo
+	Streams   map[string]*jetstream.StreamInfo
 	consumers map[consumerName]*jetstream.ConsumerInfo
 }
 
@@ -77,10 +77,10 @@ func consumerNames(targets ...events.Target) (names []consumerName) {
 	return names
 }
 
-func inspect(ctx context.Context, js jetstream.JetStream, targets ...events.Target) (*inspection, error) {
-	i := &inspection{
+func Inspect(ctx context.Context, js jetstream.JetStream, targets ...events.Target) (*Inspection, error) {
+	i := &Inspection{
 		payload: js.Conn().MaxPayload(), targets: targets,
-		streams: map[string]*jetstream.StreamInfo{}, consumers: map[consumerName]*jetstream.ConsumerInfo{},
+		Streams: map[string]*jetstream.StreamInfo{}, consumers: map[consumerName]*jetstream.ConsumerInfo{},
 	}
 	for _, name := range streamNames() {
 		stream, err := js.Stream(ctx, name)
@@ -90,10 +90,10 @@ func inspect(ctx context.Context, js jetstream.JetStream, targets ...events.Targ
 		if err != nil {
 			return nil, fmt.Errorf("stream %s: %w", name, err)
 		}
-		i.streams[name] = stream.CachedInfo()
+		i.Streams[name] = stream.CachedInfo()
 	}
 	for _, name := range consumerNames(targets...) {
-		if i.streams[name.stream] == nil {
+		if i.Streams[name.stream] == nil {
 			continue
 		}
 		consumer, err := js.Consumer(ctx, name.stream, string(name.target))
@@ -109,17 +109,17 @@ func inspect(ctx context.Context, js jetstream.JetStream, targets ...events.Targ
 }
 
 // missing are the streams that do not exist.
-func (i *inspection) missing() (names []string) {
+func (i *Inspection) missing() (names []string) {
 	for _, name := range streamNames() {
-		if i.streams[name] == nil {
+		if i.Streams[name] == nil {
 			names = append(names, name)
 		}
 	}
 	return names
 }
 
-// ackWait is the shortest ack_wait of the consumers, 0 if there is none.
-func (i *inspection) ackWait() (shortest time.Duration) {
+// AckWait is the shortest ack_wait of the consumers, 0 if there is none.
+func (i *Inspection) AckWait() (shortest time.Duration) {
 	for _, info := range i.consumers {
 		if shortest == 0 || info.Config.AckWait < shortest {
 			shortest = info.Config.AckWait
@@ -135,7 +135,7 @@ var lostWith = map[string]string{
 	events.StreamLater:    "retries and confirmations that waited in it may be lost, and their requests with them",
 }
 
-func (i *inspection) check(resultsMinAge time.Duration) error {
+func (i *Inspection) Check(resultsMinAge time.Duration) error {
 	if i.payload < minPayload {
 		return &Problem{Setting: fmt.Sprintf("max_payload %d", i.payload), Why: fmt.Sprintf("results and retries would not fit; it must be at least %d bytes", minPayload)}
 	}
@@ -147,11 +147,11 @@ func (i *inspection) check(resultsMinAge time.Duration) error {
 		return p
 	}
 	for _, name := range streamNames() {
-		if err := checkStream(i.streams[name].Config); err != nil {
+		if err := checkStream(i.Streams[name].Config); err != nil {
 			return err
 		}
 	}
-	if err := checkResultsAge(i.streams[events.StreamResults].Config, resultsMinAge); err != nil {
+	if err := checkResultsAge(i.Streams[events.StreamResults].Config, resultsMinAge); err != nil {
 		return err
 	}
 	for _, name := range consumerNames(i.targets...) {
@@ -171,7 +171,7 @@ func checkConsumer(name consumerName, info *jetstream.ConsumerInfo) error {
 	if info == nil {
 		return problem("missing", "its messages wait in the stream; `lethe setup` creates it")
 	}
-	have, want := info.Config, laneConsumer(name.stream, name.target)
+	have, want := info.Config, LaneConsumer(name.stream, name.target)
 	switch {
 	case info.Paused:
 		return problem("paused", "nothing is delivered; `nats consumer resume "+name.stream+" "+string(name.target)+"` ends it")
@@ -195,8 +195,8 @@ func checkConsumer(name consumerName, info *jetstream.ConsumerInfo) error {
 		return problem("max_batch, max_expires or max_bytes", "the worker's pulls would be refused; they must not be set")
 	case have.DeliverSubject != "":
 		return problem("deliver_subject", "the worker pulls; it must have none")
-	case have.AckWait < minAckWait:
-		return problem("ack_wait "+have.AckWait.String(), "a message in work would be delivered to another worker; it must be at least "+minAckWait.String())
+	case have.AckWait < MinAckWait:
+		return problem("ack_wait "+have.AckWait.String(), "a message in work would be delivered to another worker; it must be at least "+MinAckWait.String())
 	case have.InactiveThreshold > 0:
 		return problem("inactive_threshold "+have.InactiveThreshold.String(), "the consumer would vanish while no worker runs; it must be 0")
 	case have.MaxAckPending > 0 && have.MaxAckPending < 2:

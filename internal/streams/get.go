@@ -1,4 +1,4 @@
-package consumer
+package streams
 
 import (
 	"context"
@@ -10,8 +10,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// storedMessage is a message as a stream holds it.
-type storedMessage struct {
+// Message is a message as a stream holds it.
+type Message struct {
 	Subject string
 	Seq     uint64
 	Time    time.Time
@@ -19,24 +19,24 @@ type storedMessage struct {
 	Data    []byte
 }
 
-// lastMessage asks the leader of a stream for the last message on a subject,
+// LastMessage asks the leader of a stream for the last message on a subject,
 // which may be a filter. It returns nil if there is none.
-func lastMessage(ctx context.Context, js jetstream.JetStream, stream, subject string) (*storedMessage, error) {
+func LastMessage(ctx context.Context, js jetstream.JetStream, stream, subject string) (*Message, error) {
 	return leaderGet(ctx, js, stream, get{Last: subject})
 }
 
-// firstMessage is lastMessage for the first one.
-func firstMessage(ctx context.Context, js jetstream.JetStream, stream, subject string) (*storedMessage, error) {
-	return nextMessage(ctx, js, stream, subject, 1)
+// FirstMessage is LastMessage for the first one.
+func FirstMessage(ctx context.Context, js jetstream.JetStream, stream, subject string) (*Message, error) {
+	return NextMessage(ctx, js, stream, subject, 1)
 }
 
-// nextMessage is lastMessage for the first one from a sequence on.
-func nextMessage(ctx context.Context, js jetstream.JetStream, stream, subject string, from uint64) (*storedMessage, error) {
+// NextMessage is LastMessage for the first one from a sequence on.
+func NextMessage(ctx context.Context, js jetstream.JetStream, stream, subject string, from uint64) (*Message, error) {
 	return leaderGet(ctx, js, stream, get{Seq: from, Next: subject})
 }
 
-// apiSubject is the subject of a JetStream API call, in the domain that js speaks to.
-func apiSubject(js jetstream.JetStream, call string) string {
+// APISubject is the subject of a JetStream API call, in the domain that js speaks to.
+func APISubject(js jetstream.JetStream, call string) string {
 	if domain := js.Options().Domain; domain != "" {
 		return "$JS." + domain + ".API." + call
 	}
@@ -52,12 +52,12 @@ type get struct {
 
 // leaderGet speaks the API itself, for nats.go would use a direct get wherever
 // the stream allows one (ADR-31 tells the two apart).
-func leaderGet(ctx context.Context, js jetstream.JetStream, stream string, get get) (*storedMessage, error) {
+func leaderGet(ctx context.Context, js jetstream.JetStream, stream string, get get) (*Message, error) {
 	request, err := json.Marshal(get)
 	if err != nil {
 		return nil, err
 	}
-	reply, err := js.Conn().RequestWithContext(ctx, apiSubject(js, "STREAM.MSG.GET."+stream), request)
+	reply, err := js.Conn().RequestWithContext(ctx, APISubject(js, "STREAM.MSG.GET."+stream), request)
 	if err != nil {
 		return nil, fmt.Errorf("look at %s: %w", stream, err)
 	}
@@ -87,5 +87,5 @@ func leaderGet(ctx context.Context, js jetstream.JetStream, stream string, get g
 	if err != nil {
 		header = nil
 	}
-	return &storedMessage{Subject: m.Subject, Seq: m.Seq, Time: m.Time, Header: header, Data: m.Data}, nil
+	return &Message{Subject: m.Subject, Seq: m.Seq, Time: m.Time, Header: header, Data: m.Data}, nil
 }

@@ -1,4 +1,8 @@
-package consumer
+// Package streams creates, checks and repairs the JetStream streams and consumers
+// that Lethe stands on. [Setup] is what an administrator runs; [Start] what a worker
+// does that manages its streams itself; [Check] what a running worker asks again and
+// again. An unsafe setting is a [*Problem], which names it and its fix.
+package streams
 
 import (
 	"context"
@@ -12,8 +16,8 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// StreamSettings are what an operator chooses about the streams.
-type StreamSettings struct {
+// Settings are what an operator chooses about the streams.
+type Settings struct {
 	// Replicas, 1 to 5, is how many servers hold each stream. A stream that has
 	// more keeps them.
 	Replicas int
@@ -39,7 +43,7 @@ type Created struct {
 	Lost string
 }
 
-func (s StreamSettings) created(c Created) {
+func (s Settings) created(c Created) {
 	if s.Created != nil {
 		s.Created(c)
 	}
@@ -51,13 +55,13 @@ const duplicateWindow = 10 * time.Minute
 // Start is [Setup] for a worker: it creates streams only where none of them
 // exists. Where one is missing beside others it changes nothing and returns a
 // [*Problem] with MissingBeside, because what that one held may be lost.
-func Start(ctx context.Context, js jetstream.JetStream, s StreamSettings) error {
-	found, err := inspect(ctx, js)
+func Start(ctx context.Context, js jetstream.JetStream, s Settings) error {
+	found, err := Inspect(ctx, js)
 	if err != nil {
 		return err
 	}
 	if missing := len(found.missing()); missing > 0 && missing < len(streamNames()) {
-		return found.check(s.ResultsMinAge)
+		return found.Check(s.ResultsMinAge)
 	}
 	return Setup(ctx, js, s)
 }
@@ -67,13 +71,13 @@ func Start(ctx context.Context, js jetstream.JetStream, s StreamSettings) error 
 // never lowered. A stream that could lose a request as it stands is refused
 // with a [*Problem] and not changed, because somebody chose that setting. What the
 // server brought back and would not deliver is delivered again.
-func Setup(ctx context.Context, js jetstream.JetStream, s StreamSettings) error {
-	found, err := inspect(ctx, js, events.Targets()...)
+func Setup(ctx context.Context, js jetstream.JetStream, s Settings) error {
+	found, err := Inspect(ctx, js, events.Targets()...)
 	if err != nil {
 		return err
 	}
 	for _, want := range []jetstream.StreamConfig{requestsStream(s), resultsStream(s), laterStream(s)} {
-		if info := found.streams[want.Name]; info != nil {
+		if info := found.Streams[want.Name]; info != nil {
 			if err := updateStream(ctx, js, info, want, s.ResultsMinAge); err != nil {
 				return err
 			}
@@ -83,7 +87,7 @@ func Setup(ctx context.Context, js jetstream.JetStream, s StreamSettings) error 
 			return fmt.Errorf("create stream %s: %w", want.Name, limitRequired(want.Name, err))
 		}
 		created := Created{Stream: want.Name}
-		if len(found.streams) > 0 {
+		if len(found.Streams) > 0 {
 			created.Lost = lostWith[want.Name]
 		}
 		s.created(created)
@@ -92,11 +96,11 @@ func Setup(ctx context.Context, js jetstream.JetStream, s StreamSettings) error 
 		if err := setupConsumer(ctx, js, name, found.consumers[name]); err != nil {
 			return err
 		}
-		if found.consumers[name] == nil && found.streams[name.stream] != nil {
+		if found.consumers[name] == nil && found.Streams[name.stream] != nil {
 			s.created(Created{Stream: name.stream, Consumer: string(name.target)})
 		}
 	}
-	passed, err := PassedOver(ctx, js, events.Targets()...)
+	passed, err := Stranded(ctx, js, events.Targets()...)
 	if err != nil {
 		return err
 	}
@@ -119,8 +123,8 @@ func updateStream(ctx context.Context, js jetstream.JetStream, info *jetstream.S
 	next := merged(have, want)
 	_, err := js.UpdateStream(ctx, next)
 	if limitMissing(err) && want.MaxBytes > 0 {
-		if want.Name == events.StreamLater && percentFull(want, info.State) >= laterFullAt {
-			return &Problem{Stream: want.Name, Setting: fmt.Sprintf("max_bytes %d", want.MaxBytes), Why: fmt.Sprintf("the stream holds %d bytes already; set %s higher", info.State.Bytes, limitVariable[want.Name])}
+		if want.Name == events.StreamLater && PercentFull(want, info.State) >= LaterFullAt {
+			return &Problem{Stream: want.Name, Setting: fmt.Sprintf("max_bytes %d", want.MaxBytes), Why: fmt.Sprintf("the stream holds %d bytes already; set %s higher", info.State.Bytes, LimitVariable[want.Name])}
 		}
 		next.MaxBytes = want.MaxBytes
 		_, err = js.UpdateStream(ctx, next)
@@ -131,8 +135,8 @@ func updateStream(ctx context.Context, js jetstream.JetStream, info *jetstream.S
 	return nil
 }
 
-// limitVariable names the setting of each stream's limit.
-var limitVariable = map[string]string{
+// LimitVariable names the setting of each stream's limit.
+var LimitVariable = map[string]string{
 	events.StreamRequests: "LETHE_REQUESTS_MAX_BYTES",
 	events.StreamResults:  "LETHE_RESULTS_MAX_BYTES",
 	events.StreamLater:    "LETHE_LATER_MAX_BYTES",
@@ -150,7 +154,7 @@ func limitMissing(err error) bool {
 // limitRequired adds which variable sets the limit that the account requires.
 func limitRequired(stream string, err error) error {
 	if limitMissing(err) {
-		return fmt.Errorf("the account requires a limit, set %s: %w", limitVariable[stream], err)
+		return fmt.Errorf("the account requires a limit, set %s: %w", LimitVariable[stream], err)
 	}
 	return err
 }
@@ -186,7 +190,7 @@ func union(a, b []string) []string {
 // setupConsumer creates a consumer, or takes from it what breaks a promise. info
 // is nil if it does not exist.
 func setupConsumer(ctx context.Context, js jetstream.JetStream, name consumerName, info *jetstream.ConsumerInfo) error {
-	want := laneConsumer(name.stream, name.target)
+	want := LaneConsumer(name.stream, name.target)
 	if info == nil {
 		if _, err := js.CreateConsumer(ctx, name.stream, want); err != nil {
 			return fmt.Errorf("consumer %s of %s: %w", name.target, name.stream, err)
@@ -218,7 +222,7 @@ func mergedConsumer(have, want jetstream.ConsumerConfig) jetstream.ConsumerConfi
 	have.PriorityPolicy, have.PriorityGroups, have.PinnedTTL = jetstream.PriorityPolicyNone, nil, 0
 	have.MaxRequestBatch, have.MaxRequestExpires, have.MaxRequestMaxBytes = 0, 0, 0
 	have.InactiveThreshold = 0
-	if have.AckWait < minAckWait {
+	if have.AckWait < MinAckWait {
 		have.AckWait = want.AckWait
 	}
 	if have.MaxAckPending == 1 {
@@ -238,12 +242,12 @@ func subjects(stream string) (all []string) {
 	for _, target := range events.Targets() {
 		// One by one and not by wildcard, so that a publish to a target that does
 		// not exist is refused to its publisher.
-		all = append(all, laneConsumer(stream, target).FilterSubject)
+		all = append(all, LaneConsumer(stream, target).FilterSubject)
 	}
 	return all
 }
 
-func requestsStream(s StreamSettings) jetstream.StreamConfig {
+func requestsStream(s Settings) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        events.StreamRequests,
 		Description: "Deletion requests, kept until each has its result.",
@@ -267,7 +271,7 @@ func limit(bytes int64) int64 {
 	return bytes
 }
 
-func resultsStream(s StreamSettings) jetstream.StreamConfig {
+func resultsStream(s Settings) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        events.StreamResults,
 		Description: "What became of each deletion request: its attempts and results.",
@@ -284,7 +288,7 @@ func resultsStream(s StreamSettings) jetstream.StreamConfig {
 	}
 }
 
-func laterStream(s StreamSettings) jetstream.StreamConfig {
+func laterStream(s Settings) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              events.StreamLater,
 		Description:       "The next steps of requests that wait, kept by the worker.",
@@ -298,10 +302,10 @@ func laterStream(s StreamSettings) jetstream.StreamConfig {
 	}
 }
 
-// laneConsumer is a lane's durable consumer of one stream. Delivery has no
+// LaneConsumer is a lane's durable consumer of one stream. Delivery has no
 // limit, because a message that the server gives up would never be answered; nor
 // has what is pending, because workers bound that by what they pull.
-func laneConsumer(stream string, target events.Target) jetstream.ConsumerConfig {
+func LaneConsumer(stream string, target events.Target) jetstream.ConsumerConfig {
 	subject := events.RequestSubject(target)
 	if stream == events.StreamLater {
 		subject = events.DueSubject(target)
@@ -310,8 +314,29 @@ func laneConsumer(stream string, target events.Target) jetstream.ConsumerConfig 
 		Durable:       string(target),
 		FilterSubject: subject,
 		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       ackWait,
+		AckWait:       AckWait,
 		MaxDeliver:    -1,
 		MaxAckPending: -1,
 	}
 }
+
+// PercentFull is how full a limited stream is, 0 if it has no limit.
+func PercentFull(c jetstream.StreamConfig, state jetstream.StreamState) uint64 {
+	if c.MaxBytes <= 0 {
+		return 0
+	}
+	return state.Bytes * 100 / uint64(c.MaxBytes)
+}
+
+// LaterFullAt is the share of its max_bytes, in percent, from which on
+// DELETION_LATER takes no more requests' next steps: the server accepts schedules
+// only in a stream that drops its oldest messages for new ones.
+const LaterFullAt = 75
+
+// AckWait is the ack_wait that [Setup] gives a consumer: how long the server waits
+// for a sign of life before it delivers a message again. An operator may set
+// another, down to MinAckWait.
+const (
+	AckWait    = 30 * time.Second
+	MinAckWait = 4 * time.Second
+)
