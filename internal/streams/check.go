@@ -77,6 +77,8 @@ func consumerNames(targets ...events.Target) (names []consumerName) {
 	return names
 }
 
+// Inspect asks the server for the streams and for the consumers of some targets. It
+// fails where it could not ask; what is missing is no error.
 func Inspect(ctx context.Context, js jetstream.JetStream, targets ...events.Target) (*Inspection, error) {
 	i := &Inspection{
 		payload: js.Conn().MaxPayload(), targets: targets,
@@ -135,6 +137,8 @@ var lostWith = map[string]string{
 	events.StreamLater:    "retries and confirmations that waited in it may be lost, and their requests with them",
 }
 
+// Check returns a [*Problem] for the first setting that breaks a promise, nil if there
+// is none. resultsMinAge is that of [Settings].
 func (i *Inspection) Check(resultsMinAge time.Duration) error {
 	if i.payload < minPayload {
 		return &Problem{Setting: fmt.Sprintf("max_payload %d", i.payload), Why: fmt.Sprintf("results and retries would not fit; it must be at least %d bytes", minPayload)}
