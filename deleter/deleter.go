@@ -10,6 +10,7 @@ package deleter
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/lethe-dev/lethe/events"
@@ -76,4 +77,17 @@ type Answer struct {
 	// UnknownStatus, on Retry, is true if no document names the Status. It may be
 	// about one resource of the call only, and the API may give it for good.
 	UnknownStatus bool
+}
+
+// Divisible says that the answer to a call for many requests can be about some of
+// them only: each must be called for until it has an answer of its own. A status
+// from 400 to 499 that is about the caller, the credential or the rate is the same
+// for every request.
+func (a Answer) Divisible() bool {
+	switch a.Status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired, http.StatusRequestTimeout,
+		http.StatusMisdirectedRequest, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	}
+	return a.Verdict == Invalid || a.Verdict == Retry && a.Status >= 400 && a.Status < 500
 }

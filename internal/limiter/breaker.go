@@ -1,0 +1,299 @@
+package limiter
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+
+	"github.com/lethe-dev/lethe/deleter"
+)
+
+// failuresToOpen is how many failures in a row open the breaker.
+const failuresToOpen = 10
+
+// refusalsToSuspend is how many different requests in a row the API must refuse
+// with 403 until the credential is taken for the reason, not the requests.
+const refusalsToSuspend = 20
+
+// maxProbeInterval is the longest wait of an open breaker before its next probe:
+// one call in half a minute harms no API, and the end of an outage is noticed soon.
+// Probes of a refused credential have no such cap, because a wrong credential tried
+// often can lock an account.
+const maxProbeInterval = 30 * time.Second
+
+// Breaker says whether the lane may call. It opens after repeated failures, and
+// suspends the lane when the credential is refused: at once by a 401, which is
+// about the credential; by a 403, which can be about one request, when many
+// different requests are refused. From the first 403 until the credential is
+// accepted again, calls are made one at a time and for single requests.
+//
+// While the breaker is open nothing is fetched. After a wait a single call probes;
+// a success closes the breaker, and a failure makes the next wait longer.
+//
+// A suspect request is one that the API has refused before, in a way that may be
+// about that request alone. An answer to it opens nothing and makes no wait longer,
+// and it is the probe only on a backoff of its own.
+//
+// Counting and half-opening are failsafe-go's. That library fixes a delay when a
+// breaker opens; here a later answer can make the wait longer and a new credential
+// ends it, so the Breaker keeps the time of the next probe itself.
+//
+// It is safe for concurrent use.
+type Breaker struct {
+	policy Policy
+	log    *slog.Logger
+
+	mu        sync.Mutex
+	circuit   circuitbreaker.CircuitBreaker[any]
+	probes    int             // permitted so far
+	probing   int             // the number of the probe in flight, 0 for none
+	opened    int             // times in a row that it opened
+	until     time.Time       // when to probe next
+	suspended bool            // opened by a refused credential
+	reason    string          // the answer that opened it
+	refused   int             // different requests in a row, since the credential was accepted
+	accepted  Acceptance      // the last one
+	doubted   int             // probes by suspect requests, in a row
+	suspectAt time.Time       // when a suspect request may probe next
+	empty     map[string]bool // streams in which no probe was found after the wait
+	blocked   string          // why nothing may be fetched at all, "" when it may
+	changed   chan struct{}   // closed and replaced at each change
+}
+
+// Acceptance is a call in which the API accepted a credential. The zero value is none.
+type Acceptance struct {
+	credential int // its version
+	since      time.Time
+}
+
+// Since is when the call began, by the server's clock, if it was made with this
+// credential; else zero.
+func (a Acceptance) Since(credential int) time.Time {
+	if credential != a.credential {
+		return time.Time{}
+	}
+	return a.since
+}
+
+// NewBreaker returns a closed breaker, which waits between probes as p says.
+func NewBreaker(p Policy, log *slog.Logger) *Breaker {
+	return &Breaker{
+		policy: p,
+		log:    log,
+		circuit: circuitbreaker.NewBuilder[any]().
+			WithFailureThreshold(failuresToOpen).
+			WithSuccessThreshold(1).
+			WithDelay(0). // until is the delay
+			Build(),
+		empty:   map[string]bool{},
+		changed: make(chan struct{}),
+	}
+}
+
+// Wait waits until something may be fetched, and says whether it is for a probe, of
+// which there is one at a time. It fails only when ctx ends.
+func (b *Breaker) Wait(ctx context.Context) (probe bool, err error) {
+	for {
+		b.mu.Lock()
+		free, wake, changed := b.free(), time.Until(b.until), b.changed
+		probe = !b.circuit.IsClosed() || b.refused > 0
+		b.mu.Unlock()
+		if free {
+			return probe, ctx.Err()
+		}
+		if wake <= 0 {
+			wake = time.Hour // only a change can help
+		}
+		sleep(ctx, wake, changed)
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+	}
+}
+
+// Allow says whether a call may be made for a request, suspect or not, and the
+// number of the probe if the call is one, else 0. A caller that may call must
+// Release the probe afterwards.
+func (b *Breaker) Allow(suspect bool) (probe int, may bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.free() || suspect && !b.circuit.IsClosed() && time.Now().Before(b.suspectAt) || !b.circuit.TryAcquirePermit() {
+		return 0, false
+	}
+	if b.circuit.IsHalfOpen() || b.refused > 0 {
+		b.probes++
+		b.probing = b.probes
+		probe = b.probing
+	}
+	return probe, true
+}
+
+// free says whether something may be fetched or called for, with the lock held.
+func (b *Breaker) free() bool {
+	return b.blocked == "" && b.probing == 0 && (b.circuit.IsClosed() || !time.Now().Before(b.until))
+}
+
+// Allows says whether a further call may be made on the permission that came with
+// this probe.
+func (b *Breaker) Allows(probe int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.blocked == "" && (b.circuit.IsClosed() && b.refused == 0 || probe != 0 && probe == b.probing)
+}
+
+// SingleRequests says whether calls must be made for single requests.
+func (b *Breaker) SingleRequests() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.refused > 0 || !b.circuit.IsClosed()
+}
+
+// SuspectAt is when a suspect request may probe, if the breaker is open.
+func (b *Breaker) SuspectAt() (at time.Time, open bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	at = b.suspectAt
+	if b.until.After(at) {
+		at = b.until
+	}
+	return at, !b.circuit.IsClosed()
+}
+
+// Accepted returns the last call in which a credential was accepted.
+func (b *Breaker) Accepted() Acceptance {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.accepted
+}
+
+// Release ends a probe, if it is still in flight.
+func (b *Breaker) Release(probe int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if probe == 0 || probe != b.probing {
+		return
+	}
+	if b.circuit.IsHalfOpen() { // no call was made
+		b.circuit.Open() // half-open again at the next Allow, because until has passed
+	}
+	b.probing = 0
+	b.notify()
+}
+
+// Found takes whether a pull for a probe from one of the lane's two streams found a
+// message. The breaker closes once its wait is over and both are empty: then only a
+// new request can tell how the API is.
+func (b *Breaker) Found(stream string, found bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if found || b.circuit.IsClosed() || b.probing != 0 || time.Now().Before(b.until) {
+		clear(b.empty)
+		return
+	}
+	b.empty[stream] = true
+	if len(b.empty) < 2 {
+		return
+	}
+	b.log.Info("circuit breaker closed: no request is left to probe with", "previous", b.reason)
+	b.circuit.Close()
+	b.reset()
+	b.notify()
+}
+
+// ProbeNow lets the next probe be made at once, because the credential has changed.
+func (b *Breaker) ProbeNow() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.until, b.suspectAt, b.doubted = time.Now(), time.Time{}, 0
+	b.notify()
+}
+
+// Block keeps the lane from fetching anything, for a reason, until it is called
+// with "".
+func (b *Breaker) Block(reason string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if reason != b.blocked && reason != "" {
+		b.log.Error("lane suspended", "reason", reason)
+	}
+	if reason != b.blocked && reason == "" {
+		b.log.Info("lane resumed", "previous", b.blocked)
+	}
+	b.blocked = reason
+	b.notify()
+}
+
+// State is what a Breaker does.
+type State struct {
+	// Closed: requests are fetched as they come.
+	Closed bool
+	// Suspended: nothing is fetched, because the credential is refused or the lane
+	// is blocked. If it is false and Closed too, the API fails.
+	Suspended bool
+	// Reason says why it is not closed.
+	Reason string
+	// NextProbe is when the next call is made, zero if it is not known.
+	NextProbe time.Time
+}
+
+// State reports what the breaker does now.
+func (b *Breaker) State() State {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.blocked != "":
+		return State{Suspended: true, Reason: b.blocked}
+	case b.circuit.IsClosed():
+		return State{Closed: true}
+	default:
+		return State{Suspended: b.suspended, Reason: b.reason, NextProbe: b.until}
+	}
+}
+
+// notify wakes those who Wait, with the lock held.
+func (b *Breaker) notify() {
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+// reset forgets an outage, with the lock held, after the circuit is closed.
+func (b *Breaker) reset() {
+	b.opened, b.probing, b.suspended, b.reason = 0, 0, false, ""
+	b.doubted, b.suspectAt = 0, time.Time{}
+	clear(b.empty)
+}
+
+// open sets the time of the next probe, with the lock held. Answers to calls that
+// were in flight when the breaker opened only make a wait longer, if they ask.
+func (b *Breaker) open(a deleter.Answer, wasOpen bool) {
+	now := time.Now()
+	if wasOpen && now.Before(b.until) {
+		if at := now.Add(min(a.RetryAfter, b.policy.MaxInterval)); at.After(b.until) {
+			b.until = at
+		}
+		return
+	}
+	b.opened++
+	b.suspended = a.Verdict == deleter.Hold
+	b.reason = a.Message
+	delay := b.delay(b.opened, a)
+	b.until = now.Add(delay)
+	clear(b.empty)
+	message := "circuit breaker opened"
+	if b.suspended {
+		message = "lane suspended: the API refuses the credential"
+	}
+	b.log.Warn(message, "answer", b.reason, "status", a.Status, "next_call_in", delay.Round(time.Millisecond).String())
+}
+
+// delay is the wait for the next probe after n of them, with the lock held.
+func (b *Breaker) delay(n int, a deleter.Answer) time.Duration {
+	delay := b.policy.Delay(n, 0)
+	if !b.suspended {
+		delay = min(delay, maxProbeInterval)
+	}
+	return max(delay, min(a.RetryAfter, b.policy.MaxInterval))
+}

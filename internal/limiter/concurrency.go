@@ -1,0 +1,83 @@
+package limiter
+
+import (
+	"slices"
+	"time"
+)
+
+// concurrency is how many calls may run at the same time: what is configured at
+// most, fewer where calls time out, and where they take so long that the API must
+// be queueing them.
+//
+// It begins with few calls and allows one more for each answer (slow start), until
+// a call takes too long; from then on one more for as many answers as calls run.
+//
+// Too long is measured against the baseline latency, the lowest median so far. The
+// baseline is measured again once few calls run and are slow still: then the API
+// has become slower for another reason.
+type concurrency struct {
+	configured float64
+	allowed    float64
+	slowStart  bool
+	decreased  time.Time // when it last was
+
+	latencies []time.Duration // since the last median
+	baseline  time.Duration
+}
+
+const (
+	// firstConcurrency is how many calls may run before any is answered. From there
+	// the number doubles within the time of an answer, so that a low limit of the
+	// API is met with few calls, and a high one is reached in no time.
+	firstConcurrency = 8
+	// tooLong is how many times the baseline is too long, where calls are slow.
+	tooLong = 2
+	slow    = 200 * time.Millisecond
+	// few is the part of the configured number that counts as few.
+	few = 1. / 8
+)
+
+func newConcurrency(configured int) *concurrency {
+	return &concurrency{configured: float64(configured), allowed: float64(min(configured, firstConcurrency)), slowStart: true}
+}
+
+// limit is how many calls may run.
+func (c *concurrency) limit() int { return int(c.allowed) }
+
+// answered takes a call from begin to answer.
+func (c *concurrency) answered(begun, now time.Time) {
+	if c.slowStart {
+		c.allowed++
+	} else {
+		c.allowed += 1 / c.allowed
+	}
+	c.allowed = min(c.allowed, c.configured)
+	if begun.Before(c.decreased) {
+		return // a call among more than may run now
+	}
+	c.latencies = append(c.latencies, now.Sub(begun))
+	if len(c.latencies) < max(c.limit(), firstConcurrency) {
+		return
+	}
+	slices.Sort(c.latencies)
+	median := c.latencies[len(c.latencies)/2]
+	c.latencies = c.latencies[:0]
+	if c.baseline == 0 || median < c.baseline || c.allowed <= max(few*c.configured, firstConcurrency) {
+		c.baseline = median
+	}
+	if long := max(tooLong*c.baseline, slow); median > long {
+		c.decrease(now, max(float64(long)/float64(median), 0.5))
+	}
+}
+
+// timedOut halves the number, once for all calls that were in flight.
+func (c *concurrency) timedOut(begun, now time.Time) {
+	if begun.After(c.decreased) {
+		c.decrease(now, 0.5)
+	}
+}
+
+func (c *concurrency) decrease(now time.Time, to float64) {
+	c.allowed = max(c.allowed*to, 1)
+	c.slowStart, c.decreased, c.latencies = false, now, c.latencies[:0]
+}

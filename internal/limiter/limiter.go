@@ -1,0 +1,241 @@
+// Package limiter decides when a call to an API may be made.
+//
+// Four ideas, a file each. A [Limiter] hands out slots and turns: how many calls
+// run at the same time (adaptive concurrency, concurrency.go), and how many begin
+// in a second (adaptive rate, rate.go). A [Breaker] stops calls while the API
+// fails or refuses the credential (breaker.go). A [Policy] says how long one
+// request waits between its attempts (policy.go).
+//
+// A request passes them in this order:
+//
+//	Breaker.Wait      nothing is fetched while the breaker is open
+//	Limiter.Acquire   a slot, about a second before the turn
+//	Breaker.Allow     the permission to call, as a probe where calls are probes
+//	                  (here the caller claims the request, and reports Claimed)
+//	Limiter.Wait      the turn: now the call begins
+//	Limiter.Learn     what the answer says about the pace
+//	Breaker.Record    what the answer says about the API's health
+//	Breaker.Release, Limiter.Release
+//
+// A 429 belongs to the Limiter: it slows down, pauses for a long Retry-After, and
+// makes single calls while every call is refused. The Breaker counts a 429 as a
+// failure only once slowing down did not help.
+package limiter
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/lethe-dev/lethe/deleter"
+)
+
+// Config is how fast a lane may call.
+type Config struct {
+	// Concurrency is how many calls may run at the same time, at least 1.
+	Concurrency int
+	// Rate is how many calls may begin in a second, 0 for no limit.
+	Rate float64
+	// Timeout is how long a call may take. A call without an answer that took as
+	// long timed out.
+	Timeout time.Duration
+	// MaxWait caps the wait that an API may ask for. Refusals do not lower the rate
+	// below one call in this time.
+	MaxWait time.Duration
+	Log     *slog.Logger
+}
+
+// Limiter says when the next call may begin. It is safe for concurrent use.
+//
+// A request acquires a slot before it is claimed, and waits for its turn right
+// before its call: claiming takes time, and would make bursts of an even rate. To
+// keep calls from waiting for claims, there are more slots than calls may run: as
+// many more as are claimed in the time of a call, doubled to be sure.
+type Limiter struct {
+	config Config
+
+	acquiring chan struct{} // held by the one who acquires a slot next,
+	beginning chan struct{} // and by the one whose call begins next
+
+	mu          sync.Mutex
+	rate        *rate
+	concurrency *concurrency
+	held        int           // slots
+	calls       int           // in flight
+	claimTime   time.Duration // from a slot to the call, a moving average
+	callTime    time.Duration // from a call to its answer, likewise
+	changed     chan struct{} // closed at the next change; nil if nobody waits for it
+	report      report
+}
+
+// lead is how long before its turn a request gets a slot. It is claimed by then,
+// and its right to call must last until then.
+const lead = time.Second
+
+// New returns a Limiter that knows nothing about the API yet.
+func New(c Config) *Limiter {
+	return &Limiter{
+		config: c, acquiring: make(chan struct{}, 1), beginning: make(chan struct{}, 1),
+		rate: newRate(c.Rate, c.MaxWait), concurrency: newConcurrency(c.Concurrency), report: report{log: c.Log},
+	}
+}
+
+// Acquire waits for a slot, and until a turn is near. The caller must Release the
+// slot. It fails only when ctx ends.
+func (l *Limiter) Acquire(ctx context.Context) error {
+	if err := lock(ctx, l.acquiring); err != nil {
+		return err
+	}
+	defer unlock(l.acquiring)
+	return l.waitFor(ctx, time.Time{}, func(now time.Time) (time.Duration, bool) {
+		if l.held >= l.slots() {
+			return 0, true
+		}
+		wait, change := l.untilNear(now, l.held)
+		if wait <= 0 && !change {
+			l.held++
+		}
+		return wait, change
+	})
+}
+
+// WaitNear waits until a turn is near, as Acquire does, with a slot that is held
+// already. It fails only when ctx ends.
+func (l *Limiter) WaitNear(ctx context.Context) error {
+	return l.waitFor(ctx, time.Time{}, func(now time.Time) (time.Duration, bool) { return l.untilNear(now, l.held-1) })
+}
+
+// untilNear is how long it is until a turn is near, behind the slots of others.
+func (l *Limiter) untilNear(now time.Time, others int) (wait time.Duration, change bool) {
+	wait, change = l.rate.wait(now)
+	ahead := float64(max(others-l.calls, 0)) * float64(l.rate.interval())
+	return wait + time.Duration(min(ahead, math.MaxInt64/4)) - lead, change
+}
+
+// Claimed reports how long a request took from its slot to its call.
+func (l *Limiter) Claimed(took time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.claimTime = smoothed(l.claimTime, took)
+}
+
+// Wait waits for the turn of a call, and returns when it began: now. The caller
+// must make the call and report its answer to Learn. Wait fails when ctx ends, and
+// with [context.DeadlineExceeded] when the turn does not come by a time; the zero
+// time is no deadline.
+func (l *Limiter) Wait(ctx context.Context, by time.Time) (begun time.Time, err error) {
+	asked := time.Now()
+	defer func() {
+		if err != nil { // the slot was given too early
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.callTime = max(l.callTime, time.Since(asked))
+		}
+	}()
+	if err := lockBy(ctx, l.beginning, by); err != nil {
+		return begun, err
+	}
+	defer unlock(l.beginning)
+	waited := false
+	err = l.waitFor(ctx, by, func(now time.Time) (time.Duration, bool) {
+		wait, change := l.rate.wait(now)
+		if change || l.calls >= l.concurrency.limit() {
+			return wait, true
+		}
+		if wait <= 0 {
+			begun = now
+			l.rate.begin(now, waited)
+			l.calls++
+		}
+		waited = true
+		return wait, false
+	})
+	return begun, err
+}
+
+// Release gives a slot back.
+func (l *Limiter) Release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held--
+	l.notify()
+}
+
+// slots is how many may be held: one for each call that may run, and those for
+// requests that are claimed while calls run. Where calls take much longer than
+// claims, nothing is claimed ahead.
+func (l *Limiter) slots() int {
+	limit, ahead := l.concurrency.limit(), 0.0
+	if l.callTime > 0 {
+		ahead = float64(limit) * min(2*float64(l.claimTime)/float64(l.callTime), 1)
+	}
+	return limit + int(ahead)
+}
+
+// Learn takes the answer to the call that began at a time. It says whether the
+// answer is a throttling (429) for which the Limiter slows down: no failure of the
+// API. It is false for other answers, and for a refusal of a single call that was
+// made to see whether the API lets calls through again.
+func (l *Limiter) Learn(begun time.Time, a deleter.Answer) (throttled bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.notify()
+	now := time.Now()
+	l.calls--
+	if took := now.Sub(begun); a.Status != 0 || took > l.callTime {
+		l.callTime = smoothed(l.callTime, took)
+	}
+	refused := a.Status == http.StatusTooManyRequests || a.Status == http.StatusServiceUnavailable && a.RetryAfter > 0
+	l.learnConcurrency(begun, now, a, refused)
+	probe := l.rate.probe(begun)
+	l.learnRate(begun, now, a, refused)
+	l.report.rate(now, l.rate)
+	return a.Status == http.StatusTooManyRequests && !probe
+}
+
+func (l *Limiter) learnConcurrency(begun, now time.Time, a deleter.Answer, refused bool) {
+	switch {
+	case a.Status == 0 && now.Sub(begun) >= l.config.Timeout:
+		l.concurrency.timedOut(begun, now)
+	case a.Status != 0 && a.Status < 500 && !refused: // failures and refusals are quick
+		l.concurrency.answered(begun, now)
+	}
+}
+
+func (l *Limiter) learnRate(begun, now time.Time, a deleter.Answer, refused bool) {
+	if a.Quota.Rate > 0 {
+		l.rate.grant(a.Quota.Rate)
+	}
+	wait := min(max(a.RetryAfter, a.Quota.Wait), l.config.MaxWait)
+	switch {
+	case refused:
+		l.rate.onThrottle(begun, now, wait)
+	case a.Status == 0:
+		l.rate.onNothing(begun)
+	default:
+		l.rate.onSuccess(begun)
+		l.rate.pause(now.Add(min(a.Quota.Wait, l.config.MaxWait)))
+	}
+}
+
+// State reports how many calls may run at the same time, and how many may begin in
+// a second, 0 for no limit.
+func (l *Limiter) State() (calls int, perSecond float64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if perSecond = l.rate.current(); math.IsInf(perSecond, 0) {
+		perSecond = 0
+	}
+	return l.concurrency.limit(), perSecond
+}
+
+// smoothed is a moving average, after one more value.
+func smoothed(average, value time.Duration) time.Duration {
+	if average == 0 {
+		return value
+	}
+	return average + (value-average)/16
+}

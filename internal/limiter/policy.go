@@ -1,0 +1,44 @@
+package limiter
+
+import (
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+)
+
+// Policy is how long a request waits between its attempts, and when it is given up.
+// It is the configuration of a [backoff.ExponentialBackOff].
+type Policy struct {
+	// InitialInterval is the wait after the first attempt.
+	InitialInterval time.Duration
+	// Multiplier is the growth of the wait from one attempt to the next, at least 1.
+	Multiplier float64
+	// Randomization, from 0 to 1, spreads each wait over wait × (1 ± Randomization).
+	Randomization float64
+	// MaxInterval is the longest wait, and the cap on what an API may ask for.
+	MaxInterval time.Duration
+	// MaxElapsed is how long after its first attempt a request fails.
+	MaxElapsed time.Duration
+}
+
+// maxSteps bounds the loop of Delay: 64 doublings of a nanosecond are five
+// centuries, and a smaller multiplier has met MaxInterval long before.
+const maxSteps = 4096
+
+// Delay returns how long to wait after attempt n, counted from 1: the nth delay
+// of the exponential backoff, but at least atLeast, and never more than
+// MaxInterval (before the random spread).
+func (p Policy) Delay(n int, atLeast time.Duration) time.Duration {
+	b := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(p.InitialInterval),
+		backoff.WithMultiplier(p.Multiplier),
+		backoff.WithRandomizationFactor(p.Randomization),
+		backoff.WithMaxInterval(p.MaxInterval),
+		backoff.WithMaxElapsedTime(0),
+	)
+	delay := b.NextBackOff()
+	for range min(n, maxSteps) - 1 {
+		delay = b.NextBackOff()
+	}
+	return max(delay, min(atLeast, p.MaxInterval))
+}

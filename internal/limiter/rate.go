@@ -1,0 +1,251 @@
+package limiter
+
+import (
+	"math"
+	"time"
+)
+
+// rate is how many calls may begin in a second: what is configured, what the API
+// grants in a header, or what it learned from throttling (429), whichever is
+// lowest. It knows no limit until the API throttles.
+//
+// It is an adaptive limiter like those of the AWS SDKs. Throttling lowers the rate
+// to a floor a little below the ceiling at which the API throttled. From there it
+// grows along the curve of CUBIC (RFC 9438): quickly at first, slowly around the
+// ceiling, and then ever faster. Past the ceiling the API has raised its limit: the
+// rate doubles until the API throttles again (slow start). A rate that is even
+// needs a small decrease only, and one call in some seconds finds the limit again.
+//
+// A throttling episode lasts until a call that began later is let through. Its
+// first refusal says that the rate is a little too high. A second one in a row says
+// that the API lets nothing through now: its window is used up, or the rate is far
+// too high. Then single calls probe, with growing pauses. Answers to calls that
+// were in flight when the rate was lowered say nothing new.
+//
+// rate holds no clock and no lock: its owner says what happens when.
+type rate struct {
+	configured float64 // infinite for no limit
+	granted    float64 // by the API in a header, infinite while it grants none
+	minimum    float64 // that throttling can lower the rate to
+
+	learned   bool
+	slowStart bool
+	floor     float64       // the rate after the last decrease
+	ceiling   float64       // at which the API throttled
+	grown     time.Duration // since the last decrease, while the rate kept calls back
+	limiting  bool          // the rate kept the last call back
+
+	refusals    int       // in a row, 0 outside an episode
+	lastRefused time.Time // when the call of the last refusal began
+	lowered     time.Time // when that refusal came
+	probing     bool      // a single call is in flight, and began at
+	probed      time.Time
+
+	until time.Time // no call may begin before
+	began time.Time // when the last call did
+	slot  time.Time // when it should have begun
+	let   counter   // calls let through
+}
+
+const (
+	// decrease is what a throttling episode leaves of the rate. Less gives calls
+	// away in each cycle; more does not let a bucket refill.
+	decrease = 0.95
+	// timeToCeiling is how long the rate takes from floor to ceiling: one or two
+	// calls are refused in this time, and a raised limit is noticed after it. Where
+	// it has fewer than ceilingCalls calls, it takes the time of so many.
+	timeToCeiling, ceilingCalls = 4500 * time.Millisecond, 20
+	// steepness is how fast the rate grows past its ceiling, and slow start begins
+	// where it has grown by pastCeiling.
+	steepness, pastCeiling = 6.4, 1.1
+	// doubling is the time in which slow start doubles the rate.
+	doubling = 250 * time.Millisecond
+	// firstPause is the wait before a probe, doubled up to maxPause.
+	firstPause, maxPause = 50 * time.Millisecond, time.Second
+	// patience is how many refusals in a row may come before a short Retry-After is
+	// kept: a second, the shortest there is, often stands for less.
+	patience = 4
+	// grantMargin is how much of a granted rate is used.
+	grantMargin = 0.99
+	// timerSlack is how late a timer may be.
+	timerSlack = 2 * time.Millisecond
+)
+
+func newRate(perSecond float64, longest time.Duration) *rate {
+	if perSecond == 0 {
+		perSecond = math.Inf(1)
+	}
+	return &rate{configured: perSecond, granted: math.Inf(1), minimum: 1 / longest.Seconds()}
+}
+
+// current is how many calls may begin in a second now.
+func (r *rate) current() float64 {
+	most := min(r.configured, r.granted)
+	if !r.learned {
+		return most
+	}
+	return min(r.curve(r.grown), most)
+}
+
+// curve is the learned rate after some time of growth.
+func (r *rate) curve(grown time.Duration) float64 {
+	if r.slowStart {
+		return r.floor * math.Exp2(float64(grown)/float64(doubling))
+	}
+	x := float64(grown)/float64(r.timeToCeiling()) - 1
+	if x < 0 {
+		return r.ceiling + (r.ceiling-r.floor)*x*x*x
+	}
+	return r.ceiling * (1 + steepness*x*x*x)
+}
+
+func (r *rate) timeToCeiling() time.Duration {
+	return max(timeToCeiling, seconds(ceilingCalls/r.ceiling))
+}
+
+// wait is how long no call may begin. change is true if only the answer to the
+// probe can tell.
+func (r *rate) wait(now time.Time) (d time.Duration, change bool) {
+	if r.probing {
+		return 0, true
+	}
+	at := r.slot.Add(r.interval())
+	if r.until.After(at) {
+		at = r.until
+	}
+	return max(at.Sub(now), 0), false
+}
+
+// interval is the time from one call to the next.
+func (r *rate) interval() time.Duration {
+	return time.Duration(min(float64(time.Second)/r.current(), math.MaxInt64/4))
+}
+
+// begin takes a call that begins now, after wait was 0. waited says that it had to
+// wait before.
+func (r *rate) begin(now time.Time, waited bool) {
+	due := r.slot.Add(r.interval())
+	r.slot = due
+	earliest := now
+	if waited { // a timer that was late must not make the next call late
+		earliest = now.Add(-timerSlack)
+	}
+	if r.slot.Before(earliest) {
+		r.slot = earliest
+	}
+	r.limiting = now.Sub(due) <= timerSlack
+	switch {
+	case r.stopped():
+		r.probing, r.probed, r.slot = true, now, now
+	case r.learned && r.limiting:
+		r.grow(min(now.Sub(r.began), 2*r.interval()))
+	}
+	r.began = now
+}
+
+// stopped says that the API lets nothing through, so that single calls probe.
+func (r *rate) stopped() bool { return r.refusals >= 2 }
+
+// probe says whether the call that began then is the probe.
+func (r *rate) probe(begun time.Time) bool { return r.probing && begun.Equal(r.probed) }
+
+// grow lets the rate grow. Far enough past the ceiling, slow start begins.
+func (r *rate) grow(by time.Duration) {
+	if r.slowStart {
+		by = min(by, doubling)
+	}
+	r.grown += by
+	if !r.slowStart && r.curve(r.grown) > pastCeiling*r.ceiling {
+		r.floor, r.slowStart, r.grown = pastCeiling*r.ceiling, true, 0
+	}
+}
+
+// onSuccess takes that the call which began then was let through.
+func (r *rate) onSuccess(begun time.Time) {
+	r.let.add(begun)
+	if begun.After(r.lastRefused) {
+		r.refusals, r.probing = 0, false
+	}
+}
+
+// onNothing takes that the call which began then has no answer that says anything
+// about limits.
+func (r *rate) onNothing(begun time.Time) {
+	if r.probe(begun) {
+		r.probing = false
+	}
+}
+
+// onThrottle takes that the call which began then was refused, for at least the
+// given time if that is not 0.
+func (r *rate) onThrottle(begun, now time.Time, wait time.Duration) {
+	if wait > time.Second {
+		r.pause(now.Add(wait))
+	}
+	if !begun.After(r.lowered) {
+		return
+	}
+	let := float64(r.let.lastSecond(begun))
+	idle := !r.limiting && let < r.current()/2
+	r.refusals++
+	switch {
+	case !r.learned:
+		r.learned, r.slowStart, r.floor, r.grown = true, true, max(let, 1), 0
+	case idle: // others use the same limit; how high it is was not tried
+	case r.refusals == 1:
+		r.lower(begun, now, let)
+	case r.refusals == 2 && !r.slowStart:
+		r.setCeiling(max(min(let, r.ceiling), r.ceiling/2))
+	}
+	if idle || r.stopped() {
+		r.pause(now.Add(r.pauseFor(wait)))
+	}
+	r.lastRefused, r.lowered, r.probing = begun, now, false
+}
+
+// lower sets the ceiling to the rate at which the refused call began. Below the
+// last ceiling it is no lower than what was let through in the last second: an API
+// with a sliding window refuses some more calls before it lets the same number
+// through again.
+func (r *rate) lower(begun, now time.Time, let float64) {
+	ceiling := r.curve(max(r.grown-now.Sub(begun), 0))
+	if !r.slowStart && r.grown < r.timeToCeiling() {
+		ceiling = max(ceiling, min(let, r.ceiling))
+	}
+	r.setCeiling(ceiling)
+}
+
+func (r *rate) setCeiling(ceiling float64) {
+	r.ceiling = max(ceiling, r.minimum)
+	r.floor, r.slowStart, r.grown = max(decrease*r.ceiling, r.minimum), false, 0
+}
+
+// pauseFor is how long nothing is tried after a refusal that asks for a wait.
+func (r *rate) pauseFor(wait time.Duration) time.Duration {
+	pause := min(firstPause<<min(max(r.refusals-2, 0), 10), maxPause)
+	if r.refusals > patience {
+		pause = max(pause, wait)
+	}
+	return pause
+}
+
+// pause keeps calls from beginning before a time.
+func (r *rate) pause(until time.Time) {
+	if until.After(r.until) {
+		r.until = until
+	}
+}
+
+// grant takes a rate that the API says it grants. One that rises makes what was
+// learned before void.
+func (r *rate) grant(perSecond float64) {
+	perSecond = max(perSecond*grantMargin, r.minimum)
+	if perSecond > 1.05*r.granted {
+		r.learned = false
+	}
+	r.granted = perSecond
+}
+
+func seconds(s float64) time.Duration {
+	return time.Duration(min(s, 1e9) * float64(time.Second))
+}

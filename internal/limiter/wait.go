@@ -1,0 +1,92 @@
+package limiter
+
+import (
+	"context"
+	"time"
+)
+
+// waitFor waits as long as wait says. It asks again after each change, with the
+// lock held, and waits for a change alone if wait says so. by is a deadline, unless
+// it is zero.
+func (l *Limiter) waitFor(ctx context.Context, by time.Time, wait func(now time.Time) (d time.Duration, change bool)) error {
+	for ctx.Err() == nil {
+		now := time.Now()
+		if over(by, now) {
+			return context.DeadlineExceeded
+		}
+		l.mu.Lock()
+		d, change := wait(now)
+		if d <= 0 && !change {
+			l.mu.Unlock()
+			return nil
+		}
+		if l.changed == nil {
+			l.changed = make(chan struct{})
+		}
+		changed := l.changed
+		l.mu.Unlock()
+		if change {
+			d = time.Hour
+		}
+		if !by.IsZero() {
+			d = min(d, by.Sub(now))
+		}
+		sleep(ctx, d, changed)
+	}
+	return ctx.Err()
+}
+
+func over(by, now time.Time) bool { return !by.IsZero() && !now.Before(by) }
+
+// notify wakes those who wait for a change, with the lock held.
+func (l *Limiter) notify() {
+	if l.changed != nil {
+		close(l.changed)
+		l.changed = nil
+	}
+}
+
+// sleep waits for a time, for a change, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration, changed <-chan struct{}) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-changed:
+	case <-timer.C:
+	}
+}
+
+// lock waits for a mutex that serves in the order of arrival, until ctx ends.
+func lock(ctx context.Context, mutex chan struct{}) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case mutex <- struct{}{}:
+		return nil
+	}
+}
+
+// lockBy is lock with a deadline, unless that is zero.
+func lockBy(ctx context.Context, mutex chan struct{}, by time.Time) error {
+	select {
+	case mutex <- struct{}{}:
+		return nil
+	default:
+	}
+	if by.IsZero() {
+		return lock(ctx, mutex)
+	}
+	timer := time.NewTimer(time.Until(by))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return context.DeadlineExceeded
+	case mutex <- struct{}{}:
+		return nil
+	}
+}
+
+func unlock(mutex chan struct{}) { <-mutex }

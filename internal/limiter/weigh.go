@@ -1,0 +1,101 @@
+package limiter
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/lethe-dev/lethe/deleter"
+)
+
+// Call says what a call was made for.
+type Call struct {
+	// Shared: for more than one request.
+	Shared bool
+	// Suspect: for one that is suspect.
+	Suspect bool
+	// Throttled: [Limiter.Learn] slows down for its answer.
+	Throttled bool
+	// Since is when it began, by the server's clock.
+	Since time.Time
+}
+
+// Record takes the answer to a call, whether it was a probe or not.
+func (b *Breaker) Record(a deleter.Answer, c Call) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	defer b.notify()
+	if a.Verdict != deleter.Hold && a.Verdict != deleter.Retry {
+		b.refused = 0
+		if a.Credential >= b.accepted.credential {
+			b.accepted = Acceptance{a.Credential, c.Since}
+		}
+	}
+	wasOpen := !b.circuit.IsClosed()
+	switch b.weigh(a, c) {
+	case neutral:
+		if c.Suspect && wasOpen {
+			b.doubted++
+			b.suspectAt = time.Now().Add(b.delay(b.doubted, a))
+		}
+		return
+	case opens:
+		b.circuit.RecordFailure()
+		b.circuit.Open()
+	case failure:
+		b.circuit.RecordFailure()
+	case success:
+		b.succeed(wasOpen)
+		return
+	}
+	if b.circuit.IsOpen() {
+		b.open(a, wasOpen)
+	}
+}
+
+// succeed takes a success, with the lock held.
+func (b *Breaker) succeed(wasOpen bool) {
+	if b.circuit.IsOpen() && !time.Now().Before(b.until) {
+		b.circuit.Close() // by a call that was permitted before, and is as good as a probe
+	} else {
+		b.circuit.RecordSuccess()
+	}
+	if wasOpen && b.circuit.IsClosed() {
+		b.log.Info("circuit breaker closed", "previous", b.reason)
+		b.reset()
+	}
+}
+
+// weight is what an answer means for the lane.
+type weight int
+
+const (
+	success weight = iota // the API works, and accepts the credential
+	failure               // some of these in a row open the breaker
+	opens                 // it opens the breaker at once
+	neutral               // it can be about the request alone, or about the rate
+)
+
+// weigh is called with the lock held.
+func (b *Breaker) weigh(a deleter.Answer, c Call) weight {
+	switch {
+	case a.Verdict == deleter.Hold && a.Status == 0: // the credential cannot be read
+		return opens
+	case a.Verdict == deleter.Hold && c.Suspect:
+		return neutral
+	case a.Verdict == deleter.Hold && a.Status != http.StatusForbidden:
+		return opens
+	case a.Verdict == deleter.Hold:
+		if b.refused++; b.refused >= refusalsToSuspend || b.suspended {
+			return opens
+		}
+		return neutral
+	case c.Throttled && b.circuit.IsClosed():
+		return neutral
+	case a.Divisible() && a.Verdict == deleter.Retry && (c.Shared || c.Suspect):
+		return neutral
+	case a.Verdict == deleter.Retry:
+		return failure
+	default:
+		return success
+	}
+}
