@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/limiter"
 )
 
 // job is the request of one delivery, on its way from the message to its
@@ -18,11 +19,11 @@ type job struct {
 	ctx         context.Context // carries the span of its processing
 	end         func()          // ends that span
 
-	rounds   int              // batches that it was in
-	startBy  time.Time        // when a call for it must have begun; zero while it is not claimed
-	leased   bool             // the claim is recorded, and no call was made on it
-	accepted acceptance       // of a credential, as it was known before the call
-	evidence *events.Evidence // of this delivery's call, nil before it
+	rounds   int                // batches that it was in
+	startBy  time.Time          // when a call for it must have begun; zero while it is not claimed
+	leased   bool               // the claim is recorded, and no call was made on it
+	accepted limiter.Acceptance // of a credential, as it was known before the call
+	evidence *events.Evidence   // of this delivery's call, nil before it
 }
 
 // ids is how many ids the job brings into a call.

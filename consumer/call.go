@@ -8,6 +8,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/limiter"
 )
 
 // callFor makes the call for all jobs, or as many as it needs until each has its
@@ -17,7 +18,7 @@ func (l *Lane) callFor(stop, ctx context.Context, probe int, jobs []*job) []shar
 	defer end()
 	first := true
 	n := &narrowing{
-		halted: func() bool { return !l.breaker.goesOn(probe) },
+		halted: func() bool { return !l.breaker.Allows(probe) },
 		try: func(set []int) (deleter.Answer, []int) {
 			if !first {
 				set = l.stillWanted(stop, jobs, set)
@@ -73,7 +74,7 @@ func (l *Lane) call(stop, ctx context.Context, jobs []*job) (answer deleter.Answ
 	ctx, cancel := context.WithTimeout(ctx, l.config.Timeout)
 	defer cancel()
 	defer after(stop, l.callGrace(), cancel)()
-	accepted := l.breaker.accepted()
+	accepted := l.breaker.Accepted()
 	for _, j := range jobs {
 		j.accepted = accepted
 		l.callBegins(j.delivery)
@@ -81,9 +82,9 @@ func (l *Lane) call(stop, ctx context.Context, jobs []*job) (answer deleter.Answ
 	since := l.clock.now()
 	answer = l.config.Deleter.Delete(deleter.StartBy(ctx, by), merge(jobs))
 	answer.Took = time.Since(begun)
-	l.pace.learn(begun, answer)
-	l.breaker.record(answer, caller{
-		shared: len(jobs) > 1, suspect: len(jobs) == 1 && jobs[0].progress.suspect(), since: since,
+	throttled := l.limiter.Learn(begun, answer)
+	l.breaker.Record(answer, limiter.Call{
+		Shared: len(jobs) > 1, Suspect: len(jobs) == 1 && jobs[0].progress.suspect(), Throttled: throttled, Since: since,
 	})
 	l.trace.counted(ctx, answer)
 	return answer, true
@@ -94,9 +95,7 @@ func (l *Lane) turn(stop context.Context, by time.Time) (begun time.Time, err er
 	if l.clock.over(by) {
 		return begun, context.DeadlineExceeded
 	}
-	stop, cancel := context.WithDeadline(stop, by)
-	defer cancel()
-	return l.pace.take(stop)
+	return l.limiter.Wait(stop, by)
 }
 
 // stillWanted returns which of set may go into a further call: no record was stored
@@ -106,7 +105,7 @@ func (l *Lane) stillWanted(stop context.Context, jobs []*job, set []int) []int {
 	// Others of these have their answers, and are not to wait until the API works again.
 	soon, cancel := context.WithTimeout(stop, leaseSlack)
 	defer cancel()
-	if l.pace.near(soon) != nil {
+	if l.limiter.WaitNear(soon) != nil {
 		return nil
 	}
 	wanted := make([]bool, len(set))

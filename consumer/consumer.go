@@ -31,11 +31,6 @@
 //	retention.go whether records may have expired
 //	later.go     the next step as a message in the future
 //	replay.go    has a failed request tried again
-//	breaker.go   when the lane may call at all
-//	pace.go      when it may make its next call
-//	breadth.go   how many at the same time, learned from how long they take
-//	speed.go     at which rate, learned from what the API refuses
-//	backoff.go   how long to wait
 //	clock.go     the server's time, and when a right to call is over
 //	state.go     what the lane reports
 //	trace.go     spans and counters
@@ -44,6 +39,8 @@
 //	check_stream.go  what a stream must be
 //	watch.go     checks them while a lane runs
 //	redeliver.go messages that the server would not deliver
+//
+// When a call may be made, and how long a request waits, is in package limiter.
 //
 // Everything durable is in JetStream. A worker keeps nothing that it could
 // lose, so any number of workers can run, die and start anywhere.
@@ -58,6 +55,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/limiter"
 )
 
 // Config says what a lane works for and within which limits.
@@ -134,8 +132,10 @@ func New(js jetstream.JetStream, c Config) *Lane {
 		l.most = max(c.Concurrency, min(c.Concurrency*c.BatchIDs, maxTogether))
 	}
 	l.prefetch = semaphore.NewWeighted(int64(4 * l.most)) // two pulls of each stream
-	l.breaker = newBreaker(c.Rules.Retry, log)
-	l.pace = newPace(c.Concurrency, c.Rate, c.Timeout, c.Rules.Retry.MaxInterval, log)
+	l.breaker = limiter.NewBreaker(c.Rules.Retry, log)
+	l.limiter = limiter.New(limiter.Config{
+		Concurrency: c.Concurrency, Rate: c.Rate, Timeout: c.Timeout, MaxWait: c.Rules.Retry.MaxInterval, Log: log,
+	})
 	l.chain = newChain(js, c, l.persist)
 	l.later = &later{js: js, target: c.Target, persist: l.persist}
 	return l

@@ -6,7 +6,11 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/limiter"
 )
+
+// Policy is how long a request waits between its attempts, and when it fails.
+type Policy = limiter.Policy
 
 // Rules are what [Decide] goes by.
 type Rules struct {
@@ -92,7 +96,7 @@ func decideRetry(r Rules, h History, a deleter.Answer, now time.Time) Step {
 	h.Unanswered = h.Unanswered || a.MayHaveDeleted
 	wait := r.Retry.Delay(h.Waits+1, a.RetryAfter)
 	next := h.tried(a.Took, wait)
-	if a.Requests <= 1 && (divisible(a) || a.UnknownStatus) {
+	if a.Requests <= 1 && (a.Divisible() || a.UnknownStatus) {
 		next.Undocumented = sum(h.Undocumented, a.Took, wait)
 	}
 	step := Step{Again: now.Add(wait), History: next}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/limiter"
 )
 
 // Lane serves one target: it takes its requests and what comes due, and sees
@@ -30,8 +31,8 @@ type Lane struct {
 	batcher   *batcher
 	inflight  *inflight
 	steps     sync.WaitGroup // batches, and what runs beside them
-	breaker   *breaker
-	pace      *pace
+	breaker   *limiter.Breaker
+	limiter   *limiter.Limiter
 	chain     *chain
 	later     *later
 	records   retention
@@ -125,7 +126,7 @@ func (l *Lane) pull(stop, ctx context.Context, stream string) {
 		backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	held := newHolding(l.hold()/2, l.js.Conn().MaxPayload())
 	for stop.Err() == nil {
-		probe, err := l.breaker.wait(stop)
+		probe, err := l.breaker.Wait(stop)
 		if err != nil {
 			return
 		}

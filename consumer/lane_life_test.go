@@ -169,7 +169,7 @@ func TestAClaimWithoutACallIsWithdrawn(t *testing.T) {
 	w := newWorld(t)
 	hanging, stop := w.run(w.config(sensayTarget, script()))
 	for range hanging.config.Concurrency { // calls that are out and do not end
-		if _, err := hanging.pace.take(t.Context()); err != nil {
+		if _, err := hanging.limiter.Wait(t.Context(), time.Time{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -15,18 +15,6 @@ type share struct {
 	left   bool // it has no answer of its own: no further call could be made, answer says why
 }
 
-// divisible says that an answer to a call for many may be about some of them only.
-// Each of them is then called for until it has its own answer. The other statuses
-// from 400 to 499 are about the caller, and the same for every request.
-func divisible(a deleter.Answer) bool {
-	switch a.Status {
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired, http.StatusRequestTimeout,
-		http.StatusMisdirectedRequest, http.StatusTooEarly, http.StatusTooManyRequests:
-		return false
-	}
-	return a.Verdict == deleter.Invalid || a.Verdict == deleter.Retry && a.Status >= 400 && a.Status < 500
-}
-
 // narrowing gives each of the requests that go together in a call an answer of
 // its own. Most calls have one answer for all. A refusal that names ids is that
 // of the requests which hold them; one that names none is narrowed by halving,
@@ -126,14 +114,14 @@ func (n *narrowing) call(set []int) (left []int, documented, well, done bool) {
 		n.shares[i].calls++
 	}
 	documented = answer.Verdict != deleter.Retry
-	if !divisible(answer) || len(called) <= 1 {
+	if !answer.Divisible() || len(called) <= 1 {
 		for _, i := range called {
 			n.shares[i].answer = answer
-			if divisible(answer) {
+			if answer.Divisible() {
 				n.refused++
 			}
 		}
-		if !divisible(answer) && (answer.Verdict == deleter.Hold || answer.Verdict == deleter.Retry) {
+		if !answer.Divisible() && (answer.Verdict == deleter.Hold || answer.Verdict == deleter.Retry) {
 			n.trouble = &answer
 		}
 		return nil, documented, answer.Verdict == deleter.Deleted && len(called) == len(set), true

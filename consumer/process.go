@@ -25,14 +25,14 @@ func (l *Lane) work(stop, ctx context.Context, b *batch) {
 	if len(jobs) > 1 {
 		jobs = l.leaveSingle(jobs)
 	}
-	l.pace.claimed(time.Since(p.at))
+	l.limiter.Claimed(time.Since(p.at))
 	var shares []share
 	if len(jobs) > 0 {
 		failpoint.At(failpoint.Claimed)
 		shares = l.callFor(stop, ctx, p.probe, jobs)
 	}
-	l.breaker.release(p.probe)
-	l.pace.leave()
+	l.breaker.Release(p.probe)
+	l.limiter.Release()
 	l.finish(stop, jobs, shares)
 }
 
@@ -59,13 +59,13 @@ type permit struct {
 // acquire waits until a call may be made soon. It says no when stop ends, or when
 // the breaker lets none through.
 func (l *Lane) acquire(stop context.Context, b *batch) (p permit, permitted bool) {
-	if l.pace.enter(stop) != nil {
+	if l.limiter.Acquire(stop) != nil {
 		return p, false
 	}
 	p.at = time.Now()
 	suspect := b.alone && b.jobs[0].progress.suspect()
-	if p.probe, permitted = l.breaker.allow(suspect); !permitted {
-		l.pace.leave()
+	if p.probe, permitted = l.breaker.Allow(suspect); !permitted {
+		l.limiter.Release()
 	}
 	return p, permitted
 }
@@ -161,7 +161,7 @@ func (l *Lane) decide(j *job, s share) Step {
 	}
 	// An acceptance that came during the call may be younger than the refusal that
 	// the call got: what was known before it counts.
-	return Decide(l.config.Rules, j.progress, s.answer, j.accepted.of(s.answer.Credential), now)
+	return Decide(l.config.Rules, j.progress, s.answer, j.accepted.Since(s.answer.Credential), now)
 }
 
 // maxRounds bounds how often one delivery is in a batch, or claimed, before the

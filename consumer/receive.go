@@ -90,7 +90,7 @@ func (l *Lane) read(msg *nats.Msg, asked time.Time) *delivery {
 
 // add puts j into a batch.
 func (l *Lane) add(j *job) {
-	l.batcher.add(j, j.progress.single() || l.breaker.doubts())
+	l.batcher.add(j, j.progress.single() || l.breaker.SingleRequests())
 }
 
 // begin sets the progress that j starts from, where that takes no look at the

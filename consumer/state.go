@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/limiter"
 )
 
 // Status is what a lane is doing, in a word.
@@ -35,36 +36,48 @@ type State struct {
 	// how many may begin, 0 while no limit is known.
 	Calls          int     `json:"calls"`
 	CallsPerSecond float64 `json:"calls_per_second"`
-	// NextCall is when a lane that is held or open tries again, zero if unknown.
+	// NextCall is when a lane that is held or open tries again, or one whose API
+	// asked it to wait; zero if unknown.
 	NextCall time.Time `json:"next_call,omitzero"`
 }
 
 // State reports what the lane does now and, where it is not running, why.
 func (l *Lane) State() State {
-	status, why, until := l.breaker.state()
-	if status == StatusRunning {
-		switch {
-		case l.troubles.any() != "":
-			status, why = StatusStuck, l.troubles.any()
-		case l.laterRoom.why() != "":
-			status, why = StatusHeld, l.laterRoom.why()
-		case l.pulls.any() != "":
-			status, why = StatusStuck, l.pulls.any()
-		}
+	breaker := l.breaker.State()
+	status, why := l.status(breaker)
+	calls, perSecond, next := l.limiter.State()
+	if !breaker.Closed {
+		next = breaker.NextProbe
 	}
-	calls, perSecond := l.pace.state()
 	return State{
-		Target: l.config.Target, Status: status, Why: why, InFlight: l.inflight.size(), Calls: calls, CallsPerSecond: perSecond, NextCall: until,
+		Target: l.config.Target, Status: status, Why: why, InFlight: l.inflight.size(), Calls: calls, CallsPerSecond: perSecond, NextCall: next,
+	}
+}
+
+func (l *Lane) status(breaker limiter.State) (status Status, why string) {
+	switch {
+	case breaker.Suspended:
+		return StatusHeld, breaker.Reason
+	case !breaker.Closed:
+		return StatusOpen, breaker.Reason
+	case l.troubles.any() != "":
+		return StatusStuck, l.troubles.any()
+	case l.laterRoom.why() != "":
+		return StatusHeld, l.laterRoom.why()
+	case l.pulls.any() != "":
+		return StatusStuck, l.pulls.any()
+	default:
+		return StatusRunning, ""
 	}
 }
 
 // Block keeps the lane from taking anything, for the reason why; "" lets it go on.
-func (l *Lane) Block(why string) { l.breaker.block(why) }
+func (l *Lane) Block(why string) { l.breaker.Block(why) }
 
 // Retry tries one call at once, without waiting for the next probe: for when
 // the credential has changed.
 func (l *Lane) Retry() {
-	l.breaker.retry()
+	l.breaker.ProbeNow()
 	select {
 	case l.changed <- struct{}{}:
 	default:

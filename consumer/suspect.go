@@ -23,7 +23,7 @@ func (l *Lane) putOff(j *job) (settlement, error) {
 	if !j.progress.suspect() {
 		return "", nil
 	}
-	at, open := l.breaker.suspectAt()
+	at, open := l.breaker.SuspectAt()
 	if !open {
 		return "", nil
 	}
@@ -63,7 +63,7 @@ func (l *Lane) probed(ctx context.Context, stream string, found bool) {
 		waits, err := l.retryWaits(ctx)
 		found = waits || err != nil
 	}
-	l.breaker.found(stream, found)
+	l.breaker.Found(stream, found)
 }
 
 // retryWaits says whether a retry is scheduled. Of the schedules only the last one

@@ -180,27 +180,9 @@ func TestAChangedCredentialIsTriedAtOnce(t *testing.T) {
 	w.settled()
 }
 
-// An accepted credential is not the one that is refused now.
-func TestTimeCountsForTheSameCredentialOnly(t *testing.T) {
-	b := testBreaker()
-	b.record(deleter.Answer{Verdict: deleter.Deleted, Credential: 1}, caller{since: noon})
-	if got := b.accepted().of(1); !got.Equal(noon) {
-		t.Errorf("accepted at %s", got)
-	}
-	if got := b.accepted().of(2); !got.IsZero() {
-		t.Errorf("another credential is accepted at %s", got)
-	}
-	b.record(deleter.Answer{Verdict: deleter.Deleted, Credential: 2}, caller{since: noon.Add(time.Second)})
-	b.record(deleter.Answer{Verdict: deleter.Deleted, Credential: 1}, caller{since: noon.Add(time.Second)}) // came late
-	if got := b.accepted().of(2); !got.Equal(noon.Add(time.Second)) {
-		t.Errorf("accepted at %s", got)
-	}
-	b.record(deleter.Answer{Verdict: deleter.Retry, Credential: 2, Status: 503}, caller{since: noon.Add(time.Hour)})
-	b.record(deleter.Answer{Verdict: deleter.Hold, Credential: 2, Status: 403}, caller{since: noon.Add(time.Hour)})
-	if got := b.accepted().of(2); !got.Equal(noon.Add(time.Second)) {
-		t.Errorf("what is no acceptance counts as one, at %s", got)
-	}
-}
+// So many failures in a row open the breaker of package limiter, and so many requests
+// refused with 403 suspend a lane.
+const failuresToOpen, refusalsToSuspend = 10, 20
 
 // While others wait, a request that was refused is not the probe.
 func TestASuspectRequestProbesOnlyIfNoOtherWaits(t *testing.T) {

@@ -221,15 +221,19 @@ func (l *Limiter) learnRate(begun, now time.Time, a deleter.Answer, refused bool
 	}
 }
 
-// State reports how many calls may run at the same time, and how many may begin in
-// a second, 0 for no limit.
-func (l *Limiter) State() (calls int, perSecond float64) {
+// State reports how many calls may run at the same time, how many may begin in a
+// second, 0 for no limit, and when the next one may begin if the API asked to wait
+// for longer than a moment.
+func (l *Limiter) State() (calls int, perSecond float64, next time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if perSecond = l.rate.current(); math.IsInf(perSecond, 0) {
 		perSecond = 0
 	}
-	return l.concurrency.limit(), perSecond
+	if time.Until(l.rate.until) > maxPause {
+		next = l.rate.until
+	}
+	return l.concurrency.limit(), perSecond, next
 }
 
 // smoothed is a moving average, after one more value.

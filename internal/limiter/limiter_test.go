@@ -183,6 +183,9 @@ func TestALongRetryAfterIsKept(t *testing.T) {
 		second, _ := l.Wait(t.Context(), time.Time{})
 		l.Learn(first, asksFor(7*time.Second))
 		l.Learn(second, asksFor(9*time.Second)) // in flight by then
+		if _, _, next := l.State(); next.Sub(first) != 9*time.Second {
+			t.Errorf("the next call is to be made at %s", next)
+		}
 		if begun, _ := l.Wait(t.Context(), time.Time{}); begun.Sub(first) != 9*time.Second {
 			t.Errorf("the next call is made after %v", begun.Sub(first))
 		}
@@ -500,7 +503,7 @@ func TestFailuresDoNotSlowALaneDown(t *testing.T) {
 			}
 			return answer
 		})
-		if calls, rate := l.State(); calls != testConcurrency || rate != 0 {
+		if calls, rate, _ := l.State(); calls != testConcurrency || rate != 0 {
 			t.Errorf("%d calls at the same time, %v a second", calls, rate)
 		}
 	})
@@ -527,7 +530,7 @@ func TestFewerCallsAreMadeAtTheSameTimeWhereTheyTakeLonger(t *testing.T) {
 					ctx, cancel := context.WithTimeout(t.Context(), d)
 					defer cancel()
 					keepBusy(ctx, l, call)
-					calls, _ = l.State()
+					calls, _, _ = l.State()
 					return calls
 				}
 				if calls := run(time.Minute, a.call); calls != testConcurrency {
