@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -35,9 +34,8 @@ type Credential struct {
 // behind a pointer of their own, because fmt looks into unexported fields
 // without calling any method, and through one pointer if the verb is wrong.
 type known struct {
-	secrets   []string       // the current one last; former ones may still be echoed
-	echoes    *regexp.Regexp // what to redact
-	fragments fragments      // and what of it, where the rest is missing
+	secrets []string // the current one last; former ones may still be echoed
+	traces  traces   // what tells of them
 }
 
 // current is the secret to send.
@@ -129,7 +127,7 @@ func (c *Credential) learn(secret string) {
 	}
 	secrets = append(secrets, secret)
 	secrets = secrets[max(0, len(secrets)-formerSecrets-1):]
-	c.known = &known{secrets, echoes(secrets), newFragments(secrets)}
+	c.known = &known{secrets, newTraces(secrets)}
 	c.version++
 }
 

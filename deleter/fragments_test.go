@@ -44,9 +44,7 @@ func TestRedactFindsPartsAndEncodings(t *testing.T) {
 		"a part in JSON, all escaped":   `\u0073\u0033\u0063\u0072\u0065\u0074\u0022\u0077\u0069\u0074\u0068\u002F`,
 		"all of it, as Go quotes bytes": `\x4f\x72\x67` + secret[3:],
 	} {
-		got := strings.ReplaceAll(c.Redact("<"+text+">"), redacted, "")
-		// What is left of base64 is its padding, and bits of a neighbour.
-		if len(got) > len("<")+3+2+len("%3D%3D")+len(">") {
+		if got := c.Redact("<" + text + ">"); got != redacted {
 			t.Errorf("%s: %s", name, got)
 		}
 	}

@@ -1,66 +1,149 @@
 package deleter
 
 import (
-	"cmp"
-	"fmt"
+	"encoding/base64"
+	"encoding/hex"
+	"html"
 	"regexp"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// redacted stands wherever a credential would.
+// redacted stands wherever a credential would, and for a text that shows one.
 const redacted = "[redacted]"
 
-// entities are the characters that HTML names.
-var entities = map[byte]string{'"': "quot", '&': "amp", '\'': "apos", '<': "lt", '>': "gt"}
+const (
+	// fragmentLength is the least run of a credential's bytes that is found where the
+	// rest is missing: APIs show a part of what was wrong, and cut their texts.
+	fragmentLength = 12
+	// minEncoded is the least length of a run that is encoded, or without its blanks:
+	// shorter ones would be found in ordinary words.
+	minEncoded = 8
+	// maxUnescapes is how many layers of escapes are looked through.
+	maxUnescapes = 3
+	// maxSearched is how much of a text is looked at, in bytes. No more is shown.
+	maxSearched = 4 << 10
+)
 
-// echoes matches each of the secrets, in clear and as URLs, JSON and HTML write
-// it, also partly or twice over, in letters of any case: an API may echo what it
-// got in any of these.
-func echoes(secrets []string) *regexp.Regexp {
-	secrets = slices.Clone(secrets)
-	// The longer one first, for a shorter one may be its beginning.
-	slices.SortFunc(secrets, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
-	var any strings.Builder
-	for i, secret := range secrets {
-		if i > 0 {
-			any.WriteByte('|')
-		}
-		for _, c := range []byte(secret) {
-			fmt.Fprintf(&any, `(?i:\\*%s|%%(?:25)*%02x|\\+(?:u00|x)%02x|&#0*%d;|&#x0*%x;`, regexp.QuoteMeta(string(rune(c))), c, c, c, c)
-			if name := entities[c]; name != "" {
-				any.WriteString("|&" + name + ";")
+// traces are the runs of bytes that tell of secrets, by their length: in lower
+// case, in clear and as base64 and hexadecimal write them.
+type traces map[int]map[string]struct{}
+
+func newTraces(secrets []string) traces {
+	t := traces{}
+	for _, secret := range secrets {
+		form := strings.ToLower(secret)
+		t.runs(form, fragmentLength, min(len(form), minEncoded))
+		t.runs(hex.EncodeToString([]byte(secret)), 2*fragmentLength, minEncoded)
+		for _, alphabet := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+			for before := range 3 {
+				text := alphabet.EncodeToString([]byte(strings.Repeat("\x00", before) + secret))
+				// Without the characters that hold bits of a neighbour.
+				t.runs(strings.ToLower(text[(before*8+5)/6:(before+len(secret))*8/6]), fragmentLength*8/6, minEncoded)
 			}
-			if c == ' ' {
-				any.WriteString(`|\+`)
-			}
-			any.WriteByte(')')
 		}
 	}
-	return regexp.MustCompile(any.String())
+	return t
 }
 
-// Redact returns text without the secret, present or former, in clear or as
-// URLs, JSON and HTML write it; and without any run of 12 of its bytes, written
-// so too, or in base64 or hexadecimal.
+// runs adds the runs of text that have length, or all of a shorter text; each also
+// as squeeze leaves it. None is shorter than least.
+func (t traces) runs(text string, length, least int) {
+	length = min(length, len(text))
+	for i := 0; i+length <= len(text); i++ {
+		t.add(text[i:i+length], least)
+		t.add(squeeze(text[i:i+length]), least)
+	}
+}
+
+func (t traces) add(run string, least int) {
+	if len(run) < least || run == "" {
+		return
+	}
+	if t[len(run)] == nil {
+		t[len(run)] = map[string]struct{}{}
+	}
+	t[len(run)][run] = struct{}{}
+}
+
+// in says whether text shows a secret, or a part that tells of it, in any spelling:
+// under up to layers of escapes, in any order.
+func (t traces) in(text string, layers int) bool {
+	text = strings.ToLower(text)
+	if t.found(text) || t.found(squeeze(text)) {
+		return true
+	}
+	for _, unescape := range unescapes {
+		if plain := unescape(text); layers > 0 && plain != text && t.in(plain, layers-1) {
+			return true
+		}
+	}
+	return false
+}
+
+func (t traces) found(text string) bool {
+	for length, runs := range t {
+		for i := 0; i+length <= len(text); i++ {
+			if _, ok := runs[text[i:i+length]]; ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// squeeze leaves out what formats put between a text's characters: a backslash
+// before a quote, a line's end, and a blank, which forms write as +.
+func squeeze(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\\' || r == '+' || !unicode.IsPrint(r) || unicode.IsSpace(r) {
+			return -1
+		}
+		return r
+	}, text)
+}
+
+// inURL and inString are a byte as URLs, and as JSON and Go write it, in lower case.
+var (
+	inURL    = regexp.MustCompile(`%[0-9a-f]{2}`)
+	inString = regexp.MustCompile(`\\+(?:x|u00)[0-9a-f]{2}`)
+)
+
+// unescapes resolve one layer of the escapes of one format each.
+var unescapes = []func(string) string{
+	func(text string) string { return inURL.ReplaceAllStringFunc(text, hexByte) },
+	func(text string) string { return inString.ReplaceAllStringFunc(text, hexByte) },
+	html.UnescapeString,
+}
+
+// hexByte is the byte whose two digits end an escape.
+func hexByte(escape string) string {
+	plain, err := hex.DecodeString(escape[len(escape)-2:])
+	if err != nil {
+		return escape
+	}
+	return string(plain)
+}
+
+// Redact returns text, or "[redacted]" if it shows the secret, present or former,
+// whole or a run of 12 of its bytes: in clear, in letters of another case, as URLs,
+// forms, JSON and HTML write it, or in base64 or hexadecimal.
 func (c *Credential) Redact(text string) string {
 	c.mu.Lock()
 	known := c.known
 	c.mu.Unlock()
-	if known == nil { // no secret was ever read
-		return text
+	if known != nil && known.traces.in(text, maxUnescapes) { // nil: no secret was ever read
+		return redacted
 	}
-	return known.fragments.remove(known.echoes.ReplaceAllLiteralString(text, redacted))
+	return text
 }
 
 // line makes text fit to be shown: without the credential, printable, one line,
 // and at most MaxMessage bytes long.
 func (c *Credential) line(text string) string {
-	text = oneLine(c.Redact(text))
-	// What was split over lines may have come together.
-	return cut(c.Redact(text))
+	text = text[:min(len(text), maxSearched)]
+	return cut(c.Redact(oneLine(text)))
 }
 
 func oneLine(text string) string {
