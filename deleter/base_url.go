@@ -2,35 +2,34 @@ package deleter
 
 import (
 	"errors"
-	"net"
 	"net/url"
+	"strconv"
 	"strings"
+
+	"github.com/lethe-dev/lethe/internal/address"
 )
 
-// CheckBaseURL returns the URL of an API. It must be https, or plain http to
-// this machine, unless allowHTTP; and it must hold nothing but scheme, host and
-// path.
+// CheckBaseURL returns the URL of an API. It must be https, or plain http to this
+// machine or with allowHTTP, and must hold scheme, host and path only. Its error
+// says what the URL must be, and shows no part of it: it may hold a password.
 func CheckBaseURL(raw string, allowHTTP bool) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	switch {
-	case err != nil:
-		return nil, errors.New("is not a URL")
-	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, errors.New("must begin with https://")
-	case u.Hostname() == "":
-		return nil, errors.New("names no host")
+	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" || !validPort(u.Port()):
+		return nil, errors.New("must be a URL such as https://api.example.com")
 	case u.User != nil:
-		return nil, errors.New("must hold no user or password")
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, errors.New("must hold no query and no fragment")
-	case u.Scheme == "http" && !allowHTTP && !isLoopback(u.Hostname()):
-		return nil, errors.New("must be https, for plain http would show the credential on the way (LETHE_ALLOW_HTTP=true allows it)")
+		return nil, errors.New("must not hold a user name or password")
+	case u.RawQuery != "" || u.ForceQuery || strings.Contains(raw, "#"):
+		return nil, errors.New("must not hold a query or fragment")
+	case u.Scheme == "http" && !allowHTTP && !address.IsLoopback(u.Hostname()):
+		return nil, errors.New("must be https: plain http shows the credential to others; LETHE_ALLOW_HTTP=true allows it")
 	}
-	u.Host = strings.TrimSuffix(u.Host, ":") // some servers know no host with an empty port
+	u.Host = strings.TrimSuffix(u.Host, ":") // some servers refuse a Host header with an empty port
 	return u, nil
 }
 
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+// validPort accepts no port, and those of TCP.
+func validPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
 }

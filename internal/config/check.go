@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"math"
 	"net"
-	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/internal/natsconn"
 )
 
@@ -259,24 +259,11 @@ func credential(name string, value Secret, path string) error {
 	return err
 }
 
-// baseURL shows no part of a URL that may hold a password.
 func baseURL(name, raw string, allowHTTP bool) error {
-	u, err := url.Parse(raw)
-	switch {
-	case err != nil || u.Host == "" || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http":
-		return fmt.Errorf("%s: must be a URL such as https://api.example.com", name)
-	case u.User != nil:
-		return fmt.Errorf("%s: must not hold a user name or password", name)
-	case u.RawQuery != "" || u.ForceQuery || strings.Contains(raw, "#"):
-		return fmt.Errorf("%s: must not hold a query or fragment", name)
-	case u.Scheme == "http" && !allowHTTP && !loopback(u.Hostname()):
-		return fmt.Errorf("%s: must be https (http is for loopback alone unless LETHE_ALLOW_HTTP is true)", name)
+	if _, err := deleter.CheckBaseURL(raw, allowHTTP); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
-}
-
-func loopback(host string) bool {
-	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
 // serverURLs checks a comma-separated list; none is the embedded server.

@@ -16,6 +16,8 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/lethe-dev/lethe/internal/address"
 )
 
 // startWithin is how long the embedded server may take from having read its files to taking connections.
@@ -61,7 +63,7 @@ func Embed(c EmbedConfig) (*Embedded, error) {
 		e.Close()
 		return nil, err
 	}
-	if !isLoopback(host) {
+	if !address.IsLoopback(host) {
 		c.Log.Warn("the embedded NATS server listens beyond this machine and asks nobody for a password", "addr", c.Addr)
 	}
 	return e, nil
@@ -166,10 +168,6 @@ func dirError(err error) error {
 		return fmt.Errorf("LETHE_EMBEDDED_DIR: %w: %w; user %d (group %d) must be able to write there", ErrSettings, err, os.Getuid(), os.Getgid())
 	}
 	return fmt.Errorf("LETHE_EMBEDDED_DIR: %w: %w", ErrSettings, err)
-}
-
-func isLoopback(host string) bool {
-	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
 func startError(c EmbedConfig, err error) error {
