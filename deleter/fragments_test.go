@@ -55,13 +55,33 @@ func TestRedactFindsPartsAndEncodings(t *testing.T) {
 	}
 }
 
-func TestAShortSecretIsNoReasonToHideWords(t *testing.T) {
-	c, err := NewCredential("no")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := c.Redact("bm8 6e6f deleted"); got != "bm8 6e6f deleted" {
-		t.Errorf("%s", got)
+func TestAShortSecretIsFoundOnlyWhereItStandsAlone(t *testing.T) {
+	for _, c := range []struct {
+		secret, text string
+		want         bool
+	}{
+		{"e", "Data deleted successfully", false},
+		{"e", "the key e is wrong", true},
+		{"E", `{"key":"e"}`, true},
+		{"e", "key=%65", true},
+		{"e", "e", true},
+		{"e", "ee e", true},
+		{"e", "\u00e9e", false},
+		{"no", "bm8 6e6f noted, and piano", false},
+		{"no", "piano=no", true},
+		{"+/", "a b, and/or", false},
+		{"+/", "the key +/", true},
+		{"+/", "the key %2B%2F", true},
+		{"a+b", "a+bc a+b", true},
+		{"key1", "the 'mykey12' is wrong", true},
+	} {
+		credential, err := NewCredential(c.secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := credential.Redact(c.text); (got == redacted) != c.want || got != redacted && got != c.text {
+			t.Errorf("%q in %q: %q", c.secret, c.text, got)
+		}
 	}
 }
 

@@ -5,9 +5,12 @@ import (
 	"encoding/hex"
 	"html"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/lethe-dev/lethe/internal/text"
 )
 
 // redacted stands wherever a credential would, and for a text that shows one.
@@ -17,6 +20,10 @@ const (
 	// fragmentLength is the least run of a credential's bytes that is found where the
 	// rest is missing: APIs show a part of what was wrong, and cut their texts.
 	fragmentLength = 12
+	// minInWords is the least length of a secret that is found inside words. A
+	// shorter one is found where it stands alone: otherwise a secret of one letter
+	// would withhold nearly every text.
+	minInWords = 4
 	// minEncoded is the least length of a run that is encoded, or without its blanks:
 	// shorter ones would be found in ordinary words.
 	minEncoded = 8
@@ -26,14 +33,23 @@ const (
 	maxSearched = 4 << 10
 )
 
-// traces are the runs of bytes that tell of secrets, by their length: in lower
-// case, in clear and as base64 and hexadecimal write them.
-type traces map[int]map[string]struct{}
+// traces are what shows secrets in a text, in lower case.
+type traces struct {
+	// byLength are runs of bytes by their length: in clear, and as base64 and
+	// hexadecimal write them.
+	byLength map[int]map[string]struct{}
+	// alone are the secrets that are found only where they stand alone.
+	alone []string
+}
 
 func newTraces(secrets []string) traces {
-	t := traces{}
+	t := traces{byLength: map[int]map[string]struct{}{}}
 	for _, secret := range secrets {
 		form := strings.ToLower(secret)
+		if len(form) < minInWords {
+			t.alone = append(t.alone, form)
+			continue
+		}
 		t.runs(form, fragmentLength, min(len(form), minEncoded))
 		t.runs(hex.EncodeToString([]byte(secret)), 2*fragmentLength, minEncoded)
 		for _, alphabet := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
@@ -61,17 +77,17 @@ func (t traces) add(run string, least int) {
 	if len(run) < least || run == "" {
 		return
 	}
-	if t[len(run)] == nil {
-		t[len(run)] = map[string]struct{}{}
+	if t.byLength[len(run)] == nil {
+		t.byLength[len(run)] = map[string]struct{}{}
 	}
-	t[len(run)][run] = struct{}{}
+	t.byLength[len(run)][run] = struct{}{}
 }
 
 // in says whether text shows a secret, or a part that tells of it, in any spelling:
 // under up to layers of escapes, in any order.
 func (t traces) in(text string, layers int) bool {
 	text = strings.ToLower(text)
-	if t.found(text) || t.found(squeeze(text)) {
+	if t.found(text) || t.found(squeeze(text)) || slices.ContainsFunc(t.alone, func(secret string) bool { return standsAlone(text, secret) }) {
 		return true
 	}
 	for _, unescape := range unescapes {
@@ -83,7 +99,7 @@ func (t traces) in(text string, layers int) bool {
 }
 
 func (t traces) found(text string) bool {
-	for length, runs := range t {
+	for length, runs := range t.byLength {
 		for i := 0; i+length <= len(text); i++ {
 			if _, ok := runs[text[i:i+length]]; ok {
 				return true
@@ -92,6 +108,24 @@ func (t traces) found(text string) bool {
 	}
 	return false
 }
+
+// standsAlone reports whether word is in text with no letter or digit beside it.
+func standsAlone(text, word string) bool {
+	for from := 0; ; from++ {
+		at := strings.Index(text[from:], word)
+		if at < 0 {
+			return false
+		}
+		from += at
+		before, _ := utf8.DecodeLastRuneInString(text[:from])
+		after, _ := utf8.DecodeRuneInString(text[from+len(word):])
+		if !isWord(before) && !isWord(after) {
+			return true
+		}
+	}
+}
+
+func isWord(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
 
 // squeeze leaves out what formats put between a text's characters: a backslash
 // before a quote, a line's end, and a blank, which forms write as +.
@@ -126,9 +160,10 @@ func hexByte(escape string) string {
 	return string(plain)
 }
 
-// Redact returns text, or "[redacted]" if it shows the secret, present or former,
-// whole or a run of 12 of its bytes: in clear, in letters of another case, as URLs,
-// forms, JSON and HTML write it, or in base64 or hexadecimal.
+// Redact returns text, or "[redacted]" if the text shows the secret, present or
+// former: whole, or a run of 12 of its bytes; in clear, in letters of another case,
+// as URLs, forms, JSON and HTML write it, or in base64 or hexadecimal. A secret of
+// less than 4 bytes is found only where it stands alone.
 func (c *Credential) Redact(text string) string {
 	c.mu.Lock()
 	known := c.known
@@ -139,31 +174,15 @@ func (c *Credential) Redact(text string) string {
 	return text
 }
 
-// line makes text fit to be shown: without the credential, printable, one line,
-// and at most MaxMessage bytes long.
-func (c *Credential) line(text string) string {
-	text = text[:min(len(text), maxSearched)]
-	return cut(c.Redact(oneLine(text)))
+// Line makes a text from outside fit to be shown: one printable line of at most
+// [MaxMessage] bytes, which is "[redacted]" where [Credential.Redact] is. Only the
+// first 4 KiB of the text are read.
+func Line(s string, credentials ...*Credential) string {
+	s = text.Line(s[:min(len(s), maxSearched)], maxSearched)
+	for _, c := range credentials {
+		s = c.Redact(s)
+	}
+	return text.Line(s, MaxMessage)
 }
 
-func oneLine(text string) string {
-	text = strings.ToValidUTF8(text, "\uFFFD")
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, text)
-	return strings.Join(strings.Fields(text), " ")
-}
-
-func cut(text string) string {
-	if len(text) <= MaxMessage {
-		return text
-	}
-	end := MaxMessage - len("…")
-	for !utf8.RuneStart(text[end]) {
-		end--
-	}
-	return text[:end] + "…"
-}
+func (c *Credential) line(s string) string { return Line(s, c) }

@@ -125,17 +125,27 @@ func TestASecretOfUnusualCharactersIsFound(t *testing.T) {
 	}
 }
 
-func TestALongLineIsCutBetweenCharacters(t *testing.T) {
-	c, err := NewCredential(testSecret)
+func TestALineIsCutToItsLimit(t *testing.T) {
+	for length, want := range map[int]string{MaxMessage: strings.Repeat("x", MaxMessage), MaxMessage + 1: strings.Repeat("x", MaxMessage-len("…")) + "…"} {
+		if got := Line(strings.Repeat("x", length)); got != want {
+			t.Errorf("%d bytes became %q", length, got)
+		}
+	}
+}
+
+// No part of a secret is left where the text is cut.
+func TestASecretIsFoundWhereALineIsCut(t *testing.T) {
+	former, err := NewCredential("another-secret")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, letter := range []string{"a", "é", "€", "𝄞"} {
-		for offset := range 5 {
-			got := c.line(strings.Repeat("x", offset) + strings.Repeat(letter, MaxMessage+1))
-			if !utf8.ValidString(got) || len(got) > MaxMessage || len(got) < MaxMessage-len("…") || !strings.HasSuffix(got, letter+"…") {
-				t.Errorf("%s at %d: %d bytes, %q", letter, offset, len(got), got[len(got)-10:])
-			}
+	c, err := NewCredential("s3cret!")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for offset := range 20 {
+		if got := Line(strings.Repeat("x", MaxMessage-offset)+"s3cret!", former, c); got != redacted {
+			t.Errorf("at %d bytes before the limit: %q", offset, got[len(got)-20:])
 		}
 	}
 }

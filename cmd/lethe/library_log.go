@@ -4,21 +4,17 @@ import (
 	"io"
 	"log"
 	"log/slog"
-	"strings"
 
 	"github.com/lethe-dev/lethe/deleter"
 )
 
-// libraryLog takes what libraries say through Go's old log package. net/http
-// does so with what a server sent unasked, word for word: it may be anything,
-// and as long as it likes.
+// libraryLog takes what libraries write to Go's old log package. net/http writes
+// there what a server sent unasked, word for word: it may be anything, of any
+// length.
 type libraryLog struct {
 	log         *slog.Logger
 	credentials []*deleter.Credential
 }
-
-// maxLibraryLine is the most of one message that is logged, in bytes.
-const maxLibraryLine = 512
 
 // takeLibraryLog has all such messages redacted and logged by log. It returns
 // how to put things back.
@@ -39,14 +35,6 @@ var _ io.Writer = (*libraryLog)(nil)
 
 // Write logs one message.
 func (l *libraryLog) Write(p []byte) (int, error) {
-	text := string(p)
-	for _, c := range l.credentials {
-		text = c.Redact(text)
-	}
-	text = strings.Join(strings.Fields(text), " ")
-	if len(text) > maxLibraryLine {
-		text = strings.ToValidUTF8(text[:maxLibraryLine], "") + "…"
-	}
-	l.log.Info("a library says", "what", text)
+	l.log.Info("log from a library", "message", deleter.Line(string(p), l.credentials...))
 	return len(p), nil
 }

@@ -91,7 +91,7 @@ func (p *parrot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		<-p.over
 	case n >= firstRefused && refuse:
 		p.write(w, reply(http.StatusUnauthorized, "Unauthorized", "", object("error", allSpellings(secret), "request_id", allSpellings(secret))))
-	case n <= len(echoes) && calls == 1:
+	case n <= len(echoes) && (calls == 1 || echoes[n-1].always):
 		p.write(w, echoes[n-1].answer(p.URL, secret))
 	default:
 		p.write(w, reply(http.StatusOK, "OK", "", object("success", true, "message", allSpellings(secret), "request_id", allSpellings(secret))))
@@ -118,6 +118,7 @@ func (p *parrot) write(w http.ResponseWriter, raw string) {
 type echo struct {
 	name   string
 	answer func(base, secret string) string
+	always bool // and not the first call for a resource alone
 }
 
 // reply is a well-formed answer with a JSON body.
@@ -165,7 +166,7 @@ var echoes = func() (all []echo) {
 		for name, body := range bodies {
 			all = append(all, echo{fmt.Sprintf("%d, %s", status, name), func(_, secret string) string {
 				return reply(status, http.StatusText(status), "", body(secret))
-			}})
+			}, status == http.StatusTeapot}) // so that its request fails
 		}
 	}
 	for name, answer := range map[string]func(base, secret string) string{
@@ -217,9 +218,10 @@ var echoes = func() (all []echo) {
 		},
 		"a redirect to naught": func(_, s string) string { return reply(308, "Go", "Location: http://%zz/"+s+"\r\n", "{}") },
 		// net/http logs what it did not ask for.
-		"more than the body": func(_, s string) string { return reply(500, "No", "Keep: open\r\n", "{}") + "more: " + allSpellings(s) },
+		"more than the body":                   func(_, s string) string { return reply(500, "No", "Keep: open\r\n", "{}") + "more: " + allSpellings(s) },
+		"more than the body, without a secret": func(_, _ string) string { return reply(500, "No", "Keep: open\r\n", "{}") + "more: nothing" },
 	} {
-		all = append(all, echo{name, answer})
+		all = append(all, echo{name, answer, false})
 	}
 	return all
 }()

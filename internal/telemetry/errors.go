@@ -2,9 +2,10 @@ package telemetry
 
 import (
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
+
+	"github.com/lethe-dev/lethe/internal/text"
 )
 
 // warnEvery is the least time between two warnings that telemetry cannot be sent.
@@ -35,12 +36,5 @@ func (h *errorHandler) Handle(err error) {
 	h.warned, h.since = time.Now(), 0
 }
 
-// oneLine bounds an error's text, and leaves out what is private: it may hold a collector's answer.
-func oneLine(err error) string {
-	const most = 512
-	line := strings.Join(strings.Fields(private(err.Error())), " ")
-	if len(line) > most {
-		line = strings.ToValidUTF8(line[:most], "") + "..."
-	}
-	return line
-}
+// oneLine fits an error into one line of at most 512 bytes, without what is private: it may hold a collector's answer.
+func oneLine(err error) string { return text.Line(private(err.Error()), 512) }
