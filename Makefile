@@ -2,6 +2,7 @@
 
 IMAGE    ?= lethe
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT   ?= $(shell git rev-parse HEAD 2>/dev/null)
 FUZZTIME ?= 10s
 SCALE    ?= 1
 BACKLOG  ?= 10000,1000000
@@ -53,10 +54,10 @@ ci: ## run all that a change must pass
 	.ci/run
 
 build: ## build ./lethe
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o lethe ./cmd/lethe
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o lethe ./cmd/lethe
 
 image: ## build the container image
-	docker build --build-arg VERSION=$(VERSION) --tag $(IMAGE) .
+	docker build --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) --tag $(IMAGE) .
 
 up: ## start the local stack: NATS, the sandbox, Lethe and Jaeger
 	$(COMPOSE) up --build

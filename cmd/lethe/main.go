@@ -10,14 +10,10 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
 )
-
-// version is set by the linker for releases.
-var version = ""
 
 // The exit statuses of every command.
 const (
@@ -80,6 +76,7 @@ Ask it:        lethe request kv-user-context --id 10 --wait`,
 		newFailedCommand(),
 		newStatusCommand(),
 		newHealthcheckCommand(),
+		newVersionCommand(),
 	)
 	argumentsAreUsage(root)
 	return root
@@ -99,15 +96,4 @@ func argumentsAreUsage(c *cobra.Command) {
 	for _, below := range c.Commands() {
 		argumentsAreUsage(below)
 	}
-}
-
-// buildVersion is the linker's version, or what Go knows of the build.
-func buildVersion() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
-		return info.Main.Version
-	}
-	return "devel"
 }

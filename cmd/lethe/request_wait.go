@@ -17,7 +17,7 @@ import (
 // awaited are requests whose final results are waited for.
 type awaited struct {
 	*ledger
-	messages jetstream.MessagesContext
+	messages *openMessages
 	open     map[awaitedName][]*publication // by the names that a result may bear
 	left     int
 	total    int
@@ -33,20 +33,14 @@ type awaitedName struct {
 
 // awaitResults begins to listen, before anything is published.
 func awaitResults(ctx context.Context, l *ledger, target events.Target, show func(r *storedResult, before bool) error) (*awaited, error) {
-	consumer, err := l.js.OrderedConsumer(ctx, events.StreamResults, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{events.ResultFilter(target, "", "")}, DeliverPolicy: jetstream.DeliverNewPolicy,
-	})
+	messages, _, err := l.open(ctx, events.ResultFilter(target, "", ""), jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy})
 	if err != nil {
-		return nil, readError(err)
-	}
-	messages, err := consumer.Messages()
-	if err != nil {
-		return nil, fmt.Errorf("wait for results: %w", err)
+		return nil, err
 	}
 	return &awaited{ledger: l, messages: messages, open: map[awaitedName][]*publication{}, show: show}, nil
 }
 
-func (a *awaited) stop() { a.messages.Stop() }
+func (a *awaited) stop() { a.messages.stop() }
 
 // expect adds a request. What was answered before is shown at once, for no new
 // result will come.

@@ -18,7 +18,7 @@ type resultsFlags struct {
 	target, id, output string
 	outcomes           []string
 	since              time.Duration
-	limit              int
+	limit, tail        int
 	follow             bool
 }
 
@@ -28,10 +28,16 @@ func newResultsCommand() *cobra.Command {
 		Use:   "results",
 		Short: "Print results, oldest first",
 		Example: `  lethe results --follow
+  lethe results --tail 20 --follow
   lethe results --outcome failed --outcome invalid --since 24h
   lethe results --id 0192f0c1-7c1e-7b6e-a8f4-0c7c3a5f1d11 --output json`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return printResults(cmd, f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("tail") && f.tail < 0 {
+				return usageError("--tail: must not be negative")
+			}
+			return printResults(cmd, f)
+		},
 	}
 	flags := cmd.Flags()
 	addTargetFlag(cmd, &f.target)
@@ -39,6 +45,8 @@ func newResultsCommand() *cobra.Command {
 	flags.StringVar(&f.id, "id", "", "only this request")
 	flags.DurationVar(&f.since, "since", 0, "only results that are at most this old, such as 24h")
 	flags.IntVar(&f.limit, "limit", 0, "stop after so many results, 0 for no limit")
+	flags.IntVar(&f.tail, "tail", -1, "only the newest so many, then with --follow the new ones (none: all)")
+	flags.Lookup("tail").DefValue = "0" // so that the help shows no default
 	flags.BoolVarP(&f.follow, "follow", "f", false, "go on with new results until interrupted")
 	addOutputFlag(cmd, &f.output)
 	return cmd
@@ -79,20 +87,42 @@ func printResults(cmd *cobra.Command, f resultsFlags) error {
 		return err
 	}
 	printed := 0
+	show := func(r *storedResult) (more bool, err error) {
+		if !f.matches(r) {
+			return true, nil
+		}
+		printed++
+		return f.limit == 0 || printed < f.limit, printResult(cmd.OutOrStdout(), f.output, r)
+	}
 	err = withClient(cmd, "results", func(ctx context.Context, c *client) error {
 		l := &ledger{js: c.js, warn: cmd.ErrOrStderr()}
-		return l.each(ctx, selection{subject, f.since, f.follow}, func(r *storedResult) (bool, error) {
-			if len(f.outcomes) > 0 && !slices.Contains(f.outcomes, string(r.Outcome)) {
-				return true, nil
+		of := selection{subject: subject, since: f.since, follow: f.follow}
+		if f.tail < 0 {
+			return l.each(ctx, of, show)
+		}
+		newest, read, err := l.tail(ctx, selection{subject: subject, since: f.since}, f.tail, f.matches)
+		if err != nil {
+			return err
+		}
+		for _, r := range newest {
+			if more, err := show(r); !more || err != nil {
+				return err
 			}
-			printed++
-			return f.limit == 0 || printed < f.limit, printResult(cmd.OutOrStdout(), f.output, r)
-		})
+		}
+		if !f.follow {
+			return nil
+		}
+		return l.each(ctx, selection{subject: subject, from: read + 1, follow: true}, show)
 	})
 	if f.follow && errors.Is(err, context.Canceled) {
 		return nil // interrupted, as it must be
 	}
 	return err
+}
+
+// matches tells outcomes apart where the server was asked for more than one.
+func (f resultsFlags) matches(r *storedResult) bool {
+	return len(f.outcomes) == 0 || slices.Contains(f.outcomes, string(r.Outcome))
 }
 
 // printResult prints a result as a line for people, or its event as it is.

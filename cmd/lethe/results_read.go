@@ -55,6 +55,7 @@ func (l *ledger) read(subject string, header nats.Header, body []byte, seq uint6
 type selection struct {
 	subject string
 	since   time.Duration // 0 for all
+	from    uint64        // the sequence to begin at, where since is 0; 0 for the first
 	follow  bool
 }
 
@@ -62,35 +63,22 @@ type selection struct {
 // follow for every new one, until do says no. It needs no more memory for more
 // results.
 func (l *ledger) each(ctx context.Context, of selection, do func(*storedResult) (more bool, err error)) error {
-	config := jetstream.OrderedConsumerConfig{FilterSubjects: []string{of.subject}, InactiveThreshold: time.Minute}
-	if of.since > 0 {
-		from := time.Now().Add(-of.since)
-		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &from
+	config := jetstream.OrderedConsumerConfig{}
+	switch {
+	case of.since > 0:
+		start := time.Now().Add(-of.since)
+		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &start
+	case of.from > 0:
+		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, of.from
 	}
-	cons, err := l.js.OrderedConsumer(ctx, events.StreamResults, config)
+	messages, pending, err := l.open(ctx, of.subject, config)
 	if err != nil {
-		return readError(err)
+		return err
 	}
-	info, err := cons.Info(ctx)
-	if err != nil {
-		return readError(err)
-	}
-	defer func() {
-		// Otherwise it would stay on the server until it has been idle for long.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-		defer cancel()
-		if info := cons.CachedInfo(); info != nil {
-			_ = l.js.DeleteConsumer(ctx, events.StreamResults, info.Name)
-		}
-	}()
-	if info.NumPending == 0 && !of.follow {
+	defer messages.stop()
+	if pending == 0 && !of.follow {
 		return nil
 	}
-	messages, err := cons.Messages()
-	if err != nil {
-		return readError(err)
-	}
-	defer messages.Stop()
 	for {
 		msg, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
@@ -110,6 +98,38 @@ func (l *ledger) each(ctx context.Context, of selection, do func(*storedResult) 
 			return nil
 		}
 	}
+}
+
+// openMessages are messages of DELETION_RESULTS that are being read.
+type openMessages struct {
+	jetstream.MessagesContext
+	stop func()
+}
+
+// open begins to read messages of a subject, and tells how many there are by now.
+func (l *ledger) open(ctx context.Context, subject string, config jetstream.OrderedConsumerConfig) (*openMessages, uint64, error) {
+	config.FilterSubjects, config.InactiveThreshold = []string{subject}, time.Minute
+	cons, err := l.js.OrderedConsumer(ctx, events.StreamResults, config)
+	if err != nil {
+		return nil, 0, readError(err)
+	}
+	remove := func() {
+		// Otherwise it would stay on the server until it has been idle for long.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		if info := cons.CachedInfo(); info != nil {
+			_ = l.js.DeleteConsumer(ctx, events.StreamResults, info.Name)
+		}
+	}
+	info, err := cons.Info(ctx)
+	if err == nil {
+		var messages jetstream.MessagesContext
+		if messages, err = cons.Messages(); err == nil {
+			return &openMessages{messages, func() { messages.Stop(); remove() }}, info.NumPending, nil
+		}
+	}
+	remove()
+	return nil, 0, readError(err)
 }
 
 // readError says what keeps results from being read.
