@@ -33,8 +33,9 @@ var attributeNames = []string{"specversion", "id", "source", "type", "subject", 
 // them is ignored. Other extensions are not read at all.
 var traceNames = []string{"traceparent", "tracestate"}
 
-// structuredNames are the names that the JSON format knows.
-var structuredNames = slices.Concat([]string{fieldData, fieldDataBase64}, attributeNames, traceNames)
+// structuredNames are the names that the JSON format knows, and that no other case may
+// be given. Those of a trace are not among them: a trace never makes a request invalid.
+var structuredNames = slices.Concat([]string{fieldData, fieldDataBase64}, attributeNames)
 
 // maxHeaderBytes bounds the headers of an event. NATS stores messages with up to
 // 64 KiB of headers; what the worker adds for a retry must fit beside the event's.

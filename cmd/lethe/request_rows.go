@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"hash/maphash"
 	"io"
 	"path/filepath"
 	"strings"
@@ -65,7 +66,7 @@ func (r *rows) close() {
 }
 
 // openRows opens the file that the flags name. Its memory is bounded by the longest
-// line, plus some bytes for each different row without an id. A file is read twice
+// line, plus some bytes for each different row. A file is read twice
 // where its SHA-256 names the batch. Reading standard input or a pipe ends with ctx.
 func openRows(ctx context.Context, f requestFlags, stdin io.Reader) (*rows, error) {
 	format := f.format
@@ -86,7 +87,7 @@ func openRows(ctx context.Context, f requestFlags, stdin io.Reader) (*rows, erro
 			return nil, usageError("--file %s: %w", f.file, err)
 		}
 	}
-	names := &namer{batch: r.batch, source: f.source, seen: map[[16]byte]int{}}
+	names := newNamer(r.batch, f.source)
 	r.next, err = readFormat(format, r.read, names)
 	if err != nil {
 		r.close()
@@ -159,6 +160,13 @@ func (r contextReader) Read(p []byte) (int, error) {
 type namer struct {
 	batch, source string
 	seen          map[[16]byte]int
+	// named tells for each id that a row has, by their hashes, what it names.
+	named map[uint64]uint64
+	seed  maphash.Seed
+}
+
+func newNamer(batch, source string) *namer {
+	return &namer{batch: batch, source: source, seen: map[[16]byte]int{}, named: map[uint64]uint64{}, seed: maphash.MakeSeed()}
 }
 
 // namespace is that of the UUIDs which namer makes (RFC 9562, section 5.5).
@@ -192,8 +200,22 @@ func (n *namer) complete(line int, r events.Request, event []byte) (row, error) 
 	}
 	if derived {
 		n.seen[key]++
+	} else if err := n.checkReuse(r); err != nil {
+		return row{}, &rowError{line, err}
 	}
 	return row{Request: r, event: event}, nil
+}
+
+// checkReuse refuses an id that an earlier row gave to another resource: one of the two
+// would be invalid, and which of them is what the worker reads first.
+func (n *namer) checkReuse(r events.Request) error {
+	id := maphash.String(n.seed, string(r.Target())+" "+r.ID)
+	resource := maphash.String(n.seed, events.Fingerprint(r.Resource))
+	if earlier, there := n.named[id]; there && earlier != resource {
+		return fmt.Errorf("id: %s is on an earlier line, for another resource", shown(r.ID))
+	}
+	n.named[id] = resource
+	return nil
 }
 
 // counter counts the bytes that were read.

@@ -18,7 +18,7 @@ import (
 // readRows reads a file's text as requests and errors.
 func readRows(t testing.TB, format, batch, text string) (requests []row, wrong []string) {
 	t.Helper()
-	next, err := readFormat(format, strings.NewReader(text), &namer{batch: batch, source: "/test", seen: map[[16]byte]int{}})
+	next, err := readFormat(format, strings.NewReader(text), newNamer(batch, "/test"))
 	if err != nil {
 		return nil, []string{err.Error()}
 	}
@@ -97,6 +97,8 @@ func TestRows(t *testing.T) {
 		{"no target", "csv", head + ",1,,,,\n", 0, []string{"line 2: target"}},
 		{"an id with spaces", "csv", head + "kv-user-context,1,,, a,\n", 0, []string{"line 2: id"}},
 		{"an id that is reserved", "csv", head + "kv-user-context,1,,,seq-5,\n", 0, []string{"line 2: id"}},
+		{"an id of two resources", "csv", head + "kv-user-context,1,,,a,\nkv-user-context,2,,,a,\nkv-user-context,1,,,a,\n", 2, []string{`line 3: id: "a" is on an earlier line`}},
+		{"an id of two targets", "csv", head + "kv-user-context,1,,,a,\nsensay-knowledge-base,," + replica + ",1,a,\n", 2, nil},
 		{"an id that would be a wildcard", "csv", head + "kv-user-context,1,,,*,\n", 0, []string{"line 2: id"}},
 		{"a source that is none", "csv", head + "kv-user-context,1,,,,a b\n", 0, []string{"line 2: source"}},
 		{"a row with too few cells goes by", "csv", head + "kv-user-context,1\n" + good, 1, []string{"line 2: has 2 cells, and the first line names 6"}},
@@ -144,6 +146,9 @@ func TestRows(t *testing.T) {
 		{"an id as a string", "ndjson", `{"target":"kv-user-context","ids":["1"]}`, 0, []string{"line 1: data.ids[0]"}},
 		{"an id that would be rounded", "ndjson", `{"target":"kv-user-context","ids":[9223372036854775808]}`, 0, []string{"line 1: data.ids[0]"}},
 		{"no list", "ndjson", `{"target":"kv-user-context","ids":1}`, 0, []string{"line 1: data.ids"}},
+		{"an id of two objects and an event", "ndjson", `{"target":"kv-user-context","ids":[1],"id":"e"}` + "\n" + `{"target":"kv-user-context","ids":[2],"id":"e"}` + "\n" +
+			`{"specversion":"1.0","id":"e","source":"/s","type":"lethe.deletion.requested.v1","data":{"target":"kv-user-context","ids":[3]}}`, 1,
+			[]string{`line 2: id: "e" is on an earlier line`, `line 3: id: "e" is on an earlier line`}},
 		{"a UUID in braces in an object", "ndjson", `{"target":"sensay-knowledge-base","replica_uuid":"{` + replica + `}","knowledge_base_id":5}`, 0, []string{"line 1: data.replica_uuid"}},
 		{"an id of a request that is no string", "ndjson", `{"target":"kv-user-context","ids":[1],"id":null}`, 0, []string{"line 1: id: must be a string"}},
 		{"an id of a request that is empty", "ndjson", `{"target":"kv-user-context","ids":[1],"id":""}`, 0, []string{"line 1: id"}},
@@ -315,7 +320,7 @@ func TestAFileThatChangesWhileItIsReadIsAnError(t *testing.T) {
 
 func TestALineThatCannotBeReadToItsEndIsNone(t *testing.T) {
 	torn := io.MultiReader(strings.NewReader("target,ids\nkv-user-context,1\nkv-user-context,2"), iotest.ErrReader(errors.New("torn")))
-	next, err := csvRows(torn, &namer{batch: "b", source: "/test", seen: map[[16]byte]int{}})
+	next, err := csvRows(torn, newNamer("b", "/test"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -364,7 +369,7 @@ func fuzzRows(t *testing.T, format, text string) {
 	}
 	read := len(requests) + len(wrong)
 	if format == "csv" {
-		if _, err := csvRows(strings.NewReader(text), &namer{batch: "b"}); err != nil {
+		if _, err := csvRows(strings.NewReader(text), newNamer("b", "")); err != nil {
 			return // a header that is wrong ends the reading
 		}
 		read++

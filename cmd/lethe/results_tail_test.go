@@ -46,7 +46,7 @@ func TestTheNewestResults(t *testing.T) {
 		"another target":         {"--tail 2 --target sensay-knowledge-base", ""},
 		"of a time":              {"--tail 2 --since 1h", "r-4 r-5"},
 		"with a limit":           {"--tail 3 --limit 2", "r-3 r-4"},
-		"followed, with a limit": {"--tail 2 --follow --limit 2", "r-4 r-5"},
+		"followed, with a limit": {"--tail 2 --follow --limit 1", "r-4"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := b.lethe(append([]string{"results"}, strings.Fields(c.args)...)...)
