@@ -136,7 +136,7 @@ func TestEachPartyDoesItsWork(t *testing.T) {
 }
 
 // script sets the faults that calls for a k-v.ai context meet; * after a fault is for ever.
-func script(t *testing.T, apis *fakeapi.Sandbox, id int64, fault string) {
+func script(t *testing.T, apis *fakeapi.Server, id int64, fault string) {
 	t.Helper()
 	step := fakeapi.Step{Fault: fakeapi.Fault(strings.TrimSuffix(fault, "*"))}
 	if strings.HasSuffix(fault, "*") {

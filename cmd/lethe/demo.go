@@ -118,7 +118,7 @@ func perform(interrupted context.Context, out io.Writer) error {
 }
 
 // demoAPIs serves the sandbox on a port of its own.
-func demoAPIs() (apis *fakeapi.Sandbox, address string, stop func(), err error) {
+func demoAPIs() (apis *fakeapi.Server, address string, stop func(), err error) {
 	apis = fakeapi.New(fakeapi.Config{PendingFor: 500 * time.Millisecond})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -154,7 +154,7 @@ type scene struct {
 var demoReplica = uuid.MustParse("03db5651-cb61-4bdf-9ef0-89561f7c9c53")
 
 // demoScenes are one request of every kind, with the imitated APIs prepared.
-func demoScenes(apis *fakeapi.Sandbox) ([]*scene, error) {
+func demoScenes(apis *fakeapi.Server) ([]*scene, error) {
 	contexts := func(ids ...int64) events.Resource { return events.UserContexts{IDs: ids} }
 	entry := func(id int64) events.Resource {
 		return events.KnowledgeBaseEntry{ReplicaUUID: demoReplica, KnowledgeBaseID: id}
@@ -246,7 +246,7 @@ func shortResource(res events.Resource) string {
 
 // closeDemo compares what came with what must come, and with what the imitated
 // APIs say that they deleted.
-func closeDemo(out io.Writer, scenes []*scene, apis *fakeapi.Sandbox, took time.Duration) error {
+func closeDemo(out io.Writer, scenes []*scene, apis *fakeapi.Server, took time.Duration) error {
 	var deleted []string
 	for _, d := range apis.Deleted() {
 		deleted = append(deleted, strings.Replace(d.Entry.String(), demoReplica.String()+"/", "", 1))

@@ -34,7 +34,7 @@ type bench struct {
 	*testing.T
 	server e2e.Server
 	js     jetstream.JetStream
-	apis   *fakeapi.Sandbox
+	apis   *fakeapi.Server
 	url    string
 	begun  chan struct{} // when calls are held: one has come
 	gate   chan struct{} // closed: calls pass

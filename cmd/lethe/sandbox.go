@@ -248,7 +248,7 @@ func shellQuote(word string) string {
 
 // serveSandbox serves until the context ends, with TLS where secure is not nil. Calls that wait then continue at once,
 // and those that hang are cut.
-func serveSandbox(ctx context.Context, listener net.Listener, secure *tls.Config, handler *fakeapi.Sandbox, log *slog.Logger) error {
+func serveSandbox(ctx context.Context, listener net.Listener, secure *tls.Config, handler *fakeapi.Server, log *slog.Logger) error {
 	server := &http.Server{
 		Handler:           handler,
 		TLSConfig:         secure,

@@ -18,37 +18,37 @@ type answer struct {
 	allow       string
 	requestID   string // Sensay's, for the record
 	body        []byte
-	manner      manner
+	delivery    delivery
 	slowFor     time.Duration
 }
 
-// manner is how an answer is sent.
-type manner uint8
+// delivery is how an answer is sent.
+type delivery uint8
 
 const (
-	mannerWhole   manner = iota
-	mannerCut            // nothing, and the connection is closed
-	mannerCutBody        // half of the body, and the connection is closed
-	mannerHang           // nothing, until the caller leaves
-	mannerEndless        // a body without an end, until the caller leaves
-	mannerSlow           // the body byte by byte
-	mannerRecycle        // the whole, and the connection takes no more calls
+	deliverWhole   delivery = iota
+	deliverCut              // nothing, and the connection is closed
+	deliverCutBody          // half of the body, and the connection is closed
+	deliverHang             // nothing, until the caller leaves
+	deliverEndless          // a body without an end, until the caller leaves
+	deliverSlow             // the body byte by byte
+	deliverRecycle          // the whole, and the connection takes no more calls
 )
 
 // answered reports whether the caller is given a status.
-func (a answer) answered() bool { return a.manner != mannerCut && a.manner != mannerHang }
+func (a answer) answered() bool { return a.delivery != deliverCut && a.delivery != deliverHang }
 
 // spoil makes a wrong answer out of a true one.
-func (d *side) spoil(truth answer, f fault, t ticket) answer {
+func (fake *fakeAPI) spoil(truth answer, f fault, call callMeta) answer {
 	switch f.kind {
 	case Cut:
-		return answer{manner: mannerCut}
+		return answer{delivery: deliverCut}
 	case Hang:
-		return answer{manner: mannerHang}
+		return answer{delivery: deliverHang}
 	case Endless:
-		return answer{status: http.StatusOK, manner: mannerEndless}
+		return answer{status: http.StatusOK, delivery: deliverEndless}
 	case CutBody:
-		truth.manner = mannerCutBody
+		truth.delivery = deliverCutBody
 		return truth
 	case Truncated:
 		truth.body = truth.body[:len(truth.body)/2]
@@ -56,13 +56,13 @@ func (d *side) spoil(truth answer, f fault, t ticket) answer {
 	case Empty:
 		return answer{status: http.StatusOK}
 	case Lie:
-		return d.dialect.lie(t)
+		return fake.protocol.lie(call)
 	case kindHTML:
 		return htmlPage(f.status)
 	case kindJSON:
 		return answer{status: f.status, body: []byte("{}")}
 	default:
-		return d.dialect.refuse(refusal{status: f.status}, t)
+		return fake.protocol.refuse(refusal{status: f.status}, call)
 	}
 }
 
@@ -79,10 +79,10 @@ func htmlPage(status int) answer {
 
 // send writes the answer. It does not return, but panics with http.ErrAbortHandler, where the connection is to be cut.
 func (a answer) send(w http.ResponseWriter, r *http.Request, done <-chan struct{}) {
-	switch a.manner {
-	case mannerCut:
+	switch a.delivery {
+	case deliverCut:
 		panic(http.ErrAbortHandler)
-	case mannerHang:
+	case deliverHang:
 		select {
 		case <-r.Context().Done():
 		case <-done:
@@ -90,16 +90,16 @@ func (a answer) send(w http.ResponseWriter, r *http.Request, done <-chan struct{
 		panic(http.ErrAbortHandler)
 	}
 	a.sendHeader(w, r)
-	switch a.manner {
-	case mannerWhole, mannerRecycle:
+	switch a.delivery {
+	case deliverWhole, deliverRecycle:
 		_, _ = w.Write(a.body) // the caller may have left: nobody to tell
-	case mannerCutBody:
+	case deliverCutBody:
 		_, _ = w.Write(a.body[:len(a.body)/2])
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
-	case mannerSlow:
+	case deliverSlow:
 		a.sendSlowly(w, r, done)
-	case mannerEndless:
+	case deliverEndless:
 		sendForEver(w, r, done)
 	}
 }
@@ -111,7 +111,7 @@ func (a answer) sendHeader(w http.ResponseWriter, r *http.Request) {
 		contentType = "application/json"
 	}
 	header.Set("Content-Type", contentType)
-	if a.manner == mannerRecycle {
+	if a.delivery == deliverRecycle {
 		header.Set("Connection", "close")
 	}
 	if a.retryAfter != "" {
@@ -129,7 +129,7 @@ func (a answer) sendHeader(w http.ResponseWriter, r *http.Request) {
 		header.Set("Location", r.URL.EscapedPath()+"?moved=1")
 	}
 	switch {
-	case a.manner == mannerEndless:
+	case a.delivery == deliverEndless:
 	case a.status == http.StatusNoContent || a.status == http.StatusNotModified:
 		header.Del("Content-Type")
 	default:

@@ -82,7 +82,7 @@ func (c *Call) conclude(d decision) {
 	if d.fault != None {
 		c.Fault = d.fault
 	}
-	c.Cut = !d.answer.answered() || d.answer.manner == mannerCutBody || d.answer.manner == mannerEndless
+	c.Cut = !d.answer.answered() || d.answer.delivery == deliverCutBody || d.answer.delivery == deliverEndless
 	if !d.answer.answered() {
 		c.Status = 0
 	}

@@ -39,9 +39,9 @@ type Config struct {
 	// Wrapped puts k-v.ai's answers into {"value":…}, as the reference of a sibling call shows them.
 	Wrapped bool
 
-	// Faults is each API's trouble at the start; an API that is not named has none. See [Sandbox.SetFaults].
+	// Faults is each API's trouble at the start; an API that is not named has none. See [Server.SetFaults].
 	Faults map[API]Faults
-	// Seed decides every chance and share. The same seed gives the same entry the same luck.
+	// Seed decides every chance and share. The same seed gives the same entry the same rng.
 	Seed uint64
 
 	// MaxEntries is how many entries of one API are kept; a deletion that names one more is answered 507, for a deleted

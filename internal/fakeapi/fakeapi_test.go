@@ -31,7 +31,7 @@ func sensayEntry(id int64) fakeapi.Entry {
 }
 
 // serve starts a sandbox and returns it with its address.
-func serve(t testing.TB, config fakeapi.Config) (*fakeapi.Sandbox, string) {
+func serve(t testing.TB, config fakeapi.Config) (*fakeapi.Server, string) {
 	t.Helper()
 	s := fakeapi.New(config)
 	server := httptest.NewServer(s)
@@ -88,7 +88,7 @@ func want[T any](t testing.TB, what string, got, want T) {
 	}
 }
 
-func state(t testing.TB, s *fakeapi.Sandbox, e fakeapi.Entry) fakeapi.State {
+func state(t testing.TB, s *fakeapi.Server, e fakeapi.Entry) fakeapi.State {
 	t.Helper()
 	got, err := s.Entry(e)
 	if err != nil {
@@ -97,7 +97,7 @@ func state(t testing.TB, s *fakeapi.Sandbox, e fakeapi.Entry) fakeapi.State {
 	return got
 }
 
-func last(t testing.TB, s *fakeapi.Sandbox) fakeapi.Call {
+func last(t testing.TB, s *fakeapi.Server) fakeapi.Call {
 	t.Helper()
 	calls := s.Calls()
 	if len(calls) == 0 {

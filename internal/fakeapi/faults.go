@@ -96,15 +96,15 @@ func checkRetryAfter(value string) error {
 	return nil
 }
 
-// odds is Faults.Chances made ready for drawing.
-type odds []struct {
+// faultTable is Faults.Chances made ready for drawing.
+type faultTable []struct {
 	upTo  float64
 	name  Fault
 	fault fault
 }
 
-func newOdds(api API, f Faults) odds {
-	var o odds
+func newFaultTable(api API, f Faults) faultTable {
+	var o faultTable
 	sum := 0.0
 	for _, name := range f.names() {
 		parsed, err := name.check(api)
@@ -122,7 +122,7 @@ func newOdds(api API, f Faults) odds {
 }
 
 // at returns the fault that a draw in [0,1) falls on.
-func (o odds) at(draw float64) (Fault, fault) {
+func (o faultTable) at(draw float64) (Fault, fault) {
 	for _, each := range o {
 		if draw < each.upTo {
 			return each.name, each.fault

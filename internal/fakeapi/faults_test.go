@@ -15,7 +15,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/fakeapi"
 )
 
-func script(t testing.TB, s *fakeapi.Sandbox, e fakeapi.Entry, steps ...fakeapi.Step) {
+func script(t testing.TB, s *fakeapi.Server, e fakeapi.Entry, steps ...fakeapi.Step) {
 	t.Helper()
 	if err := s.Script(e, steps...); err != nil {
 		t.Fatal(err)

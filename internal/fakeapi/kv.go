@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// kvDialect speaks as k-v.ai does, which is built on FastAPI. Sure are the call, the 200 and the 422 of a missing field;
+// kvProtocol speaks as k-v.ai does, which is built on FastAPI. Sure are the call, the 200 and the 422 of a missing field;
 // 401, 206 and 500 are documented for a sibling call, and the rest is what FastAPI does by default.
-type kvDialect struct {
+type kvProtocol struct {
 	accessKey  string
 	pydanticV2 bool
 	wrapped    bool
@@ -30,7 +30,7 @@ type kvDetail struct {
 	Detail any `json:"detail"`
 }
 
-func (v kvDialect) read(r *http.Request, body []byte) request {
+func (v kvProtocol) read(r *http.Request, body []byte) request {
 	var method string
 	var op Operation
 	switch r.URL.Path {
@@ -70,11 +70,11 @@ func (v kvDialect) read(r *http.Request, body []byte) request {
 	return req
 }
 
-func (v kvDialect) remove(s *shelf, keys []key, gone time.Time, t ticket) (answer, []change) {
+func (v kvProtocol) remove(s *store, keys []key, gone time.Time, call callMeta) (answer, []change) {
 	var changes []change
 	seen := make(map[key]bool, len(keys))
 	for _, k := range keys {
-		if !seen[k] && s.state(k, t.now) == StatePresent {
+		if !seen[k] && s.state(k, call.now) == StatePresent {
 			changes = append(changes, change{k, gone})
 		}
 		seen[k] = true
@@ -82,8 +82,8 @@ func (v kvDialect) remove(s *shelf, keys []key, gone time.Time, t ticket) (answe
 	return v.answer(http.StatusOK, struct{}{}, "Data deleted successfully"), changes
 }
 
-func (v kvDialect) show(s *shelf, k key, t ticket) answer {
-	if state := s.state(k, t.now); state != StatePresent && state != StatePending {
+func (v kvProtocol) show(s *store, k key, call callMeta) answer {
+	if state := s.state(k, call.now); state != StatePresent && state != StatePending {
 		return v.answer(http.StatusNotFound, struct{}{}, "Context not found")
 	}
 	data := struct {
@@ -93,7 +93,7 @@ func (v kvDialect) show(s *shelf, k key, t ticket) answer {
 	return v.answer(http.StatusOK, data, "Data retrieved successfully")
 }
 
-func (v kvDialect) refuse(why refusal, _ ticket) answer {
+func (v kvProtocol) refuse(why refusal, _ callMeta) answer {
 	message := why.text()
 	var a answer
 	switch {
@@ -116,16 +116,16 @@ func (v kvDialect) refuse(why refusal, _ ticket) answer {
 	return a
 }
 
-func (v kvDialect) lie(ticket) answer {
+func (v kvProtocol) lie(callMeta) answer {
 	return answer{status: http.StatusOK, body: []byte(`{"success":false,"error":"Something went wrong"}`)}
 }
 
-// invalidContexts names what a list could not do, in the manner of the sibling call's invalid_docs.
+// invalidContexts names what a list could not do, in the delivery of the sibling call's invalid_docs.
 type invalidContexts struct {
 	IDs []int64 `json:"invalid_contexts"`
 }
 
-func (v kvDialect) answer(status int, data any, message string) answer {
+func (v kvProtocol) answer(status int, data any, message string) answer {
 	body := any(kvAnswer{data, message})
 	if v.wrapped {
 		body = struct {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// sensayDialect speaks as Sensay does. Sure are the call and its 200, 202 and 404; the other errors have the 404's shape.
-type sensayDialect struct {
+// sensayProtocol speaks as Sensay does. Sure are the call and its 200, 202 and 404; the other errors have the 404's shape.
+type sensayProtocol struct {
 	organizationSecret string
 }
 
@@ -24,7 +24,7 @@ type sensayError struct {
 	RequestID string `json:"request_id"`
 }
 
-func (v sensayDialect) read(r *http.Request, body []byte) request {
+func (v sensayProtocol) read(r *http.Request, body []byte) request {
 	// /v1/replicas/{replicaUUID}/knowledge-base/{knowledgeBaseID}
 	parts := strings.Split(r.URL.EscapedPath(), "/")
 	if len(parts) != 6 || parts[2] != "replicas" || parts[4] != "knowledge-base" || parts[3] == "" || parts[5] == "" {
@@ -64,23 +64,23 @@ func knownVersion(values []string) bool {
 	return len(values) == 0 || len(values) == 1 && slices.Contains(sensayVersions, values[0])
 }
 
-func (v sensayDialect) remove(s *shelf, keys []key, gone time.Time, t ticket) (answer, []change) {
+func (v sensayProtocol) remove(s *store, keys []key, gone time.Time, call callMeta) (answer, []change) {
 	k := keys[0]
-	state := s.state(k, t.now)
+	state := s.state(k, call.now)
 	switch {
-	case state == StatePresent && !gone.After(t.now):
+	case state == StatePresent && !gone.After(call.now):
 		return answer{status: http.StatusOK, body: []byte(`{"success":true}`)}, []change{{k, gone}}
 	case state == StatePresent:
 		return v.pending(), []change{{k, gone}}
 	case state == StatePending:
 		return v.pending(), nil
 	}
-	return v.notFound(t), nil
+	return v.notFound(call), nil
 }
 
-func (v sensayDialect) show(s *shelf, k key, t ticket) answer {
-	if state := s.state(k, t.now); state != StatePresent && state != StatePending {
-		return v.notFound(t)
+func (v sensayProtocol) show(s *store, k key, call callMeta) answer {
+	if state := s.state(k, call.now); state != StatePresent && state != StatePending {
+		return v.notFound(call)
 	}
 	return answer{status: http.StatusOK, body: mustJSON(struct {
 		Success bool   `json:"success"`
@@ -89,19 +89,19 @@ func (v sensayDialect) show(s *shelf, k key, t ticket) answer {
 	}{true, k.id, k.replica.String()})}
 }
 
-func (v sensayDialect) pending() answer {
+func (v sensayProtocol) pending() answer {
 	return answer{status: http.StatusAccepted, body: mustJSON(struct {
 		Success bool   `json:"success"`
 		Message string `json:"message"`
 	}{true, sensayPending})}
 }
 
-func (v sensayDialect) notFound(t ticket) answer {
-	return v.refuse(refusal{status: http.StatusNotFound, message: "Knowledge base entry not found"}, t)
+func (v sensayProtocol) notFound(call callMeta) answer {
+	return v.refuse(refusal{status: http.StatusNotFound, message: "Knowledge base entry not found"}, call)
 }
 
-func (v sensayDialect) refuse(why refusal, t ticket) answer {
-	id := t.requestID()
+func (v sensayProtocol) refuse(why refusal, call callMeta) answer {
+	id := call.requestID()
 	switch {
 	case why.noRoute: // the hosting platform's own page, not the API's
 		return answer{status: why.status, requestID: id, contentType: "text/plain; charset=utf-8",
@@ -113,12 +113,12 @@ func (v sensayDialect) refuse(why refusal, t ticket) answer {
 		body: mustJSON(sensayError{Error: why.text(), RequestID: id})}
 }
 
-func (v sensayDialect) lie(t ticket) answer {
-	id := t.requestID()
+func (v sensayProtocol) lie(call callMeta) answer {
+	id := call.requestID()
 	return answer{status: http.StatusOK, requestID: id, body: mustJSON(sensayError{Error: "Something went wrong", RequestID: id})}
 }
 
 // requestID has the form of the documented example; its last part is the call's number in hexadecimal.
-func (t ticket) requestID() string {
-	return fmt.Sprintf("xyz1::reg1:reg1::ab3c4-%013d-%012x", t.now.UnixMilli(), t.number)
+func (call callMeta) requestID() string {
+	return fmt.Sprintf("xyz1::reg1:reg1::ab3c4-%013d-%012x", call.now.UnixMilli(), call.number)
 }

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// Stats counts one API's calls since the start, or since [Sandbox.ResetCalls].
+// Stats counts one API's calls since the start, or since [Server.ResetCalls].
 type Stats struct {
 	// Calls is how many took effect. Those below are among them.
 	Calls uint64 `json:"calls"`
@@ -82,14 +82,14 @@ func (c *counters) clear() {
 	c.most.Store(c.inFlight.Load())
 }
 
-func (d *side) enter() {
-	now := d.stats.inFlight.Add(1)
+func (fake *fakeAPI) enter() {
+	now := fake.stats.inFlight.Add(1)
 	for {
-		most := d.stats.most.Load()
-		if now <= most || d.stats.most.CompareAndSwap(most, now) {
+		most := fake.stats.most.Load()
+		if now <= most || fake.stats.most.CompareAndSwap(most, now) {
 			return
 		}
 	}
 }
 
-func (d *side) leave() { d.stats.inFlight.Add(-1) }
+func (fake *fakeAPI) leave() { fake.stats.inFlight.Add(-1) }

@@ -1,16 +1,16 @@
 package fakeapi
 
-// ledger is the record of the newest calls, in order.
-type ledger struct {
+// callLog is the record of the newest calls, in order.
+type callLog struct {
 	last  uint64 // the number of the newest call ever
 	max   int
 	calls []Call // a ring once it is full
 	next  int    // where the ring goes on
 }
 
-func newLedger(size int) ledger { return ledger{max: size} }
+func newCallLog(size int) callLog { return callLog{max: size} }
 
-func (l *ledger) add(c Call) {
+func (l *callLog) add(c Call) {
 	l.last = c.Number
 	if len(l.calls) < l.max {
 		l.calls = append(l.calls, c)
@@ -21,10 +21,10 @@ func (l *ledger) add(c Call) {
 }
 
 // list returns a copy, oldest first.
-func (l *ledger) list() []Call {
+func (l *callLog) list() []Call {
 	list := make([]Call, 0, len(l.calls))
 	list = append(list, l.calls[l.next:]...)
 	return append(list, l.calls[:l.next]...)
 }
 
-func (l *ledger) clear() { l.calls, l.next = nil, 0 }
+func (l *callLog) clear() { l.calls, l.next = nil, 0 }

@@ -9,7 +9,7 @@ import (
 )
 
 // SetFaults puts an API's trouble in place of what it had. The rate limit starts anew.
-func (s *Sandbox) SetFaults(api API, f Faults) error {
+func (s *Server) SetFaults(api API, f Faults) error {
 	if !api.known() {
 		return fmt.Errorf("no API is called %q", api)
 	}
@@ -19,17 +19,17 @@ func (s *Sandbox) SetFaults(api API, f Faults) error {
 	f.Chances = maps.Clone(f.Chances)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sides[api].setFaults(f)
+	s.apis[api].setFaults(f)
 	return nil
 }
 
 // Faults returns each API's trouble.
-func (s *Sandbox) Faults() map[API]Faults {
+func (s *Server) Faults() map[API]Faults {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := make(map[API]Faults)
-	for api, d := range s.sides {
-		all[api] = d.faults
+	for api, fake := range s.apis {
+		all[api] = fake.faults
 		f := all[api]
 		f.Chances = maps.Clone(f.Chances)
 		all[api] = f
@@ -40,7 +40,7 @@ func (s *Sandbox) Faults() map[API]Faults {
 // Script says how the next calls to delete an entry are answered, in place of what was left of its script; without steps
 // the entry has none. A k-v.ai call uses up one step of every entry in its list, and the first of them that has a fault
 // for the whole call decides. Calls that are refused for other reasons (rate, credential, form) use up nothing.
-func (s *Sandbox) Script(e Entry, steps ...Step) error {
+func (s *Server) Script(e Entry, steps ...Step) error {
 	if err := e.validate(); err != nil {
 		return err
 	}
@@ -50,87 +50,87 @@ func (s *Sandbox) Script(e Entry, steps ...Step) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d := s.sides[e.API]
+	fake := s.apis[e.API]
 	if len(plans) == 0 {
-		delete(d.scripts, e.key())
+		delete(fake.scripts, e.key())
 		return nil
 	}
-	if _, ok := d.scripts[e.key()]; !ok && len(d.scripts) >= d.shelf.max {
+	if _, ok := fake.scripts[e.key()]; !ok && len(fake.scripts) >= fake.store.max {
 		return errFull
 	}
-	d.scripts[e.key()] = plans
+	fake.scripts[e.key()] = plans
 	return nil
 }
 
 // Scripts returns what is left of every script.
-func (s *Sandbox) Scripts() map[Entry][]Step {
+func (s *Server) Scripts() map[Entry][]Step {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := make(map[Entry][]Step)
-	for api, d := range s.sides {
-		for k := range d.scripts {
-			all[k.entry(api)] = d.scripts.steps(k)
+	for api, fake := range s.apis {
+		for k := range fake.scripts {
+			all[k.entry(api)] = fake.scripts.steps(k)
 		}
 	}
 	return all
 }
 
 // ClearScripts removes every script.
-func (s *Sandbox) ClearScripts() {
+func (s *Server) ClearScripts() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, d := range s.sides {
-		clear(d.scripts)
+	for _, fake := range s.apis {
+		clear(fake.scripts)
 	}
 }
 
 // SetEntry says what is true of an entry from now on. This is no call: it is neither recorded nor listed by
-// [Sandbox.Deleted]. A pending entry is gone after [Config].PendingFor.
-func (s *Sandbox) SetEntry(e Entry, state State) error {
+// [Server.Deleted]. A pending entry is gone after [Config].PendingFor.
+func (s *Server) SetEntry(e Entry, state State) error {
 	if err := e.validate(); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d := s.sides[e.API]
-	return d.shelf.set(e.key(), state, time.Now(), d.pendingFor)
+	fake := s.apis[e.API]
+	return fake.store.set(e.key(), state, time.Now(), fake.pendingFor)
 }
 
 // Entry returns what is true of an entry. It does not count as naming it.
-func (s *Sandbox) Entry(e Entry) (State, error) {
+func (s *Server) Entry(e Entry) (State, error) {
 	if err := e.validate(); err != nil {
 		return "", err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.sides[e.API].shelf.state(e.key(), time.Now()), nil
+	return s.apis[e.API].store.state(e.key(), time.Now()), nil
 }
 
 // Calls returns the newest calls, at most [Config].MaxCalls of them, oldest first.
-func (s *Sandbox) Calls() []Call {
+func (s *Server) Calls() []Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.ledger.list()
+	return s.calls.list()
 }
 
 // ResetCalls empties the record and the counts. What is deleted stays deleted, and numbers go on.
-func (s *Sandbox) ResetCalls() {
+func (s *Server) ResetCalls() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ledger.clear()
-	for _, d := range s.sides {
-		d.stats.clear()
+	s.calls.clear()
+	for _, fake := range s.apis {
+		fake.stats.clear()
 	}
 }
 
 // Deleted returns every entry that a call deleted, or began to, in the order of those calls. It is complete even where
 // the record is not.
-func (s *Sandbox) Deleted() []Deletion {
+func (s *Server) Deleted() []Deletion {
 	s.mu.Lock()
 	now := time.Now()
 	list := []Deletion{}
 	for _, api := range APIs() {
-		list = append(list, s.sides[api].shelf.deletions(api, now)...)
+		list = append(list, s.apis[api].store.deletions(api, now)...)
 	}
 	s.mu.Unlock()
 	slices.SortFunc(list, func(a, b Deletion) int {
@@ -140,13 +140,13 @@ func (s *Sandbox) Deleted() []Deletion {
 }
 
 // Stats returns each API's counts.
-func (s *Sandbox) Stats() map[API]Stats {
+func (s *Server) Stats() map[API]Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := make(map[API]Stats)
-	for api, d := range s.sides {
-		stats := d.stats.snapshot()
-		stats.Entries = len(d.shelf.entries)
+	for api, fake := range s.apis {
+		stats := fake.stats.snapshot()
+		stats.Entries = len(fake.store.entries)
 		all[api] = stats
 	}
 	return all

@@ -2,9 +2,9 @@ package fakeapi
 
 import "encoding/binary"
 
-// luck draws numbers that depend on the seed and on what they are drawn for, and on nothing else: not on the order in
+// rng draws numbers that depend on the seed and on what they are drawn for, and on nothing else: not on the order in
 // which concurrent calls happen to arrive.
-type luck uint64
+type rng uint64
 
 // What a draw is for. Draws for different things must not be correlated.
 const (
@@ -15,7 +15,7 @@ const (
 )
 
 // draw returns a number in [0,1) for the n-th time that something is drawn for an entry.
-func (l luck) draw(k key, purpose uint64, n uint32) float64 {
+func (l rng) draw(k key, purpose uint64, n uint32) float64 {
 	x := mix(uint64(l) ^ purpose<<56 ^ uint64(n))
 	x = mix(x ^ binary.BigEndian.Uint64(k.replica[:8]))
 	x = mix(x ^ binary.BigEndian.Uint64(k.replica[8:]))

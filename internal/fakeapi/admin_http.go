@@ -19,7 +19,7 @@ var help string
 
 // newControl is the control endpoint. Its answers are JSON, but for the page of help; its errors are
 // {"error":"…"} with status 400, 404 or 413.
-func (s *Sandbox) newControl() http.Handler {
+func (s *Server) newControl() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /_sandbox/{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -67,7 +67,7 @@ func (s *Sandbox) newControl() http.Handler {
 }
 
 // serveCalls takes ?api=, ?entry=, ?after=NUMBER and ?limit=N.
-func (s *Sandbox) serveCalls(w http.ResponseWriter, r *http.Request) {
+func (s *Server) serveCalls(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	var after, limit uint64
 	for name, value := range map[string]*uint64{"after": &after, "limit": &limit} {
@@ -102,7 +102,7 @@ func (c *Call) names(entry string) bool {
 	return false
 }
 
-func (s *Sandbox) putFaults(w http.ResponseWriter, r *http.Request) {
+func (s *Server) putFaults(w http.ResponseWriter, r *http.Request) {
 	var all map[API]Faults
 	if !readControl(w, r, &all) {
 		return
@@ -122,7 +122,7 @@ func (s *Sandbox) putFaults(w http.ResponseWriter, r *http.Request) {
 	reply(w, s.Faults())
 }
 
-func (s *Sandbox) putScript(w http.ResponseWriter, r *http.Request) {
+func (s *Server) putScript(w http.ResponseWriter, r *http.Request) {
 	var steps []Step
 	if e, ok := pathEntry(w, r); ok && readControl(w, r, &steps) && replyError(w, s.Script(e, steps...)) {
 		reply(w, steps)
@@ -134,14 +134,14 @@ type entryState struct {
 	State State `json:"state"`
 }
 
-func (s *Sandbox) putEntry(w http.ResponseWriter, r *http.Request) {
+func (s *Server) putEntry(w http.ResponseWriter, r *http.Request) {
 	var body entryState
 	if e, ok := pathEntry(w, r); ok && readControl(w, r, &body) && replyError(w, s.SetEntry(e, body.State)) {
 		s.replyEntry(w, e)
 	}
 }
 
-func (s *Sandbox) replyEntry(w http.ResponseWriter, e Entry) {
+func (s *Server) replyEntry(w http.ResponseWriter, e Entry) {
 	if state, err := s.Entry(e); replyError(w, err) {
 		reply(w, entryState{state})
 	}

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// shelf holds the state of every entry of one API that has been named or set.
-type shelf struct {
+// store holds the state of every entry of one API that has been named or set.
+type store struct {
 	entries      map[key]record
 	max          int
 	unknownShare float64
-	luck         luck
+	rng          rng
 }
 
 // record is kept small: there may be a million.
@@ -50,17 +50,17 @@ type Deletion struct {
 var errFull = errors.New("the sandbox is full: raise MaxEntries (--max-entries)")
 
 // find returns what is kept of an entry, or what an entry is that nobody has named yet.
-func (s *shelf) find(k key) record {
+func (s *store) find(k key) record {
 	if r, ok := s.entries[k]; ok {
 		return r
 	}
-	if s.unknownShare > 0 && s.luck.draw(k, drawUnknown, 0) < s.unknownShare {
+	if s.unknownShare > 0 && s.rng.draw(k, drawUnknown, 0) < s.unknownShare {
 		return record{state: keptUnknown}
 	}
 	return record{}
 }
 
-func (s *shelf) state(k key, now time.Time) State { return s.find(k).stateAt(now) }
+func (s *store) state(k key, now time.Time) State { return s.find(k).stateAt(now) }
 
 func (r record) stateAt(now time.Time) State {
 	switch {
@@ -75,7 +75,7 @@ func (r record) stateAt(now time.Time) State {
 }
 
 // room reports whether all the keys are or can be kept.
-func (s *shelf) room(keys []key) bool {
+func (s *store) room(keys []key) bool {
 	if len(s.entries)+len(keys) <= s.max {
 		return true
 	}
@@ -89,7 +89,7 @@ func (s *shelf) room(keys []key) bool {
 }
 
 // named counts a call that names k, and returns how many did before.
-func (s *shelf) named(k key) uint32 {
+func (s *store) named(k key) uint32 {
 	r := s.find(k)
 	r.calls++
 	s.entries[k] = r
@@ -103,7 +103,7 @@ type change struct {
 }
 
 // apply carries removals out.
-func (s *shelf) apply(changes []change, call *Call) {
+func (s *store) apply(changes []change, call *Call) {
 	for _, c := range changes {
 		r := s.find(c.key)
 		r.state, r.deleted, r.gone = keptRemoved, call.Number, c.gone.UnixNano()
@@ -112,7 +112,7 @@ func (s *shelf) apply(changes []change, call *Call) {
 }
 
 // remember carries out again what a journal says that a call removed, whatever the limit.
-func (s *shelf) remember(call Call) {
+func (s *store) remember(call Call) {
 	for _, e := range call.Deleted {
 		s.apply([]change{{e.key(), call.Time}}, &call)
 	}
@@ -121,7 +121,7 @@ func (s *shelf) remember(call Call) {
 	}
 }
 
-func (s *shelf) set(k key, state State, now time.Time, pendingFor time.Duration) error {
+func (s *store) set(k key, state State, now time.Time, pendingFor time.Duration) error {
 	if !s.room([]key{k}) {
 		return errFull
 	}
@@ -144,7 +144,7 @@ func (s *shelf) set(k key, state State, now time.Time, pendingFor time.Duration)
 }
 
 // deletions lists what calls have deleted, in no order.
-func (s *shelf) deletions(api API, now time.Time) []Deletion {
+func (s *store) deletions(api API, now time.Time) []Deletion {
 	var list []Deletion
 	for k, r := range s.entries {
 		if r.state == keptRemoved && r.deleted != 0 {

@@ -1,0 +1,304 @@
+package fakeapi
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// fakeAPI is one of the two APIs: how it speaks, what it holds, and the trouble it is in. The sandbox's mutex guards it.
+type fakeAPI struct {
+	api      API
+	protocol protocol
+	store    store
+	scripts  scripts
+	stats    counters
+
+	faults     Faults
+	faultTable faultTable
+	limiter    *rate.Limiter
+	jitters    uint32
+
+	pendingShare float64
+	pendingFor   time.Duration
+}
+
+// protocol is what an API's documents say: how a request must look, and how answers look.
+type protocol interface {
+	// read holds a request against the documents.
+	read(r *http.Request, body []byte) request
+	// remove gives the true answer to a deletion that is complete at the time gone, and what it changes.
+	remove(s *store, keys []key, gone time.Time, call callMeta) (answer, []change)
+	// show gives the true answer to "is it there?".
+	show(s *store, k key, call callMeta) answer
+	// refuse gives the API's error shape.
+	refuse(why refusal, call callMeta) answer
+	// lie gives a 200 that says that nothing was done.
+	lie(call callMeta) answer
+}
+
+// callMeta is a call's number and the time at which it takes effect.
+type callMeta struct {
+	number uint64
+	now    time.Time
+}
+
+// request is what a protocol read.
+type request struct {
+	operation     Operation
+	keys          []key
+	authenticated bool
+	refusal       *refusal // nil for a request that is in order
+}
+
+// refusal is why a request is not carried out.
+type refusal struct {
+	status  int
+	message string
+	allow   string    // on 405: the methods that the path has
+	fields  []problem // k-v.ai, 422: what is wrong with the body
+	invalid []int64   // k-v.ai: ids that are refused while others may be deleted
+	noRoute bool      // Sensay: the path is not the API's at all
+}
+
+// text says why in one line.
+func (r refusal) text() string {
+	switch {
+	case r.message != "":
+		return r.message
+	case len(r.fields) > 0:
+		return fmt.Sprint(r.fields[0].v1.message, " at ", r.fields[0].loc)
+	case http.StatusText(r.status) != "":
+		return http.StatusText(r.status)
+	}
+	return fmt.Sprint("Status ", r.status)
+}
+
+func refused(status int, message string) request {
+	return request{refusal: &refusal{status: status, message: message}}
+}
+
+// decision is what happens to a call.
+type decision struct {
+	answer  answer
+	fault   Fault // None where the answer is true
+	problem string
+	changes []change
+}
+
+func newFakeAPI(api API, config *Config, speak protocol) *fakeAPI {
+	fake := &fakeAPI{
+		api:      api,
+		protocol: speak,
+		store:    store{entries: make(map[key]record), max: config.MaxEntries, rng: rng(config.Seed)},
+		scripts:  make(scripts),
+		stats:    newCounters(),
+	}
+	if api == Sensay {
+		fake.store.unknownShare = config.UnknownShare
+		fake.pendingShare = config.PendingShare
+	}
+	fake.pendingFor = config.PendingFor
+	for _, entry := range config.Unknown {
+		if entry.API == api {
+			fake.store.entries[entry.key()] = record{state: keptUnknown}
+		}
+	}
+	fake.setFaults(config.Faults[api])
+	return fake
+}
+
+func (fake *fakeAPI) setFaults(f Faults) {
+	fake.faults, fake.faultTable, fake.limiter = f, newFaultTable(fake.api, f), nil
+	if f.Rate > 0 {
+		burst := f.Burst
+		if burst == 0 {
+			burst = int(min(max(1, f.Rate), math.MaxInt32))
+		}
+		fake.limiter = rate.NewLimiter(rate.Limit(f.Rate), burst)
+	}
+}
+
+// decide says what happens to a call, and what its answer tells of the rate.
+func (fake *fakeAPI) decide(req request, call callMeta) decision {
+	decided := fake.judge(req, call)
+	if fake.limiter != nil && fake.faults.RateHeaders {
+		calls, window := int(fake.faults.Rate), 1
+		if calls == 0 {
+			calls, window = 1, int(min(math.Ceil(1/fake.faults.Rate), math.MaxInt32))
+		}
+		left := max(int(fake.limiter.TokensAt(call.now)), 0)
+		decided.answer.ratePolicy = fmt.Sprintf(`"sandbox";q=%d;w=%d`, calls, window)
+		decided.answer.rateLimit = fmt.Sprintf(`"sandbox";r=%d;t=%d`, left, window)
+	}
+	return decided
+}
+
+// judge goes through what may happen to a call in the order in which a real server would come to it: its gateway's
+// rate limit, the credential, the request's form, and then the deletion and what can go wrong with that.
+func (fake *fakeAPI) judge(req request, call callMeta) decision {
+	if wait := fake.overRate(call.now); wait > 0 {
+		a := fake.protocol.refuse(refusal{status: http.StatusTooManyRequests}, call)
+		a.retryAfter = strconv.Itoa(int(math.Ceil(wait.Seconds())))
+		return decision{answer: fake.outside2xx(a, ""), fault: "429"}
+	}
+	if fake.faults.Reject != 0 {
+		a := fake.protocol.refuse(refusal{status: fake.faults.Reject}, call)
+		return decision{answer: fake.outside2xx(a, ""), fault: Fault(strconv.Itoa(fake.faults.Reject))}
+	}
+	if req.refusal != nil {
+		a := fake.protocol.refuse(*req.refusal, call)
+		return decision{answer: fake.outside2xx(a, ""), fault: None, problem: req.refusal.text()}
+	}
+	if fake.faults.MaxIDs > 0 && len(req.keys) > fake.faults.MaxIDs {
+		a := fake.protocol.refuse(refusal{status: http.StatusRequestEntityTooLarge}, call)
+		return decision{answer: fake.outside2xx(a, ""), fault: "413"}
+	}
+	if req.operation == Read {
+		return decision{answer: fake.protocol.show(&fake.store, req.keys[0], call), fault: None}
+	}
+	if !fake.store.room(req.keys) {
+		a := fake.protocol.refuse(refusal{status: http.StatusInsufficientStorage, message: errFull.Error()}, call)
+		return decision{answer: fake.outside2xx(a, ""), fault: None, problem: errFull.Error()}
+	}
+	return fake.remove(req.keys, fake.rule(req.keys), call)
+}
+
+// overRate uses up one call of the rate, or returns how long to wait for the next.
+func (fake *fakeAPI) overRate(now time.Time) time.Duration {
+	if fake.limiter == nil {
+		return 0
+	}
+	reservation := fake.limiter.ReserveN(now, 1)
+	wait := reservation.DelayFrom(now)
+	if wait > 0 {
+		reservation.CancelAt(now)
+	}
+	return wait
+}
+
+// pickedFault is the fault that a deletion meets.
+type pickedFault struct {
+	name       Fault
+	fault      fault
+	retryAfter string
+	refused    []int // positions in the list
+	partial    []int
+}
+
+// rule asks the scripts, and chance where no entry of the call has a script.
+func (fake *fakeAPI) rule(keys []key) pickedFault {
+	r := pickedFault{name: None, fault: fault{kind: None}}
+	scripted := false
+	var times uint32
+	for i, k := range keys {
+		before := fake.store.named(k)
+		if i == 0 {
+			times = before
+		}
+		p, ok := fake.scripts.next(k)
+		if !ok {
+			continue
+		}
+		scripted = true
+		if !r.refuses(i, p.fault) && r.fault.kind == None {
+			r.name, r.fault, r.retryAfter = p.Fault, p.fault, p.RetryAfter
+		}
+	}
+	if !scripted && len(fake.faultTable) > 0 {
+		name, f := fake.faultTable.at(fake.store.rng.draw(keys[0], drawFault, times))
+		if !r.refuses(0, f) {
+			r.name, r.fault = name, f
+		}
+	}
+	return r
+}
+
+// refuses notes a fault that concerns one entry alone.
+func (r *pickedFault) refuses(i int, f fault) bool {
+	switch f.kind {
+	case Refused:
+		r.refused = append(r.refused, i)
+	case Partial:
+		r.partial = append(r.partial, i)
+	default:
+		return false
+	}
+	return true
+}
+
+// remove carries a deletion out under a pickedFault. A fault of the whole call outweighs refusals of single entries.
+func (fake *fakeAPI) remove(keys []key, r pickedFault, call callMeta) decision {
+	if r.fault.kind == None && len(r.refused) > 0 {
+		why := refusal{status: http.StatusUnprocessableEntity}
+		for _, i := range r.refused {
+			why.fields = append(why.fields, refusedContext(i, keys[i].id))
+		}
+		return decision{answer: fake.outside2xx(fake.protocol.refuse(why, call), ""), fault: Refused}
+	}
+	if r.fault.kind == None && len(r.partial) > 0 {
+		return fake.removePartly(keys, r.partial, call)
+	}
+	gone := call.now
+	if r.fault.kind == AcceptPending || fake.pendingShare > 0 && fake.store.rng.draw(keys[0], drawPending, 0) < fake.pendingShare {
+		gone = gone.Add(fake.pendingFor)
+	}
+	truth, changes := fake.protocol.remove(&fake.store, keys, gone, call)
+	if !r.fault.spoils() {
+		switch r.fault.kind {
+		case Slow:
+			truth.delivery, truth.slowFor = deliverSlow, fake.slowFor()
+		case Recycle:
+			truth.delivery = deliverRecycle
+		}
+		return decision{answer: truth, fault: r.name, changes: changes}
+	}
+	if !r.fault.after {
+		changes = nil
+	}
+	return decision{answer: fake.outside2xx(fake.spoil(truth, r.fault, call), r.retryAfter), fault: r.name, changes: changes}
+}
+
+// removePartly deletes all entries but those at the given positions.
+func (fake *fakeAPI) removePartly(keys []key, positions []int, call callMeta) decision {
+	bad := make(map[key]bool)
+	why := refusal{status: http.StatusPartialContent}
+	for _, i := range positions {
+		bad[keys[i]] = true
+		why.invalid = append(why.invalid, keys[i].id)
+	}
+	var good []key
+	for _, k := range keys {
+		if !bad[k] {
+			good = append(good, k)
+		}
+	}
+	if len(good) == 0 {
+		why.status = http.StatusBadRequest
+	}
+	_, changes := fake.protocol.remove(&fake.store, good, call.now, call)
+	return decision{answer: fake.outside2xx(fake.protocol.refuse(why, call), ""), fault: Partial, changes: changes}
+}
+
+// outside2xx adds the configured Retry-After header where it belongs.
+func (fake *fakeAPI) outside2xx(a answer, scripted string) answer {
+	switch {
+	case a.status/100 == 2:
+	case scripted != "":
+		a.retryAfter = scripted
+	case fake.faults.RetryAfter != "":
+		a.retryAfter = fake.faults.RetryAfter
+	}
+	return a
+}
+
+func (fake *fakeAPI) slowFor() time.Duration {
+	if fake.faults.SlowFor == 0 {
+		return DefaultSlowFor
+	}
+	return fake.faults.SlowFor
+}
