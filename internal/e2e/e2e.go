@@ -1,6 +1,6 @@
-// Package e2e runs the programs of a trial as processes of their own: Lethe,
-// the sandbox and a NATS server, built from this module, so that they can be
-// killed, stopped, cut off and started again as in life.
+// Package e2e runs Lethe, the fake APIs and a NATS server as real processes, built
+// from this module, so that end-to-end tests can kill, stop, disconnect and restart
+// them.
 package e2e
 
 import (
@@ -17,20 +17,20 @@ import (
 	"time"
 )
 
-// Program names one that [Build] builds.
+// Program names a binary that [Build] builds.
 type Program string
 
-// The programs of a trial.
+// The programs.
 const (
-	Lethe          Program = "lethe"      // what a user runs
-	WithFailpoints Program = "failpoints" // Lethe that can die or stop at a point: package failpoint
+	Lethe          Program = "lethe"      // the production binary
+	WithFailpoints Program = "failpoints" // Lethe with the crash points of package failpoint
 	NATSServer     Program = "natsserver" // the nats-server of go.mod's version, or the one that LETHE_TEST_NATS_SERVER names
 )
 
-// Build builds programs into dir with the go command, which must be there, and
+// Build builds programs into dir with the go command, which must be in PATH, and
 // returns their paths.
 func Build(ctx context.Context, dir string, programs ...Program) (map[Program]string, error) {
-	if err := lookAtSources(ctx); err != nil {
+	if err := statSources(ctx); err != nil {
 		return nil, err
 	}
 	paths := map[Program]string{}
@@ -56,10 +56,10 @@ func Build(ctx context.Context, dir string, programs ...Program) (map[Program]st
 	return paths, nil
 }
 
-// lookAtSources looks at every file that the programs are built from. `go test`
-// repeats a result that it has as long as the files that a test looked at are
-// the same; it cannot know what is built.
-func lookAtSources(ctx context.Context) error {
+// statSources calls stat on every source file of the programs. `go test` reuses a
+// cached result while the files that the test opened or checked are unchanged; it
+// does not see what `go build` reads.
+func statSources(ctx context.Context) error {
 	root, err := moduleDir(ctx)
 	if err != nil {
 		return err
@@ -78,20 +78,20 @@ func lookAtSources(ctx context.Context) error {
 	})
 }
 
-// firstPort and those after it are what FreeAddress gives: below the range from which Linux takes the
-// ports of outgoing connections (32768, says ip(7)), or one of those could take an
-// address before its program listens there.
+// FreeAddress returns ports from firstPort on. They are below the range that Linux uses for outgoing
+// connections (from 32768, ip(7)): such a connection could take an address before
+// its program listens on it.
 const firstPort, ports = 20_000, 12_000
 
-// nextPort begins anywhere, for tests of several packages run at the same time.
+// nextPort starts at a random port because tests of several packages run at the same time.
 var nextPort = func() *atomic.Uint32 {
 	var n atomic.Uint32
 	n.Store(rand.Uint32N(ports))
 	return &n
 }()
 
-// FreeAddress returns a loopback address that nobody listens on now, another one
-// each time.
+// FreeAddress returns a loopback address with a free port, a different one on each
+// call.
 func FreeAddress() (string, error) {
 	var err error
 	for range ports {
@@ -104,8 +104,8 @@ func FreeAddress() (string, error) {
 	return "", fmt.Errorf("find a free port: %w", err)
 }
 
-// Listening waits until somebody listens on an address.
-func Listening(ctx context.Context, address string) error {
+// WaitListening waits until a process listens on address, or until ctx ends.
+func WaitListening(ctx context.Context, address string) error {
 	var d net.Dialer
 	for {
 		conn, err := d.DialContext(ctx, "tcp", address)
@@ -114,7 +114,7 @@ func Listening(ctx context.Context, address string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("nobody listens on %s: %w", address, context.Cause(ctx))
+			return fmt.Errorf("wait for a listener on %s: %w", address, context.Cause(ctx))
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

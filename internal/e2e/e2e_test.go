@@ -15,7 +15,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const patience = 10 * time.Second
 
-// echo answers each line with the same, until the test ends, and tells what it heard.
+// echo serves until the test ends, returns each line to its sender, and reports what it received.
 func echo(t *testing.T) (address string, heard <-chan string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -44,7 +44,7 @@ func echo(t *testing.T) (address string, heard <-chan string) {
 	return listener.Addr().String(), lines
 }
 
-// say writes a line and returns the answer, "" if the connection ends, or time is up.
+// say writes a line and returns the reply, "" if the connection ends or the wait expires.
 func say(t *testing.T, conn net.Conn, line string, wait time.Duration) string {
 	t.Helper()
 	if _, err := conn.Write([]byte(line + "\n")); err != nil {
@@ -57,7 +57,7 @@ func say(t *testing.T, conn net.Conn, line string, wait time.Duration) string {
 	return answer
 }
 
-func TestAProxyPassesOnUntilItIsMutedCutOrShut(t *testing.T) {
+func TestAProxyForwardsUntilItDropsRepliesCutsOrBlocks(t *testing.T) {
 	address, heard := echo(t)
 	p, err := NewProxy(address)
 	if err != nil {
@@ -78,36 +78,36 @@ func TestAProxyPassesOnUntilItIsMutedCutOrShut(t *testing.T) {
 	if answer := say(t, conn, "one", patience); answer != "one\n" {
 		t.Fatalf("answered %q", answer)
 	}
-	p.Mute()
+	p.DropReplies()
 	if answer := say(t, conn, "two", 100*time.Millisecond); answer != "" {
-		t.Errorf("a muted connection answers %q", answer)
+		t.Errorf("with DropReplies the client received %q", answer)
 	}
 	for _, want := range []string{"one", "two"} {
 		if got := <-heard; got != want {
-			t.Errorf("heard %q, want %q: what is sent on a muted connection arrives", got, want)
+			t.Errorf("received %q, want %q: what the client sends must still arrive", got, want)
 		}
 	}
 	if answer := say(t, dial(), "three", patience); answer != "three\n" {
-		t.Errorf("a new connection answers %q", answer)
+		t.Errorf("a new connection received %q", answer)
 	}
 	p.Cut()
 	if answer := say(t, conn, "four", patience); answer != "" {
-		t.Errorf("a connection that was cut answers %q", answer)
+		t.Errorf("a connection that was cut received %q", answer)
 	}
-	p.Shut(true)
+	p.SetBlocked(true)
 	if answer := say(t, dial(), "five", patience); answer != "" {
-		t.Errorf("a shut proxy answers %q", answer)
+		t.Errorf("a blocked proxy replied %q", answer)
 	}
-	p.Shut(false)
+	p.SetBlocked(false)
 	if answer := say(t, dial(), "six", patience); answer != "six\n" {
-		t.Errorf("a proxy that is open again answers %q", answer)
+		t.Errorf("an unblocked proxy replied %q", answer)
 	}
 }
 
-func TestAProcessIsStoppedWokenKilledAndStartedAgain(t *testing.T) {
+func TestAProcessIsStoppedKilledAndRestarted(t *testing.T) {
 	p := &Process{Name: "cat", Path: "/bin/sh", Args: []string{"-c", "echo $GREETING; exec sleep 1000"}, Env: []string{"GREETING=hello"}, Log: filepath.Join(t.TempDir(), "log")}
 	if p.Running() {
-		t.Error("it runs before it is started")
+		t.Error("it is running before Start")
 	}
 	for range 2 {
 		if err := p.Start(); err != nil {
@@ -125,12 +125,12 @@ func TestAProcessIsStoppedWokenKilledAndStartedAgain(t *testing.T) {
 				break
 			}
 			if time.Now().After(deadline) {
-				t.Fatal("it does not stop")
+				t.Fatal("SIGSTOP did not stop it")
 			}
 		}
 		p.Kill()
 		if p.Running() || p.Err() == nil {
-			t.Error("it is still there after SIGKILL")
+			t.Error("it is still running after SIGKILL")
 		}
 	}
 	if err := p.Start(); err != nil {
@@ -138,10 +138,10 @@ func TestAProcessIsStoppedWokenKilledAndStartedAgain(t *testing.T) {
 	}
 	for deadline := time.Now().Add(patience); p.Tail(1) != "hello"; {
 		if time.Now().After(deadline) {
-			t.Fatalf("it said %q", p.Tail(5))
+			t.Fatalf("its log ends with %q", p.Tail(5))
 		}
 	}
 	if err := p.End(patience); err != nil {
-		t.Errorf("it ended with %v", err)
+		t.Errorf("it exited with %v", err)
 	}
 }

@@ -7,22 +7,22 @@ import (
 	"strings"
 )
 
-// NATS is a NATS server of its own process, with its files in a folder.
+// NATS is a NATS server that runs as a separate process with its files in one folder.
 type NATS struct {
 	*Process
-	Address string // for clients
+	Address string // client address
 	Routes  []*Proxy
 }
 
 // URL is what a client connects to.
 func (n *NATS) URL() string { return "nats://" + n.Address }
 
-// SyncAlways is the sync_interval of a server that stores nothing late: what it
-// acknowledged is on the disk.
+// SyncAlways is the sync_interval of a server that syncs each message to disk before
+// it acknowledges it.
 const SyncAlways = "always"
 
-// NewNATS makes the configuration of one server, which is not started. sync is
-// its sync_interval: [SyncAlways], or a time such as "2m", the server's default.
+// NewNATS writes the configuration of one server, which is not started. sync is
+// its sync_interval: [SyncAlways], or a duration such as "2m", the server's default.
 func NewNATS(path, dir, sync string) (*NATS, error) {
 	servers, err := newNATS(path, dir, sync, 1)
 	if err != nil {
@@ -31,16 +31,16 @@ func NewNATS(path, dir, sync string) (*NATS, error) {
 	return servers[0], nil
 }
 
-// NewCluster makes the configurations of count servers, at least 3, that are
-// one cluster. Each reaches the others through proxies of its own, so that it
-// can be cut off: its Routes, which must be closed.
+// NewCluster writes the configurations of a cluster of count servers, at least 3.
+// Each server reaches the others through its own proxies, Routes, so that a test can
+// isolate it. The caller closes them.
 func NewCluster(path, dir string, count int) ([]*NATS, error) {
 	return newNATS(path, dir, SyncAlways, count)
 }
 
 func newNATS(path, dir, sync string, count int) ([]*NATS, error) {
 	var servers []*NATS
-	var routes []string // where each takes routes
+	var routes []string // each server's route address
 	for i := range count {
 		address, err := FreeAddress()
 		if err != nil {
@@ -63,7 +63,7 @@ max_payload: 1MB
 jetstream { store_dir: %q, sync_interval: %q, max_file_store: 8GB }
 `, s.Name, s.Address, filepath.Join(dir, s.Name), sync)
 		if count > 1 {
-			// What is gossiped would open routes around the proxies.
+			// no_advertise: gossiped addresses would open routes around the proxies.
 			var to []string
 			for j := range count {
 				if j == i {
@@ -77,7 +77,7 @@ jetstream { store_dir: %q, sync_interval: %q, max_file_store: 8GB }
 				servers[j].Routes = append(servers[j].Routes, proxy)
 				to = append(to, "nats-route://"+proxy.Address())
 			}
-			config += fmt.Sprintf("cluster { name: lab, listen: %q, no_advertise: true, pool_size: -1, routes: [%s] }\n", routes[i], strings.Join(to, ", "))
+			config += fmt.Sprintf("cluster { name: e2e, listen: %q, no_advertise: true, pool_size: -1, routes: [%s] }\n", routes[i], strings.Join(to, ", "))
 		}
 		if err := os.WriteFile(filepath.Join(dir, s.Name+".conf"), []byte(config), 0o600); err != nil {
 			return nil, err

@@ -12,16 +12,16 @@ import (
 )
 
 // Replacement changes one piece of a source file, so that a build breaks a rule
-// that production code has no switch for.
+// without a switch for it in production code.
 type Replacement struct {
-	File string // below the module's folder
-	Old  string // which the file holds exactly once
+	File string // path relative to the module root
+	Old  string // text that the file contains exactly once
 	New  string
 }
 
-// BuildBroken builds Lethe with failpoints and with these replacements
-// (go build -overlay), and returns its path. It fails where a replacement does not
-// match exactly once: the rule has moved, and the build would break nothing.
+// BuildBroken builds Lethe with crash points and with these replacements
+// (go build -overlay), and returns the binary's path. A replacement that does not
+// match exactly once is an error: the rule has moved, and the build would break nothing.
 func BuildBroken(ctx context.Context, dir string, replacements ...Replacement) (string, error) {
 	root, err := moduleDir(ctx)
 	if err != nil {
@@ -38,7 +38,7 @@ func BuildBroken(ctx context.Context, dir string, replacements ...Replacement) (
 			return "", err
 		}
 		if n := strings.Count(string(source), r.Old); n != 1 {
-			return "", fmt.Errorf("%s holds %q %d times, not once", r.File, r.Old, n)
+			return "", fmt.Errorf("%s contains %q %d times, want once", r.File, r.Old, n)
 		}
 		broken := filepath.Join(dir, fmt.Sprintf("%d.go", i))
 		if err := os.WriteFile(broken, []byte(strings.Replace(string(source), r.Old, r.New, 1)), 0o600); err != nil {

@@ -10,21 +10,21 @@ import (
 	"time"
 )
 
-// Process is a program that can be started again and again. Its methods may be
-// called by one goroutine at a time.
+// Process is a program that can be restarted. Its methods are not safe for
+// concurrent use.
 type Process struct {
 	Name string
-	// Path, Args and Env are those of [exec.Cmd]; Env adds to the environment of
-	// this process, less what it says about Lethe and NATS.
+	// Path, Args and Env are those of [exec.Cmd]. Env adds to the environment of
+	// this process without its LETHE_, NATS_ and OTEL_ variables.
 	Path string
 	Args []string
 	Env  []string
-	// Log is the file that receives what the process writes, one run after the other.
+	// Log is the file to which the output of all runs is appended.
 	Log string
 
 	cmd  *exec.Cmd
-	done chan struct{} // closed when the run is over
-	err  error         // of the run, once done is closed
+	done chan struct{} // closed when the run has ended
+	err  error         // the run's result, valid after done is closed
 }
 
 // Start starts a run.
@@ -34,7 +34,7 @@ func (p *Process) Start() error {
 		return err
 	}
 	defer func() { _ = log.Close() }()
-	cmd := exec.Command(p.Path, p.Args...) //nolint:noctx // it ends by signals alone, as in life
+	cmd := exec.Command(p.Path, p.Args...) //nolint:noctx // only signals end it, as in production
 	cmd.Stdout, cmd.Stderr = log, log
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "LETHE_") && !strings.HasPrefix(v, "NATS_") && !strings.HasPrefix(v, "OTEL_") {
@@ -61,13 +61,13 @@ func (p *Process) PID() int {
 	return p.cmd.Process.Pid
 }
 
-// Done is closed when the present run is over.
+// Done is closed when the current run has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Err is how the run ended, once it is over.
+// Err is the run's result, valid after Done is closed.
 func (p *Process) Err() error { return p.err }
 
-// Running says whether a run is not over, be it stopped or not.
+// Running reports whether the process exists, stopped or not.
 func (p *Process) Running() bool {
 	if p.cmd == nil {
 		return false
@@ -80,7 +80,7 @@ func (p *Process) Running() bool {
 	}
 }
 
-// Signal sends a signal, which is no error to a run that is over.
+// Signal sends a signal. It does nothing if the run has ended.
 func (p *Process) Signal(s syscall.Signal) error {
 	if !p.Running() {
 		return nil
@@ -91,7 +91,7 @@ func (p *Process) Signal(s syscall.Signal) error {
 	return nil
 }
 
-// Kill ends a run with SIGKILL, stopped or not, and waits until it is over.
+// Kill sends SIGKILL, which also ends a stopped process, and waits for the exit.
 func (p *Process) Kill() {
 	if p.Running() {
 		_ = p.Signal(syscall.SIGKILL)
@@ -99,30 +99,30 @@ func (p *Process) Kill() {
 	}
 }
 
-// End asks a run to end, with SIGTERM, and kills it if it takes longer than
-// patience. It returns how the run ended, which had not ended before.
-func (p *Process) End(patience time.Duration) error {
+// End sends SIGTERM, and SIGKILL if the process has not exited after timeout. It
+// returns the run's result, nil if the run had ended before.
+func (p *Process) End(timeout time.Duration) error {
 	if !p.Running() {
 		return nil
 	}
 	_ = p.Signal(syscall.SIGCONT)
 	_ = p.Signal(syscall.SIGTERM)
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	select {
 	case <-p.done:
 		var exit *exec.ExitError
 		if errors.As(p.err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGTERM {
-			return nil // it had not come as far as to listen to signals
+			return nil // it had not installed its signal handler yet
 		}
 		return p.err
 	case <-timer.C:
 		p.Kill()
-		return fmt.Errorf("%s did not end within %s of SIGTERM", p.Name, patience)
+		return fmt.Errorf("%s did not exit within %s of SIGTERM", p.Name, timeout)
 	}
 }
 
-// Tail returns the last lines that the process wrote.
+// Tail returns the last lines of the log.
 func (p *Process) Tail(lines int) string {
 	text, err := os.ReadFile(p.Log)
 	if err != nil {
@@ -132,16 +132,16 @@ func (p *Process) Tail(lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// Stopped says whether the process stands still after SIGSTOP, and is not over. It reads
-// /proc/PID/stat (proc_pid_stat(5)), so it is for Linux.
+// Stopped reports whether SIGSTOP has stopped the process. It reads /proc/PID/stat
+// (proc_pid_stat(5)), so it works on Linux only.
 func (p *Process) Stopped() (bool, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
-		return false, nil // it is over
+		return false, nil // it has exited
 	}
 	if err != nil {
 		return false, err
 	}
-	_, rest, _ := strings.Cut(string(text), ") ") // the name before it may hold anything
+	_, rest, _ := strings.Cut(string(text), ") ") // the process name before it may contain anything
 	return strings.HasPrefix(rest, "T"), nil
 }

@@ -6,30 +6,30 @@ import (
 	"time"
 )
 
-// Proxy passes connections on to one address, and can cut them.
+// Proxy forwards connections to one address and can break them.
 type Proxy struct {
 	listener net.Listener
-	to       string
+	upstream string
 
 	mu      sync.Mutex
-	passing map[*passage]struct{}
-	shut    bool // nobody gets through
+	pairs   map[*connPair]struct{}
+	blocked bool // new connections are refused
 	closed  bool
 }
 
-// passage is one connection and its continuation.
-type passage struct {
-	near, far net.Conn
-	mute      bool // nothing comes back any more; guarded by the proxy's mu
+// connPair is a client's connection and the one to the upstream address.
+type connPair struct {
+	client, upstream net.Conn
+	dropReplies      bool // guarded by the proxy's mu
 }
 
-// NewProxy listens on a free loopback port until Close.
-func NewProxy(to string) (*Proxy, error) {
+// NewProxy forwards to the address upstream from a free loopback port, until Close.
+func NewProxy(upstream string) (*Proxy, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{listener: listener, to: to, passing: map[*passage]struct{}{}}
+	p := &Proxy{listener: listener, upstream: upstream, pairs: map[*connPair]struct{}{}}
 	go p.accept()
 	return p, nil
 }
@@ -39,26 +39,26 @@ func (p *Proxy) Address() string { return p.listener.Addr().String() }
 
 func (p *Proxy) accept() {
 	for {
-		near, err := p.listener.Accept()
+		client, err := p.listener.Accept()
 		if err != nil {
 			return
 		}
-		go p.pass(near)
+		go p.forward(client)
 	}
 }
 
-func (p *Proxy) pass(near net.Conn) {
-	defer func() { _ = near.Close() }()
-	far, err := net.DialTimeout("tcp", p.to, time.Second)
+func (p *Proxy) forward(client net.Conn) {
+	defer func() { _ = client.Close() }()
+	upstream, err := net.DialTimeout("tcp", p.upstream, time.Second)
 	if err != nil {
 		return
 	}
-	defer func() { _ = far.Close() }()
-	c := &passage{near: near, far: far}
+	defer func() { _ = upstream.Close() }()
+	c := &connPair{client: client, upstream: upstream}
 	p.mu.Lock()
-	refused := p.shut || p.closed
+	refused := p.blocked || p.closed
 	if !refused {
-		p.passing[c] = struct{}{}
+		p.pairs[c] = struct{}{}
 	}
 	p.mu.Unlock()
 	if refused {
@@ -66,22 +66,22 @@ func (p *Proxy) pass(near net.Conn) {
 	}
 	defer func() {
 		p.mu.Lock()
-		delete(p.passing, c)
+		delete(p.pairs, c)
 		p.mu.Unlock()
 	}()
 
-	back := make(chan struct{})
+	repliesDone := make(chan struct{})
 	go func() {
-		defer close(back)
-		p.copyBack(c)
-		_ = near.Close()
-		_ = far.Close()
+		defer close(repliesDone)
+		p.copyReplies(c)
+		_ = client.Close()
+		_ = upstream.Close()
 	}()
 	buffer := make([]byte, 64<<10)
 	for {
-		n, err := near.Read(buffer)
+		n, err := client.Read(buffer)
 		if n > 0 {
-			if _, err := far.Write(buffer[:n]); err != nil {
+			if _, err := upstream.Write(buffer[:n]); err != nil {
 				break
 			}
 		}
@@ -89,20 +89,20 @@ func (p *Proxy) pass(near net.Conn) {
 			break
 		}
 	}
-	_ = near.Close()
-	_ = far.Close()
-	<-back
+	_ = client.Close()
+	_ = upstream.Close()
+	<-repliesDone
 }
 
-func (p *Proxy) copyBack(c *passage) {
+func (p *Proxy) copyReplies(c *connPair) {
 	buffer := make([]byte, 64<<10)
 	for {
-		n, err := c.far.Read(buffer)
+		n, err := c.upstream.Read(buffer)
 		p.mu.Lock()
-		mute := c.mute
+		dropReplies := c.dropReplies
 		p.mu.Unlock()
-		if n > 0 && !mute {
-			if _, err := c.near.Write(buffer[:n]); err != nil {
+		if n > 0 && !dropReplies {
+			if _, err := c.client.Write(buffer[:n]); err != nil {
 				return
 			}
 		}
@@ -112,37 +112,37 @@ func (p *Proxy) copyBack(c *passage) {
 	}
 }
 
-// Mute lets nothing come back on the connections that there are, while what is
-// sent still arrives: what is stored then is stored without its sender knowing.
-func (p *Proxy) Mute() {
+// DropReplies drops what the upstream address sends on the open connections. What
+// clients send still arrives, so a message can be stored without its sender knowing.
+func (p *Proxy) DropReplies() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for c := range p.passing {
-		c.mute = true
+	for c := range p.pairs {
+		c.dropReplies = true
 	}
 }
 
-// Cut closes all connections.
+// Cut closes all open connections.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for c := range p.passing {
-		_ = c.near.Close()
-		_ = c.far.Close()
+	for c := range p.pairs {
+		_ = c.client.Close()
+		_ = c.upstream.Close()
 	}
 }
 
-// Shut cuts all connections and lets nobody through until it is called with false.
-func (p *Proxy) Shut(shut bool) {
+// SetBlocked with true closes all connections and refuses new ones, until it is called with false.
+func (p *Proxy) SetBlocked(blocked bool) {
 	p.mu.Lock()
-	p.shut = shut
+	p.blocked = blocked
 	p.mu.Unlock()
-	if shut {
+	if blocked {
 		p.Cut()
 	}
 }
 
-// Close ends the proxy and its connections.
+// Close closes the listener and all connections.
 func (p *Proxy) Close() {
 	p.mu.Lock()
 	p.closed = true

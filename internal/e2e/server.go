@@ -13,32 +13,32 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// startWithin is how long a server may take until it takes connections.
-const startWithin = 30 * time.Second
+// startTimeout is how long a server may take until it accepts connections.
+const startTimeout = 30 * time.Second
 
 // serverPath is the nats-server that the tests run against: the path in LETHE_TEST_NATS_SERVER, or "" for
 // the version of go.mod.
 func serverPath() string { return os.Getenv("LETHE_TEST_NATS_SERVER") }
 
-// Server is a NATS server for a test: in the process of the test, or a process of its own.
+// Server is a NATS server for a test, inside the test process or a separate process.
 type Server interface {
 	ClientURL() string
 	Addr() net.Addr   // where it listens
-	StoreDir() string // what a later server takes as its Dir
-	Shutdown()        // asks it to end; further calls do nothing
+	StoreDir() string // the Dir for a later server with the same data
+	Shutdown()        // starts the shutdown; further calls do nothing
 	WaitForShutdown()
 }
 
-// ServerConfig says what a [Server] is. It listens on 127.0.0.1 and has JetStream.
+// ServerConfig configures a [Server], which listens on 127.0.0.1 with JetStream enabled.
 type ServerConfig struct {
-	Dir            string // its files
-	Port           int    // 0 takes a free one
-	MaxStore       int64  // bytes that streams may take on the disk; 0 leaves it to the server
-	User, Password string // "" lets everybody in
+	Dir            string // data directory
+	Port           int    // 0: a free port
+	MaxStore       int64  // disk limit for streams in bytes; 0: the server's default
+	User, Password string // "": no authentication
 }
 
-// StartServer starts a server and returns when it takes connections. Where LETHE_TEST_NATS_SERVER holds the
-// path of a nats-server, that one runs, as a process of its own; otherwise the version of go.mod, in this process.
+// StartServer starts a server and returns when it accepts connections. If LETHE_TEST_NATS_SERVER holds the
+// path of a nats-server, that binary runs as a separate process; otherwise the version of go.mod runs in this process.
 func StartServer(c ServerConfig) (Server, error) {
 	if path := serverPath(); path != "" {
 		return startProcess(path, c)
@@ -55,9 +55,9 @@ func StartServer(c ServerConfig) (Server, error) {
 		return nil, err
 	}
 	s.Start()
-	if !s.ReadyForConnections(startWithin) {
+	if !s.ReadyForConnections(startTimeout) {
 		s.Shutdown()
-		return nil, fmt.Errorf("the server takes no connection within %s", startWithin)
+		return nil, fmt.Errorf("nats-server accepts no connections after %s", startTimeout)
 	}
 	return inProcess{s, c.Dir}, nil
 }
@@ -68,9 +68,9 @@ type inProcess struct {
 	dir string
 }
 
-func (p inProcess) StoreDir() string { return p.dir } // the server's own is a folder in it
+func (p inProcess) StoreDir() string { return p.dir } // the server's own value is a folder in it
 
-// process is a [Server] that is a process.
+// process is a [Server] that runs as a separate process.
 type process struct {
 	Process
 	addr net.TCPAddr
@@ -110,16 +110,16 @@ func startProcess(path string, c ServerConfig) (Server, error) {
 	if err := p.Start(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), startWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	go func() { // a process that ended does not listen any more
+	go func() { // a process that has exited never listens
 		select {
 		case <-p.Done():
 			cancel()
 		case <-ctx.Done():
 		}
 	}()
-	if err := Listening(ctx, address); err != nil {
+	if err := WaitListening(ctx, address); err != nil {
 		p.Kill()
 		return nil, errors.Join(err, errors.New(p.Tail(3)))
 	}
@@ -129,5 +129,5 @@ func startProcess(path string, c ServerConfig) (Server, error) {
 func (p *process) ClientURL() string { return "nats://" + p.addr.String() }
 func (p *process) Addr() net.Addr    { return &p.addr }
 func (p *process) StoreDir() string  { return p.dir }
-func (p *process) Shutdown()         { _ = p.End(startWithin) }
+func (p *process) Shutdown()         { _ = p.End(startTimeout) }
 func (p *process) WaitForShutdown()  {} // [process.Shutdown] has

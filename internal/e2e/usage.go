@@ -8,23 +8,23 @@ import (
 	"time"
 )
 
-// Usage is what a run has taken so far.
+// Usage is the resources that a run has used so far.
 type Usage struct {
 	CPU      time.Duration
-	Resident int64 // memory, bytes
-	Peak     int64 // the most that it had resident
+	Resident int64 // resident memory, bytes
+	Peak     int64 // highest Resident so far
 }
 
-// Usage reads what the run, which must not be over, has taken so far, from /proc
-// (proc_pid_stat(5), proc_pid_status(5)), so it is for Linux. Its peak is of the
-// program alone; getrusage(2) would begin with what its parent had at its start,
-// for a child is a copy of its parent until it executes its own program.
+// Usage reads the usage of a running process from /proc (proc_pid_stat(5),
+// proc_pid_status(5)), so it works on Linux only. The peak is the program's own:
+// getrusage(2) would include its parent's memory, because a child is a copy of its
+// parent until exec.
 func (p *Process) Usage() (u Usage, err error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
 	if err != nil {
 		return u, err
 	}
-	_, rest, _ := strings.Cut(string(stat), ") ") // the name before it may hold anything
+	_, rest, _ := strings.Cut(string(stat), ") ") // the process name before it may contain anything
 	fields := strings.Fields(rest)
 	if len(fields) < 13 {
 		return u, fmt.Errorf("/proc/%d/stat: %q", p.PID(), stat)

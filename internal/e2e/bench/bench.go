@@ -1,7 +1,7 @@
-// Package bench measures what Lethe does with a backlog: a nats-server, the
-// sandbox and the worker, each a process of its own, as a user would run them.
+// Package bench measures Lethe's throughput and cost with a backlog. nats-server, the
+// fake APIs and the worker run as separate processes, as in production.
 //
-// Its numbers are compared within one run on one machine, and nowhere else.
+// Compare its numbers only within one run on one machine.
 package bench
 
 import (
@@ -24,29 +24,29 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// Workload is what a trial asks for.
+// Workload configures a trial.
 type Workload struct {
 	Name   string
 	Target events.Target
 	Count  int
-	// Pace is how many requests a second are published; 0 publishes all before the
+	// Rate is how many requests a second are published; 0 publishes all before the
 	// worker starts.
-	Pace int
-	// Sync is the server's sync_interval: [e2e.SyncAlways], or a time.
+	Rate int
+	// Sync is the server's sync_interval: [e2e.SyncAlways], or a duration.
 	Sync string
-	// API are flags of lethe sandbox, Settings variables of the worker.
+	// API holds flags of lethe sandbox, Settings the worker's environment variables.
 	API, Settings []string
 }
 
-// Measure is what a trial took.
+// Measure is the result of a trial.
 type Measure struct {
 	Workload
 	By       string        // the contender
-	Elapsed  time.Duration // from the first request taken, or published, to the last result
-	Calls    int           // that reached the API
-	TooMany  int           // of them answered 429
-	CPU      time.Duration // of the worker
-	Peak     int64         // resident memory of the worker, bytes
+	Elapsed  time.Duration // from the worker's start, or the first publish, to the last result
+	Calls    int           // calls that reached the API
+	TooMany  int           // calls answered 429
+	CPU      time.Duration // the worker's CPU time
+	Peak     int64         // the worker's highest resident memory, bytes
 	P50, P99 time.Duration // from publish to result
 	Missing  int
 	Double   int
@@ -55,7 +55,7 @@ type Measure struct {
 // Header names the columns of [Measure.Row].
 const Header = "workload                         by     requests/s  calls/100   429s  CPU s/10,000   peak MB   p50 ms   p99 ms  missing  double"
 
-// Row is a line of the table.
+// Row is one line of the table.
 func (m Measure) Row() string {
 	count := float64(m.Count)
 	return fmt.Sprintf("%-32s %-6s %10.0f %10.1f %6d %13.2f %9.1f %8.1f %8.1f %8d %7d",
@@ -63,7 +63,7 @@ func (m Measure) Row() string {
 		float64(m.P50.Microseconds())/1000, float64(m.P99.Microseconds())/1000, m.Missing, m.Double)
 }
 
-// Ratio compares m with what another contender took for the same workload.
+// Ratio compares m with another contender's result for the same workload.
 func (m Measure) Ratio(other Measure) string {
 	return fmt.Sprintf("%-32s %s ÷ %s: requests/s %.2f, CPU %.2f, peak memory %.2f, p99 %.2f", m.Name, m.By, other.By,
 		other.Elapsed.Seconds()/m.Elapsed.Seconds(), m.CPU.Seconds()/other.CPU.Seconds(), float64(m.Peak)/float64(other.Peak), m.P99.Seconds()/other.P99.Seconds())
@@ -77,7 +77,7 @@ type trial struct {
 	published map[string]time.Time
 }
 
-// Run has a contender do a workload, in a folder of its own, and measures it.
+// Run measures a contender on a workload, with its files in dir.
 func Run(ctx context.Context, c Contender, w Workload, programs map[e2e.Program]string, dir string) (m Measure, err error) {
 	server, err := e2e.NewNATS(programs[e2e.NATSServer], dir, w.Sync)
 	if err != nil {
@@ -97,7 +97,7 @@ func Run(ctx context.Context, c Contender, w Workload, programs map[e2e.Program]
 		defer p.Kill()
 	}
 	for _, address := range []string{server.Address, api} {
-		if err := e2e.Listening(ctx, address); err != nil {
+		if err := e2e.WaitListening(ctx, address); err != nil {
 			return m, err
 		}
 	}
@@ -119,7 +119,7 @@ func Run(ctx context.Context, c Contender, w Workload, programs map[e2e.Program]
 	}
 	worker.Log = filepath.Join(dir, "worker.log")
 	start := time.Now()
-	if w.Pace > 0 {
+	if w.Rate > 0 {
 		if err := worker.Start(); err != nil {
 			return m, err
 		}
@@ -128,7 +128,7 @@ func Run(ctx context.Context, c Contender, w Workload, programs map[e2e.Program]
 	if err := t.publish(ctx); err != nil {
 		return m, err
 	}
-	if w.Pace == 0 {
+	if w.Rate == 0 {
 		start = time.Now()
 		if err := worker.Start(); err != nil {
 			return m, err
@@ -140,7 +140,7 @@ func Run(ctx context.Context, c Contender, w Workload, programs map[e2e.Program]
 		last, err = t.results(ctx, &m)
 	}
 	if err != nil {
-		return m, fmt.Errorf("%w; the worker said: %s", err, worker.Tail(3))
+		return m, fmt.Errorf("%w; the worker's log ends: %s", err, worker.Tail(3))
 	}
 	m.Workload, m.By, m.Elapsed = w, c.Name(), last.Sub(start)
 	used, err := worker.Usage()
@@ -166,8 +166,8 @@ func (t *trial) request(i int) events.Request {
 func (t *trial) publish(ctx context.Context) error {
 	begun := time.Now()
 	for i := range t.Count {
-		if t.Pace > 0 {
-			timer := time.NewTimer(time.Until(begun.Add(time.Duration(i) * time.Second / time.Duration(t.Pace))))
+		if t.Rate > 0 {
+			timer := time.NewTimer(time.Until(begun.Add(time.Duration(i) * time.Second / time.Duration(t.Rate))))
 			select {
 			case <-ctx.Done():
 				timer.Stop()
@@ -193,11 +193,11 @@ func (t *trial) publish(ctx context.Context) error {
 	}
 }
 
-// patience is how long a trial may make no step forward.
+// patience is how long a trial may make no progress.
 const patience = time.Minute
 
-// done waits until no request waits any more. Reading results meanwhile would
-// take processor time from who makes them.
+// done waits until both queues are empty. Reading results during the trial would
+// take CPU time from the worker and the server.
 func (t *trial) done(ctx context.Context) error {
 	left, since := uint64(math.MaxUint64), time.Now()
 	for left > 0 {
@@ -213,7 +213,7 @@ func (t *trial) done(ctx context.Context) error {
 			left, since = now, time.Now()
 		}
 		if time.Since(since) > patience {
-			return fmt.Errorf("%d requests still wait", left)
+			return fmt.Errorf("no progress for %s: %d requests are left", patience, left)
 		}
 		select {
 		case <-ctx.Done():
@@ -224,7 +224,7 @@ func (t *trial) done(ctx context.Context) error {
 	return nil
 }
 
-// results reads all results there are, and when the last one was stored.
+// results reads all results and returns when the last one was stored.
 func (t *trial) results(ctx context.Context, m *Measure) (last time.Time, err error) {
 	ordered, err := t.js.OrderedConsumer(ctx, events.StreamResults, jetstream.OrderedConsumerConfig{FilterSubjects: []string{events.ResultFilter(t.Target, "", "")}})
 	if err != nil {
@@ -268,14 +268,14 @@ func (t *trial) results(ctx context.Context, m *Measure) (last time.Time, err er
 	}
 	m.Missing = t.Count - len(seen)
 	if len(waits) == 0 {
-		return last, errors.New("there is no result")
+		return last, errors.New("no results")
 	}
 	slices.Sort(waits)
 	m.P50, m.P99 = waits[len(waits)/2], waits[len(waits)*99/100]
 	return last, nil
 }
 
-// stats asks the sandbox what reached it.
+// stats reads the fake APIs' counts.
 func (t *trial) stats(ctx context.Context, api string, m *Measure) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+api+"/_sandbox/stats", nil)
 	if err != nil {

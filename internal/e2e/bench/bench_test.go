@@ -11,13 +11,13 @@ import (
 	"github.com/lethe-dev/lethe/internal/e2e"
 )
 
-var scale = flag.Float64("bench.scale", 0, "run the workloads, at this part of their size; 0 runs a small one, to see that all works")
+var scale = flag.Float64("bench.scale", 0, "run the workloads at this fraction of their size; 0: a small smoke test")
 
-var sync = flag.String("bench.sync", e2e.SyncAlways, "the server's sync_interval: always, or a time such as 2m, which is its default")
+var sync = flag.String("bench.sync", e2e.SyncAlways, "the server's sync_interval: always, or a duration such as 2m, which is its default")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// workloads are those of `make bench`, at their full size.
+// workloads are the workloads of `make bench` at full size.
 func workloads() []Workload {
 	const kv, sensay = events.KVUserContext, events.SensayKnowledgeBase
 	return []Workload{
@@ -27,7 +27,7 @@ func workloads() []Workload {
 		{Name: "W3 k-v.ai, single ids", Target: kv, Count: 50_000},
 		{Name: "W4 Sensay, 500 calls a second", Target: sensay, Count: 10_000, API: []string{"--rate", "500"}},
 		{Name: "W5 Sensay, 5 % 503", Target: sensay, Count: 20_000, API: []string{"--fault", "503=0.05"}},
-		{Name: "W6 Sensay, 500 requests a second", Target: sensay, Count: 5_000, Pace: 500},
+		{Name: "W6 Sensay, 500 requests a second", Target: sensay, Count: 5_000, Rate: 500},
 	}
 }
 
@@ -42,9 +42,9 @@ func TestWorkloads(t *testing.T) {
 	}
 	all := workloads()
 	if *scale == 0 {
-		all = []Workload{{Name: "a few", Target: events.KVUserContext, Count: 300}, {Name: "a few, paced", Target: events.SensayKnowledgeBase, Count: 100, Pace: 500}}
+		all = []Workload{{Name: "a few", Target: events.KVUserContext, Count: 300}, {Name: "a few, at a rate", Target: events.SensayKnowledgeBase, Count: 100, Rate: 500}}
 	}
-	fmt.Println(Header) // the table is what this is for
+	fmt.Println(Header) // the table is the purpose of this test
 	for _, w := range all {
 		if *scale > 0 {
 			w.Count = max(1, int(float64(w.Count)**scale))
@@ -60,7 +60,7 @@ func TestWorkloads(t *testing.T) {
 				}
 				fmt.Println(m.Row())
 				if m.Missing > 0 || m.Double > 0 {
-					t.Errorf("%s: %d results are missing, %d double", c.Name(), m.Missing, m.Double)
+					t.Errorf("%s: %d results missing, %d duplicate", c.Name(), m.Missing, m.Double)
 				}
 				measures = append(measures, m)
 			}

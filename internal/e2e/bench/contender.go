@@ -14,11 +14,11 @@ import (
 	"github.com/lethe-dev/lethe/internal/e2e"
 )
 
-// Contender is a program that does the work of a trial.
+// Contender is a program that processes the requests of a trial.
 type Contender interface {
-	// Name is how it stands in the table.
+	// Name is its name in the table.
 	Name() string
-	// worker returns its process, not started, for a trial whose streams are there.
+	// worker returns its process, not started. The streams of the trial exist.
 	worker(ctx context.Context, t *trial, server, api string) (*e2e.Process, error)
 }
 
@@ -39,18 +39,18 @@ func (l Lethe) worker(_ context.Context, t *trial, server, api string) (*e2e.Pro
 	}, nil
 }
 
-// Bento is https://github.com/warpstreamlabs/bento, a general stream processor,
-// with a pipeline that does the same work: the files in bento.
+// Bento is https://github.com/warpstreamlabs/bento, a general stream processor. The
+// folder bento holds pipelines that do the same work.
 type Bento struct {
 	Path string
-	// Threads is how many messages, or batches of them, its pipeline has in work.
+	// Threads is how many messages or batches its pipeline processes at the same time.
 	Threads int
 }
 
 //go:embed bento
 var pipelines embed.FS
 
-// FindBento returns the Bento that the environment's PATH holds, if it holds one.
+// FindBento returns the bento in PATH, if there is one.
 func FindBento() (b Bento, found bool) {
 	path, err := exec.LookPath("bento")
 	return Bento{Path: path, Threads: 64}, err == nil
@@ -69,8 +69,8 @@ func (b Bento) worker(ctx context.Context, t *trial, server, api string) (*e2e.P
 	if err := os.WriteFile(path, pipeline, 0o600); err != nil {
 		return nil, err
 	}
-	// Pushed to, it is many times as fast as where it pulls. A work queue has one
-	// consumer for each subject.
+	// Bento is many times faster with a push consumer than with a pull consumer. A work
+	// queue allows one consumer for each subject, so the lane's is deleted.
 	if err := t.js.DeleteConsumer(ctx, events.StreamRequests, string(t.Target)); err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/e2e"
 )
 
-// Load is what there is more and more of, while the cost of a request must stay.
+// Load is what grows in a [Flat] trial while the cost of a request must stay the same.
 type Load string
 
 // The loads of a [Flat] trial.
@@ -27,34 +27,33 @@ const (
 	Scheduled Load = "schedules waiting"
 )
 
-// Flat is a trial of what the same requests cost, beside more and more of a load.
+// Flat measures the cost of the same requests beside a load of growing size.
 type Flat struct {
 	Load   Load
 	Size   int
 	Target events.Target
-	Count  int    // requests that are measured; of those that wait, the first
-	Sync   string // as in [Workload], once the load is there
+	Count  int    // measured requests; for [Waiting], the first of the load
+	Sync   string // as in [Workload], after loading
 }
 
-// Spent is what a [Flat] trial took.
-type Spent struct {
+// FlatMeasure is the result of a [Flat] trial.
+type FlatMeasure struct {
 	Flat
 	First          time.Duration // from the worker's start to its first result
-	Elapsed        time.Duration // from the first result to the last that is measured
-	Worker, Server e2e.Usage     // processor time since the worker's start
-	Status         time.Duration // that `lethe status` takes, half a second of it for workers to answer
-	Missing        int           // neither answered nor waiting
-	Double         int
+	Elapsed        time.Duration // from the first result to the last measured one
+	Worker, Server e2e.Usage     // CPU time since the worker's start
+	Status         time.Duration // duration of `lethe status`, half a second of it a wait for workers
+	Missing        int           // requests without a result that are not waiting
+	Double         int           // requests with two final results
 }
 
-// RunFlat has a server loaded, then a worker do its requests, each a process of
-// its own, in a folder that is theirs.
-func RunFlat(ctx context.Context, f Flat, programs map[e2e.Program]string, dir string) (s Spent, err error) {
+// RunFlat loads a server, then starts a worker and measures it, with all files in dir.
+func RunFlat(ctx context.Context, f Flat, programs map[e2e.Program]string, dir string) (s FlatMeasure, err error) {
 	s.Flat = f
 	if err := f.load(ctx, programs, dir); err != nil {
 		return s, err
 	}
-	// Started again, the server has nothing left in memory of how it was loaded.
+	// After its restart the server's memory has no trace of the loading.
 	server, err := e2e.NewNATS(programs[e2e.NATSServer], dir, f.Sync)
 	if err != nil {
 		return s, err
@@ -74,7 +73,7 @@ func RunFlat(ctx context.Context, f Flat, programs map[e2e.Program]string, dir s
 		return s, err
 	}
 	defer sandbox.Kill()
-	if err := e2e.Listening(ctx, api); err != nil {
+	if err := e2e.WaitListening(ctx, api); err != nil {
 		return s, err
 	}
 	worker, err := Lethe{programs[e2e.Lethe]}.worker(ctx, &trial{Workload: Workload{Settings: f.settings()}}, server.URL(), "http://"+api)
@@ -84,18 +83,17 @@ func RunFlat(ctx context.Context, f Flat, programs map[e2e.Program]string, dir s
 	worker.Log = filepath.Join(dir, "worker.log")
 	defer worker.Kill()
 	if err := s.measure(ctx, js, server, worker); err != nil {
-		return s, fmt.Errorf("%w; the worker said: %s", err, worker.Tail(3))
+		return s, fmt.Errorf("%w; the worker's log ends: %s", err, worker.Tail(3))
 	}
 	return s, nil
 }
 
-// connected starts a server and connects to it, and waits for as long as it needs
-// to look through what it has.
+// connected starts a server and connects to it when it has recovered its streams.
 func connected(ctx context.Context, server *e2e.NATS) (jetstream.JetStream, func(), error) {
 	if err := server.Start(); err != nil {
 		return nil, nil, err
 	}
-	if err := e2e.Listening(ctx, server.Address); err != nil {
+	if err := e2e.WaitListening(ctx, server.Address); err != nil {
 		return nil, nil, err
 	}
 	nc, err := nats.Connect(server.URL())
@@ -106,9 +104,9 @@ func connected(ctx context.Context, server *e2e.NATS) (jetstream.JetStream, func
 	return js, nc.Close, err
 }
 
-// measure starts the worker, looks at what it and the server have taken when the
-// last result is there, ends it, and counts what became of all requests.
-func (s *Spent) measure(ctx context.Context, js jetstream.JetStream, server *e2e.NATS, worker *e2e.Process) error {
+// measure starts the worker, reads the usage of worker and server at the last
+// measured result, stops the worker, and counts the results of all requests.
+func (s *FlatMeasure) measure(ctx context.Context, js jetstream.JetStream, server *e2e.NATS, worker *e2e.Process) error {
 	before, err := lastResult(ctx, js)
 	if err != nil {
 		return err
@@ -144,7 +142,7 @@ func (s *Spent) measure(ctx context.Context, js jetstream.JetStream, server *e2e
 		return err
 	}
 	s.Server.CPU -= idle.CPU
-	if err := s.likeness(ctx, js, before+1); err != nil {
+	if err := s.checkHeaders(ctx, js, before+1); err != nil {
 		return err
 	}
 	if s.Status, err = status(ctx, worker, server.URL()); err != nil {
@@ -154,7 +152,7 @@ func (s *Spent) measure(ctx context.Context, js jetstream.JetStream, server *e2e
 		return err
 	}
 
-	// What was in work is done now; every request has its result or waits.
+	// The worker has finished its batches; every request has its result or waits.
 	end, err := lastResult(ctx, js)
 	if err != nil {
 		return err
@@ -178,7 +176,7 @@ func lastResult(ctx context.Context, js jetstream.JetStream) (uint64, error) {
 	return stream.CachedInfo().State.LastSeq, nil
 }
 
-// answers counts the final results on a stream as they come.
+// answers counts the final results on a stream as they arrive.
 type answers struct {
 	jetstream.MessagesContext
 	seq         uint64 // of the message before
@@ -187,7 +185,7 @@ type answers struct {
 	double      int
 }
 
-// next takes one message, which may be an attempt.
+// next reads one message. It can be an attempt, which is not counted.
 func (a *answers) next(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -214,7 +212,7 @@ func (a *answers) next(ctx context.Context) error {
 	return nil
 }
 
-// status is how long `lethe status` takes, beside the worker.
+// status measures `lethe status` while the worker runs.
 func status(ctx context.Context, worker *e2e.Process, url string) (time.Duration, error) {
 	p := &e2e.Process{Name: "status", Path: worker.Path, Args: []string{"status"}, Env: []string{"LETHE_NATS_URL=" + url}, Log: worker.Log}
 	start := time.Now()
@@ -225,13 +223,13 @@ func status(ctx context.Context, worker *e2e.Process, url string) (time.Duration
 	select {
 	case <-ctx.Done():
 		return 0, ctx.Err()
-	case <-p.Done(): // with 1 where a lane does not run, as it must in some trials
+	case <-p.Done(): // with exit status 1 in trials in which one lane does not run
 		return time.Since(start), nil
 	}
 }
 
-// left is how many requests wait, once it is sure that no other part of the load
-// was touched.
+// left is how many requests wait. It is an error if the worker changed another part
+// of the load.
 func (f Flat) left(ctx context.Context, js jetstream.JetStream) (waiting int, err error) {
 	requests, err := js.Stream(ctx, events.StreamRequests)
 	if err != nil {
@@ -253,34 +251,34 @@ func (f Flat) left(ctx context.Context, js jetstream.JetStream) (waiting int, er
 	return waiting, nil
 }
 
-// Compare writes what trials of one lane beside one load took, size beside size.
-func Compare(to io.Writer, trials ...Spent) error {
+// Compare writes a table of trials of one lane and load, one column for each size.
+func Compare(to io.Writer, trials ...FlatMeasure) error {
 	if len(trials) == 0 {
 		return nil
 	}
-	_, _ = fmt.Fprintf(to, "%s, %s:\n", trials[0].Load, trials[0].Target) // Flush says what went wrong
+	_, _ = fmt.Fprintf(to, "%s, %s:\n", trials[0].Load, trials[0].Target) // Flush returns the error
 
 	table := tabwriter.NewWriter(to, 0, 0, 3, ' ', tabwriter.AlignRight)
-	row := func(name string, value func(Spent) string) {
+	row := func(name string, value func(FlatMeasure) string) {
 		cells := []string{name}
 		for _, s := range trials {
 			cells = append(cells, value(s))
 		}
 		_, _ = fmt.Fprintln(table, strings.Join(cells, "\t")+"\t")
 	}
-	number := func(name, format string, value func(Spent) float64) {
-		row(name, func(s Spent) string { return fmt.Sprintf(format, value(s)) })
+	number := func(name, format string, value func(FlatMeasure) float64) {
+		row(name, func(s FlatMeasure) string { return fmt.Sprintf(format, value(s)) })
 	}
-	each := func(s Spent) float64 { return 10_000 / float64(s.Count) }
-	row("how many", func(s Spent) string { return fmt.Sprint(s.Size) })
-	number("requests/s", "%.0f", func(s Spent) float64 { return float64(s.Count-1) / s.Elapsed.Seconds() })
-	number("worker: CPU s/10,000", "%.2f", func(s Spent) float64 { return s.Worker.CPU.Seconds() * each(s) })
-	number("peak MB", "%.1f", func(s Spent) float64 { return float64(s.Worker.Peak) / (1 << 20) })
-	number("start to first result, ms", "%.0f", func(s Spent) float64 { return float64(s.First.Milliseconds()) })
-	number("lethe status, ms", "%.0f", func(s Spent) float64 { return float64(s.Status.Milliseconds()) })
-	number("server: CPU s/10,000", "%.2f", func(s Spent) float64 { return s.Server.CPU.Seconds() * each(s) })
-	number("MB", "%.1f", func(s Spent) float64 { return float64(s.Server.Resident) / (1 << 20) })
-	number("missing", "%.0f", func(s Spent) float64 { return float64(s.Missing) })
-	number("double", "%.0f", func(s Spent) float64 { return float64(s.Double) })
+	each := func(s FlatMeasure) float64 { return 10_000 / float64(s.Count) }
+	row("size", func(s FlatMeasure) string { return fmt.Sprint(s.Size) })
+	number("requests/s", "%.0f", func(s FlatMeasure) float64 { return float64(s.Count-1) / s.Elapsed.Seconds() })
+	number("worker: CPU s/10,000", "%.2f", func(s FlatMeasure) float64 { return s.Worker.CPU.Seconds() * each(s) })
+	number("peak MB", "%.1f", func(s FlatMeasure) float64 { return float64(s.Worker.Peak) / (1 << 20) })
+	number("start to first result, ms", "%.0f", func(s FlatMeasure) float64 { return float64(s.First.Milliseconds()) })
+	number("lethe status, ms", "%.0f", func(s FlatMeasure) float64 { return float64(s.Status.Milliseconds()) })
+	number("server: CPU s/10,000", "%.2f", func(s FlatMeasure) float64 { return s.Server.CPU.Seconds() * each(s) })
+	number("MB", "%.1f", func(s FlatMeasure) float64 { return float64(s.Server.Resident) / (1 << 20) })
+	number("missing", "%.0f", func(s FlatMeasure) float64 { return float64(s.Missing) })
+	number("double", "%.0f", func(s FlatMeasure) float64 { return float64(s.Double) })
 	return table.Flush()
 }

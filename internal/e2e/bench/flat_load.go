@@ -18,8 +18,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// load stores the load, and the requests that are measured, on a server that syncs
-// now and then: this part is not measured.
+// load stores the load and the measured requests. It is not measured, so the server
+// syncs to disk every two minutes only.
 func (f Flat) load(ctx context.Context, programs map[e2e.Program]string, dir string) error {
 	server, err := e2e.NewNATS(programs[e2e.NATSServer], dir, "2m")
 	if err != nil {
@@ -47,7 +47,7 @@ func (f Flat) load(ctx context.Context, programs map[e2e.Program]string, dir str
 		case Scheduled:
 			msg, err = scheduled(lane.request(i), uint64(i)+1, time.Now().Add(24*time.Hour))
 		default:
-			err = fmt.Errorf("no load is called %q", f.Load)
+			err = fmt.Errorf("unknown load %q", f.Load)
 		}
 		if err := errors.Join(err, publish(js, msg)); err != nil {
 			return err
@@ -68,7 +68,7 @@ func (f Flat) load(ctx context.Context, programs map[e2e.Program]string, dir str
 		return err
 	}
 	closeNATS()
-	return server.End(5 * time.Minute) // it writes down where everything is
+	return server.End(5 * time.Minute) // it writes its indexes
 }
 
 // other is the target of the other lane.
@@ -79,7 +79,8 @@ func (f Flat) other() events.Target {
 	return events.KVUserContext
 }
 
-// settings are the worker's. A lane without a credential lets its requests wait.
+// settings are the worker's environment variables. A lane without a credential is
+// blocked, so its requests wait.
 func (f Flat) settings() []string {
 	switch {
 	case f.Load != Elsewhere:
@@ -91,7 +92,7 @@ func (f Flat) settings() []string {
 	}
 }
 
-// requests is how many requests the lane has.
+// requests is the number of requests in the measured lane.
 func (f Flat) requests() int {
 	if f.Load == Waiting {
 		return f.Size
@@ -99,7 +100,7 @@ func (f Flat) requests() int {
 	return f.Count
 }
 
-// loaded looks whether the server has taken everything.
+// loaded checks that the server has stored everything.
 func (f Flat) loaded(ctx context.Context, js jetstream.JetStream) error {
 	var stored uint64
 	for _, name := range []string{events.StreamRequests, events.StreamResults, events.StreamLater} {
@@ -123,20 +124,20 @@ func publish(js jetstream.JetStream, msg *nats.Msg) error {
 	if msg == nil {
 		return nil
 	}
-	// Loading gives way to everybody else where it runs at a low priority.
+	// The wait is long because loading may run at a low priority.
 	_, err := js.PublishMsgAsync(msg, jetstream.WithStallWait(10*time.Minute))
 	return err
 }
 
 // waiting is a request as its publisher sends it, but without a message id: the
-// ids of the last ten minutes, which the server remembers, are not the backlog's.
+// server's memory for the ids of its duplicate window is not part of the backlog.
 func waiting(r events.Request) (*nats.Msg, error) {
 	body, err := r.Encode()
 	return &nats.Msg{Subject: events.RequestSubject(r.Target()), Data: body}, err
 }
 
-// kept is the final result of a request, as the worker stores it whose request
-// came as this message of the stream.
+// kept is the final result of a request as a worker stores it. arrival is the
+// request's sequence on its stream.
 func kept(r events.Request, arrival uint64) (*nats.Msg, error) {
 	now := time.Now().UTC()
 	body, err := events.Result{
@@ -154,9 +155,9 @@ func kept(r events.Request, arrival uint64) (*nats.Msg, error) {
 	return msg, err
 }
 
-// likeness fails if the results that were stored as a load bear other headers than
-// the first one of the worker, which stands at this sequence or after it.
-func (f Flat) likeness(ctx context.Context, js jetstream.JetStream, worker uint64) error {
+// checkHeaders fails if the loaded results have other headers than the worker's first
+// result, which is at the sequence worker or after it.
+func (f Flat) checkHeaders(ctx context.Context, js jetstream.JetStream, worker uint64) error {
 	if f.Load != Kept {
 		return nil
 	}
@@ -173,12 +174,12 @@ func (f Flat) likeness(ctx context.Context, js jetstream.JetStream, worker uint6
 		names[i] = slices.Sorted(maps.Keys(msg.Header))
 	}
 	if !slices.Equal(names[0], names[1]) {
-		return fmt.Errorf("a worker's result bears %q, the load %q", names[1], names[0])
+		return fmt.Errorf("a worker's result has headers %q, the load %q", names[1], names[0])
 	}
 	return nil
 }
 
-// scheduled is a request that comes back at a time, as a worker stores it.
+// scheduled is a schedule for a request as a worker stores it.
 func scheduled(r events.Request, arrival uint64, at time.Time) (*nats.Msg, error) {
 	body, err := r.Encode()
 	msg := &nats.Msg{Subject: events.LaterSubject(r.Target(), r.ID), Data: body, Header: history(arrival, time.Now().UTC())}
@@ -188,19 +189,21 @@ func scheduled(r events.Request, arrival uint64, at time.Time) (*nats.Msg, error
 	return msg, err
 }
 
-// history is what a link and a schedule say of a request's first attempt.
+// history is the headers of records and schedules after a request's first attempt.
 func history(arrival uint64, since time.Time) nats.Header {
 	header := nats.Header{"traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}
 	header.Set("Lethe-Attempt", "1")
 	header.Set("Lethe-First-Attempt", since.Format(time.RFC3339Nano))
 	header.Set("Lethe-Unanswered", "false")
 	header.Set("Lethe-Expected", strconv.FormatUint(arrival, 10))
+	header.Set("Lethe-Waits", "0")
+	header.Set("Lethe-Elapsed", "0s")
 	header.Set("Lethe-Step", "delete")
 	header.Set("Lethe-Request-Sequence", strconv.FormatUint(arrival, 10))
 	return header
 }
 
-// loader is the worker that stored what others are measured beside.
+// loader is the worker instance named in the loaded results.
 var loader = newID()
 
 func newID() string { return uuid.Must(uuid.NewV7()).String() }

@@ -11,7 +11,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/e2e"
 )
 
-var backlog = flag.String("bench.backlog", "", "show that the cost stays the same with so many requests waiting, results kept and schedules waiting: sizes such as 10000,1000000; empty for a small one, to see that all works")
+var backlog = flag.String("bench.backlog", "", "measure the cost beside waiting requests, kept results and schedules of these sizes, such as 10000,1000000; none: a small smoke test")
 
 func TestFlatCost(t *testing.T) {
 	programs, err := e2e.Build(t.Context(), t.TempDir(), e2e.Lethe, e2e.NATSServer)
@@ -24,7 +24,7 @@ func TestFlatCost(t *testing.T) {
 		for size := range strings.SplitSeq(*backlog, ",") {
 			n, err := strconv.Atoi(size)
 			if err != nil || n < count {
-				t.Fatalf("-bench.backlog: %q is no number of at least %d", size, count)
+				t.Fatalf("-bench.backlog: %q must be a number of at least %d", size, count)
 			}
 			sizes = append(sizes, n)
 		}
@@ -33,9 +33,9 @@ func TestFlatCost(t *testing.T) {
 		for _, target := range events.Targets() {
 			t.Run(fmt.Sprintf("%s, %s", load, target), func(t *testing.T) {
 				if *backlog == "" {
-					t.Parallel() // nothing is measured, and most of it is waiting
+					t.Parallel() // nothing is measured
 				}
-				var trials []Spent
+				var trials []FlatMeasure
 				for _, size := range sizes {
 					t.Run(strconv.Itoa(size), func(t *testing.T) {
 						s, err := RunFlat(t.Context(), Flat{Load: load, Size: size, Target: target, Count: count, Sync: *sync}, programs, t.TempDir())
@@ -43,7 +43,7 @@ func TestFlatCost(t *testing.T) {
 							t.Fatal(err)
 						}
 						if s.Missing > 0 || s.Double > 0 {
-							t.Errorf("%d results are missing, %d double", s.Missing, s.Double)
+							t.Errorf("%d results missing, %d duplicate", s.Missing, s.Double)
 						}
 						trials = append(trials, s)
 					})
@@ -52,7 +52,7 @@ func TestFlatCost(t *testing.T) {
 				if err := Compare(&table, trials...); err != nil {
 					t.Error(err)
 				}
-				fmt.Println(table.String()) // it is what this is for
+				fmt.Println(table.String()) // the table is the purpose of this test
 			})
 		}
 	}

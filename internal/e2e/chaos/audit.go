@@ -10,47 +10,47 @@ import (
 	"github.com/lethe-dev/lethe/internal/fakeapi"
 )
 
-// The promises, as violations name them.
+// The guarantees, as violations name them.
 const (
-	Missing    = "a request has no final result"
-	Double     = "a request has two final results"
-	Mistaken   = "a result is not the one that the request must have"
-	NobodyAsks = "a result answers nobody"
-	Unfounded  = "deleted without evidence"
-	Untrue     = "not-found, but it was we who deleted it"
-	NotAsked   = "something was deleted that nobody asked for"
-	LateCall   = "a call after the final result"
-	OffChain   = "a link does not follow the one before it"
-	LeftBehind = "a message is left behind"
+	Missing       = "a request has no final result"
+	Duplicate     = "a request has two final results"
+	WrongResult   = "a request has the wrong result"
+	Unrequested   = "a result belongs to no request"
+	NoEvidence    = "deleted without evidence"
+	FalseNotFound = "not-found, but Lethe deleted it"
+	WrongDeletion = "something was deleted without a request"
+	LateCall      = "a call after the final result"
+	WrongOrder    = "a record does not follow the one before it"
+	Stranded      = "a message is left behind"
 )
 
-// lookSlack is how long after a final result a call to k-v.ai may still come:
-// there only a look keeps two workers that have the same request apart, and a
-// call must begin within 5 s of it.
-const lookSlack = 5 * time.Second
+// checkSlack is how long after a final result a call to k-v.ai may still arrive:
+// only an existence check keeps two workers with the same request apart, and the
+// call must start within 5 s of it.
+const checkSlack = 5 * time.Second
 
-// Link is one message of the results stream: an attempt or a result.
-type Link struct {
+// Record is one message of the results stream: an attempt or a result.
+type Record struct {
 	Sequence uint64
 	Stored   time.Time
 	Target   events.Target
-	ID       string // the token that names the request
-	Follows  uint64 // the link that its writer knew as the last
+	ID       string // the subject's token for the request
+	Expected uint64 // the sequence of the record before it, as its writer knew it
 	Result   *events.Result
 }
 
-// Record is all that is known after a trial.
-type Record struct {
+// Observations is what is known after a trial.
+type Observations struct {
 	Published []Publication
-	Links     []Link         // of the results stream, in its order
+	Records   []Record       // of the results stream, in its order
 	Calls     []fakeapi.Call // of the API's journal, in its order
-	Left      []string       // subjects of the messages that still wait
-	// Undisturbed says that no worker, server or connection was touched, and that the API
-	// answered every call that it took. An attempt without a call in its record was then refused.
+	Left      []string       // subjects of the messages still in the queues
+	// Undisturbed is true if no fault was injected and the API answered every call it
+	// received. An attempt without a call in the journal was then refused.
 	Undisturbed bool
 }
 
-// name is what a request is called by.
+// name identifies a request.
 type name struct {
 	target events.Target
 	id     string
@@ -59,26 +59,26 @@ type name struct {
 func (n name) String() string { return string(n.target) + " " + n.id }
 
 type auditor struct {
-	Record
-	chains    map[name][]Link
-	missing   map[fakeapi.Entry]bool // named by a request without a result
-	answered  map[name]bool          // chains that belong to a publication
-	finals    map[fakeapi.Entry][]Link
+	Observations
+	records   map[name][]Record
+	missing   map[fakeapi.Entry]bool // entries of requests without a result
+	answered  map[name]bool          // names that belong to a publication
+	finals    map[fakeapi.Entry][]Record
 	calls     map[fakeapi.Entry][]fakeapi.Call
-	asked     map[fakeapi.Entry]int // publications that name the entry
-	uncertain bool                  // some event may be on its stream twice
+	asked     map[fakeapi.Entry]int // number of publications that name the entry
+	uncertain bool                  // an event may be stored twice
 	found     []Violation
 }
 
-// Audit returns every violation in a record.
-func Audit(r Record) []Violation {
+// Audit returns every violation in the observations.
+func Audit(r Observations) []Violation {
 	a := &auditor{
-		Record: r, chains: map[name][]Link{}, answered: map[name]bool{}, missing: map[fakeapi.Entry]bool{},
-		finals: map[fakeapi.Entry][]Link{}, calls: map[fakeapi.Entry][]fakeapi.Call{}, asked: map[fakeapi.Entry]int{},
+		Observations: r, records: map[name][]Record{}, answered: map[name]bool{}, missing: map[fakeapi.Entry]bool{},
+		finals: map[fakeapi.Entry][]Record{}, calls: map[fakeapi.Entry][]fakeapi.Call{}, asked: map[fakeapi.Entry]int{},
 	}
-	for _, l := range r.Links {
+	for _, l := range r.Records {
 		n := name{l.Target, l.ID}
-		a.chains[n] = append(a.chains[n], l)
+		a.records[n] = append(a.records[n], l)
 	}
 	for _, c := range r.Calls {
 		for _, e := range c.Entries {
@@ -105,10 +105,10 @@ func Audit(r Record) []Violation {
 	for _, n := range order {
 		a.request(n, groups[n])
 	}
-	a.chained()
-	a.truths()
+	a.checkOrder()
+	a.compareEntries()
 	for _, subject := range r.Left {
-		a.report(LeftBehind, name{id: subject}, "it was never acknowledged")
+		a.report(Stranded, name{id: subject}, "it was not acknowledged")
 	}
 	return a.found
 }
@@ -117,61 +117,61 @@ func (a *auditor) report(promise string, of name, format string, args ...any) {
 	a.found = append(a.found, Violation{Promise: promise, Request: strings.TrimSpace(of.String()), Detail: fmt.Sprintf(format, args...)})
 }
 
-// final returns a chain's one final result. It reports where there is none, or
-// more than one.
-func (a *auditor) final(n name) (Link, bool) {
+// final returns the final result of a request. It reports a request without one,
+// or with more than one.
+func (a *auditor) final(n name) (Record, bool) {
 	a.answered[n] = true
-	var finals []Link
+	var finals []Record
 	pending := 0
-	for _, l := range a.chains[n] {
+	for _, l := range a.records[n] {
 		switch {
 		case l.Result == nil:
 		case l.Result.Outcome.Final():
 			finals = append(finals, l)
 		case len(finals) > 0:
-			a.report(Double, n, "%s at %d comes after the final result", l.Result.Outcome, l.Sequence)
+			a.report(Duplicate, n, "%s at %d comes after the final result", l.Result.Outcome, l.Sequence)
 		default:
 			pending++
 		}
 	}
 	if pending > 1 {
-		a.report(Double, n, "%d times accepted-pending", pending)
+		a.report(Duplicate, n, "%d times accepted-pending", pending)
 	}
 	switch len(finals) {
 	case 0:
-		a.report(Missing, n, "%d links", len(a.chains[n]))
-		return Link{}, false
+		a.report(Missing, n, "%d records", len(a.records[n]))
+		return Record{}, false
 	case 1:
 		return finals[0], true
 	default:
-		var told []string
+		var descriptions []string
 		for _, l := range finals {
-			told = append(told, fmt.Sprintf("%s at %d", l.Result.Outcome, l.Sequence))
+			descriptions = append(descriptions, fmt.Sprintf("%s at %d", l.Result.Outcome, l.Sequence))
 		}
-		a.report(Double, n, "%s", strings.Join(told, ", "))
+		a.report(Duplicate, n, "%s", strings.Join(descriptions, ", "))
 		return finals[0], true
 	}
 }
 
-// malformed looks for the answer to an event that breaks the contract, under
-// its id if that is free, and else under its sequence.
+// malformed checks the result of a malformed event, which is stored under the
+// event's id if that is free, and else under its sequence.
 func (a *auditor) malformed(p Publication) {
 	n := name{p.Target, events.SequenceID(p.Sequence)}
-	if own := (name{p.Target, p.ID}); p.ID != "" && len(a.chains[n]) == 0 {
+	if own := (name{p.Target, p.ID}); p.ID != "" && len(a.records[n]) == 0 {
 		n = own
 	}
 	l, ok := a.final(n)
 	if ok && (l.Result.Outcome != events.Invalid || l.Result.Error.Code != p.Code) {
-		a.report(Mistaken, n, "%s, want invalid with %s", describe(l), p.Code)
+		a.report(WrongResult, n, "%s, want invalid with %s", describe(l), p.Code)
 	}
 }
 
-// request looks for the answers to all publications under one id. The resource
-// that the id's result names is the one that came first; each publication of
-// another one has its own answer.
+// request checks the results of all publications with one id. The result under
+// the id names the resource that was claimed first; each publication of another
+// resource has a result under its sequence.
 func (a *auditor) request(n name, published []Publication) {
 	l, ok := a.final(n)
-	if !ok { // and so nobody knows what to expect of the rest
+	if !ok { // the results of the other publications depend on it
 		for _, p := range published {
 			a.answered[name{p.Target, events.SequenceID(p.Sequence)}] = true
 			for _, e := range entries(p.Resource) {
@@ -181,7 +181,7 @@ func (a *auditor) request(n name, published []Publication) {
 		return
 	}
 	if l.Result.Resource == nil {
-		a.report(Mistaken, n, "%s names no resource", describe(l))
+		a.report(WrongResult, n, "%s names no resource", describe(l))
 		return
 	}
 	first := events.Fingerprint(l.Result.Resource)
@@ -194,7 +194,8 @@ func (a *auditor) request(n name, published []Publication) {
 		reused := name{p.Target, events.SequenceID(p.Sequence)}
 		answer, ok := a.final(reused)
 		if ok && answer.Result.Outcome == events.Deleted && p.Target == events.KVUserContext {
-			// Its call was out when the id was taken, and what it did is told.
+			// Its call was in flight when the other request claimed the id; the result
+			// reports what the call did.
 			for _, e := range entries(p.Resource) {
 				a.finals[e] = append(a.finals[e], answer)
 			}
@@ -202,11 +203,11 @@ func (a *auditor) request(n name, published []Publication) {
 			continue
 		}
 		if ok && (answer.Result.Outcome != events.Invalid || answer.Result.Error.Code != events.CodeIDReused) {
-			a.report(Mistaken, reused, "%s, want invalid with id-reused", describe(answer))
+			a.report(WrongResult, reused, "%s, want invalid with id-reused", describe(answer))
 		}
 	}
 	if !known {
-		a.report(Mistaken, n, "%s is about a resource that nobody named", describe(l))
+		a.report(WrongResult, n, "%s names a resource that no publication has", describe(l))
 	}
 	for _, e := range entries(l.Result.Resource) {
 		a.finals[e] = append(a.finals[e], l)
@@ -214,80 +215,80 @@ func (a *auditor) request(n name, published []Publication) {
 	a.evidence(n, l)
 }
 
-// evidence looks whether a final result says what the API's record says.
-func (a *auditor) evidence(n name, l Link) {
+// evidence compares a final result with the API's journal.
+func (a *auditor) evidence(n name, l Record) {
 	r := l.Result
 	switch {
 	case r.Outcome == events.Failed:
-		a.report(Mistaken, n, "%s: no answer in a trial is one that ends a request", describe(l))
+		a.report(WrongResult, n, "%s: no fault of a trial lasts long enough to fail a request", describe(l))
 	case r.Outcome != events.Deleted:
 	case r.Evidence == nil || r.Evidence.Status == 0:
-		a.report(Unfounded, n, "%s has no evidence", describe(l))
+		a.report(NoEvidence, n, "%s has no evidence", describe(l))
 	case r.Evidence.Status == 200:
 		for _, e := range entries(r.Resource) {
 			if !slices.ContainsFunc(a.calls[e], clear200) {
-				a.report(Unfounded, n, "the API never said 200 for %s", e)
+				a.report(NoEvidence, n, "the API never answered 200 for %s", e)
 			}
 		}
 	case r.Evidence.Status == 202 || r.Evidence.Status == 404:
-		pending := slices.ContainsFunc(a.chains[n], func(l Link) bool { return l.Result != nil && l.Result.Outcome == events.AcceptedPending })
+		pending := slices.ContainsFunc(a.records[n], func(l Record) bool { return l.Result != nil && l.Result.Outcome == events.AcceptedPending })
 		if !pending && (!r.Evidence.AfterUnansweredAttempt || r.Attempts < 2) {
-			a.report(Unfounded, n, "%d after %d attempts, none of them unanswered", r.Evidence.Status, r.Attempts)
+			a.report(NoEvidence, n, "%d after %d attempts, none of them unanswered", r.Evidence.Status, r.Attempts)
 		}
 		for _, e := range entries(r.Resource) {
-			// A stream that the API refused was never a call, and so is not in its record.
+			// A refused HTTP/2 stream is not a call, so the journal does not have it.
 			if a.Undisturbed && !pending && len(a.calls[e]) < 2 {
-				a.report(Unfounded, n, "%d, and the API has no call before it", r.Evidence.Status)
+				a.report(NoEvidence, n, "%d, and the journal has no earlier call", r.Evidence.Status)
 			}
 		}
 	default:
-		a.report(Unfounded, n, "status %d", r.Evidence.Status)
+		a.report(NoEvidence, n, "status %d", r.Evidence.Status)
 	}
 }
 
-// clear200 reports whether a caller got a true and whole 200.
+// clear200 reports whether the caller received a correct and complete 200.
 func clear200(c fakeapi.Call) bool {
 	return c.Status == 200 && (c.Fault == "" || c.Fault == fakeapi.Recycle) && !c.Cut
 }
 
-// chained looks at what is left: chains of nobody, and links out of place.
-func (a *auditor) chained() {
-	for n, links := range a.chains {
+// checkOrder reports records without a publication, and records out of order.
+func (a *auditor) checkOrder() {
+	for n, records := range a.records {
 		if !a.answered[n] && (!a.uncertain || !strings.HasPrefix(n.id, "seq-")) {
-			a.report(NobodyAsks, n, "%s", describe(links[len(links)-1]))
+			a.report(Unrequested, n, "%s", describe(records[len(records)-1]))
 		}
 		var last uint64
-		for _, l := range links {
-			if l.Follows != last {
-				a.report(OffChain, n, "%d was written to follow %d and stands behind %d", l.Sequence, l.Follows, last)
+		for _, l := range records {
+			if l.Expected != last {
+				a.report(WrongOrder, n, "%d was written to follow %d but follows %d", l.Sequence, l.Expected, last)
 			}
 			last = l.Sequence
 		}
 	}
 }
 
-// truths holds the API's record against the results, entry by entry.
-func (a *auditor) truths() {
+// compareEntries compares the API's journal with the results, entry by entry.
+func (a *auditor) compareEntries() {
 	for _, c := range a.Calls {
 		for _, e := range slices.Concat(c.Deleted, c.Pending) {
 			if a.asked[e] == 0 {
-				a.report(NotAsked, name{id: e.String()}, "call %d", c.Number)
+				a.report(WrongDeletion, name{id: e.String()}, "call %d", c.Number)
 			}
 		}
 	}
 	for e, calls := range a.calls {
-		// To k-v.ai, two requests under one id may both get before either result.
+		// Two k-v.ai requests with one id may both be called before either has a result.
 		if e.API == fakeapi.Sensay && a.asked[e] > 0 && a.finals[e] == nil && !a.missing[e] {
-			a.report(NotAsked, name{id: e.String()}, "call %d was made for a request whose id names another", calls[0].Number)
+			a.report(WrongDeletion, name{id: e.String()}, "call %d was made for a request whose id belongs to another resource", calls[0].Number)
 		}
 	}
 	for e, finals := range a.finals {
 		removed := slices.ContainsFunc(a.calls[e], func(c fakeapi.Call) bool {
 			return slices.Contains(c.Deleted, e) || slices.Contains(c.Pending, e)
 		})
-		missed := !slices.ContainsFunc(finals, func(l Link) bool { return l.Result.Outcome != events.NotFound })
+		missed := !slices.ContainsFunc(finals, func(l Record) bool { return l.Result.Outcome != events.NotFound })
 		if removed && missed {
-			a.report(Untrue, name{finals[0].Target, finals[0].ID}, "the record has %s as deleted", e)
+			a.report(FalseNotFound, name{finals[0].Target, finals[0].ID}, "the journal says that a call deleted %s", e)
 		}
 		over := finals[0].Stored
 		for _, l := range finals {
@@ -296,7 +297,7 @@ func (a *auditor) truths() {
 			}
 		}
 		if e.API == fakeapi.KV {
-			over = over.Add(lookSlack)
+			over = over.Add(checkSlack)
 		}
 		for _, c := range a.calls[e] {
 			if c.Arrived.After(over) {
@@ -306,7 +307,7 @@ func (a *auditor) truths() {
 	}
 }
 
-func describe(l Link) string {
+func describe(l Record) string {
 	if l.Result == nil {
 		return fmt.Sprintf("the attempt at %d", l.Sequence)
 	}
@@ -317,7 +318,7 @@ func describe(l Link) string {
 	return text
 }
 
-// entries are what a resource is to the sandbox.
+// entries returns the fake API's entries of a resource.
 func entries(res events.Resource) []fakeapi.Entry {
 	switch r := res.(type) {
 	case events.UserContexts:

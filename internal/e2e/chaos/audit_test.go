@@ -9,7 +9,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/fakeapi"
 )
 
-// A record in which nothing is wrong, and what a change to it must be called.
+// Observations without a violation, and the violation that each change to them must cause.
 func TestAudit(t *testing.T) {
 	entry := events.KnowledgeBaseEntry{ReplicaUUID: replicas[0], KnowledgeBaseID: 7}
 	other := events.KnowledgeBaseEntry{ReplicaUUID: replicas[0], KnowledgeBaseID: 8}
@@ -21,8 +21,8 @@ func TestAudit(t *testing.T) {
 	refusal := func(code events.Code) *events.Result {
 		return &events.Result{Outcome: events.Invalid, Error: &events.ResultError{Code: code}}
 	}
-	good := func() Record {
-		return Record{
+	good := func() Observations {
+		return Observations{
 			Published: []Publication{
 				{Sequence: 1, Target: entry.Target(), ID: "a", Resource: entry},
 				{Sequence: 2, Target: entry.Target(), ID: "a", Resource: entry},
@@ -30,9 +30,9 @@ func TestAudit(t *testing.T) {
 				{Sequence: 4, Target: entry.Target(), Code: events.CodeMalformedEvent},
 				{Sequence: 5, Target: entry.Target(), ID: "b", Code: events.CodeInvalidResource},
 			},
-			Links: []Link{
+			Records: []Record{
 				{Sequence: 1, Target: entry.Target(), ID: "a", Stored: at},
-				{Sequence: 2, Target: entry.Target(), ID: "a", Stored: at.Add(2 * time.Second), Follows: 1, Result: result(events.Deleted, 200)},
+				{Sequence: 2, Target: entry.Target(), ID: "a", Stored: at.Add(2 * time.Second), Expected: 1, Result: result(events.Deleted, 200)},
 				{Sequence: 3, Target: entry.Target(), ID: "seq-3", Stored: at, Result: refusal(events.CodeIDReused)},
 				{Sequence: 4, Target: entry.Target(), ID: "seq-4", Stored: at, Result: refusal(events.CodeMalformedEvent)},
 				{Sequence: 5, Target: entry.Target(), ID: "b", Stored: at, Result: refusal(events.CodeInvalidResource)},
@@ -42,69 +42,69 @@ func TestAudit(t *testing.T) {
 			}},
 		}
 	}
-	afterwards := func(r *Record, c fakeapi.Call) {
+	afterwards := func(r *Observations, c fakeapi.Call) {
 		c.Number, c.Arrived = 2, at.Add(3*time.Second)
 		r.Calls = append(r.Calls, c)
 	}
 	for _, c := range []struct {
 		name   string
-		change func(*Record)
+		change func(*Observations)
 		want   []string
 	}{
-		{"nothing wrong", func(*Record) {}, nil},
-		{"not found, and nobody deleted it", func(r *Record) {
+		{"no violation", func(*Observations) {}, nil},
+		{"not found, and Lethe did not delete it", func(r *Observations) {
 			r.Calls[0].Deleted, r.Calls[0].Status = nil, 404
-			r.Links[1].Result = result(events.NotFound, 404)
+			r.Records[1].Result = result(events.NotFound, 404)
 		}, nil},
-		{"deleted after an attempt that nobody answered", func(r *Record) {
-			r.Links[1].Result = result(events.Deleted, 404)
-			r.Links[1].Result.Evidence.AfterUnansweredAttempt, r.Links[1].Result.Attempts = true, 2
+		{"deleted after an unanswered attempt", func(r *Observations) {
+			r.Records[1].Result = result(events.Deleted, 404)
+			r.Records[1].Result.Evidence.AfterUnansweredAttempt, r.Records[1].Result.Attempts = true, 2
 		}, nil},
-		{"deleted after an attempt that the API refused", func(r *Record) {
+		{"deleted after an attempt that the API refused", func(r *Observations) {
 			r.Undisturbed = true
-			r.Links[1].Result = result(events.Deleted, 404)
-			r.Links[1].Result.Evidence.AfterUnansweredAttempt, r.Links[1].Result.Attempts = true, 2
-		}, []string{Unfounded}},
-		{"deleted after an attempt that the API took", func(r *Record) {
+			r.Records[1].Result = result(events.Deleted, 404)
+			r.Records[1].Result.Evidence.AfterUnansweredAttempt, r.Records[1].Result.Attempts = true, 2
+		}, []string{NoEvidence}},
+		{"deleted after an attempt that the API received", func(r *Observations) {
 			r.Undisturbed = true
-			r.Links[1].Result = result(events.Deleted, 404)
-			r.Links[1].Result.Evidence.AfterUnansweredAttempt, r.Links[1].Result.Attempts = true, 2
+			r.Records[1].Result = result(events.Deleted, 404)
+			r.Records[1].Result.Evidence.AfterUnansweredAttempt, r.Records[1].Result.Attempts = true, 2
 			r.Calls = append([]fakeapi.Call{r.Calls[0]}, r.Calls...)
 			r.Calls[0].Status, r.Calls[1].Deleted, r.Calls[1].Status = 503, nil, 404
 		}, nil},
-		{"deleted on an answer that ended its connection", func(r *Record) { r.Calls[0].Fault = fakeapi.Recycle }, nil},
-		{"the final result is missing", func(r *Record) { r.Links = slices.Delete(r.Links, 1, 2) }, []string{Missing}},
-		{"a final result stands twice", func(r *Record) {
-			l := r.Links[1]
-			l.Sequence, l.Follows = 6, 2
-			r.Links = append(r.Links, l)
-		}, []string{Double}},
-		{"accepted-pending after the final result", func(r *Record) {
-			r.Links = append(r.Links, Link{Sequence: 6, Follows: 2, Target: entry.Target(), ID: "a", Stored: at, Result: result(events.AcceptedPending, 202)})
-		}, []string{Double}},
-		{"an answer to an id used again is missing", func(r *Record) { r.Links = slices.Delete(r.Links, 2, 3) }, []string{Missing}},
-		{"an answer to an unreadable event is missing", func(r *Record) { r.Links = slices.Delete(r.Links, 3, 4) }, []string{Missing}},
-		{"a malformed event has another code", func(r *Record) { r.Links[4].Result = refusal(events.CodeMalformedEvent) }, []string{Mistaken}},
-		{"a request is given up", func(r *Record) { r.Links[1].Result = result(events.Failed, 503) }, []string{Mistaken}},
-		{"a result for nobody", func(r *Record) {
-			r.Links = append(r.Links, Link{Sequence: 6, Target: entry.Target(), ID: "seq-9", Stored: at, Result: refusal(events.CodeMalformedEvent)})
-		}, []string{NobodyAsks}},
-		{"deleted, and the API never said so", func(r *Record) { r.Calls[0].Status = 503 }, []string{Unfounded}},
-		{"deleted on a spoiled answer", func(r *Record) { r.Calls[0].Fault = fakeapi.Truncated }, []string{Unfounded}},
-		{"deleted on a 404 after a clear answer", func(r *Record) { r.Links[1].Result = result(events.Deleted, 404) }, []string{Unfounded}},
-		{"deleted without any evidence", func(r *Record) { r.Links[1].Result.Evidence = nil }, []string{Unfounded}},
-		{"not found, and it was us", func(r *Record) { r.Links[1].Result = result(events.NotFound, 404) }, []string{Untrue}},
-		{"something else is deleted", func(r *Record) {
+		{"deleted on an answer that ended its connection", func(r *Observations) { r.Calls[0].Fault = fakeapi.Recycle }, nil},
+		{"the final result is missing", func(r *Observations) { r.Records = slices.Delete(r.Records, 1, 2) }, []string{Missing}},
+		{"a final result is stored twice", func(r *Observations) {
+			l := r.Records[1]
+			l.Sequence, l.Expected = 6, 2
+			r.Records = append(r.Records, l)
+		}, []string{Duplicate}},
+		{"accepted-pending after the final result", func(r *Observations) {
+			r.Records = append(r.Records, Record{Sequence: 6, Expected: 2, Target: entry.Target(), ID: "a", Stored: at, Result: result(events.AcceptedPending, 202)})
+		}, []string{Duplicate}},
+		{"the result of a reused id is missing", func(r *Observations) { r.Records = slices.Delete(r.Records, 2, 3) }, []string{Missing}},
+		{"the result of an unreadable event is missing", func(r *Observations) { r.Records = slices.Delete(r.Records, 3, 4) }, []string{Missing}},
+		{"a malformed event has another code", func(r *Observations) { r.Records[4].Result = refusal(events.CodeMalformedEvent) }, []string{WrongResult}},
+		{"a request has failed", func(r *Observations) { r.Records[1].Result = result(events.Failed, 503) }, []string{WrongResult}},
+		{"a result without a request", func(r *Observations) {
+			r.Records = append(r.Records, Record{Sequence: 6, Target: entry.Target(), ID: "seq-9", Stored: at, Result: refusal(events.CodeMalformedEvent)})
+		}, []string{Unrequested}},
+		{"deleted without a 200 in the journal", func(r *Observations) { r.Calls[0].Status = 503 }, []string{NoEvidence}},
+		{"deleted on a truncated answer", func(r *Observations) { r.Calls[0].Fault = fakeapi.Truncated }, []string{NoEvidence}},
+		{"deleted on a 404 without an unanswered attempt", func(r *Observations) { r.Records[1].Result = result(events.Deleted, 404) }, []string{NoEvidence}},
+		{"deleted without any evidence", func(r *Observations) { r.Records[1].Result.Evidence = nil }, []string{NoEvidence}},
+		{"not found, and Lethe deleted it", func(r *Observations) { r.Records[1].Result = result(events.NotFound, 404) }, []string{FalseNotFound}},
+		{"another entry is deleted", func(r *Observations) {
 			r.Calls[0].Deleted = append(r.Calls[0].Deleted, fakeapi.KnowledgeBaseEntry(replicas[1], 7))
-		}, []string{NotAsked}},
-		{"a call for the request whose id was taken", func(r *Record) {
+		}, []string{WrongDeletion}},
+		{"a call for the request with a reused id", func(r *Observations) {
 			afterwards(r, fakeapi.Call{API: fakeapi.Sensay, Entries: []fakeapi.Entry{fakeapi.KnowledgeBaseEntry(replicas[0], 8)}})
-		}, []string{NotAsked}},
-		{"a call after the final result", func(r *Record) {
+		}, []string{WrongDeletion}},
+		{"a call after the final result", func(r *Observations) {
 			afterwards(r, fakeapi.Call{API: fakeapi.Sensay, Entries: []fakeapi.Entry{there}})
 		}, []string{LateCall}},
-		{"a link out of place", func(r *Record) { r.Links[1].Follows = 0 }, []string{OffChain}},
-		{"a message is left", func(r *Record) { r.Left = []string{"deletions.due.kv-user-context at 9"} }, []string{LeftBehind}},
+		{"a record out of order", func(r *Observations) { r.Records[1].Expected = 0 }, []string{WrongOrder}},
+		{"a message is left", func(r *Observations) { r.Left = []string{"deletions.due.kv-user-context at 9"} }, []string{Stranded}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := good()

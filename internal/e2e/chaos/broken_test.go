@@ -11,8 +11,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/failpoint"
 )
 
-// rules are those that the promises rest on. Production code has no switch for any
-// of them: a broken worker is a build in which these pieces of code are replaced.
+// rules are the rules behind the guarantees. Production code has no switch for
+// them: a broken worker is a build with these pieces of code replaced.
 var rules = map[string][]e2e.Replacement{
 	"acknowledge last": {
 		{File: "consumer/receive.go", Old: "	failpoint.At(failpoint.Received)\n", New: "	failpoint.At(failpoint.Received)\n	_ = d.Ack()\n"},
@@ -33,10 +33,10 @@ var rules = map[string][]e2e.Replacement{
 	},
 }
 
-// A worker that breaks a rule breaks a promise, and the auditor sees it. The same
-// events and faults happen to a worker that keeps all rules.
+// The audit catches a worker that breaks a rule. A worker that keeps all rules gets
+// the same workload and faults.
 func TestABrokenWorkerIsCaught(t *testing.T) {
-	// Workers die or stop where the rule counts.
+	// Workers die or stop at the crash point where the rule matters.
 	for _, c := range []struct {
 		without string
 		at      failpoint.Point
@@ -44,11 +44,11 @@ func TestABrokenWorkerIsCaught(t *testing.T) {
 		workers int  // that die or stop
 		breaks  []string
 	}{
-		// Each of these takes along all that it has in flight: more would find nothing to do.
+		// Each of these loses all its messages in flight: more workers would get none.
 		{"acknowledge last", failpoint.Claimed, false, 2, []string{Missing}},
-		{"record attempts before the call", failpoint.Answered, false, 10, []string{Untrue}},
-		{"a lapsed attempt may have deleted", failpoint.Answered, false, 10, []string{Untrue}},
-		{"a record expects the one before it", failpoint.Answered, true, 6, []string{Double, OffChain}},
+		{"record attempts before the call", failpoint.Answered, false, 10, []string{FalseNotFound}},
+		{"a lapsed attempt may have deleted", failpoint.Answered, false, 10, []string{FalseNotFound}},
+		{"a record expects the one before it", failpoint.Answered, true, 6, []string{Duplicate, WrongOrder}},
 		{"no call on a lapsed lease", failpoint.Claimed, true, 6, []string{LateCall}},
 		{"", failpoint.Claimed, false, 10, nil},
 		{"", failpoint.Answered, false, 10, nil},
@@ -61,7 +61,7 @@ func TestABrokenWorkerIsCaught(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := open(t, Config{})
+			env := open(t, Config{})
 			program := e2e.WithFailpoints
 			if c.without != "" {
 				path, err := e2e.BuildBroken(t.Context(), t.TempDir(), rules[c.without]...)
@@ -69,35 +69,35 @@ func TestABrokenWorkerIsCaught(t *testing.T) {
 					t.Fatal(err)
 				}
 				program = e2e.Program(c.without)
-				w.Binaries[program] = path
+				env.Binaries[program] = path
 			}
-			publish(t, w, Workload(*seed, 400), 0)()
+			publish(t, env, Workload(*seed, 400), 0)()
 			action := "die"
 			if c.stops {
 				action = "stop"
 			}
 			for n := range c.workers { // one after the other
-				w.mustWorkers(t, program, 1, fmt.Sprintf("LETHE_FAILPOINT=%s:%s:%d", c.at, action, 2+n))
-				if fell, err := w.Workers[n].fell(t.Context(), 20*time.Second); err != nil || !fell {
-					t.Fatalf("worker %d fell: %v, %v", n+1, fell, err)
+				env.mustWorkers(t, program, 1, fmt.Sprintf("LETHE_FAILPOINT=%s:%s:%d", c.at, action, 2+n))
+				if down, err := env.Workers[n].waitDownOrStopped(t.Context(), 20*time.Second); err != nil || !down {
+					t.Fatalf("worker %d is neither down nor stopped: %v, %v", n+1, down, err)
 				}
 			}
-			w.mustWorkers(t, program, 2)
+			env.mustWorkers(t, program, 2)
 			if c.stops {
-				// Other workers answer for those that are stopped, which then wake up behind them.
-				if err := w.Drain(t.Context(), time.Minute); err != nil {
+				// Other workers finish the requests of the stopped ones, which then resume.
+				if err := env.Drain(t.Context(), time.Minute); err != nil {
 					t.Log(err)
 				}
 				for n := range c.workers {
-					if err := w.Workers[n].Signal(syscall.SIGCONT); err != nil {
+					if err := env.Workers[n].Signal(syscall.SIGCONT); err != nil {
 						t.Fatal(err)
 					}
 				}
 			}
-			record, violations := audit(t, w)
+			record, violations := audit(t, env)
 			t.Logf("%s; %d violations", sum(record), len(violations))
 			if c.breaks == nil {
-				fail(t, w, violations)
+				fail(t, env, violations)
 				return
 			}
 			for _, v := range violations {
@@ -106,7 +106,7 @@ func TestABrokenWorkerIsCaught(t *testing.T) {
 					return
 				}
 			}
-			t.Errorf("nothing of %q was found in %d violations: %v", c.breaks, len(violations), violations)
+			t.Errorf("none of %q in %d violations: %v", c.breaks, len(violations), violations)
 		})
 	}
 }

@@ -1,17 +1,17 @@
-// Package chaos proves Lethe's promises by breaking everything around it: the
-// real binary, a real NATS server and the sandbox run as processes of their own
-// while requests of every kind flow and workers and servers are killed, stopped
-// and cut off, at moments that a seed decides. Afterwards an auditor reads the
-// whole results stream and holds it against what was published and against the
-// API's own record of its calls. It believes nothing that a worker says.
+// Package chaos tests Lethe's guarantees under faults. The real binary, a real NATS
+// server and the fake APIs run as separate processes. A workload of all kinds of
+// requests is published while workers and servers are killed, stopped and
+// disconnected, at times that a seed decides. Then an audit compares the whole
+// results stream with what was published and with the API's own journal of its
+// calls. The audit uses nothing that a worker reports about itself.
 //
-// The way through a trial:
+// A trial in order:
 //
-//	workload.go what is published
-//	world.go    the processes, and what is done with their streams
-//	faults.go   what befalls them
-//	record.go   what is left afterwards
-//	audit.go    what of it breaks a promise
+//	workload.go     what is published
+//	environment.go  the processes and their streams
+//	faults.go       the faults injected into them
+//	observe.go      what is read afterwards
+//	audit.go        which observations break a guarantee
 package chaos
 
 import (
@@ -22,25 +22,25 @@ import (
 
 // Publication is one event that was published.
 type Publication struct {
-	// Sequence is the event's on DELETION_REQUESTS.
+	// Sequence is the event's sequence on DELETION_REQUESTS.
 	Sequence uint64
-	// Target is the subject's last token.
+	// Target is the last token of the subject.
 	Target events.Target
-	// ID is the request's; empty where the event has none that can be read.
+	// ID is the request's id, empty if the event has no readable id.
 	ID string
-	// Resource is what the event asks to delete; nil if it is malformed.
+	// Resource is what the event asks to delete, nil if the event is malformed.
 	Resource events.Resource
-	// Code is what a malformed event must be refused with.
+	// Code is the error code that a malformed event must get.
 	Code events.Code
-	// Twice is true if the event may be on the stream a second time, because the
-	// answer to its publish was lost.
+	// Twice is true if the event may be stored twice, because the acknowledgement
+	// of its publish was lost.
 	Twice bool
 }
 
-// Violation is one broken promise.
+// Violation is one broken guarantee.
 type Violation struct {
-	Promise string // which one, in few words
-	Request string // the request's target and name
+	Promise string // one of the constants, such as [Missing]
+	Request string // target and id
 	Detail  string
 }
 

@@ -21,8 +21,8 @@ var (
 	requests = flag.Int("chaos.requests", 2000, "how many requests TestChaos publishes")
 	kills    = flag.Int("chaos.kills", 40, "how many processes TestChaos kills")
 	every    = flag.Duration("chaos.every", time.Second, "mean time between two kills")
-	seed     = flag.Uint64("chaos.seed", 0, "decides what happens when; 0 picks one")
-	keep     = flag.String("chaos.dir", "", "where the files of all processes stay; empty keeps none")
+	seed     = flag.Uint64("chaos.seed", 0, "random seed; the same seed repeats the same workload and order of faults; 0: random")
+	keep     = flag.String("chaos.dir", "", "folder that keeps the files of all processes; none: a temporary folder")
 )
 
 var binaries map[e2e.Program]string
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	set := false
 	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "test.parallel" })
 	if !set {
-		_ = flag.Set("test.parallel", "16") // most of a trial is waiting
+		_ = flag.Set("test.parallel", "16") // trials mostly wait
 	}
 	if *seed == 0 {
 		*seed = rand.Uint64N(1<<32) + 1
@@ -51,8 +51,8 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// open opens a world for a test.
-func open(t *testing.T, c Config) *World {
+// open opens an environment for a test.
+func open(t *testing.T, c Config) *Environment {
 	t.Helper()
 	c.Binaries, c.Seed, c.Dir = maps.Clone(binaries), *seed, t.TempDir()
 	if *keep != "" {
@@ -62,28 +62,28 @@ func open(t *testing.T, c Config) *World {
 		}
 	}
 	c.Servers = max(c.Servers, 1)
-	w, err := Open(t.Context(), c)
+	env, err := Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.Close)
-	return w
+	t.Cleanup(env.Close)
+	return env
 }
 
-func (w *World) mustWorkers(t *testing.T, program e2e.Program, count int, settings ...string) {
+func (env *Environment) mustWorkers(t *testing.T, program e2e.Program, count int, settings ...string) {
 	t.Helper()
 	for range count {
-		if _, err := w.NewWorker(program, settings...); err != nil {
+		if _, err := env.NewWorker(program, settings...); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// publish publishes in the background. What it returns waits for the end.
-func publish(t *testing.T, w *World, messages []Message, over time.Duration) (published func()) {
+// publish publishes in the background. The returned function waits for its end.
+func publish(t *testing.T, env *Environment, messages []Message, over time.Duration) (published func()) {
 	t.Helper()
 	done := make(chan error, 1)
-	go func() { done <- w.Publish(t.Context(), messages, over) }()
+	go func() { done <- env.Publish(t.Context(), messages, over) }()
 	return func() {
 		t.Helper()
 		if err := <-done; err != nil {
@@ -92,11 +92,11 @@ func publish(t *testing.T, w *World, messages []Message, over time.Duration) (pu
 	}
 }
 
-// audit waits until all is done and returns the record and what is wrong with it.
-func audit(t *testing.T, w *World) (Record, []Violation) {
+// audit drains the queues and returns the observations and violations.
+func audit(t *testing.T, env *Environment) (Observations, []Violation) {
 	t.Helper()
-	drained := w.Drain(t.Context(), time.Minute)
-	record, err := w.Finish(t.Context())
+	drained := env.Drain(t.Context(), time.Minute)
+	record, err := env.Finish(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,11 +106,11 @@ func audit(t *testing.T, w *World) (Record, []Violation) {
 	return record, Audit(record)
 }
 
-// sum counts what a trial did.
-func sum(r Record) string {
+// sum summarises a trial.
+func sum(r Observations) string {
 	outcomes := map[events.Outcome]int{}
 	attempts := 0
-	for _, l := range r.Links {
+	for _, l := range r.Records {
 		if l.Result == nil {
 			attempts++
 			continue
@@ -118,7 +118,7 @@ func sum(r Record) string {
 		outcomes[l.Result.Outcome]++
 	}
 	unanswered := 0
-	for _, l := range r.Links {
+	for _, l := range r.Records {
 		if l.Result != nil && l.Result.Evidence != nil && l.Result.Evidence.AfterUnansweredAttempt {
 			unanswered++
 		}
@@ -127,8 +127,8 @@ func sum(r Record) string {
 		len(r.Published), len(r.Calls), attempts, outcomes, unanswered)
 }
 
-// fail reports violations, with what is needed to see them again.
-func fail(t *testing.T, w *World, violations []Violation) {
+// fail reports violations and the command that repeats the trial.
+func fail(t *testing.T, env *Environment, violations []Violation) {
 	t.Helper()
 	for i, v := range violations {
 		if i == 20 {
@@ -138,71 +138,70 @@ func fail(t *testing.T, w *World, violations []Violation) {
 		t.Error(v)
 	}
 	if t.Failed() {
-		t.Logf("again with: go test ./internal/e2e/chaos -run '^%s$' -chaos.seed %d -chaos.requests %d -chaos.kills %d -chaos.every %s -chaos.dir /tmp/chaos",
+		t.Logf("repeat with: go test ./internal/e2e/chaos -run '^%s$' -chaos.seed %d -chaos.requests %d -chaos.kills %d -chaos.every %s -chaos.dir /tmp/chaos",
 			t.Name(), *seed, *requests, *kills, *every)
-		for _, worker := range w.Workers {
-			t.Logf("%s said last:\n%s", worker.Name, worker.Tail(5))
+		for _, worker := range env.Workers {
+			t.Logf("log of %s ends:\n%s", worker.Name, worker.Tail(5))
 		}
 	}
 }
 
-// One half of the trial is over HTTP/1.1, the other over TLS and HTTP/2.
+// Half of the requests use HTTP/1.1, the other half TLS and HTTP/2.
 func TestChaos(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]Config{
-		"HTTP1": {Troubles: troubles},
-		"HTTP2": {Troubles: append([]string{"--fault", "recycle=0.02"}, troubles...), TLS: true},
+		"HTTP1": {APIFaults: usualFaults},
+		"HTTP2": {APIFaults: append([]string{"--fault", "recycle=0.02"}, usualFaults...), TLS: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			endure(t, open(t, c), *requests/2, *kills/2, time.Duration(*kills)**every/2)
+			runTrial(t, open(t, c), *requests/2, *kills/2, time.Duration(*kills)**every/2)
 		})
 	}
 }
 
-// Three servers hold three replicas. Their leader is killed, or cut off from the
-// others, which goes on without it.
+// Three servers hold three replicas. The leader is killed or isolated, and the others
+// continue without it.
 func TestChaosInACluster(t *testing.T) {
 	t.Parallel()
-	endure(t, open(t, Config{Troubles: troubles, Servers: 3}), *requests/4, *kills/5, time.Duration(*kills)**every/2)
+	runTrial(t, open(t, Config{APIFaults: usualFaults, Servers: 3}), *requests/4, *kills/5, time.Duration(*kills)**every/2)
 }
 
-// endure publishes requests while processes are killed, and audits what came of
-// them.
-func endure(t *testing.T, w *World, requests, kills int, over time.Duration) {
+// runTrial publishes requests while faults are injected, and audits the results.
+func runTrial(t *testing.T, env *Environment, requests, kills int, over time.Duration) {
 	t.Helper()
-	w.mustWorkers(t, e2e.Lethe, 2)
-	// Cutting a server off takes a while, and requests are to come all the time.
-	published := publish(t, w, Workload(*seed, requests), over*time.Duration(len(w.Servers)+1)/2)
+	env.mustWorkers(t, e2e.Lethe, 2)
+	// Isolating a server takes seconds; requests must arrive all the time.
+	published := publish(t, env, Workload(*seed, requests), over*time.Duration(len(env.Servers)+1)/2)
 
-	trouble := make(chan struct{})
-	go func() { // progress, for those who wait long
+	done := make(chan struct{})
+	go func() { // log the progress
 		tick := time.NewTicker(10 * time.Second)
 		defer tick.Stop()
 		for {
 			select {
-			case <-trouble:
+			case <-done:
 				return
 			case <-tick.C:
-				counts, err := w.Counts(t.Context())
-				t.Logf("%d of %d published, streams hold %v %v", w.progress.Load(), requests, counts, err)
+				counts, err := env.Counts(t.Context())
+				t.Logf("%d of %d published, streams hold %v %v", env.progress.Load(), requests, counts, err)
 			}
 		}
 	}()
-	faults, err := Trouble(t.Context(), w, *seed, kills, over)
-	close(trouble)
+	faults, err := InjectFaults(t.Context(), env, *seed, kills, over)
+	close(done)
 	if err != nil {
 		t.Fatal(err)
 	}
 	published()
-	record, violations := audit(t, w)
-	t.Logf("seed %d: %s; %s; %d consumers made anew; %d violations", *seed, sum(record), faults, w.Redelivered, len(violations))
-	fail(t, w, violations)
+	record, violations := audit(t, env)
+	t.Logf("seed %d: %s; %s; %d consumers recreated; %d violations", *seed, sum(record), faults, env.Recreated, len(violations))
+	fail(t, env, violations)
 }
 
-func (w *World) mustSteer(t *testing.T, method, path, body string) {
+func (env *Environment) mustAdmin(t *testing.T, method, path, body string) {
 	t.Helper()
-	if err := w.steer(t.Context(), method, path, body); err != nil {
+	if err := env.admin(t.Context(), method, path, body); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -11,71 +11,71 @@ import (
 	"github.com/lethe-dev/lethe/internal/e2e"
 )
 
-// Faults counts what befell a world.
+// Faults counts the injected faults.
 type Faults struct {
 	WorkersKilled, WorkersStopped, ServersKilled, LeadersKilled, Isolated, Cuts, Joined int
 }
 
-// Kills are the processes that died of SIGKILL.
+// Kills is the number of processes killed with SIGKILL.
 func (f Faults) Kills() int { return f.WorkersKilled + f.ServersKilled }
 
 func (f Faults) String() string {
-	text := fmt.Sprintf("%d kills (%d of workers, %d of servers), %d stops, %d cuts, %d joined and left",
+	text := fmt.Sprintf("%d kills (%d workers, %d servers), %d stops, %d cuts, %d extra workers",
 		f.Kills(), f.WorkersKilled, f.ServersKilled, f.WorkersStopped, f.Cuts, f.Joined)
 	if f.Isolated > 0 {
-		text += fmt.Sprintf(", %d of the servers led the results, %d times one was cut off from the others", f.LeadersKilled, f.Isolated)
+		text += fmt.Sprintf(", %d of the killed servers led the results stream, %d isolations of a server", f.LeadersKilled, f.Isolated)
 	}
 	return text
 }
 
-// longStop is longer than a worker's lease, which is its time-out of 2 s and
-// 5 s, the 5 s by which clocks may differ, and ackWait.
+// longStop is longer than a worker's lease (its time-out of 2 s plus 5 s), plus 5 s
+// of clock skew, and longer than ackWait.
 const longStop = 13 * time.Second
 
-// trouble makes things go wrong in a world.
-type trouble struct {
-	*World
-	random *rand.Rand
-	faults Faults
-	wake   map[*Worker]time.Time // stopped workers, and until when
+// injector injects faults into an environment.
+type injector struct {
+	*Environment
+	random  *rand.Rand
+	faults  Faults
+	stopped map[*Worker]time.Time // when to resume each stopped worker
 }
 
-// Trouble lets kills processes die, and other things happen, evenly spread over
-// a time, at moments and in an order that the seed decides. It returns when all
-// is well again: every worker and server runs, and all replicas are there.
-func Trouble(ctx context.Context, w *World, seed uint64, kills int, over time.Duration) (Faults, error) {
-	t := &trouble{World: w, random: rand.New(rand.NewPCG(seed, 2)), wake: map[*Worker]time.Time{}}
-	steady := len(w.Workers)
+// InjectFaults kills the given number of processes and injects other faults, spread
+// over a time, at times and in an order that the seed decides. It returns when every
+// worker and server runs again and all replicas are current.
+func InjectFaults(ctx context.Context, env *Environment, seed uint64, kills int, over time.Duration) (Faults, error) {
+	in := &injector{Environment: env, random: rand.New(rand.NewPCG(seed, 2)), stopped: map[*Worker]time.Time{}}
+	steady := len(env.Workers)
 	mean := over / time.Duration(max(kills, 1)) * 6 / 10 // six of ten events are kills
-	for t.faults.Kills() < kills {
-		if err := t.pause(ctx, time.Duration(t.random.ExpFloat64()*float64(mean))); err != nil {
-			return t.faults, err
+	for in.faults.Kills() < kills {
+		if err := in.pause(ctx, time.Duration(in.random.ExpFloat64()*float64(mean))); err != nil {
+			return in.faults, err
 		}
-		if err := t.event(ctx, steady); err != nil {
-			return t.faults, err
+		if err := in.event(ctx, steady); err != nil {
+			return in.faults, err
 		}
 	}
-	for worker := range t.wake {
+	for worker := range in.stopped {
 		if err := worker.Signal(syscall.SIGCONT); err != nil {
-			return t.faults, err
+			return in.faults, err
 		}
 	}
-	_, err := again(ctx, t.together)
-	return t.faults, err
+	_, err := retry(ctx, in.replicasCurrent)
+	return in.faults, err
 }
 
-// together fails unless each stream has a leader and all its replicas. A server
-// that was cut off answers for the others for a moment more, with what it missed.
-func (w *World) together(ctx context.Context) (struct{}, error) {
+// replicasCurrent fails unless each stream has a leader and all its replicas are
+// current. A server that was isolated reports old values for a moment longer.
+func (env *Environment) replicasCurrent(ctx context.Context) (struct{}, error) {
 	for _, name := range []string{events.StreamRequests, events.StreamLater, events.StreamResults} {
-		try, cancel := context.WithTimeout(ctx, 2*time.Second) // a request may be lost
-		stream, err := w.js.Stream(try, name)
+		try, cancel := context.WithTimeout(ctx, 2*time.Second) // a request can get lost
+		stream, err := env.js.Stream(try, name)
 		cancel()
 		if err != nil {
 			return struct{}{}, err
 		}
 		cluster := stream.CachedInfo().Cluster
-		if len(w.Servers) == 1 {
+		if len(env.Servers) == 1 {
 			continue
 		}
 		if cluster == nil || cluster.Leader == "" {
@@ -87,65 +87,65 @@ func (w *World) together(ctx context.Context) (struct{}, error) {
 				current++
 			}
 		}
-		if current != len(w.Servers)-1 {
+		if current != len(env.Servers)-1 {
 			return struct{}{}, fmt.Errorf("%d replicas of %s are current", current, name)
 		}
 	}
 	return struct{}{}, nil
 }
 
-func (t *trouble) event(ctx context.Context, steady int) error {
-	worker := t.Workers[t.random.IntN(steady)]
-	cluster := len(t.Servers) > 1
-	switch kind := t.random.IntN(100); {
+func (in *injector) event(ctx context.Context, steady int) error {
+	worker := in.Workers[in.random.IntN(steady)]
+	cluster := len(in.Servers) > 1
+	switch kind := in.random.IntN(100); {
 	case kind < 25, kind < 45 && !cluster:
-		return t.killWorker(ctx, worker)
+		return in.killWorker(ctx, worker)
 	case kind < 45, kind < 60 && !cluster:
-		return t.killServer(ctx)
+		return in.killServer(ctx)
 	case kind < 60:
-		return t.isolate(ctx)
+		return in.isolate(ctx)
 	case kind < 72:
-		t.stop(worker)
+		in.stop(worker)
 	case kind < 82:
-		t.faults.Cuts++
-		for _, l := range worker.Links {
-			l.Cut()
+		in.faults.Cuts++
+		for _, p := range worker.Proxies {
+			p.Cut()
 		}
-	case kind < 92: // what is sent is stored, and nobody is told
-		t.faults.Cuts++
-		for _, l := range worker.Links {
-			l.Mute()
+	case kind < 92: // publishes are stored, acknowledgements are lost
+		in.faults.Cuts++
+		for _, p := range worker.Proxies {
+			p.DropReplies()
 		}
-		err := t.pause(ctx, time.Duration(t.random.IntN(60))*time.Millisecond)
-		for _, l := range worker.Links {
-			l.Cut()
+		err := in.pause(ctx, time.Duration(in.random.IntN(60))*time.Millisecond)
+		for _, p := range worker.Proxies {
+			p.Cut()
 		}
 		return err
 	default:
-		return t.join(steady)
+		return in.join(steady)
 	}
 	return nil
 }
 
-func (t *trouble) killWorker(ctx context.Context, w *Worker) error {
+func (in *injector) killWorker(ctx context.Context, w *Worker) error {
 	w.Kill()
-	delete(t.wake, w)
-	t.faults.WorkersKilled++
-	if err := t.pause(ctx, time.Duration(t.random.IntN(200))*time.Millisecond); err != nil {
+	delete(in.stopped, w)
+	in.faults.WorkersKilled++
+	if err := in.pause(ctx, time.Duration(in.random.IntN(200))*time.Millisecond); err != nil {
 		return err
 	}
 	return w.Start()
 }
 
-func (t *trouble) killServer(ctx context.Context) error {
-	s := t.Servers[t.random.IntN(len(t.Servers))]
-	if leader := t.leader(ctx); leader != nil {
+func (in *injector) killServer(ctx context.Context) error {
+	s := in.Servers[in.random.IntN(len(in.Servers))]
+	if leader := in.leader(ctx); leader != nil {
 		s = leader
-		t.faults.LeadersKilled++
+		in.faults.LeadersKilled++
 	}
 	s.Kill()
-	t.faults.ServersKilled++
-	if err := t.pause(ctx, time.Duration(t.random.IntN(500))*time.Millisecond); err != nil {
+	in.faults.ServersKilled++
+	if err := in.pause(ctx, time.Duration(in.random.IntN(500))*time.Millisecond); err != nil {
 		return err
 	}
 	if err := s.Start(); err != nil {
@@ -153,18 +153,18 @@ func (t *trouble) killServer(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	return e2e.Listening(ctx, s.Address)
+	return e2e.WaitListening(ctx, s.Address)
 }
 
-// leader is the server that leads the results stream, nil if none is known to.
-func (t *trouble) leader(ctx context.Context) *e2e.NATS {
+// leader is the server that leads the results stream, nil if unknown.
+func (in *injector) leader(ctx context.Context) *e2e.NATS {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	stream, err := t.js.Stream(ctx, events.StreamResults)
+	stream, err := in.js.Stream(ctx, events.StreamResults)
 	if err != nil || stream.CachedInfo().Cluster == nil {
 		return nil
 	}
-	for _, s := range t.Servers {
+	for _, s := range in.Servers {
 		if s.Name == stream.CachedInfo().Cluster.Leader {
 			return s
 		}
@@ -172,68 +172,67 @@ func (t *trouble) leader(ctx context.Context) *e2e.NATS {
 	return nil
 }
 
-// isolate cuts a server off from the others for a while: long enough that it
-// finds out and they choose another leader.
-func (t *trouble) isolate(ctx context.Context) error {
-	s := t.Servers[t.random.IntN(len(t.Servers))]
-	if leader := t.leader(ctx); leader != nil {
+// isolate disconnects a server from the others for long enough that it notices and
+// they elect another leader.
+func (in *injector) isolate(ctx context.Context) error {
+	s := in.Servers[in.random.IntN(len(in.Servers))]
+	if leader := in.leader(ctx); leader != nil {
 		s = leader
 	}
-	t.faults.Isolated++
+	in.faults.Isolated++
 	for _, r := range s.Routes {
-		r.Shut(true)
+		r.SetBlocked(true)
 	}
-	err := t.pause(ctx, 3*time.Second+time.Duration(t.random.IntN(int(4*time.Second))))
+	err := in.pause(ctx, 3*time.Second+time.Duration(in.random.IntN(int(4*time.Second))))
 	for _, r := range s.Routes {
-		r.Shut(false)
+		r.SetBlocked(false)
 	}
 	return err
 }
 
-// stop lets a worker stand still: for a moment, or longer than its lease. This imitates a
-// suspended machine only in part: the clocks run on while the process stands still, and on a
-// suspended machine the monotonic clock stops too.
-func (t *trouble) stop(w *Worker) {
-	if _, stopped := t.wake[w]; stopped {
+// stop stops a worker with SIGSTOP, briefly or for longer than its lease. Unlike on a
+// suspended machine, the monotonic clock keeps running.
+func (in *injector) stop(w *Worker) {
+	if _, stopped := in.stopped[w]; stopped {
 		return
 	}
-	for other := range t.wake {
-		if other != w && t.random.IntN(4) > 0 {
-			return // mostly somebody goes on
+	for other := range in.stopped {
+		if other != w && in.random.IntN(4) > 0 {
+			return // in most cases keep another worker running
 		}
 	}
-	length := time.Duration(t.random.IntN(int(2 * time.Second)))
-	if t.random.IntN(2) == 0 {
-		length = longStop + time.Duration(t.random.IntN(int(3*time.Second)))
+	length := time.Duration(in.random.IntN(int(2 * time.Second)))
+	if in.random.IntN(2) == 0 {
+		length = longStop + time.Duration(in.random.IntN(int(3*time.Second)))
 	}
-	t.faults.WorkersStopped++
+	in.faults.WorkersStopped++
 	_ = w.Signal(syscall.SIGSTOP)
-	t.wake[w] = time.Now().Add(length)
+	in.stopped[w] = time.Now().Add(length)
 }
 
-// join lets another worker come, or the one that came leave.
-func (t *trouble) join(steady int) error {
-	if len(t.Workers) == steady {
-		t.faults.Joined++
-		_, err := t.NewWorker(e2e.Lethe)
+// join starts an extra worker, or stops the one that is running.
+func (in *injector) join(steady int) error {
+	if len(in.Workers) == steady {
+		in.faults.Joined++
+		_, err := in.NewWorker(e2e.Lethe)
 		return err
 	}
-	guest := t.Workers[steady]
-	if guest.Running() {
-		return guest.Signal(syscall.SIGTERM)
+	extra := in.Workers[steady]
+	if extra.Running() {
+		return extra.Signal(syscall.SIGTERM)
 	}
-	t.faults.Joined++
-	return guest.Start()
+	in.faults.Joined++
+	return extra.Start()
 }
 
-// pause lets time pass, and wakes whoever has stood still for long enough.
-func (t *trouble) pause(ctx context.Context, d time.Duration) error {
+// pause waits, and resumes stopped workers when their time has come.
+func (in *injector) pause(ctx context.Context, d time.Duration) error {
 	until := time.Now().Add(d)
 	for {
 		next := until
-		for w, at := range t.wake {
+		for w, at := range in.stopped {
 			if !time.Now().Before(at) {
-				delete(t.wake, w)
+				delete(in.stopped, w)
 				if err := w.Signal(syscall.SIGCONT); err != nil {
 					return err
 				}

@@ -13,9 +13,9 @@ import (
 	"github.com/lethe-dev/lethe/internal/failpoint"
 )
 
-// ways is one request for every way that a request can take, each with the
-// faults of its own that lead it there.
-func ways(t *testing.T, w *World) []Message {
+// pathRequests is one request for every path through a worker, each with the fault
+// script that leads there.
+func pathRequests(t *testing.T, env *Environment) []Message {
 	t.Helper()
 	var messages []Message
 	add := func(res events.Resource, script string) events.Request {
@@ -23,7 +23,7 @@ func ways(t *testing.T, w *World) []Message {
 		messages = append(messages, valid(r))
 		for _, e := range entries(res) {
 			if script != "" {
-				w.mustSteer(t, "PUT", "scripts/"+e.String(), script)
+				env.mustAdmin(t, "PUT", "scripts/"+e.String(), script)
 			}
 		}
 		return r
@@ -34,9 +34,9 @@ func ways(t *testing.T, w *World) []Message {
 	contexts := func(ids ...int64) events.Resource { return events.UserContexts{IDs: ids} }
 
 	first := add(entry(1), "")
-	add(entry(2), `[{"fault":"503+after"}]`)                     // deleted, but not said: a 404 comes next
-	add(entry(3), `[{"fault":"cut+after"}]`)                     // likewise, without any answer
-	add(entry(4), `[{"fault":"429"},{"fault":"503","times":2}]`) // waits
+	add(entry(2), `[{"fault":"503+after"}]`)                     // deleted without saying so: the next answer is 404
+	add(entry(3), `[{"fault":"cut+after"}]`)                     // the same without an answer
+	add(entry(4), `[{"fault":"429"},{"fault":"503","times":2}]`) // is retried
 	add(entry(5), `[{"fault":"pending"}]`)                       // is confirmed later
 	gone := add(entry(6), "")
 	add(gone.Resource, "") // not found
@@ -54,56 +54,56 @@ func ways(t *testing.T, w *World) []Message {
 	return messages
 }
 
-// A process dies, or stands still until another has finished its work, each
-// time that it comes to a point; and somewhere between that point and the next.
+// A process dies, or stops until another has finished its work, at each crash point
+// and between that point and the next.
 func TestCrashMatrix(t *testing.T) {
 	for _, point := range failpoint.Points() {
-		for _, deed := range []string{"die", "stop"} {
+		for _, action := range []string{"die", "stop"} {
 			for _, delay := range []time.Duration{0, 5 * time.Millisecond} {
-				t.Run(fmt.Sprintf("%s, %s %s after", point, deed, delay), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s, %s %s after", point, action, delay), func(t *testing.T) {
 					t.Parallel()
-					w := open(t, Config{Troubles: []string{"--latency", "20ms", "--pending-for", "200ms"}})
-					messages := ways(t, w)
-					publish(t, w, messages, 0)()
+					env := open(t, Config{APIFaults: []string{"--latency", "20ms", "--pending-for", "200ms"}})
+					messages := pathRequests(t, env)
+					publish(t, env, messages, 0)()
 
-					// One process after the other comes one step further than the one before.
+					// Each process gets one step further than the one before.
 					var deaths int
-					var standing []*Worker
+					var stopped []*Worker
 					for nth := 1; nth <= 5; nth++ {
-						worker, err := w.NewWorker(e2e.WithFailpoints, fmt.Sprintf("LETHE_FAILPOINT=%s:%s:%d:%s", point, deed, nth, delay),
+						worker, err := env.NewWorker(e2e.WithFailpoints, fmt.Sprintf("LETHE_FAILPOINT=%s:%s:%d:%s", point, action, nth, delay),
 							"LETHE_KV_CONCURRENCY=2", "LETHE_SENSAY_CONCURRENCY=2")
 						if err != nil {
 							t.Fatal(err)
 						}
-						fell, err := worker.fell(t.Context(), 2*time.Second)
+						down, err := worker.waitDownOrStopped(t.Context(), 2*time.Second)
 						if err != nil {
 							t.Fatal(err)
 						}
 						switch {
-						case !fell: // it found too little to do
+						case !down: // it found too little to do
 							_ = worker.End(20 * time.Second)
-						case deed == "stop":
-							standing = append(standing, worker)
+						case action == "stop":
+							stopped = append(stopped, worker)
 							deaths++
 						default:
 							deaths++
 						}
 					}
 					if deaths == 0 {
-						t.Fatal("no process came to the point")
+						t.Fatal("no process reached the crash point")
 					}
-					w.mustWorkers(t, e2e.Lethe, 1)
-					if err := w.Drain(t.Context(), time.Minute); err != nil {
+					env.mustWorkers(t, e2e.Lethe, 1)
+					if err := env.Drain(t.Context(), time.Minute); err != nil {
 						t.Error(err)
 					}
-					for _, worker := range standing {
+					for _, worker := range stopped {
 						if err := worker.Signal(syscall.SIGCONT); err != nil {
 							t.Fatal(err)
 						}
 					}
-					record, violations := audit(t, w)
-					t.Logf("%d processes fell; %s", deaths, sum(record))
-					fail(t, w, violations)
+					record, violations := audit(t, env)
+					t.Logf("%d processes died or stopped; %s", deaths, sum(record))
+					fail(t, env, violations)
 				})
 			}
 		}

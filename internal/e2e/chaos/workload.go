@@ -11,22 +11,22 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// Message is an event to be published, and what is expected of it.
+// Message is an event to publish and its expected result.
 type Message struct {
 	Publication
 	Body []byte
 }
 
-// workload makes events of every kind: requests for both APIs, with one and
-// with many ids, repeats, second requests for what another has asked for, ids
-// that are used again for something else, and events that break the contract.
+// workload generates events of every kind: requests for both APIs with one or more
+// ids, repeated requests, new requests for a resource already requested, reused ids
+// with another resource, and events that violate the contract.
 type workload struct {
 	random *rand.Rand
 	made   []events.Request
-	next   int64 // id of an entry or context that nobody has named yet
+	next   int64 // the next unused id of an entry or context
 }
 
-// Workload returns count events. The same seed gives the same.
+// Workload returns count events. The same seed returns the same events.
 func Workload(seed uint64, count int) []Message {
 	w := &workload{random: rand.New(rand.NewPCG(seed, 1)), next: 1}
 	messages := make([]Message, 0, count)
@@ -45,11 +45,11 @@ func (w *workload) message() Message {
 	switch kind := w.random.IntN(100); {
 	case kind < 6:
 		return w.malformed()
-	case kind < 12 && len(w.made) > 0: // the same once more
+	case kind < 12 && len(w.made) > 0: // the same request again
 		return valid(w.earlier())
-	case kind < 16 && len(w.made) > 0: // what is gone, or going, is asked for under a new id
+	case kind < 16 && len(w.made) > 0: // a new request for a resource already requested
 		return w.request(w.earlier().Resource)
-	case kind < 20 && len(w.made) > 0: // an id that is taken
+	case kind < 20 && len(w.made) > 0: // a reused id
 		r := w.earlier()
 		r.Resource = w.like(r.Resource)
 		return valid(r)
@@ -60,7 +60,7 @@ func (w *workload) message() Message {
 	}
 }
 
-// earlier is one of the latest requests, which may still be on its way.
+// earlier is one of the latest 50 requests. It may still be in flight.
 func (w *workload) earlier() events.Request {
 	return w.made[len(w.made)-1-w.random.IntN(min(len(w.made), 50))]
 }
@@ -79,7 +79,7 @@ func (w *workload) contexts() events.Resource {
 	return events.UserContexts{IDs: ids}
 }
 
-// like is a new resource of the same kind.
+// like is a new resource of the same type.
 func (w *workload) like(res events.Resource) events.Resource {
 	if res.Target() == events.KVUserContext {
 		return w.contexts()
@@ -102,7 +102,7 @@ func (w *workload) id() string {
 	return id.String()
 }
 
-// Read gives random bytes that the seed decides.
+// Read returns random bytes that the seed decides.
 func (w *workload) Read(p []byte) (int, error) {
 	for i := range p {
 		p[i] = byte(w.random.UintN(256))
@@ -113,7 +113,7 @@ func (w *workload) Read(p []byte) (int, error) {
 func valid(r events.Request) Message {
 	body, err := r.Encode()
 	if err != nil {
-		panic(fmt.Sprintf("a request that the contract does not know: %v", err)) // a mistake of this file
+		panic(fmt.Sprintf("encode a request: %v", err)) // a bug in this file
 	}
 	return Message{Publication{Target: r.Target(), ID: r.ID, Resource: r.Resource}, body}
 }
@@ -123,7 +123,7 @@ func (w *workload) malformed() Message {
 	m := Message{Publication: Publication{Target: events.KVUserContext, ID: id, Code: events.CodeInvalidResource}}
 	data := map[string]any{"target": m.Target}
 	switch w.random.IntN(4) {
-	case 0: // nothing that could be read
+	case 0: // unreadable
 		return Message{Publication{Target: events.SensayKnowledgeBase, Code: events.CodeMalformedEvent}, []byte(`{"specversion":"1.0",` + id)}
 	case 1:
 		data["ids"] = []any{1, 1.5}
@@ -136,7 +136,7 @@ func (w *workload) malformed() Message {
 		"specversion": "1.0", "id": id, "source": "/chaos", "type": events.RequestType, "datacontenttype": "application/json", "data": data,
 	})
 	if err != nil {
-		panic(err) // the value above has nothing that JSON has not
+		panic(err) // the value above is valid JSON
 	}
 	m.Body = body
 	return m

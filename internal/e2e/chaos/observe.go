@@ -16,14 +16,14 @@ import (
 	"github.com/lethe-dev/lethe/internal/fakeapi"
 )
 
-// links reads the whole results stream.
-func (w *World) links(ctx context.Context) ([]Link, error) {
-	stream, err := w.js.Stream(ctx, events.StreamResults)
+// records reads the whole results stream.
+func (env *Environment) records(ctx context.Context) ([]Record, error) {
+	stream, err := env.js.Stream(ctx, events.StreamResults)
 	if err != nil {
 		return nil, err
 	}
-	links := make([]Link, 0, stream.CachedInfo().State.Msgs)
-	if cap(links) == 0 {
+	records := make([]Record, 0, stream.CachedInfo().State.Msgs)
+	if cap(records) == 0 {
 		return nil, nil
 	}
 	reader, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
@@ -40,40 +40,40 @@ func (w *World) links(ctx context.Context) ([]Link, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", events.StreamResults, err)
 		}
-		link, err := readLink(msg)
+		record, err := readRecord(msg)
 		if err != nil {
 			return nil, err
 		}
-		links = append(links, link)
-		last = link.Sequence
+		records = append(records, record)
+		last = record.Sequence
 	}
-	return links, nil
+	return records, nil
 }
 
-func readLink(msg jetstream.Msg) (Link, error) {
+func readRecord(msg jetstream.Msg) (Record, error) {
 	meta, err := msg.Metadata()
 	if err != nil {
-		return Link{}, err
+		return Record{}, err
 	}
 	tokens := strings.Split(msg.Subject(), ".") // deletions.results.<target>.<id>.<outcome>
 	if len(tokens) != 5 {
-		return Link{}, fmt.Errorf("%s is no subject of a link", msg.Subject())
+		return Record{}, fmt.Errorf("%s is not the subject of a record", msg.Subject())
 	}
-	l := Link{Sequence: meta.Sequence.Stream, Stored: meta.Timestamp, Target: events.Target(tokens[2]), ID: tokens[3]}
-	if l.Follows, err = strconv.ParseUint(msg.Headers().Get("Lethe-Expected"), 10, 64); err != nil {
-		return Link{}, fmt.Errorf("%s at %d: %w", msg.Subject(), l.Sequence, err)
+	l := Record{Sequence: meta.Sequence.Stream, Stored: meta.Timestamp, Target: events.Target(tokens[2]), ID: tokens[3]}
+	if l.Expected, err = strconv.ParseUint(msg.Headers().Get("Lethe-Expected"), 10, 64); err != nil {
+		return Record{}, fmt.Errorf("%s at %d: %w", msg.Subject(), l.Sequence, err)
 	}
 	if tokens[1] == "results" {
 		r, err := events.ReadResult(msg.Headers(), msg.Data())
 		if err != nil {
-			return Link{}, fmt.Errorf("%s at %d: %w", msg.Subject(), l.Sequence, err)
+			return Record{}, fmt.Errorf("%s at %d: %w", msg.Subject(), l.Sequence, err)
 		}
 		l.Result = &r
 	}
 	return l, nil
 }
 
-// readJournal reads the API's own record of its calls.
+// readJournal reads the API's journal of its calls.
 func readJournal(path string) ([]fakeapi.Call, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -93,11 +93,11 @@ func readJournal(path string) ([]fakeapi.Call, error) {
 	return calls, lines.Err()
 }
 
-// left returns the subjects of what still waits in the two queues, ten of each at most.
-func (w *World) left(ctx context.Context) ([]string, error) {
+// left returns the subjects of the messages still in the two queues, ten at most.
+func (env *Environment) left(ctx context.Context) ([]string, error) {
 	var subjects []string
 	for _, name := range []string{events.StreamRequests, events.StreamLater} {
-		stream, err := w.js.Stream(ctx, name)
+		stream, err := env.js.Stream(ctx, name)
 		if err != nil {
 			return nil, err
 		}
