@@ -86,6 +86,7 @@ func TestAServerThatCannotBeUsedIsAnErrorAtOnce(t *testing.T) {
 	}{
 		{"an account without JetStream", []string{"run", "setup", "status", "results"}, "LETHE_NATS_URL=" + user("b:b"), 2, "lethe: LETHE_NATS_URL: JetStream is not enabled on NATS: the account"},
 		{"a server without JetStream", []string{"run", "setup", "status"}, "LETHE_NATS_URL=" + none.ClientURL(), 2, "lethe: LETHE_NATS_URL: JetStream is not enabled on NATS: server version"},
+		{"replicas without a cluster", []string{"run", "setup"}, "LETHE_NATS_URL=" + user("a:a") + "\nLETHE_STREAM_REPLICAS=3", 2, "lethe: LETHE_STREAM_REPLICAS: 3 copies need a cluster"},
 		{"a wrong password", []string{"run", "status"}, "NATS_URL=" + user("a:hush"), 2, "lethe: NATS_URL: NATS refused the credential"},
 		{"an IPv6 address without brackets", []string{"run", "status"}, "LETHE_NATS_URL=nats://::1:14222", 2, "lethe: LETHE_NATS_URL: must have an IPv6 address in brackets"},
 		{"a domain that does not answer", []string{"status"}, "LETHE_NATS_URL=" + user("a:a") + "\nLETHE_JETSTREAM_DOMAIN=nope", 1, `lethe: LETHE_JETSTREAM_DOMAIN: no JetStream answers in the domain "nope"`},

@@ -198,6 +198,10 @@ func embedConfig(cfg *config.Config, log *slog.Logger) natsconn.EmbedConfig {
 // to be one whose server is still starting.
 const accountTries = 2
 
+// errCodeNoCluster is the server's "replicas > 1 not supported in non-clustered mode"
+// (errors.json of nats-server), which it calls an error of its own (500).
+const errCodeNoCluster jetstream.ErrorCode = 10074
+
 // untilReady repeats check while the server is there but not ready for it, as a
 // cluster that elects its leader. A refused setting is an error at once.
 func untilReady(ctx context.Context, log *slog.Logger, cfg *config.Config, check func(context.Context) error) error {
@@ -213,6 +217,8 @@ func untilReady(ctx context.Context, log *slog.Logger, cfg *config.Config, check
 			return err
 		case errors.As(err, &problem), errors.Is(err, natsconn.ErrTwoDomains), errors.Is(err, natsconn.ErrServerTooOld):
 			return err
+		case errors.As(err, &refused) && refused.ErrorCode == errCodeNoCluster:
+			return usageError("LETHE_STREAM_REPLICAS: %d copies need a cluster: %w", cfg.Stream.Replicas, err)
 		case errors.As(err, &refused) && refused.Code < 500:
 			return err
 		case errors.Is(err, natsconn.ErrNoJetStream):

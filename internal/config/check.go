@@ -190,7 +190,7 @@ func positive(name string, d time.Duration) error {
 
 func age(name string, d time.Duration) error {
 	if d != 0 && d < time.Second {
-		return fmt.Errorf("%s: must be 0 (for ever) or at least 1s, not %s", name, d)
+		return fmt.Errorf("%s: must be 0 (forever) or at least 1s, not %s", name, d)
 	}
 	return nil
 }

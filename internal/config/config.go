@@ -31,7 +31,7 @@ type Config struct {
 
 	JetstreamDomain string `split_words:"true" desc:"JetStream domain that holds the streams; none: that of the server"`
 
-	ResultsMaxAge time.Duration `split_words:"true" default:"720h" desc:"how long results are kept, 0 for ever; one final result a request is promised for as long"`
+	ResultsMaxAge time.Duration `split_words:"true" default:"720h" desc:"how long results are kept, 0 forever; one final result a request is promised for as long"`
 	ManageStreams bool          `split_words:"true" default:"true" desc:"create streams at start where none exists, update existing ones"`
 
 	RequestsMaxBytes Bytes `split_words:"true" desc:"limit of DELETION_REQUESTS such as 10GiB, at least 1MiB, for accounts that require one; none: no limit"`

@@ -129,7 +129,7 @@ func checkResultsAge(c jetstream.StreamConfig, least time.Duration) error {
 	}
 	return &Problem{
 		Stream: c.Name, Setting: "max_age " + c.MaxAge.String(),
-		Why: fmt.Sprintf("results would expire while their request is open; it must be 0 (forever) or at least %s, or shorten LETHE_RETRY_MAX_ELAPSED", least),
+		Why: fmt.Sprintf("results would expire while their request is open; it must be 0 (forever) or at least %s: `nats stream edit %s --max-age` sets it; or shorten LETHE_RETRY_MAX_ELAPSED", least, c.Name),
 	}
 }
 
