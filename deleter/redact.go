@@ -87,15 +87,33 @@ func (t traces) add(run string, least int) {
 // under up to layers of escapes, in any order.
 func (t traces) in(text string, layers int) bool {
 	text = strings.ToLower(text)
-	if t.found(text) || t.found(squeeze(text)) || slices.ContainsFunc(t.alone, func(secret string) bool { return standsAlone(text, secret) }) {
-		return true
+	if !strings.ContainsAny(text, escapeSigns) {
+		return t.shownBy(text) // as in most texts
 	}
-	for _, unescape := range unescapes {
-		if plain := unescape(text); layers > 0 && plain != text && t.in(plain, layers-1) {
+	texts, seen := []string{text}, map[string]bool{text: true}
+	for ; ; layers-- {
+		if slices.ContainsFunc(texts, t.shownBy) {
 			return true
 		}
+		if layers == 0 {
+			return false
+		}
+		var plainer []string
+		for _, text := range texts {
+			for _, unescape := range unescapes {
+				if plain := strings.ToLower(unescape(text)); !seen[plain] {
+					seen[plain] = true
+					plainer = append(plainer, plain)
+				}
+			}
+		}
+		texts = plainer
 	}
-	return false
+}
+
+// shownBy says whether text, in lower case, shows a secret without any unescaping.
+func (t traces) shownBy(text string) bool {
+	return t.found(text) || t.found(squeeze(text)) || slices.ContainsFunc(t.alone, func(secret string) bool { return standsAlone(text, secret) })
 }
 
 func (t traces) found(text string) bool {
@@ -138,16 +156,23 @@ func squeeze(text string) string {
 	}, text)
 }
 
-// inURL and inString are a byte as URLs, and as JSON and Go write it, in lower case.
+// A byte as URLs, and as JSON and Go write it, in lower case; and a character after
+// a backslash that means itself.
 var (
 	inURL    = regexp.MustCompile(`%[0-9a-f]{2}`)
 	inString = regexp.MustCompile(`\\+(?:x|u00)[0-9a-f]{2}`)
+	quoted   = regexp.MustCompile(`\\([\\/"'])`)
 )
+
+// escapeSigns begin the escapes of unescapes.
+const escapeSigns = `%+\&`
 
 // unescapes resolve one layer of the escapes of one format each.
 var unescapes = []func(string) string{
 	func(text string) string { return inURL.ReplaceAllStringFunc(text, hexByte) },
+	func(text string) string { return strings.ReplaceAll(text, "+", " ") }, // in a form
 	func(text string) string { return inString.ReplaceAllStringFunc(text, hexByte) },
+	func(text string) string { return quoted.ReplaceAllString(text, "$1") },
 	html.UnescapeString,
 }
 

@@ -108,7 +108,7 @@ func BenchmarkRedact(b *testing.B) {
 
 // Forms write a blank as +, and a secret may itself look like an escape.
 func TestASecretOfUnusualCharactersIsFound(t *testing.T) {
-	for _, secret := range []string{"pass word", "a secret with blanks", `%7e"&amp;<%2B+\n`, `one&two;%41\x41`, "++++++++++++++", `\\\\`} {
+	for _, secret := range []string{"pass word", "a b", "a b c d", `\one\`, `a"b\c`, `aaaa\x41`, "1+2 3", "a secret with blanks", `%7e"&amp;<%2B+\n`, `one&two;%41\x41`, "++++++++++++++", `\\\\`} {
 		c, err := NewCredential(secret)
 		if err != nil {
 			t.Fatal(err)
