@@ -235,9 +235,10 @@ func TestNothingIsSentTwiceWhenAKeptConnectionIsCut(t *testing.T) {
 func TestTheAPIsWishToWaitIsRead(t *testing.T) {
 	client := newTestClient(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header()["Retry-After"] = []string{"5", "16.2", "1"}
+		w.Header()["Ratelimit-Policy"] = []string{`"default";q=500;w=1`}
 		w.WriteHeader(http.StatusTooManyRequests)
 	}))
-	if got := call(t, client); got.RetryAfter != 17*time.Second || got.Verdict != Retry || got.MayHaveDeleted {
+	if got := call(t, client); got.RetryAfter != 17*time.Second || got.Quota != (Quota{Rate: 500}) || got.Verdict != Retry || got.MayHaveDeleted {
 		t.Errorf("%+v", got)
 	}
 }

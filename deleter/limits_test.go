@@ -2,6 +2,8 @@ package deleter
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 )
@@ -20,7 +22,7 @@ func TestOnlyWhatIsCalledJSONIsJSON(t *testing.T) {
 }
 
 func TestACredentialMayBeAsLongAsItsLimit(t *testing.T) {
-	for length, ok := range map[int]bool{maxCredential: true, maxCredential + 1: false} {
+	for length, ok := range map[int]bool{4096: true, 4097: false} {
 		secret, file := strings.Repeat("k", length), t.TempDir()+"/key"
 		if err := writeFile(file, secret+"\r\n"); err != nil {
 			t.Fatal(err)
@@ -30,6 +32,26 @@ func TestACredentialMayBeAsLongAsItsLimit(t *testing.T) {
 		}
 		if _, err := CredentialFromFile(file); (err == nil) != ok {
 			t.Errorf("%d bytes in a file: %v", length, err)
+		}
+	}
+}
+
+// The limit of what is read must not hide a second line.
+func TestALineBehindACredentialOfFullLengthIsSeen(t *testing.T) {
+	file := t.TempDir() + "/key"
+	if err := writeFile(file, strings.Repeat("k", maxCredential)+"\r\nk"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := CredentialFromFile(file); err == nil {
+		t.Error("two lines are taken for a credential")
+	}
+}
+
+func TestABodyMayBeAsLongAsItsLimit(t *testing.T) {
+	for length, want := range map[int]Verdict{64 << 10: Deleted, 64<<10 + 1: Retry} {
+		client := newTestClient(t, serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, strings.Repeat(" ", length)) }))
+		if got := call(t, client); got.Verdict != want || got.MayHaveDeleted != (want == Retry) {
+			t.Errorf("%d bytes: %+v", length, got)
 		}
 	}
 }
