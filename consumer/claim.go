@@ -189,7 +189,12 @@ func (l *Lane) overtaken(j *job, known History, last *link) (History, settlement
 			return known, nakWithDelay, err
 		}
 	}
+	lost, err := l.lostRecord(j.ctx, known, last)
+	if err != nil {
+		return known, nakWithDelay, err
+	}
 	course, at, next := overtaken(known, j.fingerprint, last, scheduled, l.config.Instance, l.clock.now())
+	next.Unanswered = next.Unanswered || lost
 	switch course {
 	case courseDone:
 		return next, ack, nil

@@ -72,6 +72,22 @@ func (l *Lane) mayHaveLostRecords(ctx context.Context, d *delivery, replays uint
 	}
 }
 
+// lostRecord says that the record which a step knows is gone although the chain has
+// an open end: it expired, or the stream was created again and another delivery
+// began the chain in it.
+func (l *Lane) lostRecord(ctx context.Context, known History, last *link) (bool, error) {
+	if !l.config.RecordAttempts || known.Seq == 0 || last == nil || last.Outcome.Final() {
+		return false, nil
+	}
+	r := &l.records
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := l.persist(ctx, events.StreamResults, func(ctx context.Context) error { return l.askRetention(ctx) }); err != nil {
+		return false, err
+	}
+	return known.Seq < r.first, nil
+}
+
 // askRetention asks the server, with the lock held.
 func (l *Lane) askRetention(ctx context.Context) error {
 	asked := time.Now()

@@ -172,6 +172,35 @@ func TestAStepWhoseRecordsAreGone(t *testing.T) {
 	}
 }
 
+// The results stream was deleted, created again by setup, and the same request
+// published again: what is due knows a record that is not in the new stream.
+func TestAStepWhoseRecordsAreGoneFindsThoseOfARepeat(t *testing.T) {
+	w := newWorld(t)
+	r := entry(7)
+	c := w.config(sensayTarget, script(answerBusy, answerNotFound))
+	c.Rules.Retry.MaxInterval = time.Second
+	l, stop := w.run(c)
+	w.publish(r)
+	w.until("a step is scheduled", func() bool { return len(w.messages(events.StreamLater, "deletions.later.>")) == 1 })
+	w.until("the request is acknowledged", func() bool { return len(w.messages(events.StreamRequests, ">")) == 0 })
+	stop()
+	before := w.messages(events.StreamResults, ">")
+	if err := w.js.DeleteStream(t.Context(), events.StreamResults); err != nil {
+		t.Fatal(err)
+	}
+	if err := streams.Setup(t.Context(), w.js, settings); err != nil {
+		t.Fatal(err)
+	}
+	repeat := l.chain.newAttempt(t.Context(), r.ID, before[0].Header.Get(headerFingerprint), History{Attempts: 1}, 0)
+	if err := l.chain.append(t.Context(), repeat); err != nil {
+		t.Fatal(err)
+	}
+	w.run(c)
+	if got := w.final(sensayTarget, r.ID); got.Outcome != events.Deleted || !got.Evidence.AfterUnansweredAttempt {
+		t.Errorf("%s, %+v", got.Outcome, got.Evidence)
+	}
+}
+
 // A step that waits for another worker's lease knows no record yet.
 func TestAStepThatKnewNoRecordFindsNone(t *testing.T) {
 	w := newWorld(t)

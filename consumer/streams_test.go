@@ -332,6 +332,9 @@ func TestAMissingStreamIsCreatedBySetupAlone(t *testing.T) {
 			if len(created) != 1 || created[0].Stream != stream || created[0].Lost == "" {
 				t.Errorf("setup created %+v", created)
 			}
+			if first := w.stream(stream).FirstSeq; first < 1<<50 {
+				t.Errorf("its first sequence is %d, which the one before may have given", first)
+			}
 			lane.look(t.Context())
 			r := contexts(1)
 			w.publish(r)

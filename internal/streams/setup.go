@@ -83,12 +83,13 @@ func Setup(ctx context.Context, js jetstream.JetStream, s Settings) error {
 			}
 			continue
 		}
-		if _, err := js.CreateStream(ctx, want); err != nil {
-			return fmt.Errorf("create stream %s: %w", want.Name, limitRequired(want.Name, err))
-		}
 		created := Created{Stream: want.Name}
 		if len(found.Streams) > 0 {
 			created.Lost = lostWith[want.Name]
+			want.FirstSeq = beyondAnyOther(time.Now())
+		}
+		if _, err := js.CreateStream(ctx, want); err != nil {
+			return fmt.Errorf("create stream %s: %w", want.Name, limitRequired(want.Name, err))
 		}
 		s.created(created)
 	}
@@ -106,6 +107,13 @@ func Setup(ctx context.Context, js jetstream.JetStream, s Settings) error {
 	}
 	return Redeliver(ctx, js, passed)
 }
+
+// beyondAnyOther is the first sequence of a stream that is created beside others.
+// They name sequences of the one that was there before: due steps name records,
+// results name requests (seq-N). No stream took a million messages a second since
+// it was created, so the time in microseconds is above all of its sequences. It
+// stays below 2^53 until the year 2255, so that JSON readers keep it exact.
+func beyondAnyOther(now time.Time) uint64 { return uint64(now.UnixMicro()) }
 
 func updateStream(ctx context.Context, js jetstream.JetStream, info *jetstream.StreamInfo, want jetstream.StreamConfig, resultsMinAge time.Duration) error {
 	// What an update adds is no reason to refuse it.
