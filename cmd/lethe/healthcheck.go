@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,17 +23,21 @@ with 0 if the status is 200, and with 1 if it is not or no answer comes. It is
 made for containers, which have no other program to ask with.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			url, err := healthURL(args)
+			address, err := healthURL(args)
 			if err != nil {
 				return err
 			}
-			request, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, url, nil)
-			if err != nil {
-				return usageError("URL: %w", err)
+			request, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, address, nil)
+			if err != nil || request.URL.Host == "" || request.URL.Scheme != "http" && request.URL.Scheme != "https" {
+				// The error quotes the address, which may hold a password.
+				return usageError("URL: must be one such as http://127.0.0.1:8080/readyz")
 			}
 			response, err := (&http.Client{Timeout: 5 * time.Second}).Do(request)
 			if err != nil {
-				return fmt.Errorf("no answer: %w", err)
+				if failed := (*url.Error)(nil); errors.As(err, &failed) {
+					err = failed.Err // without the address
+				}
+				return fmt.Errorf("no answer from %s: %w", request.URL.Host, err)
 			}
 			defer func() { _ = response.Body.Close() }()
 			if _, err := io.Copy(cmd.OutOrStdout(), io.LimitReader(response.Body, 64<<10)); err != nil {
