@@ -42,6 +42,8 @@ type Lane struct {
 	laterRoom laterRoom
 	pulls     *pulls
 
+	unfinished atomic.Int64 // steps that the end of the grace period cut off
+
 	refused atomic.Pointer[string] // the id that the API refused last
 	changed chan struct{}          // holds a word of a credential that has changed
 }
@@ -75,6 +77,9 @@ func (l *Lane) Run(stop context.Context) error {
 	pulls.Wait()
 	finish()
 	cancel()
+	if n := l.unfinished.Load(); n > 0 {
+		l.log.Warn("the grace period cut off steps, their messages will come again", "steps", n)
+	}
 	return alive.Wait()
 }
 

@@ -68,7 +68,7 @@ func pull(ctx context.Context, js jetstream.JetStream, stream, consumer string, 
 		case status == "404", status == "408", status == "409" && why == "Batch Completed": // no more messages
 			return nil
 		default:
-			return fmt.Errorf("consumer %s of %s: the server says %s %s", consumer, stream, status, why)
+			return fmt.Errorf("consumer %s of %s: the server says %s", consumer, stream, strings.TrimSpace(status+" "+why))
 		}
 	}
 	return nil

@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/internal/text"
 )
 
 // pullsFailFor is how long pulls must fail before the lane is said not to run. A
@@ -79,5 +81,5 @@ func failureText(js jetstream.JetStream, err error) string {
 	if !js.Conn().IsConnected() || errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrDisconnected) {
 		return notConnected
 	}
-	return err.Error()
+	return text.Error(err)
 }

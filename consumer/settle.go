@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/lethe-dev/lethe/internal/failpoint"
@@ -30,7 +31,12 @@ const nakDelay = 500 * time.Millisecond
 // the message comes again.
 func (l *Lane) done(j *job, s settlement, err error) {
 	if err != nil {
-		l.log.WarnContext(j.ctx, "step not finished, the message will come again", "subject", j.Subject, "sequence", j.seq, "error", err)
+		level := slog.LevelWarn
+		if j.ctx.Err() != nil { // the worker ends; Run says for how many
+			level = slog.LevelDebug
+			l.unfinished.Add(1)
+		}
+		l.log.Log(j.ctx, level, "step not finished, the message will come again", "subject", j.Subject, "sequence", j.seq, "error", err)
 	}
 	l.settle(j.ctx, j.delivery, s)
 	j.end()

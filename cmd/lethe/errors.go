@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/lethe-dev/lethe/internal/natsconn"
+	"github.com/lethe-dev/lethe/internal/text"
 )
 
 // usage is an error of the caller's: a wrong flag, argument or setting.
@@ -41,12 +42,7 @@ func exitStatus(err error) int {
 }
 
 // oneLine folds an error into a single line that is safe for a terminal: parts of it
-// may come from a file or from the network. A library says its name again for an
-// error in an error; once is enough.
+// may come from a file or from the network.
 func oneLine(err error) string {
-	line := printable(strings.Join(strings.Fields(err.Error()), " "))
-	for strings.Contains(line, "nats: nats: ") {
-		line = strings.ReplaceAll(line, "nats: nats: ", "nats: ")
-	}
-	return line
+	return printable(strings.Join(strings.Fields(text.Error(err)), " "))
 }

@@ -11,6 +11,8 @@ import (
 	"go.opentelemetry.io/otel/log"
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/term"
+
+	"github.com/lethe-dev/lethe/internal/text"
 )
 
 // handler writes records to the local log, with the ids of the span that the context holds, and to the log
@@ -56,13 +58,22 @@ func (h *handler) with(change func(slog.Handler) slog.Handler) *handler {
 func newLocalHandler(c Config) slog.Handler {
 	terminal := isTerminal(c.Stderr)
 	if c.LogFormat == "json" || c.LogFormat == "" && !terminal {
-		return slog.NewJSONHandler(c.Stderr, &slog.HandlerOptions{Level: c.LogLevel})
+		return slog.NewJSONHandler(c.Stderr, &slog.HandlerOptions{Level: c.LogLevel, ReplaceAttr: plainError})
 	}
 	return tint.NewTextHandler(c.Stderr, &tint.Options{
-		Level:      c.LogLevel,
-		TimeFormat: "15:04:05.000",
-		NoColor:    !terminal || os.Getenv("NO_COLOR") != "", // https://no-color.org
+		Level:       c.LogLevel,
+		ReplaceAttr: plainError,
+		TimeFormat:  "15:04:05.000",
+		NoColor:     !terminal || os.Getenv("NO_COLOR") != "", // https://no-color.org
 	})
+}
+
+// plainError writes an error as [text.Error] does.
+func plainError(_ []string, a slog.Attr) slog.Attr {
+	if err, ok := a.Value.Any().(error); ok {
+		a.Value = slog.StringValue(text.Error(err))
+	}
+	return a
 }
 
 // exportTo adds an exporter to a logger that Setup made.

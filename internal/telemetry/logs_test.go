@@ -47,6 +47,15 @@ func TestLogRecords(t *testing.T) {
 			t.Errorf("logged %q", book.String())
 		}
 	})
+	for _, format := range []string{"json", "text"} {
+		t.Run("a library's name stands once in an error, "+format, func(t *testing.T) {
+			var book logBook
+			setup(t, Config{Stderr: &book, LogFormat: format}, nil).Logger.Warn("failed", "error", errors.New("nats: nats: nats: API error"))
+			if got := book.String(); strings.Count(got, "nats:") != 1 || !strings.Contains(got, "nats: API error") {
+				t.Errorf("logged %q", got)
+			}
+		})
+	}
 	t.Run("a file is no terminal", func(t *testing.T) {
 		f, err := os.CreateTemp(t.TempDir(), "log")
 		if err != nil {

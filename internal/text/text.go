@@ -7,6 +7,16 @@ import (
 	"unicode/utf8"
 )
 
+// Error returns what err says. A library puts its name before an error, and again
+// before an error that wraps it; here it stands once.
+func Error(err error) string {
+	s := err.Error()
+	for strings.Contains(s, "nats: nats: ") {
+		s = strings.ReplaceAll(s, "nats: nats: ", "nats: ")
+	}
+	return s
+}
+
 const ellipsis = "…"
 
 // Line returns s as one line of valid UTF-8: each run of white space and

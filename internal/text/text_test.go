@@ -1,6 +1,7 @@
 package text_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -49,4 +50,17 @@ func TestALineStaysAsItIsTheSecondTime(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 	})
+}
+
+func TestALibrarysNameStandsOnceInAnError(t *testing.T) {
+	for said, want := range map[string]string{
+		"nats: timeout":                     "nats: timeout",
+		"look: nats: nats: API error":       "look: nats: API error",
+		"nats: nats: nats: timeout":         "nats: timeout",
+		"nats: no responders, nats: closed": "nats: no responders, nats: closed",
+	} {
+		if got := text.Error(errors.New(said)); got != want {
+			t.Errorf("%q became %q, want %q", said, got, want)
+		}
+	}
 }
