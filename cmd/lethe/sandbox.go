@@ -19,13 +19,13 @@ import (
 	"github.com/lethe-dev/lethe/internal/fakeapi"
 )
 
-const sandboxLong = `Imitates both deletion APIs on one address, strictly, and keeps a record of every call.
+const sandboxLong = `Imitates the deletion APIs on one address, checks requests strictly and logs every call.
 
-Nothing real is deleted: an entry exists from the first time it is named until it is deleted.
-Each fault flag counts for both APIs; the same flag with --kv- or --sensay- in front counts for
-one and goes before it. Faults, the scripts of single entries and what exists can be changed while
-the sandbox runs, on the control endpoint under /_sandbox/, which has a page of help. That endpoint
-asks for no credential, so keep the address private.`
+Nothing real is deleted: an entry exists from its first mention until a call deletes it.
+A fault flag applies to all APIs; the same flag with --kv- or --sensay- applies to one and
+overrides it. Faults, the scripts of entries and their state can be changed while the sandbox
+runs, with the admin API under /_sandbox/, which has a help page. It needs no credential, so
+keep the address private.`
 
 const sandboxExample = `  lethe sandbox --pending-share 0.2 --fault cut+after=0.05 --fault 503=0.1 --sensay-latency 200ms
 
@@ -35,21 +35,21 @@ const sandboxExample = `  lethe sandbox --pending-share 0.2 --fault cut+after=0.
   curl -X DELETE http://127.0.0.1:8081/v1/replicas/03db5651-cb61-4bdf-9ef0-89561f7c9c53/knowledge-base/12345 \
     -H 'X-ORGANIZATION-SECRET: sandbox-organization-secret'
 
-  # the same over HTTPS and HTTP/2, on connections that are recycled now and then
+  # HTTPS and HTTP/2, with 1 % of the answers closing their connection
   lethe sandbox --tls ca.pem --fault recycle=0.01
   curl --cacert ca.pem https://127.0.0.1:8081/_sandbox/
 
-  # see what happened
+  # list what was deleted
   curl http://127.0.0.1:8081/_sandbox/deleted
 
   # the next two calls for one context get 503, the third is cut after the deletion
   curl -X PUT http://127.0.0.1:8081/_sandbox/scripts/kv/12 -d '[{"fault":"503","times":2},{"fault":"cut+after"}]'
 
-  # turn Sensay's credential down from now on, and accept it again
+  # reject Sensay's credential, then accept it again
   curl -X PUT http://127.0.0.1:8081/_sandbox/faults -d '{"sensay":{"reject":401}}'
   curl -X DELETE http://127.0.0.1:8081/_sandbox/faults
 
-  # every fault and every control
+  # help page with all faults and paths
   curl http://127.0.0.1:8081/_sandbox/`
 
 // sandboxFlags are the flags of lethe sandbox.
@@ -59,10 +59,10 @@ type sandboxFlags struct {
 	config        fakeapi.Config
 	unknown       []string
 	verbose       bool
-	faults        map[string]*faultFlags // by prefix: "", "kv-", "sensay-"
+	faults        map[string]*faultFlags // by prefix: "" for all APIs, "kv-", ...
 }
 
-// faultFlags are those that exist once for both APIs and once for each.
+// faultFlags are the flags that exist once for all APIs and once for each.
 type faultFlags struct {
 	latency, jitter, slowFor time.Duration
 	rate                     float64
@@ -76,7 +76,7 @@ func newSandboxCommand() *cobra.Command {
 	var flags sandboxFlags
 	command := &cobra.Command{
 		Use:     "sandbox",
-		Short:   "Imitate both deletion APIs, with faults on demand",
+		Short:   "Imitate the deletion APIs, with faults on demand",
 		Long:    sandboxLong,
 		Example: sandboxExample,
 		Args:    cobra.NoArgs,
@@ -92,23 +92,27 @@ func (f *sandboxFlags) declare(command *cobra.Command) {
 	set := command.Flags()
 	set.SortFlags = false
 	set.StringVar(&f.addr, "addr", "127.0.0.1:8081", "address to listen on; port 0 picks a free one")
-	set.StringVar(&f.tls, "tls", "", "serve HTTPS with HTTP/2, and write the certificate to this file for SSL_CERT_FILE; a new one each time")
-	set.StringVar(&f.config.AccessKey, "access-key", fakeapi.DefaultAccessKey, "the k-v.ai access key that is right")
-	set.StringVar(&f.config.OrganizationSecret, "organization-secret", fakeapi.DefaultOrganizationSecret, "the Sensay organization secret that is right")
+	set.StringVar(&f.tls, "tls", "", "serve HTTPS with HTTP/2, and write a new certificate to this file for SSL_CERT_FILE")
+	set.StringVar(&f.config.AccessKey, "access-key", fakeapi.DefaultAccessKey, "the accepted k-v.ai access key")
+	set.StringVar(&f.config.OrganizationSecret, "organization-secret", fakeapi.DefaultOrganizationSecret, "the accepted Sensay organization secret")
 	set.Float64Var(&f.config.PendingShare, "pending-share", 0, "share of Sensay entries answered 202, 0 to 1")
-	set.DurationVar(&f.config.PendingFor, "pending-for", fakeapi.DefaultPendingFor, "how long after a 202 the entry is gone")
+	set.DurationVar(&f.config.PendingFor, "pending-for", fakeapi.DefaultPendingFor, "time from a 202 to the removal")
 	set.Float64Var(&f.config.UnknownShare, "unknown-share", 0, "share of Sensay entries that never existed, 0 to 1")
 	set.StringArrayVar(&f.unknown, "unknown", nil, "an entry that never existed, as sensay/UUID/ID; may be repeated")
 	set.BoolVar(&f.config.PydanticV2, "kv-pydantic-v2", false, "give k-v.ai's 422 in the form of pydantic v2")
 	set.BoolVar(&f.config.Wrapped, "kv-wrapped", false, `wrap k-v.ai's answers in {"value":…}`)
-	set.Uint64Var(&f.config.Seed, "seed", 1, "decides every chance and share; the same seed gives the same luck")
-	set.StringVar(&f.journal, "journal", "", "append every call to this file before it is answered; what it says is deleted stays deleted")
-	set.IntVar(&f.config.MaxEntries, "max-entries", fakeapi.DefaultMaxEntries, "entries kept for each API; above that, 507")
-	set.IntVar(&f.config.MaxCalls, "max-calls", fakeapi.DefaultMaxCalls, "calls kept in the record")
+	set.Uint64Var(&f.config.Seed, "seed", 1, "random seed; the same seed repeats the same faults")
+	set.StringVar(&f.journal, "journal", "", "append every call to this file before answering; entries deleted in it stay deleted")
+	set.IntVar(&f.config.MaxEntries, "max-entries", fakeapi.DefaultMaxEntries, "most entries of each API; a deletion above it gets 507")
+	set.IntVar(&f.config.MaxCalls, "max-calls", fakeapi.DefaultMaxCalls, "most calls in the call log")
 	set.BoolVar(&f.verbose, "verbose", false, "log every call on stderr")
 
 	f.faults = make(map[string]*faultFlags)
-	for _, prefix := range []string{"", "kv-", "sensay-"} {
+	prefixes := []string{""}
+	for _, api := range fakeapi.APIs() {
+		prefixes = append(prefixes, string(api)+"-")
+	}
+	for _, prefix := range prefixes {
 		of := &faultFlags{}
 		f.faults[prefix] = of
 		whose := ""
@@ -116,18 +120,18 @@ func (f *sandboxFlags) declare(command *cobra.Command) {
 			whose = " (" + strings.TrimSuffix(prefix, "-") + " only)"
 		}
 		set.DurationVar(&of.latency, prefix+"latency", 0, "wait this long before a call takes effect"+whose)
-		set.DurationVar(&of.jitter, prefix+"jitter", 0, "and up to this much longer, at random"+whose)
-		set.Float64Var(&of.rate, prefix+"rate", 0, "calls a second, those above get 429; 0 for all"+whose)
-		set.IntVar(&of.burst, prefix+"burst", 0, "calls that may come at once; 0 for a second's worth"+whose)
-		set.BoolVar(&of.rateHeaders, prefix+"rate-headers", false, "tell the rate in the headers RateLimit-Policy and RateLimit"+whose)
-		set.StringVar(&of.retryAfter, prefix+"retry-after", "", "Retry-After of every refusal and fault outside 2xx, as it stands"+whose)
-		set.IntVar(&of.reject, prefix+"reject", 0, "answer every call 401 or 403; 0 for none"+whose)
-		set.StringArrayVar(&of.chances, prefix+"fault", nil, "FAULT=CHANCE, such as cut+after=0.05; may be repeated"+whose)
-		set.DurationVar(&of.slowFor, prefix+"slow-for", fakeapi.DefaultSlowFor, "how long a body takes under the fault slow"+whose)
+		set.DurationVar(&of.jitter, prefix+"jitter", 0, "additional random wait, at most this long"+whose)
+		set.Float64Var(&of.rate, prefix+"rate", 0, "limit in calls a second, calls above it get 429; 0: no limit"+whose)
+		set.IntVar(&of.burst, prefix+"burst", 0, "burst of the limit in calls; 0: the calls of a second"+whose)
+		set.BoolVar(&of.rateHeaders, prefix+"rate-headers", false, "add the headers RateLimit-Policy and RateLimit"+whose)
+		set.StringVar(&of.retryAfter, prefix+"retry-after", "", "Retry-After of every answer outside 2xx, sent unchanged"+whose)
+		set.IntVar(&of.reject, prefix+"reject", 0, "answer every call 401 or 403; 0: off"+whose)
+		set.StringArrayVar(&of.chances, prefix+"fault", nil, "FAULT=SHARE of the deletion calls, such as cut+after=0.05; may be repeated"+whose)
+		set.DurationVar(&of.slowFor, prefix+"slow-for", fakeapi.DefaultSlowFor, "duration of a body with the fault slow"+whose)
 	}
 }
 
-// build turns the flags into a config, leaving the journal closed.
+// build turns the flags into a config. It does not open the journal.
 func (f *sandboxFlags) build(command *cobra.Command) (fakeapi.Config, error) {
 	config := f.config
 	for _, text := range f.unknown {
@@ -151,7 +155,7 @@ func (f *sandboxFlags) build(command *cobra.Command) (fakeapi.Config, error) {
 	return config, nil
 }
 
-// faultsOf takes each value from the API's own flag where that was given, and from the common one otherwise.
+// faultsOf takes each value from the API's own flag if given, or else from the common flag.
 func (f *sandboxFlags) faultsOf(command *cobra.Command, api fakeapi.API) (fakeapi.Faults, error) {
 	prefix := string(api) + "-"
 	pick := func(name string) *faultFlags {
@@ -175,7 +179,7 @@ func (f *sandboxFlags) faultsOf(command *cobra.Command, api fakeapi.API) (fakeap
 		name, number, _ := strings.Cut(text, "=")
 		chance, err := strconv.ParseFloat(number, 64)
 		if err != nil {
-			return faults, usageError("--fault %q: want FAULT=CHANCE, such as cut+after=0.05", text)
+			return faults, usageError("--fault %q: want FAULT=SHARE, such as cut+after=0.05", text)
 		}
 		faults.Chances[fakeapi.Fault(name)] = chance
 	}
@@ -207,17 +211,17 @@ func (f *sandboxFlags) run(command *cobra.Command) (err error) {
 		return err
 	}
 	base := scheme + "://" + listener.Addr().String()
-	_, _ = fmt.Fprintf(command.OutOrStdout(), `sandbox of both APIs on %s (help: %s %[1]s/_sandbox/)
-export LETHE_KV_BASE_URL=%[1]s LETHE_KV_ACCESS_KEY=%[3]s
-export LETHE_SENSAY_BASE_URL=%[1]s LETHE_SENSAY_ORGANIZATION_SECRET=%[4]s
-`, base, curl, shellQuote(config.AccessKey), shellQuote(config.OrganizationSecret))
+	_, _ = fmt.Fprintf(command.OutOrStdout(), "sandbox of all APIs on %s (help: %s %[1]s/_sandbox/)\n", base, curl)
+	for _, s := range config.Settings(base) {
+		_, _ = fmt.Fprintf(command.OutOrStdout(), "export %s=%s %s=%s\n", s.BaseURLName, s.BaseURL, s.CredentialName, shellQuote(s.Credential))
+	}
 	if f.tls != "" {
 		_, _ = fmt.Fprintf(command.OutOrStdout(), "export SSL_CERT_FILE=%s\n", shellQuote(f.tls))
 	}
 	return serveSandbox(command.Context(), listener, secure, fakeapi.New(config), config.Log)
 }
 
-// secure makes the certificate for --tls and writes it to its file. Without the flag there is none.
+// secure creates the certificate for --tls and writes it to the flag's file.
 func (f *sandboxFlags) secure() (scheme, curl string, secure *tls.Config, err error) {
 	if f.tls == "" {
 		return "http", "curl", nil, nil
@@ -236,7 +240,7 @@ func (f *sandboxFlags) secure() (scheme, curl string, secure *tls.Config, err er
 	return "https", "curl --cacert " + shellQuote(f.tls), &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}, nil
 }
 
-// shellQuote makes a printable word safe to paste into a POSIX shell.
+// shellQuote quotes a printable word for a POSIX shell.
 func shellQuote(word string) string {
 	if word != "" && !strings.ContainsFunc(word, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.", r))
@@ -246,8 +250,8 @@ func shellQuote(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// serveSandbox serves until the context ends, with TLS where secure is not nil. Calls that wait then continue at once,
-// and those that hang are cut.
+// serveSandbox serves until the context ends, with TLS if secure is not nil. Then waiting calls continue at once and
+// hanging calls are cut.
 func serveSandbox(ctx context.Context, listener net.Listener, secure *tls.Config, handler *fakeapi.Server, log *slog.Logger) error {
 	server := &http.Server{
 		Handler:           handler,

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// SetFaults puts an API's trouble in place of what it had. The rate limit starts anew.
+// SetFaults replaces an API's faults. The rate limit starts with a full burst.
 func (s *Server) SetFaults(api API, f Faults) error {
 	if !api.known() {
-		return fmt.Errorf("no API is called %q", api)
+		return fmt.Errorf("unknown API %q", api)
 	}
 	if err := f.Validate(api); err != nil {
 		return err
@@ -23,7 +23,7 @@ func (s *Server) SetFaults(api API, f Faults) error {
 	return nil
 }
 
-// Faults returns each API's trouble.
+// Faults returns each API's faults.
 func (s *Server) Faults() map[API]Faults {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -37,32 +37,32 @@ func (s *Server) Faults() map[API]Faults {
 	return all
 }
 
-// Script says how the next calls to delete an entry are answered, in place of what was left of its script; without steps
-// the entry has none. A k-v.ai call uses up one step of every entry in its list, and the first of them that has a fault
-// for the whole call decides. Calls that are refused for other reasons (rate, credential, form) use up nothing.
+// Script replaces an entry's script, the answers to its next deletion calls. Without steps the entry has no script. A
+// k-v.ai call takes one step of every entry in its list; the first fault for the whole call applies. Calls refused for
+// another reason (rate, credential, form) take no step.
 func (s *Server) Script(e Entry, steps ...Step) error {
 	if err := e.validate(); err != nil {
 		return err
 	}
-	plans, err := newPlans(e.API, steps)
+	states, err := newSteps(e.API, steps)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fake := s.apis[e.API]
-	if len(plans) == 0 {
+	if len(states) == 0 {
 		delete(fake.scripts, e.key())
 		return nil
 	}
 	if _, ok := fake.scripts[e.key()]; !ok && len(fake.scripts) >= fake.store.max {
 		return errFull
 	}
-	fake.scripts[e.key()] = plans
+	fake.scripts[e.key()] = states
 	return nil
 }
 
-// Scripts returns what is left of every script.
+// Scripts returns the rest of every script.
 func (s *Server) Scripts() map[Entry][]Step {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,8 +84,8 @@ func (s *Server) ClearScripts() {
 	}
 }
 
-// SetEntry says what is true of an entry from now on. This is no call: it is neither recorded nor listed by
-// [Server.Deleted]. A pending entry is gone after [Config].PendingFor.
+// SetEntry sets the state of an entry. It is not a call: neither the call log nor [Server.Deleted] has it. The removal
+// of a pending entry is complete after [Config].PendingFor.
 func (s *Server) SetEntry(e Entry, state State) error {
 	if err := e.validate(); err != nil {
 		return err
@@ -96,7 +96,7 @@ func (s *Server) SetEntry(e Entry, state State) error {
 	return fake.store.set(e.key(), state, time.Now(), fake.pendingFor)
 }
 
-// Entry returns what is true of an entry. It does not count as naming it.
+// Entry returns the state of an entry.
 func (s *Server) Entry(e Entry) (State, error) {
 	if err := e.validate(); err != nil {
 		return "", err
@@ -113,7 +113,7 @@ func (s *Server) Calls() []Call {
 	return s.calls.list()
 }
 
-// ResetCalls empties the record and the counts. What is deleted stays deleted, and numbers go on.
+// ResetCalls clears the call log and the counts. Deleted entries stay deleted, and call numbers continue.
 func (s *Server) ResetCalls() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,8 +123,8 @@ func (s *Server) ResetCalls() {
 	}
 }
 
-// Deleted returns every entry that a call deleted, or began to, in the order of those calls. It is complete even where
-// the record is not.
+// Deleted returns every entry that a call deleted or began to delete, in the order of the calls. It is complete even
+// if the call log is not.
 func (s *Server) Deleted() []Deletion {
 	s.mu.Lock()
 	now := time.Now()

@@ -12,14 +12,14 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-const controlPath = "/_sandbox"
+const adminPath = "/_sandbox"
 
 //go:embed help.txt
 var help string
 
-// newControl is the control endpoint. Its answers are JSON, but for the page of help; its errors are
+// newAdmin is the admin API. Its answers are JSON, except the help page; its errors are
 // {"error":"…"} with status 400, 404 or 413.
-func (s *Server) newControl() http.Handler {
+func (s *Server) newAdmin() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /_sandbox/{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -61,7 +61,7 @@ func (s *Server) newControl() http.Handler {
 	})
 	mux.HandleFunc("PUT /_sandbox/entries/{entry...}", s.putEntry)
 	mux.HandleFunc("/_sandbox/", func(w http.ResponseWriter, _ *http.Request) {
-		fail(w, http.StatusNotFound, errors.New("no such control: see GET /_sandbox/"))
+		fail(w, http.StatusNotFound, errors.New("unknown path: see GET /_sandbox/"))
 	})
 	return mux
 }
@@ -81,19 +81,19 @@ func (s *Server) serveCalls(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	api, entry := API(query.Get("api")), query.Get("entry")
-	found := []Call{}
+	matches := []Call{}
 	for _, call := range s.Calls() {
-		if call.Number > after && (api == "" || call.API == api) && (entry == "" || call.names(entry)) {
-			found = append(found, call)
-			if limit > 0 && uint64(len(found)) == limit {
+		if call.Number > after && (api == "" || call.API == api) && (entry == "" || call.hasEntry(entry)) {
+			matches = append(matches, call)
+			if limit > 0 && uint64(len(matches)) == limit {
 				break
 			}
 		}
 	}
-	reply(w, found)
+	reply(w, matches)
 }
 
-func (c *Call) names(entry string) bool {
+func (c *Call) hasEntry(entry string) bool {
 	for _, e := range c.Entries {
 		if e.String() == entry {
 			return true
@@ -104,12 +104,12 @@ func (c *Call) names(entry string) bool {
 
 func (s *Server) putFaults(w http.ResponseWriter, r *http.Request) {
 	var all map[API]Faults
-	if !readControl(w, r, &all) {
+	if !readAdmin(w, r, &all) {
 		return
 	}
-	for api, f := range all { // all or none
+	for api, f := range all { // validate all before setting any
 		if !api.known() {
-			fail(w, http.StatusBadRequest, errors.New("no API is called "+strconv.Quote(bounded(string(api)))))
+			fail(w, http.StatusBadRequest, errors.New("unknown API "+strconv.Quote(bounded(string(api)))))
 			return
 		}
 		if !replyError(w, f.Validate(api)) {
@@ -124,19 +124,19 @@ func (s *Server) putFaults(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) putScript(w http.ResponseWriter, r *http.Request) {
 	var steps []Step
-	if e, ok := pathEntry(w, r); ok && readControl(w, r, &steps) && replyError(w, s.Script(e, steps...)) {
+	if e, ok := pathEntry(w, r); ok && readAdmin(w, r, &steps) && replyError(w, s.Script(e, steps...)) {
 		reply(w, steps)
 	}
 }
 
-// entryState is the body that says what is true of an entry.
+// entryState is the body with the state of an entry.
 type entryState struct {
 	State State `json:"state"`
 }
 
 func (s *Server) putEntry(w http.ResponseWriter, r *http.Request) {
 	var body entryState
-	if e, ok := pathEntry(w, r); ok && readControl(w, r, &body) && replyError(w, s.SetEntry(e, body.State)) {
+	if e, ok := pathEntry(w, r); ok && readAdmin(w, r, &body) && replyError(w, s.SetEntry(e, body.State)) {
 		s.replyEntry(w, e)
 	}
 }
@@ -152,7 +152,7 @@ func pathEntry(w http.ResponseWriter, r *http.Request) (Entry, bool) {
 	return e, replyError(w, err)
 }
 
-// durations writes and reads a time.Duration as "250ms".
+// durations encodes a time.Duration as "250ms".
 var durations = json.JoinOptions(
 	json.WithMarshalers(json.MarshalToFunc(func(e *jsontext.Encoder, d time.Duration) error {
 		return e.WriteToken(jsontext.String(d.String()))
@@ -163,16 +163,16 @@ var durations = json.JoinOptions(
 			*d, err = time.ParseDuration(text)
 		}
 		if err != nil {
-			return errors.New(`a duration is written as "250ms"`)
+			return errors.New(`a duration has the form "250ms"`)
 		}
 		return nil
 	})),
 )
 
-func readControl(w http.ResponseWriter, r *http.Request, into any) bool {
+func readAdmin(w http.ResponseWriter, r *http.Request, into any) bool {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
-		fail(w, http.StatusRequestEntityTooLarge, errors.New("the body cannot be read, or is over 1 MiB"))
+		fail(w, http.StatusRequestEntityTooLarge, errors.New("the body is unreadable or larger than 1 MiB"))
 		return false
 	}
 	return replyError(w, json.Unmarshal(body, into, durations, json.RejectUnknownMembers(true)))

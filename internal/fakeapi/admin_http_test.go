@@ -9,9 +9,9 @@ import (
 	"github.com/lethe-dev/lethe/internal/fakeapi"
 )
 
-func TestControl(t *testing.T) {
+func TestAdminAPI(t *testing.T) {
 	s, base := serve(t, fakeapi.Config{})
-	control := func(t *testing.T, method, path, body string, code int) string {
+	admin := func(t *testing.T, method, path, body string, code int) string {
 		t.Helper()
 		resp, got, err := ask(t, method, base+"/_sandbox/"+path, body)
 		want(t, "error", err, nil)
@@ -22,8 +22,8 @@ func TestControl(t *testing.T) {
 	}
 	entry := "sensay/" + replica + "/1"
 
-	t.Run("the help page names every control and fault", func(t *testing.T) {
-		help := control(t, "GET", "", "", 200)
+	t.Run("the help page lists every path and fault", func(t *testing.T) {
+		help := admin(t, "GET", "", "", 200)
 		for _, word := range []string{"/calls", "/deleted", "/stats", "/entries/", "/faults", "/scripts/", "none", "cut", "cut-body",
 			"truncated", "empty", "lie", "hang", "endless", "slow", "pending", "refused", "partial", "html-NNN", "json-NNN", "+after"} {
 			if !strings.Contains(help, word) {
@@ -31,93 +31,93 @@ func TestControl(t *testing.T) {
 			}
 		}
 	})
-	t.Run("faults are put, shown and removed", func(t *testing.T) {
-		got := control(t, "PUT", "faults", `{"sensay":{"latency":"1ms","jitter":"1us","rate":1000,"burst":5,"retry_after":"2","reject":403,"chances":{"cut+after":0.05},"slow_for":"3s"}}`, 200)
+	t.Run("faults are set, shown and removed", func(t *testing.T) {
+		got := admin(t, "PUT", "faults", `{"sensay":{"latency":"1ms","jitter":"1us","rate":1000,"burst":5,"retry_after":"2","reject":403,"chances":{"cut+after":0.05},"slow_for":"3s"}}`, 200)
 		want(t, "answer", got, `{"kv":{},"sensay":{"latency":"1ms","jitter":"1µs","rate":1000,"burst":5,"retry_after":"2","reject":403,"chances":{"cut+after":0.05},"slow_for":"3s"}}`+"\n")
-		want(t, "shown", control(t, "GET", "faults", "", 200), got)
+		want(t, "shown", admin(t, "GET", "faults", "", 200), got)
 		want(t, "in Go", s.Faults()[fakeapi.Sensay], fakeapi.Faults{Latency: time.Millisecond, Jitter: time.Microsecond, Rate: 1000,
 			Burst: 5, RetryAfter: "2", Reject: 403, Chances: map[fakeapi.Fault]float64{"cut+after": 0.05}, SlowFor: 3 * time.Second})
 		resp, _, err := deleteEntry(t, base, 7)
 		want(t, "error", err, nil)
 		want(t, "status", status(resp), 403)
-		want(t, "removed", control(t, "DELETE", "faults", "", 200), `{"kv":{},"sensay":{}}`+"\n")
+		want(t, "removed", admin(t, "DELETE", "faults", "", 200), `{"kv":{},"sensay":{}}`+"\n")
 	})
-	t.Run("what is wrong with faults is said, and nothing is changed", func(t *testing.T) {
+	t.Run("invalid faults are refused and change nothing", func(t *testing.T) {
 		for body, words := range map[string]string{
 			`{"kv":{"reject":1}}`:                           "reject must be 401, 403, or 0 for none",
 			`{"kv":{"latency":"1s"},"sensay":{"burst":-1}}`: "burst must not be negative",
-			`{"kw":{}}`:                            `no API is called \"kw\"`,
-			`{"kv":{"latency":5}}`:                 "a duration is written as",
+			`{"kw":{}}`:                            `unknown API \"kw\"`,
+			`{"kv":{"latency":5}}`:                 "a duration has the form",
 			`{"kv":{"latencies":"5s"}}`:            "latencies",
 			`{"kv":{"reject":401,"reject":403}}`:   "duplicate",
 			`{"kv":{}} x`:                          "invalid character",
 			``:                                     "unexpected EOF",
-			`{"sensay":{"chances":{"sloow":0.1}}}`: `no fault is called \"sloow\"`,
+			`{"sensay":{"chances":{"sloow":0.1}}}`: `unknown fault \"sloow\"`,
 			`{"sensay":{"chances":{"503":0.9,"500":0.9}}}`:   "chances must not add up to more than 1",
 			`{"sensay":{"chances":{"503":0.9,"cut":"0.9"}}}`: "chances",
 		} {
-			if got := control(t, "PUT", "faults", body, 400); !strings.Contains(got, words) {
+			if got := admin(t, "PUT", "faults", body, 400); !strings.Contains(got, words) {
 				t.Errorf("%s gives %s, which does not hold %q", body, got, words)
 			}
 		}
-		want(t, "shown", control(t, "GET", "faults", "", 200), `{"kv":{},"sensay":{}}`+"\n")
+		want(t, "shown", admin(t, "GET", "faults", "", 200), `{"kv":{},"sensay":{}}`+"\n")
 	})
-	t.Run("an entry's script is put, shown, played and removed", func(t *testing.T) {
-		control(t, "PUT", "scripts/"+entry, `[{"fault":"503","times":2,"retry_after":"1"},{"fault":"cut+after"}]`, 200)
+	t.Run("a script is set, shown, used and removed", func(t *testing.T) {
+		admin(t, "PUT", "scripts/"+entry, `[{"fault":"503","times":2,"retry_after":"1"},{"fault":"cut+after"}]`, 200)
 		resp, _, err := deleteEntry(t, base, 1)
 		want(t, "error", err, nil)
 		want(t, "status", status(resp), 503)
-		want(t, "left", control(t, "GET", "scripts", "", 200),
+		want(t, "left", admin(t, "GET", "scripts", "", 200),
 			`{"`+entry+`":[{"fault":"503","times":1,"retry_after":"1"},{"fault":"cut+after","times":1}]}`+"\n")
-		control(t, "DELETE", "scripts/"+entry, "", 204)
-		want(t, "left", control(t, "GET", "scripts", "", 200), "{}\n")
-		control(t, "PUT", "scripts/kv/5", `[{"fault":"refused","times":-1}]`, 200)
-		control(t, "DELETE", "scripts", "", 204)
-		want(t, "left", control(t, "GET", "scripts", "", 200), "{}\n")
-		control(t, "PUT", "scripts/kv/0", `[]`, 400)
-		control(t, "PUT", "scripts/kv/1", `[{"fault":"pending"}]`, 400)
+		admin(t, "DELETE", "scripts/"+entry, "", 204)
+		want(t, "left", admin(t, "GET", "scripts", "", 200), "{}\n")
+		admin(t, "PUT", "scripts/kv/5", `[{"fault":"refused","times":-1}]`, 200)
+		admin(t, "DELETE", "scripts", "", 204)
+		want(t, "left", admin(t, "GET", "scripts", "", 200), "{}\n")
+		admin(t, "PUT", "scripts/kv/0", `[]`, 400)
+		admin(t, "PUT", "scripts/kv/1", `[{"fault":"pending"}]`, 400)
 	})
-	t.Run("an entry's state is put and shown", func(t *testing.T) {
-		want(t, "before", control(t, "GET", "entries/"+entry, "", 200), `{"state":"present"}`+"\n")
-		want(t, "put", control(t, "PUT", "entries/"+entry, `{"state":"unknown"}`, 200), `{"state":"unknown"}`+"\n")
+	t.Run("the state of an entry is set and shown", func(t *testing.T) {
+		want(t, "before", admin(t, "GET", "entries/"+entry, "", 200), `{"state":"present"}`+"\n")
+		want(t, "put", admin(t, "PUT", "entries/"+entry, `{"state":"unknown"}`, 200), `{"state":"unknown"}`+"\n")
 		resp, _, err := deleteEntry(t, base, 1)
 		want(t, "error", err, nil)
 		want(t, "status", status(resp), 404)
-		control(t, "PUT", "entries/"+entry, `{"state":"lost"}`, 400)
-		control(t, "GET", "entries/nothing", "", 400)
+		admin(t, "PUT", "entries/"+entry, `{"state":"lost"}`, 400)
+		admin(t, "GET", "entries/nothing", "", 400)
 	})
-	t.Run("calls, deletions and counts are those of Go", func(t *testing.T) {
+	t.Run("calls, deletions and counts equal those of the Go methods", func(t *testing.T) {
 		if _, _, err := deleteContexts(t, base, `{"ids":[1,2]}`); err != nil {
 			t.Fatal(err)
 		}
 		var calls []fakeapi.Call
-		if err := json.Unmarshal([]byte(control(t, "GET", "calls", "", 200)), &calls); err != nil {
+		if err := json.Unmarshal([]byte(admin(t, "GET", "calls", "", 200)), &calls); err != nil {
 			t.Fatal(err)
 		}
 		want(t, "calls", calls, s.Calls())
 		for query, count := range map[string]int{"?api=kv": 1, "?entry=kv/2": 1, "?entry=kv/3": 0, "?limit=2": 2, "?after=3": 1} {
 			var some []fakeapi.Call
-			if err := json.Unmarshal([]byte(control(t, "GET", "calls"+query, "", 200)), &some); err != nil {
+			if err := json.Unmarshal([]byte(admin(t, "GET", "calls"+query, "", 200)), &some); err != nil {
 				t.Fatal(err)
 			}
 			want(t, query, len(some), count)
 		}
-		control(t, "GET", "calls?limit=x", "", 400)
+		admin(t, "GET", "calls?limit=x", "", 400)
 		var deleted []fakeapi.Deletion
-		if err := json.Unmarshal([]byte(control(t, "GET", "deleted", "", 200)), &deleted); err != nil {
+		if err := json.Unmarshal([]byte(admin(t, "GET", "deleted", "", 200)), &deleted); err != nil {
 			t.Fatal(err)
 		}
 		want(t, "deleted", deleted, s.Deleted())
 		var stats map[fakeapi.API]fakeapi.Stats
-		if err := json.Unmarshal([]byte(control(t, "GET", "stats", "", 200)), &stats); err != nil {
+		if err := json.Unmarshal([]byte(admin(t, "GET", "stats", "", 200)), &stats); err != nil {
 			t.Fatal(err)
 		}
 		want(t, "stats", stats, s.Stats())
-		control(t, "DELETE", "calls", "", 204)
-		want(t, "calls after a reset", control(t, "GET", "calls", "", 200), "[]\n")
+		admin(t, "DELETE", "calls", "", 204)
+		want(t, "calls after a reset", admin(t, "GET", "calls", "", 200), "[]\n")
 	})
-	t.Run("anything else is not found", func(t *testing.T) {
-		control(t, "GET", "nonsense", "", 404)
-		control(t, "POST", "calls", "", 404)
+	t.Run("another path is not found", func(t *testing.T) {
+		admin(t, "GET", "nonsense", "", 404)
+		admin(t, "POST", "calls", "", 404)
 	})
 }

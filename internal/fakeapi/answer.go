@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// answer is what is sent, and how.
+// answer is an HTTP answer and its delivery.
 type answer struct {
 	status      int
-	contentType string // application/json where it is empty
+	contentType string // empty: application/json
 	retryAfter  string
 	ratePolicy  string
 	rateLimit   string
 	allow       string
-	requestID   string // Sensay's, for the record
+	requestID   string // Sensay's, for the call log
 	body        []byte
 	delivery    delivery
 	slowFor     time.Duration
@@ -27,19 +27,19 @@ type delivery uint8
 
 const (
 	deliverWhole   delivery = iota
-	deliverCut              // nothing, and the connection is closed
-	deliverCutBody          // half of the body, and the connection is closed
-	deliverHang             // nothing, until the caller leaves
-	deliverEndless          // a body without an end, until the caller leaves
-	deliverSlow             // the body byte by byte
-	deliverRecycle          // the whole, and the connection takes no more calls
+	deliverCut              // no answer; close the connection
+	deliverCutBody          // half of the body; close the connection
+	deliverHang             // no answer until the client disconnects
+	deliverEndless          // body without end until the client disconnects
+	deliverSlow             // body byte by byte
+	deliverRecycle          // whole answer; then close the connection
 )
 
-// answered reports whether the caller is given a status.
+// answered reports whether the client gets a status.
 func (a answer) answered() bool { return a.delivery != deliverCut && a.delivery != deliverHang }
 
-// spoil makes a wrong answer out of a true one.
-func (fake *fakeAPI) spoil(truth answer, f fault, call callMeta) answer {
+// applyFault turns a correct answer into a wrong one.
+func (fake *fakeAPI) applyFault(correct answer, f fault, call callMeta) answer {
 	switch f.kind {
 	case Cut:
 		return answer{delivery: deliverCut}
@@ -48,11 +48,11 @@ func (fake *fakeAPI) spoil(truth answer, f fault, call callMeta) answer {
 	case Endless:
 		return answer{status: http.StatusOK, delivery: deliverEndless}
 	case CutBody:
-		truth.delivery = deliverCutBody
-		return truth
+		correct.delivery = deliverCutBody
+		return correct
 	case Truncated:
-		truth.body = truth.body[:len(truth.body)/2]
-		return truth
+		correct.body = correct.body[:len(correct.body)/2]
+		return correct
 	case Empty:
 		return answer{status: http.StatusOK}
 	case Lie:
@@ -66,7 +66,7 @@ func (fake *fakeAPI) spoil(truth answer, f fault, call callMeta) answer {
 	}
 }
 
-// htmlPage is what a gateway between caller and API would say.
+// htmlPage is a gateway's error page.
 func htmlPage(status int) answer {
 	title := strconv.Itoa(status) + " " + http.StatusText(status)
 	return answer{
@@ -77,7 +77,7 @@ func htmlPage(status int) answer {
 	}
 }
 
-// send writes the answer. It does not return, but panics with http.ErrAbortHandler, where the connection is to be cut.
+// send writes the answer. To cut the connection it panics with http.ErrAbortHandler.
 func (a answer) send(w http.ResponseWriter, r *http.Request, done <-chan struct{}) {
 	switch a.delivery {
 	case deliverCut:
@@ -92,7 +92,7 @@ func (a answer) send(w http.ResponseWriter, r *http.Request, done <-chan struct{
 	a.sendHeader(w, r)
 	switch a.delivery {
 	case deliverWhole, deliverRecycle:
-		_, _ = w.Write(a.body) // the caller may have left: nobody to tell
+		_, _ = w.Write(a.body) // the client may have disconnected
 	case deliverCutBody:
 		_, _ = w.Write(a.body[:len(a.body)/2])
 		_ = http.NewResponseController(w).Flush()
@@ -100,7 +100,7 @@ func (a answer) send(w http.ResponseWriter, r *http.Request, done <-chan struct{
 	case deliverSlow:
 		a.sendSlowly(w, r, done)
 	case deliverEndless:
-		sendForEver(w, r, done)
+		sendEndless(w, r, done)
 	}
 }
 
@@ -125,7 +125,7 @@ func (a answer) sendHeader(w http.ResponseWriter, r *http.Request) {
 		header.Set("Allow", a.allow)
 	}
 	if a.status/100 == 3 {
-		// The same path: a caller that follows the redirect shows up in the record with a second call.
+		// The same path: the call log then shows whether a client follows redirects.
 		header.Set("Location", r.URL.EscapedPath()+"?moved=1")
 	}
 	switch {
@@ -138,7 +138,7 @@ func (a answer) sendHeader(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(a.status)
 }
 
-// sendSlowly spreads the body evenly over the time it is to take.
+// sendSlowly spreads the body evenly over slowFor.
 func (a answer) sendSlowly(w http.ResponseWriter, r *http.Request, done <-chan struct{}) {
 	flush := http.NewResponseController(w)
 	ticker := time.NewTicker(max(a.slowFor/time.Duration(max(len(a.body), 1)), 1))
@@ -156,10 +156,10 @@ func (a answer) sendSlowly(w http.ResponseWriter, r *http.Request, done <-chan s
 	}
 }
 
-func sendForEver(w http.ResponseWriter, r *http.Request, done <-chan struct{}) {
+func sendEndless(w http.ResponseWriter, r *http.Request, done <-chan struct{}) {
 	chunk := make([]byte, 16<<10)
 	for i := range chunk {
-		chunk[i] = ' ' // white space before a JSON value, as far as anyone can tell
+		chunk[i] = ' ' // valid white space before a JSON value
 	}
 	for {
 		select {
@@ -175,7 +175,7 @@ func sendForEver(w http.ResponseWriter, r *http.Request, done <-chan struct{}) {
 	}
 }
 
-// mustJSON encodes values of our own making, which cannot fail.
+// mustJSON encodes this package's own values, which cannot fail.
 func mustJSON(v any) []byte {
 	data, err := json.Marshal(v)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/fakeapi"
 )
 
-// discard is a ResponseWriter that costs next to nothing.
+// discard is a ResponseWriter with almost no cost.
 type discard struct{ *httptest.ResponseRecorder }
 
 func (discard) Write(p []byte) (int, error) { return len(p), nil }

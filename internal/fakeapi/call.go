@@ -7,49 +7,48 @@ import (
 	"time"
 )
 
-// Call is the record of one request to either API. It never holds a credential, right or wrong.
+// Call is one logged request to an API. It contains no credential, correct or not.
 type Call struct {
-	// Number counts the calls of a sandbox, and of the journal that it goes on with, from 1, in the order in which they
-	// took effect.
+	// Number counts calls from 1 in the order in which they took effect, through all runs with one journal.
 	Number uint64 `json:"number"`
-	// Time is when the call took effect, and Arrived when its headers came in; latency lies between. UTC.
+	// Arrived is when the headers arrived, Time when the call took effect, after the latency. UTC.
 	Time    time.Time `json:"time"`
 	Arrived time.Time `json:"arrived"`
 
 	API    API    `json:"api"`
 	Method string `json:"method"`
 	Path   string `json:"path"` // at most 256 bytes, without the query
-	// Operation is what the path and the method ask for; empty when that is nothing the API has.
+	// Operation follows from method and path; empty if the API has no such operation.
 	Operation Operation `json:"operation,omitzero"`
-	// Entries are those that a well-formed call named, as the list has them.
+	// Entries are the entries of a well-formed call, in its order.
 	Entries []Entry `json:"entries,omitempty"`
-	// Authenticated says that the credential was right.
+	// Authenticated is true if the credential was correct.
 	Authenticated bool `json:"authenticated"`
-	// TraceParent is the W3C trace context header; empty when there was none, or none that is well-formed.
+	// TraceParent is the W3C trace context header; empty if missing or malformed.
 	TraceParent string `json:"traceparent,omitzero"`
 
-	// Deleted are the entries that this call removed, whatever the caller was told.
+	// Deleted are the entries that this call removed, whatever its answer was.
 	Deleted []Entry `json:"deleted,omitempty"`
-	// Pending are the entries whose removal this call began; they are gone at PendingUntil.
+	// Pending are the entries whose removal this call began. It is complete at PendingUntil.
 	Pending      []Entry   `json:"pending,omitempty"`
 	PendingUntil time.Time `json:"pending_until,omitzero"`
 
-	// Status is what was answered; 0 when nothing was.
+	// Status is the answer's status; 0: no answer.
 	Status int `json:"status"`
-	// Cut says that the caller did not get the whole of an answer: none at all, or a connection closed within it.
+	// Cut is true if the client got no answer or an incomplete one.
 	Cut bool `json:"cut,omitzero"`
-	// Fault is why the answer was not the true one; empty when it was.
+	// Fault is the reason for a wrong answer; empty for a correct one.
 	Fault Fault `json:"fault,omitzero"`
-	// Problem is what strict checking found wrong with the request.
+	// Problem is what strict checking found in the request.
 	Problem string `json:"problem,omitzero"`
 	// RequestID is the request_id of a Sensay error.
 	RequestID string `json:"request_id,omitzero"`
 }
 
-// Operation is what a call asks for.
+// Operation is what a call does.
 type Operation string
 
-// The operations that both APIs have.
+// The operations that all APIs have.
 const (
 	Delete Operation = "delete"
 	Read   Operation = "read" // "is it there?"
@@ -68,16 +67,16 @@ func newCall(api API, r *http.Request, redact func(string) string) Call {
 	return call
 }
 
-// understand notes what the request asks for.
-func (c *Call) understand(req request) {
+// setRequest adds what protocol.read found.
+func (c *Call) setRequest(req request) {
 	c.Operation, c.Authenticated = req.operation, req.authenticated
 	for _, k := range req.keys {
 		c.Entries = append(c.Entries, k.entry(c.API))
 	}
 }
 
-// conclude notes what was decided, in place of anything noted before.
-func (c *Call) conclude(d decision) {
+// setDecision replaces the outcome of the call.
+func (c *Call) setDecision(d decision) {
 	c.Status, c.RequestID, c.Problem, c.Fault = d.answer.status, d.answer.requestID, d.problem, ""
 	if d.fault != None {
 		c.Fault = d.fault
@@ -96,7 +95,7 @@ func (c *Call) conclude(d decision) {
 	}
 }
 
-// hasSecret compares without telling by its time how much was right.
+// hasSecret compares in constant time.
 func hasSecret(header http.Header, name, secret string) bool {
 	values := header.Values(name)
 	return len(values) == 1 && subtle.ConstantTimeCompare([]byte(values[0]), []byte(secret)) == 1

@@ -1,11 +1,11 @@
 package fakeapi
 
-// callLog is the record of the newest calls, in order.
+// callLog holds the newest calls in order.
 type callLog struct {
-	last  uint64 // the number of the newest call ever
+	last  uint64 // number of the newest call
 	max   int
-	calls []Call // a ring once it is full
-	next  int    // where the ring goes on
+	calls []Call // a ring when it is full
+	next  int    // oldest call of the ring
 }
 
 func newCallLog(size int) callLog { return callLog{max: size} }

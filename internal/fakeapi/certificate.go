@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// NewCertificate makes a certificate that signs itself, for localhost, the loopback addresses and one host more, which
-// may be empty. It is valid for a year. The second result is the certificate in PEM, for callers that are to trust it.
+// NewCertificate creates a self-signed certificate for localhost, the loopback addresses and host, which may be empty.
+// It is valid for a year. The second result is the certificate in PEM form, for clients to trust.
 func NewCertificate(host string) (tls.Certificate, []byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

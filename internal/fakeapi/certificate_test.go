@@ -13,7 +13,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/fakeapi"
 )
 
-func TestRecycleEndsTheConnectionBehindATrueAnswer(t *testing.T) {
+func TestRecycleClosesTheConnectionAfterACorrectAnswer(t *testing.T) {
 	certificate, text, err := fakeapi.NewCertificate("sandbox.test")
 	want(t, "error", err, nil)
 	for _, tt := range []struct {
@@ -60,7 +60,7 @@ func TestRecycleEndsTheConnectionBehindATrueAnswer(t *testing.T) {
 			}
 			script(t, s, sensayEntry(3), fakeapi.Step{Fault: fakeapi.Recycle})
 			want(t, "the connection is reused", []bool{call(1), call(2), call(3)}, []bool{false, true, true})
-			// A call may still get in before the server's GOAWAY is on its way.
+			// A call may arrive before the server has sent its GOAWAY.
 			id := int64(4)
 			for ; call(id); id++ {
 				if id == 1000 {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// What a zero field of [Config] or [Faults] stands for.
+// The defaults of zero fields of [Config] and [Faults].
 const (
 	DefaultAccessKey          = "sandbox-access-key"
 	DefaultOrganizationSecret = "sandbox-organization-secret"
@@ -17,49 +17,49 @@ const (
 	DefaultSlowFor            = 10 * time.Second
 )
 
-// Config says how a sandbox behaves from the start. The zero value is two well-behaved APIs.
+// Config configures a server. The zero value has no faults.
 type Config struct {
-	// AccessKey is the only k-v.ai credential that is accepted. Empty: [DefaultAccessKey].
+	// AccessKey is the only accepted k-v.ai credential. Empty: [DefaultAccessKey].
 	AccessKey string
-	// OrganizationSecret is the only Sensay credential that is accepted. Empty: [DefaultOrganizationSecret].
+	// OrganizationSecret is the only accepted Sensay credential. Empty: [DefaultOrganizationSecret].
 	OrganizationSecret string
 
 	// PendingShare is the share of Sensay entries, 0 to 1, whose deletion is answered 202.
 	PendingShare float64
-	// PendingFor is how long such an entry stays after the 202. Until then a further deletion is answered 202 too,
-	// afterwards 404. Zero: [DefaultPendingFor]. The real API says up to 24 hours.
+	// PendingFor is the time from the 202 to the removal. Until then another deletion also gets 202, afterwards 404.
+	// Zero: [DefaultPendingFor]. The real API's document says up to 24 hours.
 	PendingFor time.Duration
 	// UnknownShare is the share of Sensay entries, 0 to 1, that never existed: deleting one is answered 404.
 	UnknownShare float64
 	// Unknown lists entries that never existed.
 	Unknown []Entry
 
-	// PydanticV2 gives k-v.ai's 422 in the form of pydantic v2 (type, loc, msg, input) in place of v1 (loc, msg, type).
+	// PydanticV2 selects the form of pydantic v2 (type, loc, msg, input) for k-v.ai's 422, instead of v1 (loc, msg, type).
 	PydanticV2 bool
-	// Wrapped puts k-v.ai's answers into {"value":…}, as the reference of a sibling call shows them.
+	// Wrapped wraps k-v.ai's answers in {"value":…}, as the reference of a sibling call shows them.
 	Wrapped bool
 
-	// Faults is each API's trouble at the start; an API that is not named has none. See [Server.SetFaults].
+	// Faults is each API's faults at the start. See [Server.SetFaults].
 	Faults map[API]Faults
-	// Seed decides every chance and share. The same seed gives the same entry the same rng.
+	// Seed is the random seed. The same seed repeats the same faults for the same entries.
 	Seed uint64
 
-	// MaxEntries is how many entries of one API are kept; a deletion that names one more is answered 507, for a deleted
-	// entry must not be forgotten. Zero: [DefaultMaxEntries], some 100 MB at worst.
+	// MaxEntries is the most entries of one API. A deletion that names one more gets 507, because the server must not
+	// forget a deleted entry. Zero: [DefaultMaxEntries], at most about 100 MB.
 	MaxEntries int
-	// MaxCalls is how many calls the record keeps, the newest; counts go on. Zero: [DefaultMaxCalls].
+	// MaxCalls is the number of newest calls in the call log; counts include all. Zero: [DefaultMaxCalls].
 	MaxCalls int
 
-	// Journal, where given, receives every call before it is answered. See [OpenJournal].
+	// Journal, if not nil, gets every call before it is answered. See [OpenJournal].
 	Journal *Journal
-	// Log receives a debug line for each call. Nil: nothing is logged.
+	// Log gets a debug line for each call. Nil: no logs.
 	Log *slog.Logger
 }
 
 // LogValue keeps the credentials out of logs.
 func (Config) LogValue() slog.Value { return slog.StringValue("[sandbox config]") }
 
-// Validate returns the first rule that c breaks, naming the field.
+// Validate returns an error with the name of the first invalid field.
 func (c Config) Validate() error {
 	for _, share := range []struct {
 		name  string
@@ -92,7 +92,7 @@ func (c Config) Validate() error {
 	}
 	for api, faults := range c.Faults {
 		if !api.known() {
-			return fmt.Errorf("Faults: no API is called %q", api)
+			return fmt.Errorf("Faults: unknown API %q", api)
 		}
 		if err := faults.Validate(api); err != nil {
 			return fmt.Errorf("Faults: %s: %w", api, err)
@@ -122,7 +122,7 @@ func setDefault[T comparable](field *T, value T) {
 
 func isShare(f float64) bool { return f >= 0 && f <= 1 } // NaN is neither
 
-// isHeaderValue reports whether s survives a trip through an HTTP header unchanged.
+// isHeaderValue reports whether an HTTP header can carry s unchanged.
 func isHeaderValue(s string) bool {
 	for _, b := range []byte(s) {
 		if b <= ' ' || b > '~' {

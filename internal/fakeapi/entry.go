@@ -9,38 +9,15 @@ import (
 	"github.com/google/uuid"
 )
 
-// API names one of the two imitated APIs.
-type API string
-
-// The two APIs.
-const (
-	KV     API = "kv"     // api.k-v.ai: user contexts
-	Sensay API = "sensay" // api.sensay.io: knowledge-base entries
-)
-
-// APIs returns both, in fixed order.
-func APIs() []API { return []API{KV, Sensay} }
-
-func (a API) known() bool { return a == KV || a == Sensay }
-
-// apiOfPath decides whose call a path is. Everything that is not Sensay's is k-v.ai's, whose framework has an answer
-// for unknown paths.
-func apiOfPath(path string) API {
-	if path == "/v1" || strings.HasPrefix(path, "/v1/") {
-		return Sensay
-	}
-	return KV
-}
-
-// Entry names one thing that can be deleted. As text it is "kv/10" or
-// "sensay/03db5651-cb61-4bdf-9ef0-89561f7c9c53/12345", in JSON, in flags and in control paths alike.
+// Entry names one thing that can be deleted. Its text form, in JSON, flags and admin paths, is "kv/10" or
+// "sensay/03db5651-cb61-4bdf-9ef0-89561f7c9c53/12345".
 type Entry struct {
 	API     API
-	Replica uuid.UUID // zero for k-v.ai
+	Replica uuid.UUID // zero except for Sensay
 	ID      int64     // 1 to 2^63-1
 }
 
-// key tells the entries of one API apart. It holds no pointers, so a million of them cost the collector nothing.
+// key identifies an entry of one API. It holds no pointers, so the garbage collector does not scan a million of them.
 type key struct {
 	replica uuid.UUID
 	id      int64
@@ -58,30 +35,43 @@ func KnowledgeBaseEntry(replica uuid.UUID, id int64) Entry { return Entry{Sensay
 
 // ParseEntry reads the text form of an entry.
 func ParseEntry(text string) (Entry, error) {
-	api, rest, _ := strings.Cut(text, "/")
-	switch API(api) {
-	case KV:
-		id, err := parseID(rest)
-		return Context(id), err
-	case Sensay:
-		replica, number, _ := strings.Cut(rest, "/")
-		u, err := parseUUID(replica)
-		if err != nil {
+	name, rest, _ := strings.Cut(text, "/")
+	e := Entry{API: API(name)}
+	if !e.API.known() {
+		return Entry{}, fmt.Errorf("an entry is %s", strings.Join(entryForms(), " or "))
+	}
+	var err error
+	if e.API.definition().hasReplica {
+		var replica string
+		replica, rest, _ = strings.Cut(rest, "/")
+		if e.Replica, err = parseUUID(replica); err != nil {
 			return Entry{}, err
 		}
-		id, err := parseID(number)
-		return KnowledgeBaseEntry(u, id), err
 	}
-	return Entry{}, errors.New("an entry is kv/ID or sensay/UUID/ID")
+	e.ID, err = parseID(rest)
+	return e, err
+}
+
+// entryForms describes the text form of each API's entries.
+func entryForms() []string {
+	var forms []string
+	for _, d := range definitions {
+		form := string(d.api) + "/ID"
+		if d.hasReplica {
+			form = string(d.api) + "/UUID/ID"
+		}
+		forms = append(forms, form)
+	}
+	return forms
 }
 
 // String returns the text form.
 func (e Entry) String() string {
 	id := strconv.FormatInt(e.ID, 10)
-	if e.API == KV {
-		return string(KV) + "/" + id
+	if e.API.definition().hasReplica {
+		id = e.Replica.String() + "/" + id
 	}
-	return string(Sensay) + "/" + e.Replica.String() + "/" + id
+	return string(e.API) + "/" + id
 }
 
 // MarshalText returns the text form.
@@ -94,13 +84,13 @@ func (e *Entry) UnmarshalText(text []byte) (err error) {
 }
 
 func (e Entry) validate() error {
-	if !e.API.known() || e.ID < 1 || e.API == KV && e.Replica != uuid.Nil {
+	if !e.API.known() || e.ID < 1 || !e.API.definition().hasReplica && e.Replica != uuid.Nil {
 		return fmt.Errorf("%q is not an entry: use Context, KnowledgeBaseEntry or ParseEntry", e)
 	}
 	return nil
 }
 
-// parseID reads 1 to 2^63-1, written in the one canonical way.
+// parseID reads 1 to 2^63-1 in canonical form, without sign or leading zeros.
 func parseID(s string) (int64, error) {
 	id, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || id < 1 || strconv.FormatInt(id, 10) != s {
@@ -109,7 +99,7 @@ func parseID(s string) (int64, error) {
 	return id, nil
 }
 
-// parseUUID reads the 36-character form alone; uuid.Parse takes others too.
+// parseUUID accepts the 36-character form only; uuid.Parse accepts others too.
 func parseUUID(s string) (uuid.UUID, error) {
 	u, err := uuid.Parse(s)
 	if err != nil || len(s) != 36 {

@@ -4,13 +4,14 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
 	"golang.org/x/time/rate"
 )
 
-// fakeAPI is one of the two APIs: how it speaks, what it holds, and the trouble it is in. The sandbox's mutex guards it.
+// fakeAPI is one imitated API: its protocol, its entries and its faults. The server's mutex guards it.
 type fakeAPI struct {
 	api      API
 	protocol protocol
@@ -27,45 +28,45 @@ type fakeAPI struct {
 	pendingFor   time.Duration
 }
 
-// protocol is what an API's documents say: how a request must look, and how answers look.
+// protocol is an API's documented form of requests and answers.
 type protocol interface {
-	// read holds a request against the documents.
+	// read checks a request strictly against the API's document.
 	read(r *http.Request, body []byte) request
-	// remove gives the true answer to a deletion that is complete at the time gone, and what it changes.
+	// remove returns the correct answer to a deletion that is complete at the time gone, and its changes.
 	remove(s *store, keys []key, gone time.Time, call callMeta) (answer, []change)
-	// show gives the true answer to "is it there?".
+	// show returns the correct answer to a read.
 	show(s *store, k key, call callMeta) answer
-	// refuse gives the API's error shape.
-	refuse(why refusal, call callMeta) answer
-	// lie gives a 200 that says that nothing was done.
+	// refuse returns an error in the API's form.
+	refuse(reason refusal, call callMeta) answer
+	// lie returns a 200 whose body denies success.
 	lie(call callMeta) answer
 }
 
-// callMeta is a call's number and the time at which it takes effect.
+// callMeta is a call's number and the time when it takes effect.
 type callMeta struct {
 	number uint64
 	now    time.Time
 }
 
-// request is what a protocol read.
+// request is the result of protocol.read.
 type request struct {
 	operation     Operation
 	keys          []key
 	authenticated bool
-	refusal       *refusal // nil for a request that is in order
+	refusal       *refusal // nil for a valid request
 }
 
-// refusal is why a request is not carried out.
+// refusal is the reason reason a request is not carried out.
 type refusal struct {
 	status  int
 	message string
-	allow   string    // on 405: the methods that the path has
-	fields  []problem // k-v.ai, 422: what is wrong with the body
-	invalid []int64   // k-v.ai: ids that are refused while others may be deleted
-	noRoute bool      // Sensay: the path is not the API's at all
+	allow   string    // 405: the methods of the path
+	fields  []problem // k-v.ai, 422: the invalid fields
+	invalid []int64   // k-v.ai: the refused ids of a list
+	noRoute bool      // Sensay: unknown path
 }
 
-// text says why in one line.
+// text is the reason in one line.
 func (r refusal) text() string {
 	switch {
 	case r.message != "":
@@ -82,33 +83,35 @@ func refused(status int, message string) request {
 	return request{refusal: &refusal{status: status, message: message}}
 }
 
-// decision is what happens to a call.
+// decision is the outcome of a call.
 type decision struct {
 	answer  answer
-	fault   Fault // None where the answer is true
+	fault   Fault // None if the answer is correct
 	problem string
 	changes []change
 }
 
-func newFakeAPI(api API, config *Config, speak protocol) *fakeAPI {
+func newFakeAPI(d definition, config *Config) *fakeAPI {
 	fake := &fakeAPI{
-		api:      api,
-		protocol: speak,
+		api:      d.api,
+		protocol: d.protocol(config),
 		store:    store{entries: make(map[key]record), max: config.MaxEntries, rng: rng(config.Seed)},
 		scripts:  make(scripts),
 		stats:    newCounters(),
 	}
-	if api == Sensay {
+	if d.notFound {
 		fake.store.unknownShare = config.UnknownShare
+	}
+	if slices.Contains(d.faults, AcceptPending) {
 		fake.pendingShare = config.PendingShare
 	}
 	fake.pendingFor = config.PendingFor
 	for _, entry := range config.Unknown {
-		if entry.API == api {
+		if entry.API == d.api {
 			fake.store.entries[entry.key()] = record{state: keptUnknown}
 		}
 	}
-	fake.setFaults(config.Faults[api])
+	fake.setFaults(config.Faults[d.api])
 	return fake
 }
 
@@ -123,9 +126,9 @@ func (fake *fakeAPI) setFaults(f Faults) {
 	}
 }
 
-// decide says what happens to a call, and what its answer tells of the rate.
+// decide returns the outcome of a call, with the rate-limit headers.
 func (fake *fakeAPI) decide(req request, call callMeta) decision {
-	decided := fake.judge(req, call)
+	decided := fake.handle(req, call)
 	if fake.limiter != nil && fake.faults.RateHeaders {
 		calls, window := int(fake.faults.Rate), 1
 		if calls == 0 {
@@ -138,9 +141,9 @@ func (fake *fakeAPI) decide(req request, call callMeta) decision {
 	return decided
 }
 
-// judge goes through what may happen to a call in the order in which a real server would come to it: its gateway's
-// rate limit, the credential, the request's form, and then the deletion and what can go wrong with that.
-func (fake *fakeAPI) judge(req request, call callMeta) decision {
+// handle checks a call in the order of a real server: the gateway's rate limit, the credential, the request's form, and
+// then the deletion with its faults.
+func (fake *fakeAPI) handle(req request, call callMeta) decision {
 	if wait := fake.overRate(call.now); wait > 0 {
 		a := fake.protocol.refuse(refusal{status: http.StatusTooManyRequests}, call)
 		a.retryAfter = strconv.Itoa(int(math.Ceil(wait.Seconds())))
@@ -161,14 +164,14 @@ func (fake *fakeAPI) judge(req request, call callMeta) decision {
 	if req.operation == Read {
 		return decision{answer: fake.protocol.show(&fake.store, req.keys[0], call), fault: None}
 	}
-	if !fake.store.room(req.keys) {
+	if !fake.store.hasRoom(req.keys) {
 		a := fake.protocol.refuse(refusal{status: http.StatusInsufficientStorage, message: errFull.Error()}, call)
 		return decision{answer: fake.outside2xx(a, ""), fault: None, problem: errFull.Error()}
 	}
-	return fake.remove(req.keys, fake.rule(req.keys), call)
+	return fake.remove(req.keys, fake.pickFault(req.keys), call)
 }
 
-// overRate uses up one call of the rate, or returns how long to wait for the next.
+// overRate takes one call from the rate limit, or returns the wait until the next.
 func (fake *fakeAPI) overRate(now time.Time) time.Duration {
 	if fake.limiter == nil {
 		return 0
@@ -181,22 +184,22 @@ func (fake *fakeAPI) overRate(now time.Time) time.Duration {
 	return wait
 }
 
-// pickedFault is the fault that a deletion meets.
+// pickedFault is the fault of one deletion.
 type pickedFault struct {
 	name       Fault
 	fault      fault
 	retryAfter string
-	refused    []int // positions in the list
+	refused    []int // positions in the call's list
 	partial    []int
 }
 
-// rule asks the scripts, and chance where no entry of the call has a script.
-func (fake *fakeAPI) rule(keys []key) pickedFault {
+// pickFault takes the fault from the entries' scripts, or at random if no entry has a script.
+func (fake *fakeAPI) pickFault(keys []key) pickedFault {
 	r := pickedFault{name: None, fault: fault{kind: None}}
 	scripted := false
 	var times uint32
 	for i, k := range keys {
-		before := fake.store.named(k)
+		before := fake.store.countCall(k)
 		if i == 0 {
 			times = before
 		}
@@ -210,7 +213,7 @@ func (fake *fakeAPI) rule(keys []key) pickedFault {
 		}
 	}
 	if !scripted && len(fake.faultTable) > 0 {
-		name, f := fake.faultTable.at(fake.store.rng.draw(keys[0], drawFault, times))
+		name, f := fake.faultTable.pick(fake.store.rng.draw(keys[0], drawFault, times))
 		if !r.refuses(0, f) {
 			r.name, r.fault = name, f
 		}
@@ -218,7 +221,7 @@ func (fake *fakeAPI) rule(keys []key) pickedFault {
 	return r
 }
 
-// refuses notes a fault that concerns one entry alone.
+// refuses records a fault that affects one entry only.
 func (r *pickedFault) refuses(i int, f fault) bool {
 	switch f.kind {
 	case Refused:
@@ -231,14 +234,14 @@ func (r *pickedFault) refuses(i int, f fault) bool {
 	return true
 }
 
-// remove carries a deletion out under a pickedFault. A fault of the whole call outweighs refusals of single entries.
+// remove carries out a deletion with its fault. A fault of the whole call takes precedence over refusals of entries.
 func (fake *fakeAPI) remove(keys []key, r pickedFault, call callMeta) decision {
 	if r.fault.kind == None && len(r.refused) > 0 {
-		why := refusal{status: http.StatusUnprocessableEntity}
+		reason := refusal{status: http.StatusUnprocessableEntity}
 		for _, i := range r.refused {
-			why.fields = append(why.fields, refusedContext(i, keys[i].id))
+			reason.fields = append(reason.fields, refusedContext(i, keys[i].id))
 		}
-		return decision{answer: fake.outside2xx(fake.protocol.refuse(why, call), ""), fault: Refused}
+		return decision{answer: fake.outside2xx(fake.protocol.refuse(reason, call), ""), fault: Refused}
 	}
 	if r.fault.kind == None && len(r.partial) > 0 {
 		return fake.removePartly(keys, r.partial, call)
@@ -247,29 +250,29 @@ func (fake *fakeAPI) remove(keys []key, r pickedFault, call callMeta) decision {
 	if r.fault.kind == AcceptPending || fake.pendingShare > 0 && fake.store.rng.draw(keys[0], drawPending, 0) < fake.pendingShare {
 		gone = gone.Add(fake.pendingFor)
 	}
-	truth, changes := fake.protocol.remove(&fake.store, keys, gone, call)
-	if !r.fault.spoils() {
+	correct, changes := fake.protocol.remove(&fake.store, keys, gone, call)
+	if !r.fault.replacesAnswer() {
 		switch r.fault.kind {
 		case Slow:
-			truth.delivery, truth.slowFor = deliverSlow, fake.slowFor()
+			correct.delivery, correct.slowFor = deliverSlow, fake.slowFor()
 		case Recycle:
-			truth.delivery = deliverRecycle
+			correct.delivery = deliverRecycle
 		}
-		return decision{answer: truth, fault: r.name, changes: changes}
+		return decision{answer: correct, fault: r.name, changes: changes}
 	}
 	if !r.fault.after {
 		changes = nil
 	}
-	return decision{answer: fake.outside2xx(fake.spoil(truth, r.fault, call), r.retryAfter), fault: r.name, changes: changes}
+	return decision{answer: fake.outside2xx(fake.applyFault(correct, r.fault, call), r.retryAfter), fault: r.name, changes: changes}
 }
 
-// removePartly deletes all entries but those at the given positions.
+// removePartly deletes all entries except those at the given positions.
 func (fake *fakeAPI) removePartly(keys []key, positions []int, call callMeta) decision {
 	bad := make(map[key]bool)
-	why := refusal{status: http.StatusPartialContent}
+	reason := refusal{status: http.StatusPartialContent}
 	for _, i := range positions {
 		bad[keys[i]] = true
-		why.invalid = append(why.invalid, keys[i].id)
+		reason.invalid = append(reason.invalid, keys[i].id)
 	}
 	var good []key
 	for _, k := range keys {
@@ -278,13 +281,13 @@ func (fake *fakeAPI) removePartly(keys []key, positions []int, call callMeta) de
 		}
 	}
 	if len(good) == 0 {
-		why.status = http.StatusBadRequest
+		reason.status = http.StatusBadRequest
 	}
 	_, changes := fake.protocol.remove(&fake.store, good, call.now, call)
-	return decision{answer: fake.outside2xx(fake.protocol.refuse(why, call), ""), fault: Partial, changes: changes}
+	return decision{answer: fake.outside2xx(fake.protocol.refuse(reason, call), ""), fault: Partial, changes: changes}
 }
 
-// outside2xx adds the configured Retry-After header where it belongs.
+// outside2xx adds the configured Retry-After header to an answer outside 2xx.
 func (fake *fakeAPI) outside2xx(a answer, scripted string) answer {
 	switch {
 	case a.status/100 == 2:

@@ -1,35 +1,37 @@
-// Package fakeapi imitates the two deletion APIs that Lethe calls, so that a demo, a test, a chaos run or a curious
-// person can delete things that do not exist.
+// Package fakeapi imitates the deletion APIs that Lethe calls, for the demo, tests and trials by hand. Nothing real is
+// deleted.
 //
-// Its one idea is that it is stricter than the real servers and keeps its own record. Every request is held against the
-// vendors' documents: credential, headers, method, path and body. Answers have exactly the documented shapes. What was
-// deleted, by which call, and what the caller was told about it are written down in the order in which they happened, so
-// that a test can hold what Lethe says against what really took place.
+// It is stricter than the real servers and keeps its own log. It checks credential, headers, method, path and body of
+// every request against the vendors' documents. Answers have exactly the documented forms. It logs what each call
+// deleted and what the client was told, in the order of events, so that a test can compare Lethe's results with it.
 //
 // # Entries
 //
-// An [Entry] is a k-v.ai user context or a Sensay knowledge-base entry. It exists from the first time that anybody names
-// it, unless it was made unknown ([Server.SetEntry], [Config].UnknownShare), and once deleted it stays deleted.
+// An [Entry] is a k-v.ai user context or a Sensay knowledge-base entry. It exists from its first mention, unless it was
+// set to unknown ([Server.SetEntry], [Config].UnknownShare). A deleted entry stays deleted.
 //
 //	API     not deleted yet   deleted or unknown   removal begun
 //	k-v.ai  200               200                  -
 //	Sensay  200 or 202        404                  202
 //
-// # Trouble
+// # Faults
 //
-// A [Fault] is one way of answering wrongly. Faults come from three places, the first that applies decides: an entry's
-// own script ([Server.Script]: "the next three calls that name this entry get 503"), or the chances set for its API
-// ([Faults].Chances). Latency, a rate limit and a rejected credential are set for a whole API. Chances are drawn from the
-// seed, the entry and how often that entry has been named, so the same seed gives each entry the same rng however
-// concurrent calls interleave.
+// A [Fault] is one kind of wrong answer. It comes from the entry's script ([Server.Script]: "the next three calls that
+// name this entry get 503"), or else from the random shares of the API ([Faults].Chances). Latency, a rate limit and
+// the rejection of credentials are set for a whole API. Random numbers depend on the seed, the entry and the number of
+// earlier calls for it, so the same seed repeats the same faults, whatever the order of concurrent calls.
 //
-// A fault leaves the entry alone unless its name ends in "+after": "cut" closes the connection with nothing deleted,
-// "cut+after" deletes and then closes it.
+// A fault prevents the deletion unless its name ends in "+after": "cut" closes the connection without deleting,
+// "cut+after" deletes first.
 //
-// # Control
+// # Admin API
 //
-// The same address answers under /_sandbox/ (GET /_sandbox/ is a page of help), with everything that the Go methods can
-// do. The control endpoint asks for no credential and shows none: a sandbox belongs on a loopback or private address.
+// The same address serves the admin API under /_sandbox/ (GET /_sandbox/ is its help page), which does what the Go
+// methods do. It needs no credential and shows none, so keep the address private.
+//
+// # Adding an API
+//
+// An API is one file that implements protocol and registers a definition, such as sensay.go.
 package fakeapi
 
 import (
@@ -41,13 +43,12 @@ import (
 	"time"
 )
 
-// Server imitates both APIs on one address. It is an [http.Handler], safe for concurrent use.
+// Server imitates all APIs on one address. It is an [http.Handler], safe for concurrent use.
 //
-// Its memory is bounded: by [Config].MaxEntries for what has been named, by [Config].MaxCalls for the record, and by a
-// limit of 1 MiB for the body of a request.
+// Its memory is limited by [Config].MaxEntries, [Config].MaxCalls and 1 MiB for the body of a request.
 type Server struct {
 	config   Config
-	control  http.Handler
+	admin    http.Handler
 	redactor *strings.Replacer
 	apis     map[API]*fakeAPI
 	done     chan struct{}
@@ -57,45 +58,48 @@ type Server struct {
 	calls callLog
 }
 
-// New makes a sandbox. A zero field of config stands for its default. New panics if config breaks a rule of
-// [Config.Validate]; call that first where the values come from a user.
+// New returns a server. Zero fields of config get their defaults. New panics if [Config.Validate] fails, so validate
+// a user's values first.
 func New(config Config) *Server {
 	if err := config.Validate(); err != nil {
-		panic("sandbox: " + err.Error())
+		panic("fakeapi: " + err.Error())
 	}
 	config = config.withDefaults()
 	s := &Server{
-		config:   config,
-		apis:     make(map[API]*fakeAPI),
-		done:     make(chan struct{}),
-		redactor: strings.NewReplacer(config.AccessKey, "[redacted]", config.OrganizationSecret, "[redacted]"),
-		calls:    newCallLog(config.MaxCalls),
+		config: config,
+		apis:   make(map[API]*fakeAPI),
+		done:   make(chan struct{}),
+		calls:  newCallLog(config.MaxCalls),
 	}
-	s.apis[KV] = newFakeAPI(KV, &config, kvProtocol{config.AccessKey, config.PydanticV2, config.Wrapped})
-	s.apis[Sensay] = newFakeAPI(Sensay, &config, sensayProtocol{config.OrganizationSecret})
+	var redacted []string
+	for _, d := range definitions {
+		s.apis[d.api] = newFakeAPI(d, &config)
+		redacted = append(redacted, d.credential(&config), "[redacted]")
+	}
+	s.redactor = strings.NewReplacer(redacted...)
 	if config.Journal != nil {
 		s.calls.last = config.Journal.last
 		for _, call := range config.Journal.removals {
-			s.apis[call.API].store.remember(call)
+			s.apis[call.API].store.restore(call)
 		}
 		config.Journal.removals = nil
 	}
-	s.control = s.newControl()
+	s.admin = s.newAdmin()
 	return s
 }
 
-// Close ends every wait: calls that sleep go on at once, calls that hang are cut. Later calls are answered without
-// latency. It never fails.
+// Close ends every wait: waiting calls continue at once, hanging calls are cut. Later calls have no latency. It never
+// fails.
 func (s *Server) Close() error {
 	s.close.Do(func() { close(s.done) })
 	return nil
 }
 
-// ServeHTTP answers one request to either API, or to the control endpoint. It cuts a connection by panicking with
+// ServeHTTP answers one request to an API or the admin API. To cut a connection it panics with
 // [http.ErrAbortHandler], which net/http expects.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == controlPath || strings.HasPrefix(r.URL.Path, controlPath+"/") {
-		s.control.ServeHTTP(w, r)
+	if r.URL.Path == adminPath || strings.HasPrefix(r.URL.Path, adminPath+"/") {
+		s.admin.ServeHTTP(w, r)
 		return
 	}
 	fake := s.apis[apiOfPath(r.URL.Path)]
@@ -113,7 +117,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		req = fake.protocol.read(r, body)
 	}
-	call.understand(req)
+	call.setRequest(req)
 	s.wait(r.Context(), s.latency(fake, req))
 	s.act(fake, req, &call).send(w, r, s.done)
 }
@@ -121,7 +125,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // maxBody is the largest request body that is read, in bytes.
 const maxBody = 1 << 20
 
-// wait sleeps. A caller who leaves ends the wait but not the call: a real server goes on with what it has begun.
+// wait waits. A client's disconnect ends the wait but not the call: a real server completes a call that it has begun.
 func (s *Server) wait(ctx context.Context, d time.Duration) {
 	if d <= 0 {
 		return
@@ -135,19 +139,19 @@ func (s *Server) wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// act is the moment at which a call takes effect. The order is that of a write-ahead log: decide, write the call to the
-// journal, delete, and only then answer. A call that cannot be written down deletes nothing and is cut.
+// act lets a call take effect. The order is that of a write-ahead log: decide, write the call to the journal, delete,
+// then answer. If the journal cannot be written, the call deletes nothing and is cut.
 func (s *Server) act(fake *fakeAPI, req request, call *Call) answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	call.Number, call.Time = s.calls.last+1, time.Now().UTC()
 	decided := fake.decide(req, callMeta{call.Number, call.Time})
 	decided.problem = s.redact(decided.problem)
-	call.conclude(decided)
+	call.setDecision(decided)
 	if err := s.config.Journal.append(call); err != nil {
-		s.config.Log.Error("the journal cannot be written; the call is cut", "error", err)
+		s.config.Log.Error("write to the journal failed, call cut", "error", err)
 		decided = decision{answer: answer{delivery: deliverCut}, fault: Cut}
-		call.conclude(decided)
+		call.setDecision(decided)
 	}
 	fake.store.apply(decided.changes, call)
 	fake.stats.count(call)
@@ -157,7 +161,7 @@ func (s *Server) act(fake *fakeAPI, req request, call *Call) answer {
 	return decided.answer
 }
 
-// latency is how long a call waits before it takes effect.
+// latency is the wait of a call before it takes effect.
 func (s *Server) latency(fake *fakeAPI, req request) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,7 +177,7 @@ func (s *Server) latency(fake *fakeAPI, req request) time.Duration {
 	return wait
 }
 
-// redact removes both credentials from text that a caller chose.
+// redact removes all credentials from a client's text.
 func (s *Server) redact(text string) string {
 	return s.redactor.Replace(text)
 }

@@ -30,7 +30,7 @@ func sensayEntry(id int64) fakeapi.Entry {
 	return fakeapi.KnowledgeBaseEntry(uuid.MustParse(replica), id)
 }
 
-// serve starts a sandbox and returns it with its address.
+// serve starts a server and returns it with its address.
 func serve(t testing.TB, config fakeapi.Config) (*fakeapi.Server, string) {
 	t.Helper()
 	s := fakeapi.New(config)
@@ -43,7 +43,7 @@ func serve(t testing.TB, config fakeapi.Config) (*fakeapi.Server, string) {
 	return s, server.URL
 }
 
-// ask sends one request; headers are pairs of name and value. It returns the error of reading an answer that was cut.
+// ask sends one request; headers are pairs of name and value. Reading an answer that was cut is an error.
 func ask(t testing.TB, method, url, body string, headers ...string) (*http.Response, string, error) {
 	t.Helper()
 	req, err := http.NewRequest(method, url, strings.NewReader(body))
@@ -73,7 +73,7 @@ func deleteEntry(t testing.TB, base string, id int64) (*http.Response, string, e
 	return ask(t, http.MethodDelete, fmt.Sprint(base, sensayBase, id), "", "X-ORGANIZATION-SECRET", orgSecret)
 }
 
-// status is the status of an answer, 0 for none.
+// status is the status of an answer, 0 without one.
 func status(resp *http.Response) int {
 	if resp == nil {
 		return 0

@@ -8,33 +8,33 @@ import (
 	"time"
 )
 
-// Faults is the trouble of a whole API. The zero value is none. In JSON, durations are written as "250ms".
+// Faults are the faults of a whole API. The zero value has none. In JSON, durations have the form "250ms".
 type Faults struct {
-	// Latency is how long every call waits before it takes effect, and Jitter how much is added at random to that.
+	// Latency is the wait of every call before it takes effect. Jitter is the most that is added at random.
 	Latency time.Duration `json:"latency,omitzero"`
 	Jitter  time.Duration `json:"jitter,omitzero"`
-	// Rate is how many calls a second are let through; those above are answered 429 with Retry-After. 0: all.
+	// Rate is the limit in calls a second; calls above it get 429 with Retry-After. 0: no limit.
 	Rate float64 `json:"rate,omitzero"`
-	// Burst is how many may come at once. 0: as many as Rate allows in a second, at least 1.
+	// Burst is the limiter's burst in calls. 0: Rate, at least 1.
 	Burst int `json:"burst,omitzero"`
-	// RateHeaders tells the rate, and what is left of it, in the headers RateLimit-Policy and RateLimit of every answer
+	// RateHeaders adds the headers RateLimit-Policy and RateLimit to every answer
 	// (draft-ietf-httpapi-ratelimit-headers).
 	RateHeaders bool `json:"rate_headers,omitzero"`
-	// RetryAfter is the Retry-After header of every refusal and fault outside 2xx, written as it stands, whether it makes
-	// sense or not. Empty: true seconds on a 429 that Rate caused, and no such header elsewhere.
+	// RetryAfter is the Retry-After header of every answer outside 2xx, sent unchanged, valid or not. Empty: correct
+	// seconds on a 429 that Rate caused, and no header elsewhere.
 	RetryAfter string `json:"retry_after,omitzero"`
-	// Reject answers every call as if its credential were wrong: 401 or 403. 0: only those whose credential is.
+	// Reject is the status, 401 or 403, of every call whatever its credential. 0: correct credentials are accepted.
 	Reject int `json:"reject,omitzero"`
-	// MaxIDs answers 413 to a k-v.ai call that names more ids. 0: no limit of its own.
+	// MaxIDs is the most ids in a k-v.ai call; more get 413. 0: no such limit.
 	MaxIDs int `json:"max_ids,omitzero"`
-	// Chances gives the share of deletion calls, 0 to 1, that meet each fault; the sum is at most 1. In a k-v.ai call the
-	// fault falls on the first entry of the list.
+	// Chances is the share of deletion calls, 0 to 1, that get each fault; the sum is at most 1. In a k-v.ai call it is
+	// the first entry's fault.
 	Chances map[Fault]float64 `json:"chances,omitzero"`
-	// SlowFor is how long a body takes under [Slow]. 0: [DefaultSlowFor].
+	// SlowFor is the duration of a body with [Slow]. 0: [DefaultSlowFor].
 	SlowFor time.Duration `json:"slow_for,omitzero"`
 }
 
-// Validate returns the first rule that f breaks, naming the field as JSON does.
+// Validate returns an error with the JSON name of the first invalid field.
 func (f Faults) Validate(api API) error {
 	switch {
 	case f.Latency < 0:
@@ -51,8 +51,8 @@ func (f Faults) Validate(api API) error {
 		return errors.New("reject must be 401, 403, or 0 for none")
 	case f.MaxIDs < 0:
 		return errors.New("max_ids must not be negative")
-	case f.MaxIDs > 0 && api != KV:
-		return errors.New("max_ids is for kv alone")
+	case f.MaxIDs > 0 && !api.definition().batches:
+		return fmt.Errorf("max_ids is not for %s, whose calls name one entry", api)
 	}
 	if err := checkRetryAfter(f.RetryAfter); err != nil {
 		return err
@@ -74,7 +74,7 @@ func (f Faults) Validate(api API) error {
 	return nil
 }
 
-// names returns the faults with a chance, in a fixed order: a draw must not depend on the order of a map.
+// names returns the faults with a chance in a fixed order, because a draw must not depend on map order.
 func (f Faults) names() []Fault {
 	names := make([]Fault, 0, len(f.Chances))
 	for name := range f.Chances {
@@ -96,7 +96,7 @@ func checkRetryAfter(value string) error {
 	return nil
 }
 
-// faultTable is Faults.Chances made ready for drawing.
+// faultTable is Faults.Chances as cumulative shares.
 type faultTable []struct {
 	upTo  float64
 	name  Fault
@@ -109,7 +109,7 @@ func newFaultTable(api API, f Faults) faultTable {
 	for _, name := range f.names() {
 		parsed, err := name.check(api)
 		if err != nil || f.Chances[name] == 0 {
-			continue // Validate has seen to the error
+			continue // Validate has reported the error
 		}
 		sum += f.Chances[name]
 		o = append(o, struct {
@@ -121,8 +121,8 @@ func newFaultTable(api API, f Faults) faultTable {
 	return o
 }
 
-// at returns the fault that a draw in [0,1) falls on.
-func (o faultTable) at(draw float64) (Fault, fault) {
+// pick returns the fault for a random number in [0,1).
+func (o faultTable) pick(draw float64) (Fault, fault) {
 	for _, each := range o {
 		if draw < each.upTo {
 			return each.name, each.fault

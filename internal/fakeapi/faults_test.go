@@ -93,7 +93,7 @@ func TestEveryFaultOfACall(t *testing.T) {
 
 func TestFaultsOfOneEntryOfAList(t *testing.T) {
 	s, base := serve(t, fakeapi.Config{})
-	t.Run("refused gives 422 with each position, and deletes nothing", func(t *testing.T) {
+	t.Run("refused is 422 with each position and deletes nothing", func(t *testing.T) {
 		script(t, s, fakeapi.Context(2), fakeapi.Step{Fault: fakeapi.Refused})
 		script(t, s, fakeapi.Context(4), fakeapi.Step{Fault: fakeapi.Refused})
 		resp, body, err := deleteContexts(t, base, `{"ids":[1,2,3,4]}`)
@@ -102,7 +102,7 @@ func TestFaultsOfOneEntryOfAList(t *testing.T) {
 		want(t, "body", body, `{"detail":[{"loc":["body","ids",1],"msg":"context id is not valid","type":"value_error"},{"loc":["body","ids",3],"msg":"context id is not valid","type":"value_error"}]}`)
 		want(t, "deleted", s.Deleted(), []fakeapi.Deletion{})
 	})
-	t.Run("partial gives 206 and deletes the others", func(t *testing.T) {
+	t.Run("partial is 206 and deletes the other entries", func(t *testing.T) {
 		script(t, s, fakeapi.Context(2), fakeapi.Step{Fault: fakeapi.Partial})
 		resp, body, err := deleteContexts(t, base, `{"ids":[1,2,3]}`)
 		want(t, "error", err, nil)
@@ -110,7 +110,7 @@ func TestFaultsOfOneEntryOfAList(t *testing.T) {
 		want(t, "body", body, `{"data":{"invalid_contexts":[2]},"message":"Some contexts are invalid; the others were deleted"}`)
 		want(t, "deleted", last(t, s).Deleted, []fakeapi.Entry{fakeapi.Context(1), fakeapi.Context(3)})
 	})
-	t.Run("partial of everything is 400 with the same list", func(t *testing.T) {
+	t.Run("partial for all entries is 400 with the same list", func(t *testing.T) {
 		script(t, s, fakeapi.Context(2), fakeapi.Step{Fault: fakeapi.Partial})
 		resp, body, err := deleteContexts(t, base, `{"ids":[2]}`)
 		want(t, "error", err, nil)
@@ -118,7 +118,7 @@ func TestFaultsOfOneEntryOfAList(t *testing.T) {
 		want(t, "body", body, `{"data":{"invalid_contexts":[2]},"message":"All contexts are invalid"}`)
 		want(t, "deleted", len(last(t, s).Deleted), 0)
 	})
-	t.Run("a fault of the whole call outweighs a refusal", func(t *testing.T) {
+	t.Run("a fault of the whole call takes precedence over a refusal", func(t *testing.T) {
 		script(t, s, fakeapi.Context(5), fakeapi.Step{Fault: fakeapi.Refused})
 		script(t, s, fakeapi.Context(6), fakeapi.Step{Fault: "503"})
 		resp, body, err := deleteContexts(t, base, `{"ids":[5,6]}`)
@@ -130,7 +130,7 @@ func TestFaultsOfOneEntryOfAList(t *testing.T) {
 }
 
 func TestScripts(t *testing.T) {
-	t.Run("the steps follow one another, each as often as it says", func(t *testing.T) {
+	t.Run("each step lasts its number of calls", func(t *testing.T) {
 		s, base := serve(t, fakeapi.Config{})
 		script(t, s, sensayEntry(1),
 			fakeapi.Step{Fault: "503", Times: 2, RetryAfter: "7"}, fakeapi.Step{Fault: fakeapi.CutAfter})
@@ -144,7 +144,7 @@ func TestScripts(t *testing.T) {
 			}
 		}
 	})
-	t.Run("-1 is for ever, and no steps are an end to it", func(t *testing.T) {
+	t.Run("-1 lasts until the script is removed", func(t *testing.T) {
 		s, base := serve(t, fakeapi.Config{})
 		script(t, s, sensayEntry(1), fakeapi.Step{Fault: "409", Times: -1})
 		for range 3 {
@@ -157,7 +157,7 @@ func TestScripts(t *testing.T) {
 		want(t, "error", err, nil)
 		want(t, "status", status(resp), 200)
 	})
-	t.Run("a call that is refused for another reason uses up nothing", func(t *testing.T) {
+	t.Run("a call refused for another reason takes no step", func(t *testing.T) {
 		s, base := serve(t, fakeapi.Config{})
 		script(t, s, sensayEntry(1), fakeapi.Step{Fault: "503"})
 		resp, _, err := ask(t, "DELETE", base+sensayBase+"1", "")
@@ -165,7 +165,7 @@ func TestScripts(t *testing.T) {
 		want(t, "status", status(resp), 401)
 		want(t, "scripts left", len(s.Scripts()), 1)
 	})
-	t.Run("what no script can be is refused", func(t *testing.T) {
+	t.Run("an invalid script is refused", func(t *testing.T) {
 		s := fakeapi.New(fakeapi.Config{})
 		for _, fault := range []fakeapi.Fault{"", "nonsense", "200", "99", "600", "html-", "html-100", "cut+before", "slow+after", "none+after", "+503", "refused"} {
 			if err := s.Script(sensayEntry(1), fakeapi.Step{Fault: fault}); err == nil {
@@ -187,7 +187,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-func TestChancesFollowTheSeedWhateverTheOrder(t *testing.T) {
+func TestFaultsDependOnTheSeedNotOnTheOrderOfCalls(t *testing.T) {
 	chances := map[fakeapi.Fault]float64{"503": 0.2, "html-502": 0.2}
 	codes := func(ids []int64) map[int64]int {
 		s := fakeapi.New(fakeapi.Config{Seed: 9, Faults: map[fakeapi.API]fakeapi.Faults{fakeapi.Sensay: {Chances: chances}}})
@@ -239,7 +239,7 @@ func TestRateLimit(t *testing.T) {
 	})
 }
 
-func TestTheRateIsToldInHeaders(t *testing.T) {
+func TestRateLimitHeaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := fakeapi.New(fakeapi.Config{Faults: map[fakeapi.API]fakeapi.Faults{
 			fakeapi.Sensay: {Rate: 5, Burst: 2, RateHeaders: true}, fakeapi.KV: {Rate: 0.3, RateHeaders: true},
@@ -254,7 +254,7 @@ func TestTheRateIsToldInHeaders(t *testing.T) {
 	})
 }
 
-func TestACallWithTooManyIDsIsRefused(t *testing.T) {
+func TestACallWithTooManyIDsGets413(t *testing.T) {
 	_, base := serve(t, fakeapi.Config{Faults: map[fakeapi.API]fakeapi.Faults{fakeapi.KV: {MaxIDs: 2}}})
 	for body, code := range map[string]int{`{"ids":[1,2]}`: 200, `{"ids":[3,4,5]}`: 413} {
 		resp, _, err := deleteContexts(t, base, body)
@@ -263,7 +263,7 @@ func TestACallWithTooManyIDsIsRefused(t *testing.T) {
 	}
 }
 
-func TestRejectedCredentialIsSwitchedOnAndOff(t *testing.T) {
+func TestCredentialsAreRejectedAndAcceptedAgain(t *testing.T) {
 	s, base := serve(t, fakeapi.Config{})
 	for _, code := range []int{401, 403, 0} {
 		if err := s.SetFaults(fakeapi.KV, fakeapi.Faults{Reject: code}); err != nil {
@@ -295,7 +295,7 @@ func TestLatency(t *testing.T) {
 			}
 		})
 	})
-	t.Run("a caller who leaves does not stop the deletion", func(t *testing.T) {
+	t.Run("a disconnected client does not stop the deletion", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := fakeapi.New(fakeapi.Config{Faults: map[fakeapi.API]fakeapi.Faults{fakeapi.Sensay: {Latency: time.Hour}}})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -306,7 +306,7 @@ func TestLatency(t *testing.T) {
 			want(t, "state", state(t, s, sensayEntry(1)), fakeapi.StateDeleted)
 		})
 	})
-	t.Run("Close lets what waits go on", func(t *testing.T) {
+	t.Run("Close ends every wait", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := fakeapi.New(fakeapi.Config{Faults: map[fakeapi.API]fakeapi.Faults{fakeapi.Sensay: {Latency: time.Hour}}})
 			start := time.Now()
@@ -317,7 +317,7 @@ func TestLatency(t *testing.T) {
 	})
 }
 
-func TestCallsThatLastUntilTheCallerLeaves(t *testing.T) {
+func TestHangAndEndlessLastUntilTheClientDisconnects(t *testing.T) {
 	for _, fault := range []fakeapi.Fault{fakeapi.Hang, "hang+after", fakeapi.Endless} {
 		t.Run(string(fault), func(t *testing.T) {
 			s, base := serve(t, fakeapi.Config{})
@@ -348,28 +348,28 @@ func TestConfigRules(t *testing.T) {
 		return fakeapi.Config{Faults: map[fakeapi.API]fakeapi.Faults{fakeapi.KV: f}}
 	}
 	for text, config := range map[string]fakeapi.Config{
-		"PendingShare must be between 0 and 1":                                {PendingShare: 1.1},
-		"UnknownShare must be between 0 and 1":                                {UnknownShare: -0.1},
-		"AccessKey must be printable ASCII without spaces":                    {AccessKey: "a b"},
-		"OrganizationSecret must be printable ASCII without spaces":           {OrganizationSecret: "é"},
-		"PendingFor must not be negative":                                     {PendingFor: -1},
-		"MaxEntries must not be negative":                                     {MaxEntries: -1},
-		"MaxCalls must not be negative":                                       {MaxCalls: -1},
-		`Faults: no API is called "x"`:                                        {Faults: map[fakeapi.API]fakeapi.Faults{"x": {}}},
-		"Faults: kv: latency must not be negative":                            faults(fakeapi.Faults{Latency: -1}),
-		"Faults: kv: jitter must not be negative":                             faults(fakeapi.Faults{Jitter: -1}),
-		"Faults: kv: slow_for must not be negative":                           faults(fakeapi.Faults{SlowFor: -1}),
-		"Faults: kv: rate must be a number of calls a second, 0 for no limit": faults(fakeapi.Faults{Rate: -1}),
-		"Faults: kv: burst must not be negative":                              faults(fakeapi.Faults{Burst: -1}),
-		"Faults: kv: max_ids must not be negative":                            faults(fakeapi.Faults{MaxIDs: -1}),
-		"Faults: sensay: max_ids is for kv alone":                             {Faults: map[fakeapi.API]fakeapi.Faults{fakeapi.Sensay: {MaxIDs: 1}}},
-		"Faults: kv: reject must be 401, 403, or 0 for none":                  faults(fakeapi.Faults{Reject: 500}),
-		"Faults: kv: retry_after must be printable ASCII":                     faults(fakeapi.Faults{RetryAfter: "\n"}),
-		`Faults: kv: chances: no fault is called "x"`:                         faults(fakeapi.Faults{Chances: map[fakeapi.Fault]float64{"x": 0.1}}),
-		"Faults: kv: chances: fault pending is for sensay alone":              faults(fakeapi.Faults{Chances: map[fakeapi.Fault]float64{"pending": 0.1}}),
-		"Faults: kv: chances: cut must be between 0 and 1":                    faults(fakeapi.Faults{Chances: map[fakeapi.Fault]float64{"cut": 2}}),
-		"Faults: kv: chances must not add up to more than 1":                  faults(fakeapi.Faults{Chances: map[fakeapi.Fault]float64{"cut": 0.6, "503": 0.6}}),
-		`unknown entries: "sensay/00000000-0000-0000-0000-000000000000/0" is not an entry: use Context, KnowledgeBaseEntry or ParseEntry`: {Unknown: []fakeapi.Entry{{}}},
+		"PendingShare must be between 0 and 1":                                                 {PendingShare: 1.1},
+		"UnknownShare must be between 0 and 1":                                                 {UnknownShare: -0.1},
+		"AccessKey must be printable ASCII without spaces":                                     {AccessKey: "a b"},
+		"OrganizationSecret must be printable ASCII without spaces":                            {OrganizationSecret: "é"},
+		"PendingFor must not be negative":                                                      {PendingFor: -1},
+		"MaxEntries must not be negative":                                                      {MaxEntries: -1},
+		"MaxCalls must not be negative":                                                        {MaxCalls: -1},
+		`Faults: unknown API "x"`:                                                              {Faults: map[fakeapi.API]fakeapi.Faults{"x": {}}},
+		"Faults: kv: latency must not be negative":                                             faults(fakeapi.Faults{Latency: -1}),
+		"Faults: kv: jitter must not be negative":                                              faults(fakeapi.Faults{Jitter: -1}),
+		"Faults: kv: slow_for must not be negative":                                            faults(fakeapi.Faults{SlowFor: -1}),
+		"Faults: kv: rate must be a number of calls a second, 0 for no limit":                  faults(fakeapi.Faults{Rate: -1}),
+		"Faults: kv: burst must not be negative":                                               faults(fakeapi.Faults{Burst: -1}),
+		"Faults: kv: max_ids must not be negative":                                             faults(fakeapi.Faults{MaxIDs: -1}),
+		"Faults: sensay: max_ids is not for sensay, whose calls name one entry":                {Faults: map[fakeapi.API]fakeapi.Faults{fakeapi.Sensay: {MaxIDs: 1}}},
+		"Faults: kv: reject must be 401, 403, or 0 for none":                                   faults(fakeapi.Faults{Reject: 500}),
+		"Faults: kv: retry_after must be printable ASCII":                                      faults(fakeapi.Faults{RetryAfter: "\n"}),
+		`Faults: kv: chances: unknown fault "x"`:                                               faults(fakeapi.Faults{Chances: map[fakeapi.Fault]float64{"x": 0.1}}),
+		"Faults: kv: chances: fault pending is for sensay only":                                faults(fakeapi.Faults{Chances: map[fakeapi.Fault]float64{"pending": 0.1}}),
+		"Faults: kv: chances: cut must be between 0 and 1":                                     faults(fakeapi.Faults{Chances: map[fakeapi.Fault]float64{"cut": 2}}),
+		"Faults: kv: chances must not add up to more than 1":                                   faults(fakeapi.Faults{Chances: map[fakeapi.Fault]float64{"cut": 0.6, "503": 0.6}}),
+		`unknown entries: "/0" is not an entry: use Context, KnowledgeBaseEntry or ParseEntry`: {Unknown: []fakeapi.Entry{{}}},
 	} {
 		t.Run(text, func(t *testing.T) {
 			err := config.Validate()

@@ -23,7 +23,7 @@ func FuzzReadIDs(f *testing.F) {
 		if len(problems) > 0 {
 			return
 		}
-		// What is taken must mean the same to another reader.
+		// Another JSON reader must read the same ids.
 		var other struct{ IDs []int64 }
 		if err := json.Unmarshal(body, &other); err != nil || len(other.IDs) != len(ids) {
 			t.Fatalf("encoding/json reads %v, %v; we read %v", other.IDs, err, ids)

@@ -11,18 +11,18 @@ import (
 )
 
 // Journal is a file to which every call is appended before it is answered, as one line of JSON ([Call]). Each line is
-// written at once and unbuffered, so it outlives a killed process, though not a lost power supply: nothing is synced.
-// An auditor can therefore trust that what a caller was told is in the file. What is in the file may not have been told.
+// written unbuffered, so it survives SIGKILL, but not a power failure because nothing is synced. Every answer that a
+// client received is therefore in the file. The answer to a call in the file may be lost.
 type Journal struct {
 	mu       sync.Mutex
 	file     *os.File
-	last     uint64 // the number of its last call
-	removals []Call // calls of earlier runs that removed something, until New has taken them
+	last     uint64 // number of its last call
+	removals []Call // removing calls of earlier runs, for New
 }
 
-// OpenJournal opens a journal or creates it, with permissions 0600. A sandbox made with a journal of earlier runs goes on
-// with their numbers, and what they deleted stays deleted. A last line that was cut short is removed: its call was never
-// answered. A journal serves one sandbox, and no second process may have it open.
+// OpenJournal opens or creates a journal, with permissions 0600. A server with a journal of earlier runs continues
+// their call numbers and keeps what they deleted. An incomplete last line is removed, because its call was not
+// answered. Only one server and one process may have a journal open.
 func OpenJournal(path string) (*Journal, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
 	if err != nil {
@@ -37,16 +37,16 @@ func OpenJournal(path string) (*Journal, error) {
 
 func (j *Journal) load() error {
 	reader := bufio.NewReader(j.file)
-	var whole int64 // bytes of complete lines
+	var complete int64 // bytes of complete lines
 	for n := 1; ; n++ {
 		line, err := reader.ReadBytes('\n')
 		if err == io.EOF {
-			return j.file.Truncate(whole)
+			return j.file.Truncate(complete)
 		}
 		if err != nil {
 			return err
 		}
-		whole += int64(len(line))
+		complete += int64(len(line))
 		var call Call
 		if err := json.Unmarshal(line, &call); err != nil {
 			return fmt.Errorf("line %d is not a call", n)
@@ -61,7 +61,7 @@ func (j *Journal) load() error {
 	}
 }
 
-// append writes one call. Without a journal it does nothing.
+// append writes one call. It does nothing if j is nil.
 func (j *Journal) append(call *Call) error {
 	if j == nil {
 		return nil
@@ -76,7 +76,7 @@ func (j *Journal) append(call *Call) error {
 	return err
 }
 
-// Close closes the file. A sandbox that still serves then cuts every call.
+// Close closes the file. A server that still runs then cuts every call.
 func (j *Journal) Close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -6,8 +6,20 @@ import (
 	"time"
 )
 
-// kvProtocol speaks as k-v.ai does, which is built on FastAPI. Sure are the call, the 200 and the 422 of a missing field;
-// 401, 206 and 500 are documented for a sibling call, and the rest is what FastAPI does by default.
+// KV is api.k-v.ai: user contexts.
+const KV API = "kv"
+
+var _ = register(definition{
+	api:        KV,
+	protocol:   func(c *Config) protocol { return kvProtocol{c.AccessKey, c.PydanticV2, c.Wrapped} },
+	credential: func(c *Config) string { return c.AccessKey },
+	variable:   "LETHE_KV_ACCESS_KEY",
+	batches:    true,
+	faults:     []Fault{Refused, Partial},
+})
+
+// kvProtocol imitates k-v.ai, which is built on FastAPI. Its document covers the call, the 200 and the 422 of a missing
+// field. 401, 206 and 500 are documented for a sibling call. The rest is FastAPI's default.
 type kvProtocol struct {
 	accessKey  string
 	pydanticV2 bool
@@ -19,13 +31,13 @@ const (
 	kvReadPath   = "/api/user_context/get_context_data"
 )
 
-// kvAnswer is the shape of every answer that is not the framework's own.
+// kvAnswer is the body of all answers except the framework's own.
 type kvAnswer struct {
 	Data    any    `json:"data"`
 	Message string `json:"message"`
 }
 
-// kvDetail is the shape of the framework's own.
+// kvDetail is the body of the framework's own answers.
 type kvDetail struct {
 	Detail any `json:"detail"`
 }
@@ -56,7 +68,7 @@ func (v kvProtocol) read(r *http.Request, body []byte) request {
 	if op == Read {
 		ids, problems = readContextID(r.URL.Query())
 	} else if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
-		problems = []problem{notObject([]any{"body"}, nil)} // FastAPI then sees bytes, not an object
+		problems = []problem{notObject([]any{"body"}, nil)} // FastAPI then gets bytes, not an object
 	} else {
 		ids, problems = readIDs(body)
 	}
@@ -93,26 +105,26 @@ func (v kvProtocol) show(s *store, k key, call callMeta) answer {
 	return v.answer(http.StatusOK, data, "Data retrieved successfully")
 }
 
-func (v kvProtocol) refuse(why refusal, _ callMeta) answer {
-	message := why.text()
+func (v kvProtocol) refuse(reason refusal, _ callMeta) answer {
+	message := reason.text()
 	var a answer
 	switch {
-	case why.invalid != nil && why.status == http.StatusPartialContent:
-		a = v.answer(why.status, invalidContexts{why.invalid}, "Some contexts are invalid; the others were deleted")
-	case why.invalid != nil:
-		a = v.answer(why.status, invalidContexts{why.invalid}, "All contexts are invalid")
-	case why.fields != nil:
-		a = answer{status: why.status, body: mustJSON(kvDetail{renderProblems(why.fields, v.pydanticV2)})}
-	case why.status == http.StatusUnauthorized:
-		a = v.answer(why.status, struct{}{}, "Invalid or missing access key")
-	case why.status >= 500:
-		a = v.answer(why.status, struct{}{}, message)
-	case why.status == http.StatusNoContent || why.status == http.StatusNotModified:
-		a = answer{status: why.status}
+	case reason.invalid != nil && reason.status == http.StatusPartialContent:
+		a = v.answer(reason.status, invalidContexts{reason.invalid}, "Some contexts are invalid; the others were deleted")
+	case reason.invalid != nil:
+		a = v.answer(reason.status, invalidContexts{reason.invalid}, "All contexts are invalid")
+	case reason.fields != nil:
+		a = answer{status: reason.status, body: mustJSON(kvDetail{renderProblems(reason.fields, v.pydanticV2)})}
+	case reason.status == http.StatusUnauthorized:
+		a = v.answer(reason.status, struct{}{}, "Invalid or missing access key")
+	case reason.status >= 500:
+		a = v.answer(reason.status, struct{}{}, message)
+	case reason.status == http.StatusNoContent || reason.status == http.StatusNotModified:
+		a = answer{status: reason.status}
 	default:
-		a = answer{status: why.status, body: mustJSON(kvDetail{message})}
+		a = answer{status: reason.status, body: mustJSON(kvDetail{message})}
 	}
-	a.allow = why.allow
+	a.allow = reason.allow
 	return a
 }
 

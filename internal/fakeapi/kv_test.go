@@ -27,7 +27,7 @@ func TestKVAnswersAsDocumented(t *testing.T) {
 	want(t, "named by the second call", calls[1].Entries, both)
 }
 
-func TestKVRefusesWhatTheDocumentsDoNotAllow(t *testing.T) {
+func TestKVRefusesUndocumentedRequests(t *testing.T) {
 	s, base := serve(t, fakeapi.Config{})
 	hundredAndOne := `{"ids":[` + strings.Repeat("1,", 100) + `1]}`
 	good := []string{"access-key", accessKey, "Content-Type", jsonType}
@@ -42,37 +42,37 @@ func TestKVRefusesWhatTheDocumentsDoNotAllow(t *testing.T) {
 		status             int
 		want               string
 	}{
-		"another path":              {"DELETE", "/api/user_contexts/delete", `{"ids":[1]}`, good, 404, `{"detail":"Not Found"}`},
-		"the root":                  {"GET", "/", "", nil, 404, `{"detail":"Not Found"}`},
-		"another method":            {"POST", kvDelete, `{"ids":[1]}`, good, 405, `{"detail":"Method Not Allowed"}`},
-		"no access key":             {"DELETE", kvDelete, `{"ids":[1]}`, good[2:], 401, badKey},
-		"a wrong access key":        {"DELETE", kvDelete, `{"ids":[1]}`, []string{"access-key", "x", "Content-Type", jsonType}, 401, badKey},
-		"two access keys":           {"DELETE", kvDelete, `{"ids":[1]}`, append([]string{"access-key", "x"}, good...), 401, badKey},
-		"no content type":           {"DELETE", kvDelete, `{"ids":[1]}`, good[:2], 422, detail(`"body"`, "value is not a valid dict", "type_error.dict")},
-		"another content type":      {"DELETE", kvDelete, `{"ids":[1]}`, []string{"access-key", accessKey, "Content-Type", "text/plain"}, 422, detail(`"body"`, "value is not a valid dict", "type_error.dict")},
-		"an empty body":             {"DELETE", kvDelete, ``, good, 422, detail(`"body"`, "field required", "value_error.missing")},
-		"no ids":                    {"DELETE", kvDelete, `{}`, good, 422, detail(`"body","ids"`, "field required", "value_error.missing")},
-		"ids that are no list":      {"DELETE", kvDelete, `{"ids":7}`, good, 422, detail(`"body","ids"`, "value is not a valid list", "type_error.list")},
-		"ids that are null":         {"DELETE", kvDelete, `{"ids":null}`, good, 422, detail(`"body","ids"`, "none is not an allowed value", "type_error.none.not_allowed")},
-		"a body that is a list":     {"DELETE", kvDelete, `[1]`, good, 422, detail(`"body"`, "value is not a valid dict", "type_error.dict")},
-		"a string for an id":        {"DELETE", kvDelete, `{"ids":[1,"2"]}`, good, 422, notInteger},
-		"a fraction for an id":      {"DELETE", kvDelete, `{"ids":[1,2.0]}`, good, 422, notInteger},
-		"an exponent in an id":      {"DELETE", kvDelete, `{"ids":[1,1e3]}`, good, 422, notInteger},
-		"a boolean for an id":       {"DELETE", kvDelete, `{"ids":[1,true]}`, good, 422, notInteger},
-		"null for an id":            {"DELETE", kvDelete, `{"ids":[1,null]}`, good, 422, detail(`"body","ids",1`, "none is not an allowed value", "type_error.none.not_allowed")},
-		"a second field":            {"DELETE", kvDelete, `{"ids":[1],"all":true}`, good, 422, detail(`"body","all"`, "extra fields not permitted", "value_error.extra")},
-		"an id of zero":             {"DELETE", kvDelete, `{"ids":[0]}`, good, 422, `{"detail":[{"loc":["body","ids",0],"msg":"ensure this value is greater than 0","type":"value_error.number.not_gt","ctx":{"limit_value":0}}]}`},
-		"an id far below zero":      {"DELETE", kvDelete, `{"ids":[-9223372036854775809]}`, good, 422, `{"detail":[{"loc":["body","ids",0],"msg":"ensure this value is greater than 0","type":"value_error.number.not_gt","ctx":{"limit_value":0}}]}`},
-		"an id of 2^63":             {"DELETE", kvDelete, `{"ids":[9223372036854775808]}`, good, 422, `{"detail":[{"loc":["body","ids",0],"msg":"ensure this value is less than 9223372036854775808","type":"value_error.number.not_lt","ctx":{"limit_value":9223372036854775808}}]}`},
-		"an empty list":             {"DELETE", kvDelete, `{"ids":[]}`, good, 422, `{"detail":[{"loc":["body","ids"],"msg":"ensure this value has at least 1 items","type":"value_error.list.min_items","ctx":{"limit_value":1}}]}`},
-		"101 ids":                   {"DELETE", kvDelete, hundredAndOne, good, 422, `{"detail":[{"loc":["body","ids"],"msg":"ensure this value has at most 100 items","type":"value_error.list.max_items","ctx":{"limit_value":100}}]}`},
-		"broken JSON":               {"DELETE", kvDelete, `{"ids":[1,x]}`, good, 422, `{"detail":[{"loc":["body",10],"msg":"Expecting value","type":"value_error.jsondecode","ctx":{"colno":11,"lineno":1,"msg":"Expecting value","pos":10}}]}`},
-		"a body over 1 MiB":         {"DELETE", kvDelete, strings.Repeat(" ", 1<<20+1), good, 413, `{"detail":"Request Entity Too Large"}`},
-		"a question without an id":  {"GET", "/api/user_context/get_context_data", "", good[:2], 422, detail(`"query","context_id"`, "field required", "value_error.missing")},
-		"a question with a bad id":  {"GET", "/api/user_context/get_context_data?context_id=x", "", good[:2], 422, detail(`"query","context_id"`, "value is not a valid integer", "type_error.integer")},
-		"a question without a key":  {"GET", "/api/user_context/get_context_data?context_id=1", "", nil, 401, badKey},
-		"a question put as DELETE":  {"DELETE", "/api/user_context/get_context_data?context_id=1", "", good[:2], 405, `{"detail":"Method Not Allowed"}`},
-		"a deletion put as a query": {"DELETE", kvDelete + "?ids=1", "", good, 422, detail(`"body"`, "field required", "value_error.missing")},
+		"another path":            {"DELETE", "/api/user_contexts/delete", `{"ids":[1]}`, good, 404, `{"detail":"Not Found"}`},
+		"the root":                {"GET", "/", "", nil, 404, `{"detail":"Not Found"}`},
+		"another method":          {"POST", kvDelete, `{"ids":[1]}`, good, 405, `{"detail":"Method Not Allowed"}`},
+		"no access key":           {"DELETE", kvDelete, `{"ids":[1]}`, good[2:], 401, badKey},
+		"a wrong access key":      {"DELETE", kvDelete, `{"ids":[1]}`, []string{"access-key", "x", "Content-Type", jsonType}, 401, badKey},
+		"two access keys":         {"DELETE", kvDelete, `{"ids":[1]}`, append([]string{"access-key", "x"}, good...), 401, badKey},
+		"no content type":         {"DELETE", kvDelete, `{"ids":[1]}`, good[:2], 422, detail(`"body"`, "value is not a valid dict", "type_error.dict")},
+		"another content type":    {"DELETE", kvDelete, `{"ids":[1]}`, []string{"access-key", accessKey, "Content-Type", "text/plain"}, 422, detail(`"body"`, "value is not a valid dict", "type_error.dict")},
+		"an empty body":           {"DELETE", kvDelete, ``, good, 422, detail(`"body"`, "field required", "value_error.missing")},
+		"no ids":                  {"DELETE", kvDelete, `{}`, good, 422, detail(`"body","ids"`, "field required", "value_error.missing")},
+		"ids that are not a list": {"DELETE", kvDelete, `{"ids":7}`, good, 422, detail(`"body","ids"`, "value is not a valid list", "type_error.list")},
+		"ids that are null":       {"DELETE", kvDelete, `{"ids":null}`, good, 422, detail(`"body","ids"`, "none is not an allowed value", "type_error.none.not_allowed")},
+		"a body that is a list":   {"DELETE", kvDelete, `[1]`, good, 422, detail(`"body"`, "value is not a valid dict", "type_error.dict")},
+		"a string for an id":      {"DELETE", kvDelete, `{"ids":[1,"2"]}`, good, 422, notInteger},
+		"a fraction for an id":    {"DELETE", kvDelete, `{"ids":[1,2.0]}`, good, 422, notInteger},
+		"an exponent in an id":    {"DELETE", kvDelete, `{"ids":[1,1e3]}`, good, 422, notInteger},
+		"a boolean for an id":     {"DELETE", kvDelete, `{"ids":[1,true]}`, good, 422, notInteger},
+		"null for an id":          {"DELETE", kvDelete, `{"ids":[1,null]}`, good, 422, detail(`"body","ids",1`, "none is not an allowed value", "type_error.none.not_allowed")},
+		"a second field":          {"DELETE", kvDelete, `{"ids":[1],"all":true}`, good, 422, detail(`"body","all"`, "extra fields not permitted", "value_error.extra")},
+		"an id of zero":           {"DELETE", kvDelete, `{"ids":[0]}`, good, 422, `{"detail":[{"loc":["body","ids",0],"msg":"ensure this value is greater than 0","type":"value_error.number.not_gt","ctx":{"limit_value":0}}]}`},
+		"an id far below zero":    {"DELETE", kvDelete, `{"ids":[-9223372036854775809]}`, good, 422, `{"detail":[{"loc":["body","ids",0],"msg":"ensure this value is greater than 0","type":"value_error.number.not_gt","ctx":{"limit_value":0}}]}`},
+		"an id of 2^63":           {"DELETE", kvDelete, `{"ids":[9223372036854775808]}`, good, 422, `{"detail":[{"loc":["body","ids",0],"msg":"ensure this value is less than 9223372036854775808","type":"value_error.number.not_lt","ctx":{"limit_value":9223372036854775808}}]}`},
+		"an empty list":           {"DELETE", kvDelete, `{"ids":[]}`, good, 422, `{"detail":[{"loc":["body","ids"],"msg":"ensure this value has at least 1 items","type":"value_error.list.min_items","ctx":{"limit_value":1}}]}`},
+		"101 ids":                 {"DELETE", kvDelete, hundredAndOne, good, 422, `{"detail":[{"loc":["body","ids"],"msg":"ensure this value has at most 100 items","type":"value_error.list.max_items","ctx":{"limit_value":100}}]}`},
+		"broken JSON":             {"DELETE", kvDelete, `{"ids":[1,x]}`, good, 422, `{"detail":[{"loc":["body",10],"msg":"Expecting value","type":"value_error.jsondecode","ctx":{"colno":11,"lineno":1,"msg":"Expecting value","pos":10}}]}`},
+		"a body over 1 MiB":       {"DELETE", kvDelete, strings.Repeat(" ", 1<<20+1), good, 413, `{"detail":"Request Entity Too Large"}`},
+		"a read without an id":    {"GET", "/api/user_context/get_context_data", "", good[:2], 422, detail(`"query","context_id"`, "field required", "value_error.missing")},
+		"a read with a bad id":    {"GET", "/api/user_context/get_context_data?context_id=x", "", good[:2], 422, detail(`"query","context_id"`, "value is not a valid integer", "type_error.integer")},
+		"a read without a key":    {"GET", "/api/user_context/get_context_data?context_id=1", "", nil, 401, badKey},
+		"a read sent as DELETE":   {"DELETE", "/api/user_context/get_context_data?context_id=1", "", good[:2], 405, `{"detail":"Method Not Allowed"}`},
+		"a deletion with a query": {"DELETE", kvDelete + "?ids=1", "", good, 422, detail(`"body"`, "field required", "value_error.missing")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			resp, body, err := ask(t, tt.method, base+tt.path, tt.body, tt.headers...)
@@ -124,13 +124,13 @@ func TestKVForms(t *testing.T) {
 			want(t, "body", got, detail)
 		}
 	})
-	t.Run("wrapped answers stand in value", func(t *testing.T) {
+	t.Run("wrapped answers are in value", func(t *testing.T) {
 		_, base := serve(t, fakeapi.Config{Wrapped: true})
 		_, got, err := deleteContexts(t, base, `{"ids":[1]}`)
 		want(t, "error", err, nil)
 		want(t, "body", got, `{"value":{"data":{},"message":"Data deleted successfully"}}`)
 	})
-	t.Run("a context can be looked at until it is deleted", func(t *testing.T) {
+	t.Run("a context can be read until it is deleted", func(t *testing.T) {
 		_, base := serve(t, fakeapi.Config{})
 		look := func() (int, string) {
 			resp, got, err := ask(t, "GET", base+"/api/user_context/get_context_data?context_id=7", "", "access-key", accessKey)

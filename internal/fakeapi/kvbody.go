@@ -10,11 +10,11 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxIDs is the longest list; the vendor documents it for a sibling call.
+// maxIDs is the most ids in a list; the vendor documents it for a sibling call.
 const maxIDs = 100
 
-// readIDs reads {"ids":[10,11]} more strictly than pydantic does: integers must be written as integers, and no other
-// field may stand beside them. It returns ids or problems, never both, and at least one of either.
+// readIDs reads {"ids":[10,11]} more strictly than pydantic: integers must have integer form, and other fields are
+// problems. It returns either ids or problems, at least one.
 func readIDs(body []byte) ([]int64, []problem) {
 	root := []any{"body"}
 	if len(bytes.TrimSpace(body)) == 0 {
@@ -47,9 +47,9 @@ func readIDs(body []byte) ([]int64, []problem) {
 	case list.Kind() != '[':
 		problems = append(problems, notList(at, list))
 	default:
-		var found []problem
-		ids, found = readList(list)
-		problems = append(problems, found...)
+		var more []problem
+		ids, more = readList(list)
+		problems = append(problems, more...)
 	}
 	if len(problems) > 0 {
 		return nil, problems
@@ -123,7 +123,7 @@ func readContextID(query url.Values) ([]int64, []problem) {
 	return []int64{id}, nil
 }
 
-// brokenJSON finds the first place where body is not one JSON value. Repeated keys and broken UTF-8 count as broken.
+// brokenJSON finds the first syntax error if body is not one JSON value. Repeated keys and invalid UTF-8 are errors.
 func brokenJSON(body []byte) (problem, bool) {
 	decoder := jsontext.NewDecoder(bytes.NewReader(body))
 	err := decoder.SkipValue()
@@ -139,7 +139,7 @@ func brokenJSON(body []byte) (problem, bool) {
 	return notJSON(int(offset), body), true
 }
 
-// eachMember and eachElement go through a value that brokenJSON has found whole.
+// eachMember and eachElement iterate over a value that brokenJSON has checked.
 func eachMember(object jsontext.Value, visit func(name string, member jsontext.Value)) {
 	decoder := jsontext.NewDecoder(bytes.NewReader(object))
 	_, _ = decoder.ReadToken()

@@ -18,7 +18,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/fakeapi"
 )
 
-func TestCallsAreRecordedInOrder(t *testing.T) {
+func TestCallsAreLoggedInOrder(t *testing.T) {
 	s, base := serve(t, fakeapi.Config{})
 	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 	if _, _, err := ask(t, "DELETE", base+kvDelete, `{"ids":[1,2]}`, "access-key", accessKey, "Content-Type", jsonType, "Traceparent", parent); err != nil {
@@ -54,8 +54,8 @@ func TestCallsAreRecordedInOrder(t *testing.T) {
 	want(t, "the next number", last(t, s).Number, 3)
 }
 
-func TestMemoryIsBounded(t *testing.T) {
-	t.Run("the record keeps the newest calls, in order", func(t *testing.T) {
+func TestMemoryIsLimited(t *testing.T) {
+	t.Run("the call log keeps the newest calls in order", func(t *testing.T) {
 		s := fakeapi.New(fakeapi.Config{MaxCalls: 3})
 		for range 5 {
 			do(s, "DELETE", sensayBase+"1")
@@ -67,7 +67,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		want(t, "numbers", numbers, []uint64{3, 4, 5})
 		want(t, "counted", s.Stats()[fakeapi.Sensay].Calls, 5)
 	})
-	t.Run("an entry too many is 507, and those kept are not forgotten", func(t *testing.T) {
+	t.Run("an entry above the limit gets 507, and the others are kept", func(t *testing.T) {
 		s := fakeapi.New(fakeapi.Config{MaxEntries: 2})
 		for id, code := range []int{1: 200, 2: 200, 3: 507} {
 			if id > 0 {
@@ -81,7 +81,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	})
 }
 
-func TestNoCredentialIsWrittenDown(t *testing.T) {
+func TestNoCredentialIsLogged(t *testing.T) {
 	var log bytes.Buffer
 	path := filepath.Join(t.TempDir(), "journal")
 	journal, err := fakeapi.OpenJournal(path)
@@ -150,7 +150,7 @@ func TestJournal(t *testing.T) {
 		want(t, "cut", err != nil, id == 0)
 	}
 
-	t.Run("every call is in the file by the time it is answered or cut", func(t *testing.T) {
+	t.Run("every call is in the file before it is answered or cut", func(t *testing.T) {
 		written, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -165,7 +165,7 @@ func TestJournal(t *testing.T) {
 		}
 		want(t, "journal", calls, s.Calls())
 	})
-	t.Run("a call that cannot be written down deletes nothing and is cut", func(t *testing.T) {
+	t.Run("a call that cannot be written deletes nothing and is cut", func(t *testing.T) {
 		if err := first.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -175,7 +175,7 @@ func TestJournal(t *testing.T) {
 		want(t, "state", state(t, s, sensayEntry(9)), fakeapi.StatePresent)
 		want(t, "cut", last(t, s).Cut, true)
 	})
-	t.Run("a later run goes on with it, whatever the last write left behind", func(t *testing.T) {
+	t.Run("a later run continues a journal with an incomplete last line", func(t *testing.T) {
 		file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -193,7 +193,7 @@ func TestJournal(t *testing.T) {
 		want(t, "status of what an earlier run deleted", status(resp), 404)
 		want(t, "number", last(t, again).Number, 4)
 	})
-	t.Run("a file that is no journal is refused", func(t *testing.T) {
+	t.Run("a file that is not a journal is refused", func(t *testing.T) {
 		other := filepath.Join(t.TempDir(), "other")
 		if err := os.WriteFile(other, []byte("hello\n"), 0o600); err != nil {
 			t.Fatal(err)
@@ -205,7 +205,7 @@ func TestJournal(t *testing.T) {
 	})
 }
 
-func TestOneOfManyConcurrentCallersDeletes(t *testing.T) {
+func TestOneOfManyConcurrentCallsDeletes(t *testing.T) {
 	s, base := serve(t, fakeapi.Config{})
 	var mu sync.Mutex
 	counts := map[int]int{}

@@ -2,11 +2,11 @@ package fakeapi
 
 import "encoding/binary"
 
-// rng draws numbers that depend on the seed and on what they are drawn for, and on nothing else: not on the order in
-// which concurrent calls happen to arrive.
+// rng draws random numbers that depend only on the seed and the purpose of the draw, not on the order of concurrent
+// calls.
 type rng uint64
 
-// What a draw is for. Draws for different things must not be correlated.
+// The purposes of a draw. Draws for different purposes must not be correlated.
 const (
 	drawUnknown uint64 = iota + 1
 	drawPending
@@ -14,7 +14,7 @@ const (
 	drawLatency
 )
 
-// draw returns a number in [0,1) for the n-th time that something is drawn for an entry.
+// draw returns a number in [0,1) for the n-th draw with this purpose for an entry.
 func (l rng) draw(k key, purpose uint64, n uint32) float64 {
 	x := mix(uint64(l) ^ purpose<<56 ^ uint64(n))
 	x = mix(x ^ binary.BigEndian.Uint64(k.replica[:8]))

@@ -5,32 +5,32 @@ import (
 	"fmt"
 )
 
-// Step is one part of an entry's script: the next calls to delete it, and how they are answered.
+// Step is one part of an entry's script: the answer to its next deletion calls.
 type Step struct {
-	// Fault is what those calls meet; [None] for a true answer.
+	// Fault is the fault of these calls; [None] is the correct answer.
 	Fault Fault `json:"fault"`
-	// Times is how many calls the step lasts. 0: one. -1: for ever.
+	// Times is the number of calls. 0: one. -1: all.
 	Times int `json:"times,omitzero"`
-	// RetryAfter is the Retry-After header of an answer outside 2xx, written as it stands. Empty: the one set for the
-	// API, if any. [Refused] and [Partial] take no notice of it.
+	// RetryAfter is the Retry-After header of an answer outside 2xx, sent unchanged. Empty: the API's, if any. [Refused]
+	// and [Partial] ignore it.
 	RetryAfter string `json:"retry_after,omitzero"`
 }
 
-// maxSteps is the longest script.
+// maxSteps is the most steps of a script.
 const maxSteps = 1000
 
-// plan is a Step in use.
-type plan struct {
+// stepState is a step and the calls left.
+type stepState struct {
 	Step
 	fault fault
-	left  int // -1: for ever
+	left  int // calls; -1: all
 }
 
-func newPlans(api API, steps []Step) ([]plan, error) {
+func newSteps(api API, steps []Step) ([]stepState, error) {
 	if len(steps) > maxSteps {
 		return nil, fmt.Errorf("a script has at most %d steps", maxSteps)
 	}
-	plans := make([]plan, 0, len(steps))
+	states := make([]stepState, 0, len(steps))
 	for i, step := range steps {
 		parsed, err := step.Fault.check(api)
 		if err == nil && step.Times < -1 {
@@ -46,36 +46,36 @@ func newPlans(api API, steps []Step) ([]plan, error) {
 		if left == 0 {
 			left = 1
 		}
-		plans = append(plans, plan{step, parsed, left})
+		states = append(states, stepState{step, parsed, left})
 	}
-	return plans, nil
+	return states, nil
 }
 
-// scripts holds what is left of each entry's script.
-type scripts map[key][]plan
+// scripts holds the rest of each entry's script.
+type scripts map[key][]stepState
 
-// next uses up one call of the entry's script.
-func (s scripts) next(k key) (plan, bool) {
-	plans := s[k]
-	if len(plans) == 0 {
-		return plan{}, false
+// next takes one call from the entry's script.
+func (s scripts) next(k key) (stepState, bool) {
+	states := s[k]
+	if len(states) == 0 {
+		return stepState{}, false
 	}
-	now := plans[0]
-	if plans[0].left > 0 {
-		plans[0].left--
+	now := states[0]
+	if states[0].left > 0 {
+		states[0].left--
 	}
-	if plans[0].left == 0 {
-		plans = plans[1:]
+	if states[0].left == 0 {
+		states = states[1:]
 	}
-	if len(plans) == 0 {
+	if len(states) == 0 {
 		delete(s, k)
 	} else {
-		s[k] = plans
+		s[k] = states
 	}
 	return now, true
 }
 
-// steps returns what is left, as it could be given again.
+// steps returns the rest of the script.
 func (s scripts) steps(k key) []Step {
 	steps := []Step{}
 	for _, p := range s[k] {

@@ -8,12 +8,27 @@ import (
 	"time"
 )
 
-// sensayProtocol speaks as Sensay does. Sure are the call and its 200, 202 and 404; the other errors have the 404's shape.
+// Sensay is api.sensay.io: knowledge-base entries.
+const Sensay API = "sensay"
+
+var _ = register(definition{
+	api:        Sensay,
+	pathPrefix: "/v1",
+	protocol:   func(c *Config) protocol { return sensayProtocol{c.OrganizationSecret} },
+	credential: func(c *Config) string { return c.OrganizationSecret },
+	variable:   "LETHE_SENSAY_ORGANIZATION_SECRET",
+	hasReplica: true,
+	notFound:   true,
+	faults:     []Fault{AcceptPending},
+})
+
+// sensayProtocol imitates Sensay. Its document covers the call and the 200, 202 and 404; all other errors have the
+// 404's shape.
 type sensayProtocol struct {
 	organizationSecret string
 }
 
-// sensayVersions are the values of X-API-Version that are known; the first is what a call without the header gets.
+// sensayVersions are the accepted values of X-API-Version. The first is the default.
 var sensayVersions = []string{"2025-03-25"}
 
 const sensayPending = "The deletion process has been initiated. Full removal of all associated data may take up to 24 hours to complete."
@@ -100,17 +115,17 @@ func (v sensayProtocol) notFound(call callMeta) answer {
 	return v.refuse(refusal{status: http.StatusNotFound, message: "Knowledge base entry not found"}, call)
 }
 
-func (v sensayProtocol) refuse(why refusal, call callMeta) answer {
+func (v sensayProtocol) refuse(reason refusal, call callMeta) answer {
 	id := call.requestID()
 	switch {
-	case why.noRoute: // the hosting platform's own page, not the API's
-		return answer{status: why.status, requestID: id, contentType: "text/plain; charset=utf-8",
+	case reason.noRoute: // the hosting platform's page
+		return answer{status: reason.status, requestID: id, contentType: "text/plain; charset=utf-8",
 			body: []byte("The page could not be found\n\nNOT_FOUND\n\n" + id + "\n")}
-	case why.status == http.StatusNoContent || why.status == http.StatusNotModified:
-		return answer{status: why.status}
+	case reason.status == http.StatusNoContent || reason.status == http.StatusNotModified:
+		return answer{status: reason.status}
 	}
-	return answer{status: why.status, requestID: id, allow: why.allow,
-		body: mustJSON(sensayError{Error: why.text(), RequestID: id})}
+	return answer{status: reason.status, requestID: id, allow: reason.allow,
+		body: mustJSON(sensayError{Error: reason.text(), RequestID: id})}
 }
 
 func (v sensayProtocol) lie(call callMeta) answer {
@@ -118,7 +133,7 @@ func (v sensayProtocol) lie(call callMeta) answer {
 	return answer{status: http.StatusOK, requestID: id, body: mustJSON(sensayError{Error: "Something went wrong", RequestID: id})}
 }
 
-// requestID has the form of the documented example; its last part is the call's number in hexadecimal.
+// requestID has the form of the documented example and ends with the call's number in hexadecimal.
 func (call callMeta) requestID() string {
 	return fmt.Sprintf("xyz1::reg1:reg1::ab3c4-%013d-%012x", call.now.UnixMilli(), call.number)
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/fakeapi"
 )
 
-// sensayErr checks the documented shape of an error and returns its text.
+// sensayErr checks the documented form of an error and returns its text.
 func sensayErr(t *testing.T, body string) string {
 	t.Helper()
 	var got map[string]any
@@ -48,7 +48,7 @@ func TestSensayDeletesOnce(t *testing.T) {
 	}
 }
 
-func TestSensayRefusesWhatTheDocumentsDoNotAllow(t *testing.T) {
+func TestSensayRefusesUndocumentedRequests(t *testing.T) {
 	s, base := serve(t, fakeapi.Config{})
 	good := []string{"X-ORGANIZATION-SECRET", orgSecret}
 	for name, tt := range map[string]struct {
@@ -90,7 +90,7 @@ func TestSensayRefusesWhatTheDocumentsDoNotAllow(t *testing.T) {
 	}
 	want(t, "deleted", s.Deleted(), []fakeapi.Deletion{})
 
-	t.Run("the known version, and a UUID in any case, are fine", func(t *testing.T) {
+	t.Run("a known version and a UUID in upper case are accepted", func(t *testing.T) {
 		path := "/v1/replicas/" + strings.ToUpper(replica) + "/knowledge-base/1"
 		resp, _, err := ask(t, "DELETE", base+path, "", append([]string{"X-API-Version", "2025-03-25"}, good...)...)
 		want(t, "error", err, nil)
@@ -99,7 +99,7 @@ func TestSensayRefusesWhatTheDocumentsDoNotAllow(t *testing.T) {
 	})
 }
 
-// do sends one request to a handler without a network, for tests that own the clock.
+// do calls a handler without a network, for tests with a fake clock.
 func do(s http.Handler, method, path string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, nil)
 	r.Header.Set("X-ORGANIZATION-SECRET", orgSecret)
@@ -160,7 +160,7 @@ func TestSensayEntriesCanBeSet(t *testing.T) {
 	}
 }
 
-func TestSharesFollowTheSeed(t *testing.T) {
+func TestSharesDependOnTheSeed(t *testing.T) {
 	codes := func(seed uint64) (list []int) {
 		s := fakeapi.New(fakeapi.Config{Seed: seed, UnknownShare: 0.3, PendingShare: 0.3})
 		for id := range int64(1000) {

@@ -7,33 +7,33 @@ import (
 
 // Stats counts one API's calls since the start, or since [Server.ResetCalls].
 type Stats struct {
-	// Calls is how many took effect. Those below are among them.
+	// Calls is the number of calls that took effect. It includes those below.
 	Calls uint64 `json:"calls"`
-	// Deletions is how many asked to delete and were well-formed.
+	// Deletions is the number of well-formed deletion calls.
 	Deletions uint64 `json:"deletions"`
-	// Unauthenticated is how many had no right credential, or were refused before anyone looked at it.
+	// Unauthenticated is the number of calls without the correct credential, or refused before the credential check.
 	Unauthenticated uint64 `json:"unauthenticated"`
-	// Cut is how many did not get a whole answer.
+	// Cut is the number of calls without a complete answer.
 	Cut uint64 `json:"cut"`
-	// WithoutTrace is how many carried no trace context.
+	// WithoutTrace is the number of calls without trace context.
 	WithoutTrace uint64 `json:"without_trace"`
-	// Statuses counts answers by status; 0 stands for none.
+	// Statuses counts answers by status; 0: no answer.
 	Statuses map[int]uint64 `json:"statuses"`
-	// Faults counts calls that met a fault.
+	// Faults counts calls by fault.
 	Faults map[Fault]uint64 `json:"faults"`
 
-	// Deleted and Pending count entries: removed by calls, and with their removal begun by calls.
+	// Deleted and Pending count the entries that calls removed or began to remove.
 	Deleted uint64 `json:"deleted"`
 	Pending uint64 `json:"pending"`
-	// Entries is how many entries are kept, those set by hand included.
+	// Entries is the number of entries in the store.
 	Entries int `json:"entries"`
 
-	// InFlight is how many calls are being served now, and MaxInFlight the most that ever were at once.
+	// InFlight is the number of calls now, MaxInFlight its highest value.
 	InFlight    int64 `json:"in_flight"`
 	MaxInFlight int64 `json:"max_in_flight"`
 }
 
-// counters is Stats in the making. The sandbox's mutex guards all but the two atomics.
+// counters counts for Stats. The server's mutex guards all but the two atomics.
 type counters struct {
 	Stats
 	inFlight, most *atomic.Int64
@@ -76,7 +76,7 @@ func (c *counters) snapshot() Stats {
 	return s
 }
 
-// clear starts again from nothing; calls that are being served stay counted as in flight.
+// clear resets the counts except the calls in flight.
 func (c *counters) clear() {
 	c.Stats = newCounters().Stats
 	c.most.Store(c.inFlight.Load())

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// store holds the state of every entry of one API that has been named or set.
+// store holds the state of every entry of one API that a call has named or SetEntry has set.
 type store struct {
 	entries      map[key]record
 	max          int
@@ -14,12 +14,12 @@ type store struct {
 	rng          rng
 }
 
-// record is kept small: there may be a million.
+// record is small because a store can hold a million.
 type record struct {
 	state   uint8 // one of the kept constants
 	calls   uint32
 	deleted uint64 // the number of the call that deleted it; 0 when that was SetEntry
-	gone    int64  // when it is or was gone, in Unix nanoseconds
+	gone    int64  // when its removal is complete, in Unix nanoseconds
 }
 
 const (
@@ -28,14 +28,14 @@ const (
 	keptRemoved // removal has begun; it is complete at the time "gone"
 )
 
-// State is what is true of an entry.
+// State is the state of an entry.
 type State string
 
 // The states of an entry.
 const (
 	StatePresent State = "present" // can be deleted
 	StatePending State = "pending" // removal has begun (Sensay's 202) and is not complete
-	StateDeleted State = "deleted" // gone for good
+	StateDeleted State = "deleted" // removed
 	StateUnknown State = "unknown" // never existed
 )
 
@@ -43,13 +43,13 @@ const (
 type Deletion struct {
 	Entry   Entry     `json:"entry"`
 	Call    uint64    `json:"call"`             // the number of the call that did it
-	At      time.Time `json:"at"`               // when the entry is or was gone
-	Pending bool      `json:"pending,omitzero"` // At is still to come
+	At      time.Time `json:"at"`               // when the removal is complete
+	Pending bool      `json:"pending,omitzero"` // At is in the future
 }
 
-var errFull = errors.New("the sandbox is full: raise MaxEntries (--max-entries)")
+var errFull = errors.New("too many entries: raise MaxEntries (--max-entries)")
 
-// find returns what is kept of an entry, or what an entry is that nobody has named yet.
+// find returns the entry's record, or the initial one of an entry that no call has named yet.
 func (s *store) find(k key) record {
 	if r, ok := s.entries[k]; ok {
 		return r
@@ -74,35 +74,35 @@ func (r record) stateAt(now time.Time) State {
 	return StateDeleted
 }
 
-// room reports whether all the keys are or can be kept.
-func (s *store) room(keys []key) bool {
+// hasRoom reports whether the store has or can add all the keys.
+func (s *store) hasRoom(keys []key) bool {
 	if len(s.entries)+len(keys) <= s.max {
 		return true
 	}
-	fresh := make(map[key]bool)
+	added := make(map[key]bool)
 	for _, k := range keys {
 		if _, ok := s.entries[k]; !ok {
-			fresh[k] = true
+			added[k] = true
 		}
 	}
-	return len(s.entries)+len(fresh) <= s.max
+	return len(s.entries)+len(added) <= s.max
 }
 
-// named counts a call that names k, and returns how many did before.
-func (s *store) named(k key) uint32 {
+// countCall counts a call that names k. It returns the number of earlier ones.
+func (s *store) countCall(k key) uint32 {
 	r := s.find(k)
 	r.calls++
 	s.entries[k] = r
 	return r.calls - 1
 }
 
-// change is one entry's removal, complete at a time that may lie ahead.
+// change is the removal of one entry, complete at a time that may be in the future.
 type change struct {
 	key  key
 	gone time.Time
 }
 
-// apply carries removals out.
+// apply carries out removals.
 func (s *store) apply(changes []change, call *Call) {
 	for _, c := range changes {
 		r := s.find(c.key)
@@ -111,8 +111,8 @@ func (s *store) apply(changes []change, call *Call) {
 	}
 }
 
-// remember carries out again what a journal says that a call removed, whatever the limit.
-func (s *store) remember(call Call) {
+// restore repeats the removals of a call from the journal. The limit does not apply.
+func (s *store) restore(call Call) {
 	for _, e := range call.Deleted {
 		s.apply([]change{{e.key(), call.Time}}, &call)
 	}
@@ -122,7 +122,7 @@ func (s *store) remember(call Call) {
 }
 
 func (s *store) set(k key, state State, now time.Time, pendingFor time.Duration) error {
-	if !s.room([]key{k}) {
+	if !s.hasRoom([]key{k}) {
 		return errFull
 	}
 	r := s.find(k)
@@ -137,13 +137,13 @@ func (s *store) set(k key, state State, now time.Time, pendingFor time.Duration)
 	case StatePending:
 		r.state, r.gone = keptRemoved, now.Add(pendingFor).UnixNano()
 	default:
-		return fmt.Errorf("no state is called %q", state)
+		return fmt.Errorf("unknown state %q", state)
 	}
 	s.entries[k] = r
 	return nil
 }
 
-// deletions lists what calls have deleted, in no order.
+// deletions lists the entries that calls have deleted, in no order.
 func (s *store) deletions(api API, now time.Time) []Deletion {
 	var list []Deletion
 	for k, r := range s.entries {
