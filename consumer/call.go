@@ -80,7 +80,7 @@ func (l *Lane) call(stop, ctx context.Context, jobs []*job) (answer deleter.Answ
 		l.callBegins(j.delivery)
 	}
 	since := l.clock.now()
-	answer = l.config.Deleter.Delete(deleter.StartBy(ctx, by), merge(jobs))
+	answer = l.config.Deleter.Delete(deleter.WithStartDeadline(ctx, by), merge(jobs))
 	answer.Took = time.Since(begun)
 	throttled := l.limiter.Learn(begun, answer)
 	l.breaker.Record(answer, limiter.Call{

@@ -45,7 +45,7 @@ type Step struct {
 // none), now the time of the decision. It is pure, but for the random spread of
 // Rules.Retry.
 func Decide(r Rules, h History, a deleter.Answer, accepted, now time.Time) Step {
-	if a.Verdict != deleter.Hold && a.Verdict != deleter.Retry { // the credential is accepted
+	if a.Verdict != deleter.CredentialRefused && a.Verdict != deleter.Retry { // the credential is accepted
 		h.Refused, h.RefusedWait = time.Time{}, 0
 	}
 	switch a.Verdict {
@@ -80,7 +80,7 @@ func Decide(r Rules, h History, a deleter.Answer, accepted, now time.Time) Step 
 		step.Error = &events.ResultError{Code: events.CodeRejectedByAPI, Message: a.Message, IDs: a.Refused}
 		return step
 
-	case deleter.Hold:
+	case deleter.CredentialRefused:
 		return decideRefused(r, h, a, accepted, now)
 
 	case deleter.Retry:

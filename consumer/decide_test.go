@@ -138,19 +138,19 @@ func TestDecide(t *testing.T) {
 		{"a known status that is not the documented answer has its own end", with(first, elapsed(most-took)), answer(deleter.Retry, status(404)), noon,
 			failed(answer(deleter.Retry, status(404)), events.CodeRetriesExhausted, "given up after 1 attempts in 24h0m0s: said")},
 
-		{"a refused credential fails nothing, and no time counts", with(first, elapsed(100*most)), answer(deleter.Hold), noon,
+		{"a refused credential fails nothing, and no time counts", with(first, elapsed(100*most)), answer(deleter.CredentialRefused), noon,
 			again(time.Second, with(first, elapsed(100*most), refused(noon, took+time.Second)))},
-		{"a credential that cannot be read makes no call", first, answer(deleter.Hold, status(0)), noon,
+		{"a credential that cannot be read makes no call", first, answer(deleter.CredentialRefused, status(0)), noon,
 			again(time.Second, with(first, func(h *History) { h.Since, h.Attempts = time.Time{}, 0 }))},
-		{"who was refused with others is called alone", first, answer(deleter.Hold, shared), noon, again(time.Second, with(first, alone))},
-		{"refused again with no other request accepted, no time counts", with(first, elapsed(100*most), refused(before, most)), answer(deleter.Hold), time.Time{},
+		{"who was refused with others is called alone", first, answer(deleter.CredentialRefused, shared), noon, again(time.Second, with(first, alone))},
+		{"refused again with no other request accepted, no time counts", with(first, elapsed(100*most), refused(before, most)), answer(deleter.CredentialRefused), time.Time{},
 			again(time.Second, with(first, elapsed(100*most), refused(noon, took+time.Second)))},
-		{"nor if it was accepted before the refusal alone", with(first, elapsed(100*most), refused(before, most)), answer(deleter.Hold), before,
+		{"nor if it was accepted before the refusal alone", with(first, elapsed(100*most), refused(before, most)), answer(deleter.CredentialRefused), before,
 			again(time.Second, with(first, elapsed(100*most), refused(noon, took+time.Second)))},
-		{"refused again while the credential is accepted, the wait counts", with(first, elapsed(time.Hour), refused(before, time.Hour)), answer(deleter.Hold), noon,
+		{"refused again while the credential is accepted, the wait counts", with(first, elapsed(time.Hour), refused(before, time.Hour)), answer(deleter.CredentialRefused), noon,
 			again(time.Second, with(first, elapsed(2*time.Hour), refused(noon, took+time.Second)))},
-		{"and for too long, it has failed", with(first, elapsed(time.Hour), refused(before, most-time.Hour)), answer(deleter.Hold), noon,
-			failed(answer(deleter.Hold), events.CodeRefusedByAPI, "given up after 1 attempts in 24h0m0s, in which the API accepted the same credential for other requests: said")},
+		{"and for too long, it has failed", with(first, elapsed(time.Hour), refused(before, most-time.Hour)), answer(deleter.CredentialRefused), noon,
+			failed(answer(deleter.CredentialRefused), events.CodeRefusedByAPI, "given up after 1 attempts in 24h0m0s, in which the API accepted the same credential for other requests: said")},
 		{"trouble leaves a refusal as it was", with(first, refused(before, time.Hour)), answer(deleter.Retry), noon,
 			again(time.Second, with(first, elapsed(took+time.Second), refused(before, time.Hour)))},
 		{"whoever is accepted was not refused", with(first, refused(before, time.Hour)), pending, noon, accepted},
@@ -179,7 +179,7 @@ func TestWhoGotNoAnswerOfItsOwnIsCalledAloneAndLosesNoTime(t *testing.T) {
 // Whatever the history and the answer, a step obeys the promises.
 func TestDecideKeepsThePromises(t *testing.T) {
 	verdicts := []deleter.Verdict{
-		deleter.Deleted, deleter.AcceptedPending, deleter.NotFound, deleter.Invalid, deleter.Hold, deleter.Retry,
+		deleter.Deleted, deleter.AcceptedPending, deleter.NotFound, deleter.Invalid, deleter.CredentialRefused, deleter.Retry,
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		h := History{
@@ -214,7 +214,7 @@ func TestDecideKeepsThePromises(t *testing.T) {
 		if s.Outcome == events.NotFound && (a.Verdict != deleter.NotFound || h.Unanswered || h.Confirming) {
 			t.Fatalf("not-found was said of what may have been ours")
 		}
-		if a.Verdict == deleter.Hold && s.Outcome != "" && !(accepted.After(h.Refused) && !h.Refused.IsZero()) {
+		if a.Verdict == deleter.CredentialRefused && s.Outcome != "" && !(accepted.After(h.Refused) && !h.Refused.IsZero()) {
 			t.Fatalf("a wrong credential gave a result")
 		}
 		if !s.Again.IsZero() && (h.Unanswered && !s.History.Unanswered || s.History.Attempts != h.Attempts && a.Status != 0) {

@@ -117,8 +117,8 @@ var (
 	answerLost     = deleter.Answer{Verdict: deleter.Retry, Message: "connection lost", MayHaveDeleted: true}
 	answerBusy     = deleter.Answer{Verdict: deleter.Retry, Status: 429, Message: "slow down"}
 	answerOdd      = deleter.Answer{Verdict: deleter.Retry, UnknownStatus: true, Status: 410, Message: "gone"}
-	answerRefused  = deleter.Answer{Verdict: deleter.Hold, Status: 403, Message: "not yours"}
-	answerHold     = deleter.Answer{Verdict: deleter.Hold, Status: 401, Message: "who are you"}
+	answerRefused  = deleter.Answer{Verdict: deleter.CredentialRefused, Status: 403, Message: "not yours"}
+	answerHold     = deleter.Answer{Verdict: deleter.CredentialRefused, Status: 401, Message: "who are you"}
 )
 
 // script answers the calls one after the other, and the last answer for ever.

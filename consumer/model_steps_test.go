@@ -428,9 +428,9 @@ func (m *model) api(l life, i int, then func(func(*life))) {
 	}
 	nothing := func(*life) {}
 	if l.forbidden || l.revoked == revoked {
-		answer(deleter.Hold, false, nothing)
+		answer(deleter.CredentialRefused, false, nothing)
 		if !l.hands[i].current.refused { // a 401, or the last of many 403
-			answer(deleter.Hold, false, func(l *life) { l.held[i] = true })
+			answer(deleter.CredentialRefused, false, func(l *life) { l.held[i] = true })
 		}
 		return
 	}
@@ -449,7 +449,7 @@ func (m *model) api(l life, i int, then func(func(*life))) {
 	}
 	answer(deleter.Retry, false, func(l *life) { l.troubles-- }) // 429
 	if !l.revocable {                                            // the credential is revoked once, not from call to call
-		answer(deleter.Hold, false, func(l *life) { l.troubles-- }) // 401
+		answer(deleter.CredentialRefused, false, func(l *life) { l.troubles-- }) // 401
 	}
 	answer(deleter.Retry, true, func(l *life) { l.troubles--; l.orphans++ }) // timed out, it may act yet
 	answer(deleter.Retry, true, func(l *life) { l.troubles--; l.remove() })  // acted, and was not heard

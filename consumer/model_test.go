@@ -75,7 +75,7 @@ func (p promise) String() string {
 // Outcomes and verdicts are numbers here, so that a state is small.
 var (
 	outcomes = []events.Outcome{"", events.Deleted, events.AcceptedPending, events.NotFound, events.Invalid, events.Failed}
-	verdicts = []deleter.Verdict{deleter.Deleted, deleter.NotFound, deleter.AcceptedPending, deleter.Retry, deleter.Hold}
+	verdicts = []deleter.Verdict{deleter.Deleted, deleter.NotFound, deleter.AcceptedPending, deleter.Retry, deleter.CredentialRefused}
 )
 
 type (

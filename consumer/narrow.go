@@ -121,7 +121,7 @@ func (n *narrowing) call(set []int) (left []int, documented, well, done bool) {
 				n.refused++
 			}
 		}
-		if !answer.Divisible() && (answer.Verdict == deleter.Hold || answer.Verdict == deleter.Retry) {
+		if !answer.Divisible() && (answer.Verdict == deleter.CredentialRefused || answer.Verdict == deleter.Retry) {
 			n.trouble = &answer
 		}
 		return nil, documented, answer.Verdict == deleter.Deleted && len(called) == len(set), true

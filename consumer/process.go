@@ -151,7 +151,7 @@ func (l *Lane) answered(j *job, s share) {
 
 // decide is [Decide] for what one of the requests in a call has of its answer.
 func (l *Lane) decide(j *job, s share) Step {
-	if s.answer.Verdict == deleter.Hold {
+	if s.answer.Verdict == deleter.CredentialRefused {
 		id := j.ID
 		l.refused.Store(&id)
 	}

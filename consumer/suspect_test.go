@@ -33,7 +33,7 @@ func newForbidding(upTo int64) *forbidding {
 	f.answer = func(_ int, res events.Resource) deleter.Answer {
 		answer := answerDeleted
 		if status := f.revoked.Load(); status != 0 {
-			answer = deleter.Answer{Verdict: deleter.Hold, Status: int(status), Message: "revoked"}
+			answer = deleter.Answer{Verdict: deleter.CredentialRefused, Status: int(status), Message: "revoked"}
 		}
 		ids := []int64{idOf(res)}
 		if contexts, ok := res.(events.UserContexts); ok {
@@ -44,7 +44,7 @@ func newForbidding(upTo int64) *forbidding {
 				answer = answerRefused
 			}
 		}
-		if answer.Verdict == deleter.Hold {
+		if answer.Verdict == deleter.CredentialRefused {
 			f.refused.Add(1)
 		}
 		answer.Credential = int(f.version.Load())

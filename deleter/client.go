@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	// MaxBody is the most of an answer's body that is read, in bytes. No
-	// documented answer has a hundredth of it.
+	// MaxBody is the longest body of an answer that is read, in bytes. Documented
+	// answers have less than a hundredth of it.
 	MaxBody = 64 << 10
-	// MaxMessage is the most of an API's words that is kept, in bytes.
+	// MaxMessage is the longest message of an API that is kept, in bytes.
 	MaxMessage = 512
 )
 
@@ -32,9 +32,9 @@ type ClientConfig struct {
 	Version string
 }
 
-// Client makes calls to one API, with the manners that all calls share: every
-// phase has a time-out and every part of an answer a limit; redirects are
-// answers; a request is written at most once.
+// Client makes calls to one API. Each phase of a call has a timeout, and each part
+// of an answer a limit; redirects are not followed; a request is written at most
+// once.
 type Client struct {
 	ClientConfig
 	transport http.RoundTripper
@@ -57,13 +57,13 @@ func (c *Client) CloseIdle() { c.pool.CloseIdleConnections() }
 
 // Call makes one call to path, below the base URL, with headers whose names are
 // spelled as [http.CanonicalHeaderKey] does. It reads the answer with read, which
-// sees only whole answers that are about the request: troubles that all APIs share
-// (no answer, a refused credential, "later") have theirs already. The credential is
-// in none of the texts that it returns.
+// gets only complete answers about the request: Call itself reads what means the
+// same for all APIs (no answer, a refused credential, "later"). The texts that it
+// returns never hold the credential.
 func (c *Client) Call(ctx context.Context, method, path string, header http.Header, body []byte, read func(Response) Answer) Answer {
 	secret, version, err := c.Credential.revealVersion()
 	if err != nil {
-		return c.finish(Answer{Verdict: Hold, Message: err.Error()})
+		return c.finish(Answer{Verdict: CredentialRefused, Message: err.Error()})
 	}
 	response := c.do(ctx, method, path, secret, header, body)
 	answer, general := readGeneral(response)
@@ -71,7 +71,7 @@ func (c *Client) Call(ctx context.Context, method, path string, header http.Head
 		answer = read(response)
 	}
 	if answer.Verdict == Invalid && answer.Message == "" {
-		answer.Message = explain(response) // whoever asked has to be told something
+		answer.Message = explain(response) // the request's sender needs a reason
 	}
 	answer.Status, answer.Credential = response.Status, version
 	answer.RetryAfter = ParseRetryAfter(response.Header.Values("Retry-After"), time.Now())

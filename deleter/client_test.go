@@ -116,7 +116,7 @@ func TestHostileServers(t *testing.T) {
 				<-r.Context().Done()
 			})
 		}, true},
-		{"nobody there", func(t *testing.T) string {
+		{"a closed port", func(t *testing.T) string {
 			listener, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)
@@ -125,7 +125,7 @@ func TestHostileServers(t *testing.T) {
 			return "http://" + listener.Addr().String()
 		}, false},
 		{"no such host", func(*testing.T) string { return "http://host.invalid" }, false},
-		{"a certificate of nobody we know", func(t *testing.T) string {
+		{"an unknown certificate authority", func(t *testing.T) string {
 			server := httptest.NewUnstartedServer(http.NotFoundHandler())
 			server.Config.ErrorLog = nil
 			server.StartTLS()
@@ -243,7 +243,7 @@ func TestTheAPIsWishToWaitIsRead(t *testing.T) {
 	}
 }
 
-func TestACredentialThatCannotBeReadHoldsWithoutACall(t *testing.T) {
+func TestACredentialThatCannotBeReadIsRefusedWithoutACall(t *testing.T) {
 	file := t.TempDir() + "/key"
 	if err := writeFile(file, "first"); err != nil {
 		t.Fatal(err)
@@ -258,7 +258,7 @@ func TestACredentialThatCannotBeReadHoldsWithoutACall(t *testing.T) {
 	if err := writeFile(file, ""); err != nil {
 		t.Fatal(err)
 	}
-	if got := call(t, client); got.Verdict != Hold || got.Status != 0 || !strings.Contains(got.Message, file) || requests.Load() != 0 {
+	if got := call(t, client); got.Verdict != CredentialRefused || got.Status != 0 || !strings.Contains(got.Message, file) || requests.Load() != 0 {
 		t.Errorf("%+v after %d requests", got, requests.Load())
 	}
 }

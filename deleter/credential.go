@@ -30,12 +30,12 @@ type Credential struct {
 	unreadable bool // when it was last looked at
 }
 
-// known are the secrets of a credential, and what tells of them. They stand
+// known are the secrets of a credential, and their traces. They are
 // behind a pointer of their own, because fmt looks into unexported fields
 // without calling any method, and through one pointer if the verb is wrong.
 type known struct {
 	secrets []string // the current one last; former ones may still be echoed
-	traces  traces   // what tells of them
+	traces  traces   // of all of them
 }
 
 // current is the secret to send.
@@ -55,9 +55,9 @@ func NewCredential(value string) (*Credential, error) {
 	return c, nil
 }
 
-// CredentialFromFile returns the credential that stands in a file, without the
-// newline at its end. The file is read again when it is another one, or when its
-// size or time changes.
+// CredentialFromFile returns the credential that a file holds, without the newline
+// at its end. It reads the file again after the file was replaced, or its size or
+// modification time changed.
 func CredentialFromFile(path string) (*Credential, error) {
 	c := &Credential{file: path}
 	_, err := c.Reveal()
@@ -131,10 +131,10 @@ func (c *Credential) learn(secret string) {
 	c.version++
 }
 
-// Version grows each time that there is another secret, or one again after the
-// file could not be read. It is the same for ever where there is no file.
+// Version grows when the secret changes, and when the file becomes readable again.
+// It never changes where there is no file.
 func (c *Credential) Version() int {
-	_, _ = c.Reveal() // whoever makes a call sees the error
+	_, _ = c.Reveal() // the next call reports the error
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.version
@@ -150,7 +150,7 @@ func checkSecret(value string) error {
 	case len(value) > maxCredential:
 		return fmt.Errorf("is over %d bytes", maxCredential)
 	case strings.TrimSpace(value) != value || !httpguts.ValidHeaderFieldValue(value) || strings.ContainsFunc(value, foreign):
-		return errors.New("has characters that cannot stand in a header")
+		return errors.New("has characters that are not allowed in a header")
 	}
 	return nil
 }

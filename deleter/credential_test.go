@@ -25,7 +25,7 @@ func writeFile(path, content string) error {
 
 var written int
 
-// Whoever prints a credential does not mean to: by a verb, an encoder, an
+// A credential may be printed by mistake: by a verb, an encoder, an
 // error, in a struct of any kind, or by a panic.
 func TestACredentialShowsInNoText(t *testing.T) {
 	const hush = "hush-hush-hush"

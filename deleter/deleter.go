@@ -1,11 +1,10 @@
-// Package deleter says what a deletion API is to Lethe: something that makes one
-// HTTP call and whose answer is read strictly.
+// Package deleter makes calls to deletion APIs: one HTTP request a call, and a
+// strict reading of its answer.
 //
-// A [Deleter] stands for one API; the packages below this one are one each. What
-// all share is here: the [Client] with its manners towards servers that nobody
-// trusts (limits, time-outs, no redirects, nothing sent twice), the [Credential]
-// that shows in no text, and the [Answer] that says not only what the API said
-// but also whether the deletion may have taken place unsaid.
+// A [Deleter] is one API; each package below this one implements one. This package
+// holds what they share: the [Client], which trusts no server (limits, timeouts, no
+// redirects, nothing sent twice), the [Credential], which appears in no text, and
+// the [Answer], which also tells whether a call without an answer may have deleted.
 package deleter
 
 import (
@@ -16,8 +15,8 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// Deleter makes one HTTP call for a resource. What happened is the Answer,
-// whatever it was; a Deleter has no errors. It is safe for concurrent use.
+// Deleter makes one HTTP call for a resource. It returns no errors: the Answer says
+// what happened, failures included. It is safe for concurrent use.
 type Deleter interface {
 	Delete(ctx context.Context, res events.Resource) Answer
 }
@@ -34,28 +33,28 @@ const (
 	NotFound Verdict = "not-found"
 	// Invalid: the API refuses the request as it is.
 	Invalid Verdict = "invalid"
-	// Hold: the credential is refused, so no call of this kind can succeed.
-	Hold Verdict = "hold"
-	// Retry: no answer, or none that says anything about the resource.
+	// CredentialRefused: the API refuses the credential, or it cannot be read.
+	CredentialRefused Verdict = "credential-refused"
+	// Retry: no answer, or one that says nothing about the resource.
 	Retry Verdict = "retry"
 )
 
-// Answer is what came of one call.
+// Answer is the result of one call.
 type Answer struct {
 	Verdict Verdict
 	// Status is the HTTP status, 0 when no answer came.
 	Status int
-	// Message is the API's own words or what went wrong: one line, at most
+	// Message is the API's message, or what went wrong: one line of at most
 	// [MaxMessage] bytes, without the credential.
 	Message string
-	// APIRequestID is what the API calls the request, where it says so.
+	// APIRequestID is the API's own id of the request, "" where it gives none.
 	APIRequestID string
 	// CallID is a UUIDv7, new for each call.
 	CallID string
 	// ObservedAt is when the answer came, in UTC.
 	ObservedAt time.Time
-	// RetryAfter is how long the API asks to wait, 0 when it does not. It is not
-	// capped.
+	// RetryAfter is how long the API asks to wait, 0 if it does not ask. It has no
+	// upper bound.
 	RetryAfter time.Duration
 	// Quota is what the API says of its rate limit.
 	Quota Quota
@@ -66,16 +65,16 @@ type Answer struct {
 	// Credential is the [Credential.Version] that the call was made with, 0 if no
 	// call was made.
 	Credential int
-	// Requests is how many requests the call was made for, where that was more
-	// than one. Whoever puts them together counts them.
+	// Requests is how many requests the call was made for, if more than one. The
+	// caller of Delete sets it.
 	Requests int
 	// Refused are the ids that the API named as invalid, where it named any.
 	Refused []int64
 	// MayHaveDeleted, on Retry, is true unless it is certain that the deletion did
-	// not take place. A later "not found" may then be our own doing.
+	// not take place. A later "not found" may then be the result of this call.
 	MayHaveDeleted bool
-	// UnknownStatus, on Retry, is true if no document names the Status. It may be
-	// about one resource of the call only, and the API may give it for good.
+	// UnknownStatus, on Retry, is true if the API does not document the Status. It may
+	// concern only one resource of the call, and may be permanent.
 	UnknownStatus bool
 }
 

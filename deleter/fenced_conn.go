@@ -7,14 +7,14 @@ import (
 	"sync/atomic"
 )
 
-// fencedConn is a connection whose next write has a fence to pass. The standard
-// write deadline would not do: it is kept by a timer, which loses against the
-// write when a process wakes up.
+// fencedConn is a connection whose next write must pass a fence. The standard write
+// deadline is not enough: a timer keeps it, and after a process was stopped the
+// write may run before the timer.
 type fencedConn struct {
 	net.Conn
-	fence   atomic.Pointer[fence]
-	reading *reading
-	shared  atomic.Bool // by several calls, as on HTTP/2
+	fence  atomic.Pointer[fence]
+	reads  *readTracker
+	shared atomic.Bool // by several calls, as on HTTP/2
 }
 
 // fenced gives a dialer's connections their fences.
@@ -24,7 +24,7 @@ func fenced(dial func(ctx context.Context, network, address string) (net.Conn, e
 		if err != nil {
 			return nil, err
 		}
-		return &fencedConn{Conn: conn, reading: newReading()}, nil
+		return &fencedConn{Conn: conn, reads: newReadTracker()}, nil
 	}
 }
 
@@ -47,28 +47,28 @@ func unwrap(conn net.Conn) (under *fencedConn, multiplexed bool) {
 	}
 }
 
-// Read reads, and lets it be known while it waits.
+// Read reads, and tells the read tracker while it waits.
 func (c *fencedConn) Read(p []byte) (int, error) {
-	c.reading.begin()
+	c.reads.begin()
 	n, err := c.Conn.Read(p)
-	c.reading.end(err)
+	c.reads.end(err)
 	return n, err
 }
 
-// Close closes the connection. Its reader is not waited for any more.
+// Close closes the connection, and ends every wait for its reader.
 func (c *fencedConn) Close() error {
-	defer c.reading.stop()
+	defer c.reads.stop()
 	return c.Conn.Close()
 }
 
-// Write writes p if the fence of the call whose request it begins lets it pass.
+// Write writes p if the fence of the call lets its request begin.
 func (c *fencedConn) Write(p []byte) (int, error) {
 	f := c.fence.Load()
 	if f == nil {
 		return c.Conn.Write(p)
 	}
 	if !c.shared.Load() {
-		inStep(c.reading, f)
+		waitUntilRead(c.reads, f)
 	}
 	if err := f.pass(); err != nil {
 		return 0, err

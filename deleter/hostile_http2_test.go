@@ -176,7 +176,7 @@ func TestAHostileHTTP2AnswerIsNoAnswer(t *testing.T) {
 		"trailers without an end": func(f framed) error {
 			return half(f, often(20_000, func() error { return f.WriteContinuation(f.stream, false, nil) }))
 		},
-		"a frame for nobody":   func(f framed) error { return f.WriteData(f.stream+100, true, []byte(documented)) },
+		"a frame of no stream": func(f framed) error { return f.WriteData(f.stream+100, true, []byte(documented)) },
 		"pings without an end": func(f framed) error { return often(20_000, func() error { return f.WritePing(false, [8]byte{}) }) },
 		"settings without an end": func(f framed) error {
 			return often(20_000, func() error { return f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1}) })
@@ -229,7 +229,7 @@ func TestAnHTTP2ConnectionThatIsDeadIsReplaced(t *testing.T) {
 	client := newHTTP2Client(t, "https://"+blackHole(t, serveFrames(t, &requests, framed.good), &hole))
 	pings := client.pool.HTTP2
 	if pings == nil || pings.SendPingTimeout == 0 || pings.PingTimeout == 0 {
-		t.Fatal("nobody looks whether a connection is alive")
+		t.Fatal("no ping checks whether the connection is alive")
 	}
 	pings.SendPingTimeout, pings.PingTimeout = 200*time.Millisecond, 200*time.Millisecond
 	_, patient := impatient(client)

@@ -139,7 +139,7 @@ func TestAHostileAnswerIsNoAnswer(t *testing.T) {
 		"empty headers without an end":       endless(begun, "X:\r\n"),
 		"a continued header without an end":  endless(begun+"X: y\r\n", " z\r\n"),
 		"interim answers without an end":     endless("", "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"),
-		"one interim answer for ever":        endless("", "HTTP/1.1 100 Continue\r\n\r\n"),
+		"interim answers without end":        endless("", "HTTP/1.1 100 Continue\r\n\r\n"),
 		"a body without an end":              endless(begun+"\r\n"+documented, " "),
 		"chunks without an end":              endless(chunked+chunk, "1\r\n \r\n"),
 		"a chunk's extension without an end": endless(chunked+"10;", "x"),
@@ -226,7 +226,7 @@ func allocated(do func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// A trailer is no header: whoever forwards an answer may let anybody write it.
+// A trailer is not a header: proxies may let the server write any name there.
 func TestATrailerChangesNothing(t *testing.T) {
 	listener := listen(t)
 	hostile(t, listener, silent("HTTP/1.1 429 Slow\r\nTrailer: Retry-After\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n"+

@@ -8,12 +8,12 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Object is a JSON object that an API sent: its members, each still as it was
-// written. Members that nobody asks for do no harm: APIs grow.
+// Object is a JSON object that an API sent: its members, as they were written.
+// Unknown members are ignored: APIs grow.
 type Object map[string]jsontext.Value
 
-// ReadObject reads a body that must be called JSON, and be one object without
-// repeated names and with valid UTF-8 (RFC 7493).
+// ReadObject reads a body. Its media type must be JSON, and it must be one object
+// without repeated names and in valid UTF-8 (RFC 7493).
 func ReadObject(r Response) (Object, error) {
 	if !r.JSON {
 		return nil, errors.New("the answer is not JSON")
@@ -44,7 +44,7 @@ func (o Object) Has(name string) bool {
 	return kind != 'n' && kind != jsontext.KindInvalid
 }
 
-// Words is what the API says for people: its error, message or detail.
+// Words is the API's message for people: its error, message or detail.
 func (o Object) Words() string {
 	for _, name := range []string{"error", "message", "detail"} {
 		if text, ok := o.Text(name); ok && text != "" {

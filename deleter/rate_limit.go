@@ -11,17 +11,17 @@ import (
 	"github.com/dunglas/httpsfv"
 )
 
-// Quota is what an API says of its rate limit, zero where it says nothing. It is
-// the API's word, and not capped.
+// Quota is the rate limit that an API states, zero where it states none. It has no
+// upper bound.
 type Quota struct {
-	// Rate is how many calls a second it grants.
+	// Rate is how many calls a second it allows.
 	Rate float64
-	// Wait is how long it grants none, for nothing remains.
+	// Wait is how long it allows none, after all were used.
 	Wait time.Duration
 }
 
-// maxRateWindow is the longest window that makes a rate. What is granted for an
-// hour or a day may well be used up at once: then nothing remains.
+// maxRateWindow is the longest window that gives a rate, in seconds. A quota for an
+// hour or a day may be used at once: the API says so when nothing remains.
 const maxRateWindow = 60
 
 // quotaHeaders are the headers that [ParseQuota] reads, as net/http spells them.
@@ -29,8 +29,8 @@ var quotaHeaders = []string{
 	"Ratelimit-Policy", "Ratelimit", "Ratelimit-Remaining", "Ratelimit-Reset", "X-Ratelimit-Remaining", "X-Ratelimit-Reset",
 }
 
-// ParseQuota reads what the headers of an answer say of rate limits, in these
-// spellings, and nothing from what is none of them:
+// ParseQuota reads the rate limits in the headers of an answer, in these spellings,
+// and ignores all others:
 //
 //	RateLimit-Policy: "default";q=500;w=1         draft-ietf-httpapi-ratelimit-headers, 08 and later
 //	RateLimit: "default";r=37;t=1

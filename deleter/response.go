@@ -23,8 +23,8 @@ type Response struct {
 	Err error
 }
 
-// readGeneral reads the answers that mean the same whichever API gives them.
-// general is false for those that the API's own documents explain.
+// readGeneral reads the answers that mean the same for all APIs. general is false
+// for those that the API's own documents explain.
 func readGeneral(r Response) (a Answer, general bool) {
 	switch {
 	case r.Status == 0:
@@ -34,7 +34,7 @@ func readGeneral(r Response) (a Answer, general bool) {
 		// (RFC 9110, section 15.2.2).
 		return Answer{Verdict: Retry, Message: fmt.Sprintf("answered with the status %d, which ends no call", r.Status), MayHaveDeleted: true, UnknownStatus: true}, true
 	case r.Status == http.StatusUnauthorized, r.Status == http.StatusForbidden:
-		return Answer{Verdict: Hold, Message: explain(r)}, true
+		return Answer{Verdict: CredentialRefused, Message: explain(r)}, true
 	case slices.Contains(later, r.Status):
 		return Answer{Verdict: Retry, Message: explain(r)}, true
 	case r.Status >= 500:
@@ -57,16 +57,14 @@ var later = []int{
 	http.StatusProxyAuthRequired, http.StatusRequestTimeout, http.StatusMisdirectedRequest, http.StatusTooEarly, http.StatusTooManyRequests,
 }
 
-// Undocumented is the answer to a call that got a response which the API's
-// documents do not know, though its status is one of theirs: perhaps a proxy's.
-// A 2xx may well come from a deletion that was done.
+// Undocumented is the answer to a call whose response has a documented status, but
+// not the documented content: it may be a proxy's. A 2xx may have deleted.
 func Undocumented(r Response, why string) Answer {
 	return Answer{Verdict: Retry, Message: why, MayHaveDeleted: r.succeeded()}
 }
 
-// Unknown is the answer to a call that got a status which no document names. A
-// 2xx is not marked as such: the deletion may be done, and a documented answer can
-// still follow.
+// Unknown is the answer to a call that got an undocumented status. A 2xx is not
+// marked as such: the deletion may be done, and a documented answer can follow.
 func Unknown(r Response) Answer {
 	if r.succeeded() {
 		return Undocumented(r, explain(r)+", which is not documented")
@@ -93,13 +91,13 @@ func isJSON(contentType string) bool {
 	return err == nil && (media == "application/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json"))
 }
 
-// plain says in words what a call's own end means.
+// plain replaces the errors of a context by what they mean for a call.
 func plain(err error) error {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return errors.New("no whole answer in time")
 	case errors.Is(err, context.Canceled):
-		return errors.New("the call was broken off")
+		return errors.New("the call was canceled")
 	default:
 		return err
 	}

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The contract's section 5: what a status means whichever API gives it.
+// The contract's section 5: what a status means for all APIs.
 func TestWhatAStatusMeans(t *testing.T) {
 	type meaning struct {
 		verdict                       Verdict
@@ -18,7 +18,7 @@ func TestWhatAStatusMeans(t *testing.T) {
 		perhaps  = meaning{Retry, true, false}
 		unknown  = meaning{Retry, false, true}
 		nonsense = meaning{Retry, true, true}
-		held     = meaning{Hold, false, false}
+		held     = meaning{CredentialRefused, false, false}
 	)
 	want := map[int]meaning{
 		0: perhaps, 1: perhaps, 99: perhaps, 101: nonsense, 199: perhaps, 600: nonsense, 999: nonsense,
@@ -38,7 +38,7 @@ func TestWhatAStatusMeans(t *testing.T) {
 			t.Errorf("%d: %+v", status, got)
 		}
 		if got.Message == "" {
-			t.Errorf("%d: nothing is said of it", status)
+			t.Errorf("%d: the answer has no message", status)
 		}
 	}
 }

@@ -20,10 +20,10 @@ const (
 	pingTimeout  = 15 * time.Second
 )
 
-// redactor is a transport whose errors do not hold the credential. net/http
-// quotes what it cannot read, such as a broken header, and so whatever a server
+// redactingTransport is a transport whose errors do not hold the credential. net/http
+// quotes what it cannot read, such as a broken header. A credential that a server
 // echoes there would get into the span.
-type redactor struct {
+type redactingTransport struct {
 	next       *http.Transport
 	credential *Credential
 }
@@ -49,10 +49,10 @@ func newTransport(c ClientConfig) (http.RoundTripper, *http.Transport) {
 		// if a device on the way had forgotten it.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 	}
-	return newMeasured(redactor{transport, c.Credential}), transport
+	return newMetricsTransport(redactingTransport{transport, c.Credential}), transport
 }
 
-// proxy hides the address that it cannot read, for it may hold a password.
+// proxy hides the address that it cannot read: it may hold a password.
 func proxy(r *http.Request) (u *url.URL, err error) {
 	if u, err = http.ProxyFromEnvironment(r); err != nil {
 		return nil, errors.New("the proxy that the environment names has no valid address")
@@ -60,7 +60,7 @@ func proxy(r *http.Request) (u *url.URL, err error) {
 	return u, nil
 }
 
-func (t redactor) RoundTrip(r *http.Request) (*http.Response, error) {
+func (t redactingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	response, err := t.next.RoundTrip(r)
 	switch {
 	case err != nil && isRefusal(err):
@@ -73,7 +73,7 @@ func (t redactor) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // redact keeps an error as it is, with its type, unless its text has to change.
-func (t redactor) redact(err error) error {
+func (t redactingTransport) redact(err error) error {
 	said := err.Error()
 	if text := t.credential.line(said); text != said {
 		return errors.New(text)
@@ -85,7 +85,7 @@ func (t redactor) redact(err error) error {
 // the connection into another protocol's.
 type redactedBody struct {
 	io.ReadCloser
-	transport redactor
+	transport redactingTransport
 }
 
 func (b redactedBody) Read(p []byte) (int, error) {

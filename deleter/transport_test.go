@@ -54,7 +54,7 @@ func TestACallIsOneSpanThatTheAPIDoesNotSee(t *testing.T) {
 	}
 }
 
-// An API, or whoever stands before it, may echo what it got, in any way and in
+// An API, or a proxy before it, may echo what it got, in any way and in
 // any place.
 func TestTheCredentialIsInNoAnswerAndNoSpan(t *testing.T) {
 	const ok = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -97,7 +97,7 @@ func TestTheCredentialIsInNoAnswerAndNoSpan(t *testing.T) {
 }
 
 // Another goroutine writes, perhaps after the call was broken off. What is said of
-// it must be true whoever is faster.
+// it must be true in any order of the two.
 func TestACallThatIsBrokenOffOnItsConnectionArrivesOnlyIfItSaysSo(t *testing.T) {
 	for name, http2 := range map[string]bool{"HTTP/1": false, "HTTP/2": true} {
 		t.Run(name, func(t *testing.T) {
@@ -309,9 +309,9 @@ func TestEachCallIsMeasured(t *testing.T) {
 	for range 3 {
 		call(t, c)
 	}
-	nobody := *c.BaseURL
-	nobody.Host = "127.0.0.1:1"
-	c.BaseURL = &nobody
+	unused := *c.BaseURL
+	unused.Host = "127.0.0.1:1"
+	c.BaseURL = &unused
 	call(t, c)
 	var all metricdata.ResourceMetrics
 	if err := reader.Collect(t.Context(), &all); err != nil {

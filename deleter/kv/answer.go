@@ -18,8 +18,8 @@ func read(r deleter.Response, ids []int64) deleter.Answer {
 	switch r.Status {
 	case http.StatusOK, http.StatusPartialContent, http.StatusBadRequest, http.StatusUnprocessableEntity:
 	case http.StatusNotFound:
-		// No 404 is documented. The framework's own means an address that is
-		// wrong, which can be put right.
+		// No 404 is documented. The framework's own means a wrong address, which can
+		// be corrected.
 		return deleter.Undocumented(r, "404, which k-v.ai does not document: is the base URL right?")
 	default:
 		return deleter.Unknown(r)
@@ -78,10 +78,10 @@ func unwrap(body deleter.Object) deleter.Object {
 	return body
 }
 
-// refusedByName gives what stands in the lists in data whose names begin with
-// "invalid_": ids, as numbers or as texts. found says that there is something in
-// such a list, readable that all of it was understood. A number is no list, nor is
-// true; but they say that ids are invalid, so a list has to be there.
+// refusedByName returns the ids, numbers or strings, in the lists in data whose names
+// begin with "invalid_". found says that such a list has an item, readable that all
+// of them were understood. A number or true says that ids are invalid, too: then a
+// list must be there.
 func refusedByName(body deleter.Object) (refused []int64, found, readable bool) {
 	data, ok := body.Object("data")
 	if !ok {

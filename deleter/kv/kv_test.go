@@ -117,8 +117,8 @@ func TestAnswers(t *testing.T) {
 		{"400 with a message is invalid", 400, "application/json", `{"message":"no"}`, deleter.Invalid, nil, false},
 		{"422 with neither is tried again", 422, "application/json", `{}`, deleter.Retry, nil, false},
 		{"422 that is a page is tried again", 422, "text/html", page, deleter.Retry, nil, false},
-		{"401 holds", 401, "application/json", `{"data":{},"message":"Invalid or missing access key"}`, deleter.Hold, nil, false},
-		{"403 holds", 403, "application/json", `{"detail":"no"}`, deleter.Hold, nil, false},
+		{"401 refuses the credential", 401, "application/json", `{"data":{},"message":"Invalid or missing access key"}`, deleter.CredentialRefused, nil, false},
+		{"403 holds", 403, "application/json", `{"detail":"no"}`, deleter.CredentialRefused, nil, false},
 		{"404 is a wrong address, which can be put right", 404, "application/json", `{"detail":"Not Found"}`, deleter.Retry, nil, false},
 		{"429 did not delete", 429, "application/json", `{"message":"slow"}`, deleter.Retry, nil, false},
 		{"500 may have deleted", 500, "application/json", `{"message":"oops"}`, deleter.Retry, nil, true},
@@ -151,7 +151,7 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			if got.Message == "" {
-				t.Error("nothing is said of why")
+				t.Error("the answer has no message")
 			}
 		})
 	}
@@ -175,7 +175,7 @@ func FuzzRead(f *testing.F) {
 			if _, ok := members["message"].(string); status != 200 || !ok {
 				t.Errorf("deleted from %d %q", status, body)
 			}
-		case deleter.NotFound, deleter.AcceptedPending, deleter.Hold:
+		case deleter.NotFound, deleter.AcceptedPending, deleter.CredentialRefused:
 			t.Errorf("%s from %d %q", a.Verdict, status, body)
 		}
 		for i, id := range a.Refused {

@@ -92,8 +92,8 @@ func TestAnswers(t *testing.T) {
 		{"400 is invalid", 400, "application/json", `{"success":false,"error":"bad","request_id":"r"}`, deleter.Answer{Verdict: deleter.Invalid, Message: "bad", APIRequestID: "r"}},
 		{"422 is invalid", 422, "application/json", `{"success":false,"error":"bad"}`, deleter.Answer{Verdict: deleter.Invalid, Message: "bad"}},
 		{"400 without words says its status", 400, "application/json", `{}`, deleter.Answer{Verdict: deleter.Invalid, Message: "400 Bad Request"}},
-		{"401 holds", 401, "application/json", `{"success":false,"error":"who"}`, deleter.Answer{Verdict: deleter.Hold}},
-		{"403 holds, whatever it shows", 403, "text/html", page, deleter.Answer{Verdict: deleter.Hold}},
+		{"401 refuses the credential", 401, "application/json", `{"success":false,"error":"who"}`, deleter.Answer{Verdict: deleter.CredentialRefused}},
+		{"403 refuses the credential, with any body", 403, "text/html", page, deleter.Answer{Verdict: deleter.CredentialRefused}},
 		{"a page with 200 is tried again and may have deleted", 200, "text/html", page, deleter.Answer{Verdict: deleter.Retry, MayHaveDeleted: true}},
 		{"JSON that is called a page is no answer", 200, "text/html", `{"success":true}`, deleter.Answer{Verdict: deleter.Retry, MayHaveDeleted: true}},
 		{"200 without success is no answer", 200, "application/json", `{}`, deleter.Answer{Verdict: deleter.Retry, MayHaveDeleted: true}},
@@ -139,7 +139,7 @@ func TestAnswers(t *testing.T) {
 			ignored := []string{"CallID", "ObservedAt", "Credential", "Took", "ExpectedBy"}
 			if c.want.Message == "" && c.want.Verdict != deleter.Deleted {
 				if got.Message == "" {
-					t.Error("nothing is said of why")
+					t.Error("the answer has no message")
 				}
 				ignored = append(ignored, "Message")
 			}
@@ -188,7 +188,7 @@ func FuzzRead(f *testing.F) {
 			if status != 400 && status != 422 || members == nil {
 				t.Errorf("invalid from %d %q", status, body)
 			}
-		case deleter.Hold:
+		case deleter.CredentialRefused:
 			t.Errorf("held by %d %q", status, body)
 		}
 	})

@@ -277,7 +277,7 @@ func (b *Breaker) open(a deleter.Answer, wasOpen bool) {
 		return
 	}
 	b.opened++
-	b.suspended = a.Verdict == deleter.Hold
+	b.suspended = a.Verdict == deleter.CredentialRefused
 	b.reason = a.Message
 	delay := b.delay(b.opened, a)
 	b.until = now.Add(delay)

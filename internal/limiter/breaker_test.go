@@ -60,7 +60,7 @@ func waited(t *testing.T, b *Breaker) (time.Duration, bool) {
 
 func TestBreaker(t *testing.T) {
 	retry, ok := busy, deleted
-	hold := deleter.Answer{Verdict: deleter.Hold, Status: 401, Message: "who are you"}
+	hold := deleter.Answer{Verdict: deleter.CredentialRefused, Status: 401, Message: "who are you"}
 
 	for name, test := range map[string]func(t *testing.T, b *Breaker){
 		"single failures do not open it": func(t *testing.T, b *Breaker) {
@@ -116,7 +116,7 @@ func TestBreaker(t *testing.T) {
 			}
 		},
 		"after a 403 calls are single, and many in a row suspend the lane": func(t *testing.T, b *Breaker) {
-			refused := deleter.Answer{Verdict: deleter.Hold, Status: 403, Message: "not yours"}
+			refused := deleter.Answer{Verdict: deleter.CredentialRefused, Status: 403, Message: "not yours"}
 			for range refusalsToSuspend - 1 {
 				mustCall(t, b, refused)
 			}
@@ -288,7 +288,7 @@ func TestAnAcceptanceCountsForItsCredentialOnly(t *testing.T) {
 	record(deleter.Deleted, 200, 2, later)
 	record(deleter.Deleted, 200, 1, later.Add(time.Hour)) // an answer that came late
 	record(deleter.Retry, 503, 2, later.Add(time.Hour))
-	record(deleter.Hold, 403, 2, later.Add(time.Hour))
+	record(deleter.CredentialRefused, 403, 2, later.Add(time.Hour))
 	if got := b.Accepted().Since(2); !got.Equal(later) {
 		t.Errorf("accepted at %s", got)
 	}
@@ -323,7 +323,7 @@ func TestASuspectRequestOpensNothingAndProbesOnItsOwnBackoff(t *testing.T) {
 		b, suspect := testBreaker(), Call{Suspect: true}
 		for range 10 * failuresToOpen {
 			b.Record(deleter.Answer{Verdict: deleter.Retry, Status: 410}, suspect)
-			b.Record(deleter.Answer{Verdict: deleter.Hold, Status: 403}, suspect)
+			b.Record(deleter.Answer{Verdict: deleter.CredentialRefused, Status: 403}, suspect)
 		}
 		if at, open := b.SuspectAt(); open || !at.IsZero() {
 			t.Fatalf("open %v, suspects wait until %s", open, at)

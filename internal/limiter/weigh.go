@@ -24,7 +24,7 @@ func (b *Breaker) Record(a deleter.Answer, c Call) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	defer b.notify()
-	if a.Verdict != deleter.Hold && a.Verdict != deleter.Retry {
+	if a.Verdict != deleter.CredentialRefused && a.Verdict != deleter.Retry {
 		b.refused = 0
 		if a.Credential >= b.accepted.credential {
 			b.accepted = Acceptance{a.Credential, c.Since}
@@ -78,13 +78,13 @@ const (
 // weigh is called with the lock held.
 func (b *Breaker) weigh(a deleter.Answer, c Call) weight {
 	switch {
-	case a.Verdict == deleter.Hold && a.Status == 0: // the credential cannot be read
+	case a.Verdict == deleter.CredentialRefused && a.Status == 0: // the credential cannot be read
 		return opens
-	case a.Verdict == deleter.Hold && c.Suspect:
+	case a.Verdict == deleter.CredentialRefused && c.Suspect:
 		return neutral
-	case a.Verdict == deleter.Hold && a.Status != http.StatusForbidden:
+	case a.Verdict == deleter.CredentialRefused && a.Status != http.StatusForbidden:
 		return opens
-	case a.Verdict == deleter.Hold:
+	case a.Verdict == deleter.CredentialRefused:
 		if b.refused++; b.refused >= refusalsToSuspend || b.suspended {
 			return opens
 		}

@@ -27,7 +27,7 @@ var rules = map[string][]e2e.Replacement{
 		{File: "consumer/chain.go", Old: "		jetstream.WithExpectLastSequenceForSubject(expected, c.filter(id)),\n", New: ""},
 	},
 	"no call on a lapsed lease": {
-		{File: "consumer/call.go", Old: "deleter.StartBy(ctx, by)", New: "ctx"},
+		{File: "consumer/call.go", Old: "deleter.WithStartDeadline(ctx, by)", New: "ctx"},
 		{File: "consumer/call.go", Old: "	if l.clock.over(by) {\n		return begun, context.DeadlineExceeded\n	}\n	return l.limiter.Wait(stop, by)\n", New: "	return l.limiter.Wait(stop, time.Time{})\n"},
 		{File: "consumer/claim.go", Old: "l.config.Instance, l.clock.now())", New: "l.config.Instance, l.clock.now().Add(time.Hour))"},
 	},

@@ -54,7 +54,7 @@ func TestAnAnswerThatCameBeforeItsRequestIsNone(t *testing.T) {
 				WroteHeaderField: func(string, []string) { // into a buffer
 					once.Do(func() {
 						close(again)
-						for waiting(conn.reading) {
+						for waiting(conn.reads) {
 							runtime.Gosched()
 						}
 					})
@@ -110,7 +110,7 @@ func answerTwice(t *testing.T, listener net.Listener, early string, again, arriv
 	t.Cleanup(func() { _ = listener.Close(); serving.Wait() })
 }
 
-func waiting(r *reading) bool {
+func waiting(r *readTracker) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.waiting && !r.over
@@ -123,14 +123,14 @@ func TestARequestWaitsUntilWhatCameBeforeItIsRead(t *testing.T) {
 		want error
 	}{
 		"and it was an answer":     {func(_ *fencedConn, f *fence) { f.close(errEarly) }, errEarly},
-		"and it was nothing":       {func(c *fencedConn, _ *fence) { c.reading.begin() }, nil},
+		"and it was nothing":       {func(c *fencedConn, _ *fence) { c.reads.begin() }, nil},
 		"and the call has ended":   {func(_ *fencedConn, f *fence) { _, _, _ = f.end() }, errEnded},
-		"and the connection ended": {func(c *fencedConn, _ *fence) { c.reading.stop() }, nil},
+		"and the connection ended": {func(c *fencedConn, _ *fence) { c.reads.stop() }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				here, there := net.Pipe()
-				conn := &fencedConn{Conn: here, reading: newReading()}
+				conn := &fencedConn{Conn: here, reads: newReadTracker()}
 				ctx, cancel := context.WithCancelCause(t.Context())
 				defer cancel(nil)
 				f := newFence(ctx, cancel)

@@ -146,7 +146,7 @@ func TestACallThatIsStoppedOnItsWayToTheWriteIsNotMade(t *testing.T) {
 			ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
 				WroteHeaderField: func(string, []string) { time.Sleep(time.Until(at) + time.Millisecond) }, // into a buffer
 			})
-			got := client.Call(StartBy(ctx, at), http.MethodDelete, "/thing", nil, nil, Unknown)
+			got := client.Call(WithStartDeadline(ctx, at), http.MethodDelete, "/thing", nil, nil, Unknown)
 			if got.Verdict != Retry || got.MayHaveDeleted || got.Message != errTooLate.Error() || requests.Load() != 1 {
 				t.Errorf("%+v, %d requests", got, requests.Load())
 			}
@@ -185,7 +185,7 @@ func TestACallThatWaitsTooLongForItsTurnDisturbsNoOther(t *testing.T) {
 	go func() { first <- asked(t.Context()) }()
 	<-arrived
 	by := time.Now().Add(300 * time.Millisecond)
-	go func() { second <- asked(StartBy(t.Context(), by)) }()
+	go func() { second <- asked(WithStartDeadline(t.Context(), by)) }()
 	select {
 	case got := <-second:
 		if got.Verdict != Retry || got.MayHaveDeleted || got.Message != errTooLate.Error() {
@@ -222,7 +222,7 @@ func TestAConnectionWhoseWritesCannotBeCheckedIsNotUsed(t *testing.T) {
 func TestAFencedConnectionIsFoundBelowTLS(t *testing.T) {
 	here, there := net.Pipe()
 	defer func() { _, _ = here.Close(), there.Close() }()
-	var conn net.Conn = &fencedConn{Conn: here, reading: newReading()}
+	var conn net.Conn = &fencedConn{Conn: here, reads: newReadTracker()}
 	want := conn
 	for layers := range 3 {
 		if got, multiplexed := unwrap(conn); got != want || multiplexed {
@@ -264,5 +264,5 @@ func TestACallThatBeganInTimeIsNotCut(t *testing.T) {
 
 func callBy(t *testing.T, c *Client, at time.Time) Answer {
 	t.Helper()
-	return c.Call(StartBy(t.Context(), at), http.MethodDelete, "/thing", nil, []byte("{}"), func(Response) Answer { return Answer{Verdict: Deleted} })
+	return c.Call(WithStartDeadline(t.Context(), at), http.MethodDelete, "/thing", nil, []byte("{}"), func(Response) Answer { return Answer{Verdict: Deleted} })
 }

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-type startByKey struct{}
+type startDeadlineKey struct{}
 
-// StartBy returns a context whose calls do not begin once t has [Passed]. A call
-// that began before may take longer; one that did not answers [Retry], with
-// nothing deleted. It is for callers whose right to call ends at a time, and it
-// holds for a process or a machine that is stopped on its way to the connection.
-func StartBy(ctx context.Context, t time.Time) context.Context {
-	return context.WithValue(ctx, startByKey{}, t)
+// WithStartDeadline returns a context whose calls do not begin once t has [Passed].
+// A call that began before may take longer; one that did not gives [Retry], with
+// nothing deleted. It serves callers whose right to call expires, and also holds if
+// the process or the machine is stopped just before the write.
+func WithStartDeadline(ctx context.Context, t time.Time) context.Context {
+	return context.WithValue(ctx, startDeadlineKey{}, t)
 }
 
 // Passed reports whether the time t has come by either clock. The monotonic one
@@ -33,13 +33,13 @@ var (
 	errEnded    = errors.New("the call has ended")
 )
 
-// fence stands between one try of a call and its connection. It lets the first
-// byte of the request pass only before the start deadline, and knows for certain
-// whether it let it pass: what ends at the fence did not delete.
+// fence is between one try of a call and its connection. It lets the first byte of
+// the request pass only before the start deadline, and records whether it did: a
+// call that ends at the fence did not delete.
 type fence struct {
-	by     time.Time               // zero for no start deadline
-	cancel context.CancelCauseFunc // of the try
-	timer  *time.Timer             // nil without a start deadline
+	deadline time.Time               // zero for no start deadline
+	cancel   context.CancelCauseFunc // of the try
+	timer    *time.Timer             // nil without a start deadline
 
 	settled chan struct{} // closed once the fence is passed or shut
 
@@ -51,8 +51,8 @@ type fence struct {
 
 func newFence(ctx context.Context, cancel context.CancelCauseFunc) *fence {
 	f := &fence{cancel: cancel, settled: make(chan struct{})}
-	if by, ok := ctx.Value(startByKey{}).(time.Time); ok {
-		f.by = by
+	if by, ok := ctx.Value(startDeadlineKey{}).(time.Time); ok {
+		f.deadline = by
 		f.timer = time.AfterFunc(time.Until(by), func() { f.close(errTooLate) })
 	}
 	return f
@@ -107,7 +107,7 @@ func (f *fence) got() {
 func (f *fence) pass() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.by.IsZero() && Passed(f.by) {
+	if !f.deadline.IsZero() && Passed(f.deadline) {
 		f.closeLocked(errTooLate)
 	}
 	if f.shut == nil && !f.passed {
@@ -140,7 +140,7 @@ func (f *fence) closeLocked(why error) {
 	f.cancel(why)
 }
 
-// end shuts the fence for good: after it, nothing is written that was not begun.
+// end shuts the fence: a request that has not begun is never written.
 // connected says whether the try had a connection, passed whether the request may
 // have been written, and shut why it was not.
 func (f *fence) end() (connected, passed bool, shut error) {

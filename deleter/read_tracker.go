@@ -1,0 +1,62 @@
+package deleter
+
+import (
+	"net"
+	"sync"
+)
+
+// readTracker says whether the reader of a connection has read all that came on it,
+// and waits for more. It detects an answer that came before its request (response
+// desynchronisation).
+type readTracker struct {
+	mu      sync.Mutex
+	waits   chan struct{} // closed while the reader waits
+	waiting bool
+	over    bool
+}
+
+func newReadTracker() *readTracker { return &readTracker{waits: make(chan struct{})} }
+
+func (r *readTracker) begin() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.waiting {
+		r.waiting = true
+		close(r.waits)
+	}
+}
+
+// end says that something came, or that the connection ended: then nothing waits for it.
+func (r *readTracker) end(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		r.over = true
+	}
+	if !r.over && r.waiting {
+		r.waiting = false
+		r.waits = make(chan struct{})
+	}
+}
+
+func (r *readTracker) stop() {
+	r.begin()
+	r.end(net.ErrClosed)
+}
+
+func (r *readTracker) done() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.waits
+}
+
+// waitUntilRead returns when all that came before the call is read from its
+// connection, or when the call has ended. On HTTP/1 the next bytes are taken for the
+// answer, whenever they came: a second answer to the call before would be taken for
+// the answer to this one. Such an answer shuts the fence.
+func waitUntilRead(r *readTracker, f *fence) {
+	select {
+	case <-r.done():
+	case <-f.settled:
+	}
+}
