@@ -8,6 +8,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
@@ -50,7 +51,7 @@ func TestAShorterAckWaitMakesNoSecondCall(t *testing.T) {
 	r := contexts(1)
 	w.publish(r)
 	<-calling
-	c.Instance = newID()
+	c.Instance = ledger.NewID()
 	second, _ := w.run(c)
 	w.until("the second lane has read ack_wait", func() bool { readAt, _ := second.ackWait.state(); return !readAt.IsZero() })
 	w.setAckWait(100 * time.Millisecond)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 	"github.com/lethe-dev/lethe/internal/limiter"
 )
 
@@ -15,7 +16,7 @@ type job struct {
 	*delivery
 	events.Request
 	fingerprint string
-	progress    History
+	progress    ledger.Progress
 	ctx         context.Context // carries the span of its processing
 	end         func()          // ends that span
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
@@ -126,7 +127,7 @@ func TestACallThatIsLostLeavesEachOfItsRequestsUnanswered(t *testing.T) {
 	}
 	unanswered := 0
 	for _, m := range w.messages(events.StreamResults, "deletions.attempts.>") {
-		if readHistory(m.Header).Unanswered {
+		if ledger.ReadProgress(m.Header).MayHaveDeleted {
 			unanswered++
 		}
 	}

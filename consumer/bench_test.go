@@ -12,6 +12,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
@@ -77,39 +78,39 @@ func BenchmarkProcessSpan(b *testing.B) {
 }
 
 func BenchmarkClaim(b *testing.B) {
-	h := History{Attempts: 1, Since: noon, Arrival: 1}
+	h := ledger.Progress{Attempts: 1, FirstAttempt: noon, RequestSeq: 1}
 	fingerprint := events.Fingerprint(entry(1).Resource)
 	b.Run("recording the attempt", func(b *testing.B) {
 		w := newWorld(b)
-		chain := New(w.js, w.config(sensayTarget, nil)).chain
+		records := New(w.js, w.config(sensayTarget, nil)).ledger
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := chain.attempt(b.Context(), newID(), fingerprint, h, time.Minute); err != nil {
+			if _, err := recordAttempt(b.Context(), records, ledger.NewID(), fingerprint, h, time.Minute); err != nil {
 				b.Fatal(err)
 			}
 		}
 	})
 	b.Run("looking at an empty chain", func(b *testing.B) {
 		w := newWorld(b)
-		chain := New(w.js, w.config(kvTarget, nil)).chain
+		records := New(w.js, w.config(kvTarget, nil)).ledger
 		b.ReportAllocs()
 		for b.Loop() {
-			if err := chain.follows(b.Context(), newID(), h); err != nil {
+			if err := records.CheckHead(b.Context(), ledger.NewID(), h); err != nil {
 				b.Fatal(err)
 			}
 		}
 	})
 	b.Run("looking at a chain", func(b *testing.B) {
 		w := newWorld(b)
-		chain, h := New(w.js, w.config(kvTarget, nil)).chain, h
-		id := newID()
+		records, h := New(w.js, w.config(kvTarget, nil)).ledger, h
+		id := ledger.NewID()
 		var err error
-		if h.Seq, err = chain.attempt(b.Context(), id, fingerprint, h, 0); err != nil {
+		if h.Seq, err = recordAttempt(b.Context(), records, id, fingerprint, h, 0); err != nil {
 			b.Fatal(err)
 		}
 		b.ReportAllocs()
 		for b.Loop() {
-			if err := chain.follows(b.Context(), id, h); err != nil {
+			if err := records.CheckHead(b.Context(), id, h); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -163,12 +164,12 @@ func BenchmarkPublishResult(b *testing.B) {
 	w := newWorld(b)
 	lane := New(w.js, w.config(kvTarget, nil))
 	answer := answerDeleted
-	answer.ObservedAt, answer.CallID = noon, newID()
-	j := &job{Request: contexts(1), progress: History{Attempts: 1, Since: noon, Arrival: 1}}
+	answer.ObservedAt, answer.CallID = noon, ledger.NewID()
+	j := &job{Request: contexts(1), progress: ledger.Progress{Attempts: 1, FirstAttempt: noon, RequestSeq: 1}}
 	j.fingerprint = events.Fingerprint(j.Resource)
 	b.ReportAllocs()
 	for b.Loop() {
-		j.ID = newID()
+		j.ID = ledger.NewID()
 		step := Decide(lane.config.Rules, j.progress, answer, time.Time{}, noon)
 		if _, err := lane.publishResult(b.Context(), j.ID, j.fingerprint, j.progress, j.result(step)); err != nil {
 			b.Fatal(err)
@@ -185,10 +186,10 @@ func BenchmarkSchedule(b *testing.B) {
 		b.Fatal(err)
 	}
 	msg := &nats.Msg{Data: body, Header: nats.Header{"content-type": {events.ContentType}}}
-	h, at := History{Attempts: 1, Since: noon, Arrival: 1}, time.Now().Add(time.Hour)
+	h, at := ledger.Progress{Attempts: 1, FirstAttempt: noon, RequestSeq: 1}, time.Now().Add(time.Hour)
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := lane.later.schedule(b.Context(), newID(), msg, h, at); err != nil {
+		if err := lane.ledger.Schedule(b.Context(), ledger.NewID(), msg, h, at); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -84,7 +84,7 @@ func (l *Lane) call(stop, ctx context.Context, jobs []*job) (answer deleter.Answ
 	answer.Took = time.Since(begun)
 	throttled := l.limiter.Learn(begun, answer)
 	l.breaker.Record(answer, limiter.Call{
-		Shared: len(jobs) > 1, Suspect: len(jobs) == 1 && jobs[0].progress.suspect(), Throttled: throttled, Since: since,
+		Shared: len(jobs) > 1, Suspect: len(jobs) == 1 && jobs[0].progress.Suspect(), Throttled: throttled, Since: since,
 	})
 	l.trace.counted(ctx, answer)
 	return answer, true
@@ -118,7 +118,7 @@ func (l *Lane) stillWanted(stop context.Context, jobs []*job, set []int) []int {
 		}
 		looks.Go(func() {
 			ours, begun := j.oursUntil(l.ackWait.get()), time.Now()
-			if l.clock.over(ours) || l.chain.follows(j.ctx, j.ID, j.progress) != nil {
+			if l.clock.over(ours) || l.ledger.CheckHead(j.ctx, j.ID, j.progress) != nil {
 				return
 			}
 			j.startBy, wanted[n] = earlier(begun.Add(leaseSlack), ours), true

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
 // claimAll makes sure, before a call, that no other worker is ahead with any of
@@ -52,14 +53,14 @@ func (l *Lane) tryClaims(ctx context.Context, jobs []*job, begun time.Time) []bo
 	}
 	now := l.clock.now()
 	if l.config.RecordAttempts {
-		records := make([]*record, len(jobs))
+		records := make([]*ledger.Pending, len(jobs))
 		for i, j := range jobs {
-			records[i] = l.chain.newAttempt(j.ctx, j.ID, j.fingerprint, j.progress.attempt(now), l.lease())
+			records[i] = l.ledger.NewAttempt(j.ctx, j.ID, j.fingerprint, j.progress.WithAttempt(now), l.lease())
 		}
-		l.chain.appendAll(ctx, records)
+		l.ledger.AppendAll(ctx, records)
 		for i, r := range records {
-			if ok[i] = r.stored; ok[i] {
-				jobs[i].claimed(r.progress, begun, l.ackWait.get())
+			if ok[i] = r.Stored; ok[i] {
+				jobs[i].claimed(r.Progress, begun, l.ackWait.get())
 				jobs[i].leased = true
 			}
 		}
@@ -71,12 +72,12 @@ func (l *Lane) tryClaims(ctx context.Context, jobs []*job, begun time.Time) []bo
 			ids = append(ids, j.ID)
 		}
 	}
-	if !l.chain.looks.empty(ctx, ids) {
+	if !l.ledger.NoneExist(ctx, ids) {
 		return ok
 	}
 	for i, j := range jobs {
 		if ok[i] = j.progress.Seq == 0; ok[i] {
-			j.claimed(j.progress.attempt(now), begun, l.ackWait.get())
+			j.claimed(j.progress.WithAttempt(now), begun, l.ackWait.get())
 		}
 	}
 	return ok
@@ -84,7 +85,7 @@ func (l *Lane) tryClaims(ctx context.Context, jobs []*job, begun time.Time) []bo
 
 // claimed notes the attempt that the job has the right to make. begun is when the
 // claim began.
-func (j *job) claimed(progress History, begun time.Time, ackWait time.Duration) {
+func (j *job) claimed(progress ledger.Progress, begun time.Time, ackWait time.Duration) {
 	j.progress = progress
 	j.startBy = earlier(begun.Add(leaseSlack), j.oursUntil(ackWait))
 }
@@ -95,7 +96,7 @@ func (l *Lane) isClaimed(j *job) bool { return !j.startBy.IsZero() && !l.clock.o
 // unclaim takes back an attempt for which no call was made.
 func (j *job) unclaim() {
 	if !j.startBy.IsZero() {
-		j.progress, j.startBy = j.progress.uncounted(), time.Time{}
+		j.progress, j.startBy = j.progress.WithoutLastAttempt(), time.Time{}
 	}
 }
 
@@ -114,14 +115,14 @@ func (l *Lane) claim(j *job) bool {
 			l.done(j, abandon, l.withdraw(j))
 			return false
 		}
-		next, err := l.own(j, j.progress.attempt(l.clock.now()))
+		next, err := l.own(j, j.progress.WithAttempt(l.clock.now()))
 
-		var moved *overtakenError
+		var conflict *ledger.ConflictError
 		switch {
-		case errors.As(err, &moved):
+		case errors.As(err, &conflict):
 			j.leased = false // another record follows the claim
 			var settled settlement
-			if j.progress, settled, err = l.overtaken(j, j.progress, moved.Last); settled != "" || err != nil {
+			if j.progress, settled, err = l.resolve(j, j.progress, conflict.Last); settled != "" || err != nil {
 				l.done(j, settled, err)
 				return false
 			}
@@ -141,9 +142,9 @@ func (l *Lane) claim(j *job) bool {
 
 // own stores the attempt where the API's answer depends on it; where it does not,
 // it looks.
-func (l *Lane) own(j *job, next History) (History, error) {
+func (l *Lane) own(j *job, next ledger.Progress) (ledger.Progress, error) {
 	if !l.config.RecordAttempts {
-		return next, l.chain.follows(j.ctx, j.ID, next)
+		return next, l.ledger.CheckHead(j.ctx, j.ID, next)
 	}
 	next, err := l.record(j, next, l.lease())
 	j.leased = j.leased || err == nil
@@ -151,12 +152,12 @@ func (l *Lane) own(j *job, next History) (History, error) {
 }
 
 // record stores an attempt and returns its progress, which names the record.
-func (l *Lane) record(j *job, h History, lease time.Duration) (_ History, err error) {
+func (l *Lane) record(j *job, h ledger.Progress, lease time.Duration) (_ ledger.Progress, err error) {
 	ctx, end := l.trace.publish(j.ctx, "attempt", events.AttemptSubject(l.config.Target, j.ID, h.Attempts))
 	defer func() { end(err) }()
-	r := l.chain.newAttempt(ctx, j.ID, j.fingerprint, h, lease)
-	err = l.chain.append(ctx, r)
-	return r.progress, err
+	r := l.ledger.NewAttempt(ctx, j.ID, j.fingerprint, h, lease)
+	err = l.ledger.Append(ctx, r)
+	return r.Progress, err
 }
 
 // withdraw stores that nothing came of a claim, because no call was made. The next
@@ -168,16 +169,16 @@ func (l *Lane) withdraw(j *job) error {
 	}
 	j.leased = false
 	_, err := l.record(j, j.progress, 0)
-	var moved *overtakenError
-	if errors.As(err, &moved) {
+	var conflict *ledger.ConflictError
+	if errors.As(err, &conflict) {
 		return nil // another worker continues with it
 	}
 	return err
 }
 
-// overtaken follows the records that are ahead of known. It returns the progress to
+// resolve follows the records that are ahead of known. It returns the progress to
 // continue from, or what becomes of the delivery.
-func (l *Lane) overtaken(j *job, known History, last *link) (History, settlement, error) {
+func (l *Lane) resolve(j *job, known ledger.Progress, last *ledger.Record) (ledger.Progress, settlement, error) {
 	scheduled := false
 	if last != nil && !last.Outcome.Final() && last.Fingerprint == j.fingerprint {
 		due := uint64(0)
@@ -185,7 +186,7 @@ func (l *Lane) overtaken(j *job, known History, last *link) (History, settlement
 			due = j.seq
 		}
 		var err error
-		if scheduled, err = l.later.stands(j.ctx, j.ID, due, l.clock.now()); err != nil {
+		if scheduled, err = l.ledger.IsScheduled(j.ctx, j.ID, due, l.clock.now()); err != nil {
 			return known, nakWithDelay, err
 		}
 	}
@@ -193,15 +194,15 @@ func (l *Lane) overtaken(j *job, known History, last *link) (History, settlement
 	if err != nil {
 		return known, nakWithDelay, err
 	}
-	course, at, next := overtaken(known, j.fingerprint, last, scheduled, l.config.Instance, l.clock.now())
-	next.Unanswered = next.Unanswered || lost
-	switch course {
-	case courseDone:
+	action, at, next := ledger.Resolve(known, j.fingerprint, last, scheduled, l.config.Instance, l.clock.now())
+	next.MayHaveDeleted = next.MayHaveDeleted || lost
+	switch action {
+	case ledger.Acknowledge:
 		return next, ack, nil
-	case courseReused:
+	case ledger.RejectReuse:
 		settled, err := l.answerReuse(j)
 		return next, settled, err
-	case courseAgain:
+	case ledger.ComeBack:
 		settled, err := l.schedule(j, next, at)
 		return next, settled, err
 	default:

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
 // clock tells the time by the NATS server's clock, which all workers share:
@@ -64,7 +65,7 @@ func (c *clock) parted() bool {
 		return false
 	}
 	by := c.wall().Sub(asked.wall) - (time.Since(c.start) - asked.elapsed)
-	return by.Abs() > clockTolerance
+	return by.Abs() > ledger.ClockTolerance
 }
 
 // measured takes what the server's clock showed at some moment between asked
@@ -102,10 +103,10 @@ func (c *clock) compare(server, asked time.Time, took time.Duration, log *slog.L
 		return
 	}
 	ahead := asked.Add(took / 2).Sub(server) // give or take half the time that it took
-	apart := ahead.Abs()-took/2 > clockTolerance
+	apart := ahead.Abs()-took/2 > ledger.ClockTolerance
 	if apart && !c.apart.Load() {
 		log.Warn("this machine's clock and the server's differ; synchronize them, or leases are misjudged",
-			"difference", ahead.Round(time.Millisecond).String(), "allowed", clockTolerance.String())
+			"difference", ahead.Round(time.Millisecond).String(), "allowed", ledger.ClockTolerance.String())
 	}
 	c.apart.Store(apart)
 }

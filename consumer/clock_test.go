@@ -1,13 +1,13 @@
 package consumer
 
 import (
-	"context"
 	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
 // suspend has a clock's machine sleep: its wall clock goes on and the monotonic
@@ -74,21 +74,19 @@ func TestAClaimThatTheMachineSleptOverIsReleased(t *testing.T) {
 	r := entry(7)
 	calls := script(answerDeleted)
 	l := New(w.js, w.config(sensayTarget, calls))
-	l.chain.persist = func(ctx context.Context, what string, do func(context.Context) error) error {
-		err := l.persist(ctx, what, do)
-		if what == events.AttemptSubject(sensayTarget, r.ID, 1) {
+	l.ledger = &watched{requestLedger: l.ledger, after: func(subject string) {
+		if subject == events.AttemptSubject(sensayTarget, r.ID, 1) {
 			l.clock.suspend(time.Hour)
 		}
-		return err
-	}
+	}}
 	d, heard := w.delivered(0)
 	d.request, d.seq = r, 1
 	w.step(l, d)
 	if signs := heard(""); signs != 0 || calls.count() != 0 {
 		t.Errorf("the server heard %d signs about the message; %d calls", signs, calls.count())
 	}
-	last, err := l.chain.last(t.Context(), r.ID)
-	if err != nil || last == nil || last.Lease != 0 || last.History.Attempts != 0 || last.History.Unanswered {
+	last, err := l.ledger.Last(t.Context(), r.ID)
+	if err != nil || last == nil || last.Lease != 0 || last.Progress.Attempts != 0 || last.Progress.MayHaveDeleted {
 		t.Errorf("the last record is %+v, %v", last, err)
 	}
 	w.run(w.config(sensayTarget, script(answerNotFound)))
@@ -134,10 +132,10 @@ func TestClocksThatDifferAreWarnedAbout(t *testing.T) {
 		warned      bool
 	}{
 		{0, 0, false},
-		{clockTolerance, 0, false},
-		{clockTolerance + time.Second, 0, true},
-		{-clockTolerance - time.Second, 0, true},
-		{clockTolerance + time.Second, 3 * time.Second, false}, // it may be the way there or back
+		{ledger.ClockTolerance, 0, false},
+		{ledger.ClockTolerance + time.Second, 0, true},
+		{-ledger.ClockTolerance - time.Second, 0, true},
+		{ledger.ClockTolerance + time.Second, 3 * time.Second, false}, // it may be the way there or back
 	} {
 		var log lockedBuffer
 		clock := newClock()

@@ -47,14 +47,17 @@
 package consumer
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 	"github.com/lethe-dev/lethe/internal/limiter"
 )
 
@@ -107,9 +110,23 @@ const maxTogether = 200
 // attempt before the call.
 const leaseSlack = 5 * time.Second
 
-// clockTolerance is how far the clocks of two workers and the server may differ
-// before a lease is misjudged.
-const clockTolerance = 5 * time.Second
+// requestLedger is what a lane asks of a [ledger.Ledger].
+type requestLedger interface {
+	NewAttempt(ctx context.Context, id, fingerprint string, p ledger.Progress, lease time.Duration) *ledger.Pending
+	NewResult(ctx context.Context, id, fingerprint string, p ledger.Progress, r events.Result) (*ledger.Pending, error)
+	Append(ctx context.Context, p *ledger.Pending) error
+	AppendAll(ctx context.Context, all []*ledger.Pending)
+	CheckHead(ctx context.Context, id string, p ledger.Progress) error
+	Last(ctx context.Context, id string) (*ledger.Record, error)
+	NoneExist(ctx context.Context, ids []string) bool
+	LearnReplicas(ctx context.Context) error
+	Schedule(ctx context.Context, id string, msg *nats.Msg, p ledger.Progress, at time.Time) error
+	IsScheduled(ctx context.Context, id string, due uint64, now time.Time) (bool, error)
+	RetryScheduled(ctx context.Context) (bool, error)
+	Hasten(ctx context.Context, id string, at time.Time) error
+	Retry(ctx context.Context, what string, do func(context.Context) error) error
+	Failing() string
+}
 
 // New returns the lane that c describes, on the streams that [Setup] made.
 func New(js jetstream.JetStream, c Config) *Lane {
@@ -123,7 +140,6 @@ func New(js jetstream.JetStream, c Config) *Lane {
 		inflight: newInflight(),
 		batcher:  &batcher{maxIDs: max(c.BatchIDs, 1)},
 		trace:    newTracing(c.Target),
-		troubles: &troubles{log: log, failing: map[any]string{}},
 		ackWait:  &ackWaits{},
 		pulls:    newPulls(js, log),
 		changed:  make(chan struct{}, 1),
@@ -136,7 +152,6 @@ func New(js jetstream.JetStream, c Config) *Lane {
 	l.limiter = limiter.New(limiter.Config{
 		Concurrency: c.Concurrency, Rate: c.Rate, Timeout: c.Timeout, MaxWait: c.Rules.Retry.MaxInterval, Log: log,
 	})
-	l.chain = newChain(js, c, l.persist)
-	l.later = &later{js: js, target: c.Target, persist: l.persist}
+	l.ledger = ledger.New(js, c.Target, c.Instance, log)
 	return l
 }

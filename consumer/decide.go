@@ -6,6 +6,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 	"github.com/lethe-dev/lethe/internal/limiter"
 )
 
@@ -35,8 +36,8 @@ type Step struct {
 
 	// Again is when to make the next call, zero for never.
 	Again time.Time
-	// History is what that call must know.
-	History History
+	// Progress is what that call must know.
+	Progress ledger.Progress
 }
 
 // Decide turns the answer of an API into the next step of a request. h is the
@@ -44,7 +45,7 @@ type Step struct {
 // in which the API accepted the answer's credential (zero if this worker knows of
 // none), now the time of the decision. It is pure, but for the random spread of
 // Rules.Retry.
-func Decide(r Rules, h History, a deleter.Answer, accepted, now time.Time) Step {
+func Decide(r Rules, h ledger.Progress, a deleter.Answer, accepted, now time.Time) Step {
 	if a.Verdict != deleter.CredentialRefused && a.Verdict != deleter.Retry { // the credential is accepted
 		h.Refused, h.RefusedWait = time.Time{}, 0
 	}
@@ -57,23 +58,23 @@ func Decide(r Rules, h History, a deleter.Answer, accepted, now time.Time) Step 
 
 	case deleter.AcceptedPending:
 		due := now.Add(r.ConfirmAfter)
-		if h.Confirming && h.Elapsed >= r.Retry.MaxElapsed {
+		if h.AwaitingRemoval && h.Elapsed >= r.Retry.MaxElapsed {
 			return exhausted(h, a)
 		}
-		if h.Confirming {
-			return Step{Again: due, History: h.tried(0, r.ConfirmAfter)}
+		if h.AwaitingRemoval {
+			return Step{Again: due, Progress: h.WithRetry(0, r.ConfirmAfter)}
 		}
 		step := finish(events.AcceptedPending, a)
 		step.ExpectedBy = a.ExpectedBy
 		step.Again = due
-		step.History = h
-		step.History.Confirming = true
-		step.History.Since = due
-		step.History.Elapsed, step.History.Undocumented = 0, 0
+		step.Progress = h
+		step.Progress.AwaitingRemoval = true
+		step.Progress.FirstAttempt = due
+		step.Progress.Elapsed, step.Progress.Undocumented = 0, 0
 		return step
 
 	case deleter.Invalid:
-		if h.Confirming {
+		if h.AwaitingRemoval {
 			return fail(events.CodeUnexpectedAnswer, a, "the API refused the confirmation of a deletion that it had accepted")
 		}
 		step := finish(events.Invalid, a)
@@ -92,25 +93,25 @@ func Decide(r Rules, h History, a deleter.Answer, accepted, now time.Time) Step 
 }
 
 // decideRetry waits for the next call, or gives up once the time for retries is over.
-func decideRetry(r Rules, h History, a deleter.Answer, now time.Time) Step {
-	h.Unanswered = h.Unanswered || a.MayHaveDeleted
+func decideRetry(r Rules, h ledger.Progress, a deleter.Answer, now time.Time) Step {
+	h.MayHaveDeleted = h.MayHaveDeleted || a.MayHaveDeleted
 	wait := r.Retry.Delay(h.Waits+1, a.RetryAfter)
-	next := h.tried(a.Took, wait)
+	next := h.WithRetry(a.Took, wait)
 	if a.Requests <= 1 && (a.Divisible() || a.UnknownStatus) {
-		next.Undocumented = sum(h.Undocumented, a.Took, wait)
+		next.Undocumented = ledger.Sum(h.Undocumented, a.Took, wait)
 	}
-	step := Step{Again: now.Add(wait), History: next}
+	step := Step{Again: now.Add(wait), Progress: next}
 	if a.UnknownStatus {
 		// It may be that of an endpoint which is gone, or of an unpaid bill: it ends
 		// a request only after it was the answer to that request's own calls.
-		step.History.Alone = true
+		step.Progress.Alone = true
 		if next.Undocumented > r.Retry.MaxElapsed {
-			return fail(events.CodeUnexpectedAnswer, a, givenUp(h, sum(h.Undocumented, a.Took))+", the status is not documented")
+			return fail(events.CodeUnexpectedAnswer, a, givenUp(h, ledger.Sum(h.Undocumented, a.Took))+", the status is not documented")
 		}
 		return step
 	}
 	if next.Elapsed > r.Retry.MaxElapsed {
-		h.Elapsed = sum(h.Elapsed, a.Took)
+		h.Elapsed = ledger.Sum(h.Elapsed, a.Took)
 		return exhausted(h, a)
 	}
 	return step
@@ -120,49 +121,49 @@ func decideRetry(r Rules, h History, a deleter.Answer, now time.Time) Step {
 // while the same credential is accepted for others is refused for itself, and time
 // counts for it. While nothing is accepted it can be the credential, for which no
 // request fails.
-func decideRefused(r Rules, h History, a deleter.Answer, accepted, now time.Time) Step {
+func decideRefused(r Rules, h ledger.Progress, a deleter.Answer, accepted, now time.Time) Step {
 	wait := r.Retry.Delay(h.Waits+1, a.RetryAfter)
 	step := Step{Again: now.Add(wait)}
 	switch {
 	case a.Status == 0: // the credential could not even be read
-		step.History = h.uncounted()
-		step.History.Waits++
+		step.Progress = h.WithoutLastAttempt()
+		step.Progress.Waits++
 		return step
 	case a.Requests > 1: // one of the others may be the reason
 		h.Alone = true
 		h.Waits++
-		step.History = h
+		step.Progress = h
 		return step
 	}
 	if counts := !h.Refused.IsZero() && accepted.After(h.Refused); counts {
-		h.Elapsed = sum(h.Elapsed, h.RefusedWait)
+		h.Elapsed = ledger.Sum(h.Elapsed, h.RefusedWait)
 		if h.Elapsed >= r.Retry.MaxElapsed {
 			return fail(events.CodeRefusedByAPI, a, givenUp(h, h.Elapsed)+", in which the API accepted the same credential for other requests")
 		}
 	}
-	h.Refused, h.RefusedWait = now, sum(a.Took, wait)
+	h.Refused, h.RefusedWait = now, ledger.Sum(a.Took, wait)
 	h.Waits++
-	step.History = h
+	step.Progress = h
 	return step
 }
 
 // leftOver is the next step of a request that shared a call, and for which the API
 // gave no answer of its own. It is called alone, and no time counts.
-func leftOver(r Rules, h History, a deleter.Answer, now time.Time) Step {
+func leftOver(r Rules, h ledger.Progress, a deleter.Answer, now time.Time) Step {
 	wait := r.Retry.Delay(h.Waits+1, a.RetryAfter)
 	h.Alone = true
 	h.Waits++
-	return Step{Again: now.Add(wait), History: h}
+	return Step{Again: now.Add(wait), Progress: h}
 }
 
 // decideNotFound tells our own deletion from one that never was. After an
 // attempt that may have deleted, or once the API had accepted the deletion, the
 // resource is gone because it was asked for; otherwise it was not there.
-func decideNotFound(h History, a deleter.Answer) Step {
+func decideNotFound(h ledger.Progress, a deleter.Answer) Step {
 	switch {
-	case h.Confirming:
+	case h.AwaitingRemoval:
 		return finish(events.Deleted, a)
-	case h.Unanswered:
+	case h.MayHaveDeleted:
 		step := finish(events.Deleted, a)
 		step.Evidence.AfterUnansweredAttempt = true
 		return step
@@ -172,11 +173,11 @@ func decideNotFound(h History, a deleter.Answer) Step {
 }
 
 // exhausted gives up a request that was tried for as long as is allowed.
-func exhausted(h History, a deleter.Answer) Step {
+func exhausted(h ledger.Progress, a deleter.Answer) Step {
 	return fail(events.CodeRetriesExhausted, a, givenUp(h, h.Elapsed))
 }
 
-func givenUp(h History, elapsed time.Duration) string {
+func givenUp(h ledger.Progress, elapsed time.Duration) string {
 	return fmt.Sprintf("given up after %d attempts in %s", h.Attempts, elapsed.Round(time.Millisecond))
 }
 

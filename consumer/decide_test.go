@@ -9,6 +9,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
 var (
@@ -25,22 +26,22 @@ func TestDecide(t *testing.T) {
 		took = 3 * time.Second
 		most = 24 * time.Hour // plain's MaxElapsed and ConfirmAfter
 	)
-	first := History{Attempts: 1, Since: noon.Add(-time.Hour), Seq: 7, Arrival: 3}
-	with := func(h History, changes ...func(*History)) History {
+	first := ledger.Progress{Attempts: 1, FirstAttempt: noon.Add(-time.Hour), Seq: 7, RequestSeq: 3}
+	with := func(h ledger.Progress, changes ...func(*ledger.Progress)) ledger.Progress {
 		for _, change := range changes {
 			change(&h)
 		}
 		return h
 	}
-	waits := func(n int) func(*History) { return func(h *History) { h.Attempts, h.Waits = 100, n } }
-	elapsed := func(d time.Duration) func(*History) { return func(h *History) { h.Elapsed = d } }
-	undocumented := func(d time.Duration) func(*History) { return func(h *History) { h.Undocumented = d } }
-	refused := func(at time.Time, wait time.Duration) func(*History) {
-		return func(h *History) { h.Refused, h.RefusedWait = at, wait }
+	waits := func(n int) func(*ledger.Progress) { return func(h *ledger.Progress) { h.Attempts, h.Waits = 100, n } }
+	elapsed := func(d time.Duration) func(*ledger.Progress) { return func(h *ledger.Progress) { h.Elapsed = d } }
+	undocumented := func(d time.Duration) func(*ledger.Progress) { return func(h *ledger.Progress) { h.Undocumented = d } }
+	refused := func(at time.Time, wait time.Duration) func(*ledger.Progress) {
+		return func(h *ledger.Progress) { h.Refused, h.RefusedWait = at, wait }
 	}
-	alone := func(h *History) { h.Alone = true }
-	unanswered := func(h *History) { h.Unanswered = true }
-	confirming := func(h *History) { h.Confirming, h.Since = true, noon.Add(-2*most) }
+	alone := func(h *ledger.Progress) { h.Alone = true }
+	unanswered := func(h *ledger.Progress) { h.MayHaveDeleted = true }
+	confirming := func(h *ledger.Progress) { h.AwaitingRemoval, h.FirstAttempt = true, noon.Add(-2*most) }
 
 	answer := func(v deleter.Verdict, changes ...func(*deleter.Answer)) deleter.Answer {
 		a := deleter.Answer{
@@ -56,9 +57,9 @@ func TestDecide(t *testing.T) {
 	unknown := func(a *deleter.Answer) { a.Status, a.UnknownStatus = 410, true }
 	after := func(d time.Duration) func(*deleter.Answer) { return func(a *deleter.Answer) { a.RetryAfter = d } }
 
-	again := func(wait time.Duration, h History) Step {
+	again := func(wait time.Duration, h ledger.Progress) Step {
 		h.Waits++
-		return Step{Again: noon.Add(wait), History: h}
+		return Step{Again: noon.Add(wait), Progress: h}
 	}
 	result := func(o events.Outcome, a deleter.Answer, e *events.ResultError) Step {
 		return Step{Outcome: o, Error: e, Evidence: events.Evidence{
@@ -73,13 +74,13 @@ func TestDecide(t *testing.T) {
 	pending := answer(deleter.AcceptedPending, func(a *deleter.Answer) { a.ExpectedBy = noon.Add(time.Minute) })
 	accepted := result(events.AcceptedPending, pending, nil)
 	accepted.ExpectedBy, accepted.Again = noon.Add(time.Minute), noon.Add(most)
-	accepted.History = with(first, func(h *History) { h.Confirming, h.Since = true, noon.Add(most) })
+	accepted.Progress = with(first, func(h *ledger.Progress) { h.AwaitingRemoval, h.FirstAttempt = true, noon.Add(most) })
 	listed := answer(deleter.Invalid, shared, func(a *deleter.Answer) { a.Refused = []int64{5} })
 	before := noon.Add(-time.Minute) // of an earlier refusal
 
 	for _, c := range []struct {
 		name     string
-		history  History
+		history  ledger.Progress
 		answer   deleter.Answer
 		accepted time.Time
 		want     Step
@@ -105,8 +106,8 @@ func TestDecide(t *testing.T) {
 			result(events.Invalid, listed, &events.ResultError{Code: events.CodeRejectedByAPI, Message: "said", IDs: []int64{5}})},
 
 		{"trouble is tried again after the backoff", first, answer(deleter.Retry), noon, again(time.Second, with(first, elapsed(took+time.Second)))},
-		{"how late a step was taken does not count", with(first, func(h *History) { h.Since = noon.Add(-100 * most) }), answer(deleter.Retry), noon,
-			again(time.Second, with(first, elapsed(took+time.Second), func(h *History) { h.Since = noon.Add(-100 * most) }))},
+		{"how late a step was taken does not count", with(first, func(h *ledger.Progress) { h.FirstAttempt = noon.Add(-100 * most) }), answer(deleter.Retry), noon,
+			again(time.Second, with(first, elapsed(took+time.Second), func(h *ledger.Progress) { h.FirstAttempt = noon.Add(-100 * most) }))},
 		{"the backoff grows", with(first, waits(3)), answer(deleter.Retry), noon, again(8*time.Second, with(first, waits(3), elapsed(took+8*time.Second)))},
 		{"the backoff has a longest interval", with(first, waits(50)), answer(deleter.Retry), noon,
 			again(15*time.Minute, with(first, waits(50), elapsed(took+15*time.Minute)))},
@@ -141,7 +142,7 @@ func TestDecide(t *testing.T) {
 		{"a refused credential fails nothing, and no time counts", with(first, elapsed(100*most)), answer(deleter.CredentialRefused), noon,
 			again(time.Second, with(first, elapsed(100*most), refused(noon, took+time.Second)))},
 		{"a credential that cannot be read makes no call", first, answer(deleter.CredentialRefused, status(0)), noon,
-			again(time.Second, with(first, func(h *History) { h.Since, h.Attempts = time.Time{}, 0 }))},
+			again(time.Second, with(first, func(h *ledger.Progress) { h.FirstAttempt, h.Attempts = time.Time{}, 0 }))},
 		{"who was refused with others is called alone", first, answer(deleter.CredentialRefused, shared), noon, again(time.Second, with(first, alone))},
 		{"refused again with no other request accepted, no time counts", with(first, elapsed(100*most), refused(before, most)), answer(deleter.CredentialRefused), time.Time{},
 			again(time.Second, with(first, elapsed(100*most), refused(noon, took+time.Second)))},
@@ -167,9 +168,9 @@ func TestDecide(t *testing.T) {
 }
 
 func TestWhoGotNoAnswerOfItsOwnIsCalledAloneAndLosesNoTime(t *testing.T) {
-	h := History{Attempts: 3, Elapsed: 100 * plain.Retry.MaxElapsed}
-	want := Step{Again: noon.Add(10 * time.Second), History: h}
-	want.History.Alone, want.History.Waits = true, 1
+	h := ledger.Progress{Attempts: 3, Elapsed: 100 * plain.Retry.MaxElapsed}
+	want := Step{Again: noon.Add(10 * time.Second), Progress: h}
+	want.Progress.Alone, want.Progress.Waits = true, 1
 	got := leftOver(plain, h, deleter.Answer{Verdict: deleter.Retry, Status: 503, Took: time.Hour, RetryAfter: 10 * time.Second}, noon)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("step (-want +got):\n%s", diff)
@@ -182,12 +183,12 @@ func TestDecideKeepsThePromises(t *testing.T) {
 		deleter.Deleted, deleter.AcceptedPending, deleter.NotFound, deleter.Invalid, deleter.CredentialRefused, deleter.Retry,
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		h := History{
-			Attempts:   rapid.IntRange(1, 200).Draw(t, "attempts"),
-			Since:      noon.Add(-time.Duration(rapid.Int64Range(-int64(time.Hour), int64(48*time.Hour)).Draw(t, "since"))),
-			Unanswered: rapid.Bool().Draw(t, "unanswered"),
-			Confirming: rapid.Bool().Draw(t, "confirming"),
-			Elapsed:    time.Duration(rapid.Int64Range(0, int64(48*time.Hour)).Draw(t, "elapsed")),
+		h := ledger.Progress{
+			Attempts:        rapid.IntRange(1, 200).Draw(t, "attempts"),
+			FirstAttempt:    noon.Add(-time.Duration(rapid.Int64Range(-int64(time.Hour), int64(48*time.Hour)).Draw(t, "since"))),
+			MayHaveDeleted:  rapid.Bool().Draw(t, "unanswered"),
+			AwaitingRemoval: rapid.Bool().Draw(t, "confirming"),
+			Elapsed:         time.Duration(rapid.Int64Range(0, int64(48*time.Hour)).Draw(t, "elapsed")),
 		}
 		if rapid.Bool().Draw(t, "refused before") {
 			h.Refused, h.RefusedWait = noon.Add(-time.Hour), 48*time.Hour
@@ -211,13 +212,13 @@ func TestDecideKeepsThePromises(t *testing.T) {
 		if s.Outcome == events.Deleted && a.Verdict != deleter.Deleted && a.Verdict != deleter.NotFound {
 			t.Fatalf("deleted was guessed from %s", a.Verdict)
 		}
-		if s.Outcome == events.NotFound && (a.Verdict != deleter.NotFound || h.Unanswered || h.Confirming) {
+		if s.Outcome == events.NotFound && (a.Verdict != deleter.NotFound || h.MayHaveDeleted || h.AwaitingRemoval) {
 			t.Fatalf("not-found was said of what may have been ours")
 		}
 		if a.Verdict == deleter.CredentialRefused && s.Outcome != "" && !(accepted.After(h.Refused) && !h.Refused.IsZero()) {
 			t.Fatalf("a wrong credential gave a result")
 		}
-		if !s.Again.IsZero() && (h.Unanswered && !s.History.Unanswered || s.History.Attempts != h.Attempts && a.Status != 0) {
+		if !s.Again.IsZero() && (h.MayHaveDeleted && !s.Progress.MayHaveDeleted || s.Progress.Attempts != h.Attempts && a.Status != 0) {
 			t.Fatal("the next call would know less than this one")
 		}
 		if !s.Again.IsZero() && s.Again.Before(noon) {
@@ -227,7 +228,7 @@ func TestDecideKeepsThePromises(t *testing.T) {
 }
 
 func BenchmarkDecide(b *testing.B) {
-	h := History{Attempts: 3, Since: noon}
+	h := ledger.Progress{Attempts: 3, FirstAttempt: noon}
 	a := deleter.Answer{Verdict: deleter.Retry, Status: 503}
 	b.ReportAllocs()
 	for b.Loop() {

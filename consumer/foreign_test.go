@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -12,12 +11,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
@@ -69,8 +68,8 @@ func (w *world) readable() (all []events.Result) {
 
 // forged are the headers of a record that is none.
 func forged() nats.Header {
-	h := nats.Header{headerLink: {newID()}, headerFingerprint: {"f"}, headerInstance: {"w"}, headerLease: {"1h"}}
-	History{Attempts: 1, Arrival: 1}.write(h)
+	h := nats.Header{"Lethe-Link": {ledger.NewID()}, "Lethe-Fingerprint": {"f"}, "Lethe-Instance": {"w"}, "Lethe-Lease": {"1h"}}
+	ledger.Progress{Attempts: 1, RequestSeq: 1}.Write(h)
 	return h
 }
 
@@ -142,121 +141,6 @@ func TestForeignMessagesAreReadPast(t *testing.T) {
 	}
 }
 
-// A record is stored only after the message that is there, whoever wrote it.
-func TestTheNextRecordExpectsTheForeignMessage(t *testing.T) {
-	w := newWorld(t)
-	lane := New(w.js, w.config(sensayTarget, nil))
-	c := lane.chain
-	const id = "x"
-	h := History{Attempts: 1, Arrival: 1}
-	seq, err := c.attempt(t.Context(), id, "f", h, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.Seq = seq
-	// A publisher comes before each of the first stores, also between look and store.
-	left, last := 5, uint64(0)
-	c.persist = func(ctx context.Context, what string, do func(context.Context) error) error {
-		if strings.HasPrefix(what, "deletions.") && left > 0 {
-			left--
-			last = w.foreign(events.ResultSubject(sensayTarget, id, events.Deleted), "{}", forged())
-		}
-		return lane.persist(ctx, what, do)
-	}
-	h.Attempts = 2
-	seq, err = c.attempt(t.Context(), id, "f", h, 0)
-	if err != nil || left > 0 {
-		t.Fatalf("%v, %d publishers left", err, left)
-	}
-	for _, m := range w.messages(events.StreamResults, ">") {
-		if got := m.Header.Get(nats.ExpectedLastSubjSeqHdr); m.Sequence == seq && got != fmt.Sprint(last) {
-			t.Errorf("the record expects %s, want %d", got, last)
-		}
-	}
-	c.persist = lane.persist
-
-	// Another worker's record behind a foreign message is seen.
-	other := New(w.js, w.config(sensayTarget, nil)).chain
-	h.Seq, h.Attempts = seq, 3
-	theirs, err := other.attempt(t.Context(), id, "f", h, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range readAtOnce + 1 { // more than are read at once
-		w.foreign(events.ResultSubject(sensayTarget, id, events.Deleted), "{}", nil)
-	}
-	var moved *overtakenError
-	if _, err := c.attempt(t.Context(), id, "f", h, 0); !errors.As(err, &moved) || moved.Last == nil || moved.Last.Seq != theirs {
-		t.Errorf("%v, want another's record %d", err, theirs)
-	}
-	if err := c.follows(t.Context(), id, h); !errors.As(err, &moved) {
-		t.Errorf("it follows: %v", err)
-	}
-	h.Seq = theirs
-	if err := c.follows(t.Context(), id, h); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestOnlyAWholeRecordIsOne(t *testing.T) {
-	w := newWorld(t)
-	lane := New(w.js, w.config(sensayTarget, nil))
-	j := &job{Request: entry(7), progress: History{Attempts: 1, Arrival: 1, Since: noon}}
-	if _, err := lane.chain.attempt(t.Context(), j.ID, "f", j.progress, time.Minute); err != nil {
-		t.Fatal(err)
-	}
-	j.progress.Seq = 1
-	step := Step{Outcome: events.Deleted, Evidence: events.Evidence{Status: 200, ObservedAt: time.Now()}}
-	if _, err := lane.publishResult(t.Context(), j.ID, "f", j.progress, j.result(step)); err != nil {
-		t.Fatal(err)
-	}
-	for _, raw := range w.messages(events.StreamResults, ">") {
-		whole := func() *streams.Message {
-			header := nats.Header{}
-			for k, v := range raw.Header {
-				header[k] = slices.Clone(v)
-			}
-			return &streams.Message{Subject: raw.Subject, Seq: raw.Sequence, Time: raw.Time, Header: header, Data: raw.Data}
-		}
-		if _, err := readLink(whole()); err != nil {
-			t.Fatalf("%s: %v", raw.Subject, err)
-		}
-		spoil := map[string]func(m *streams.Message){
-			"no body":         func(m *streams.Message) { m.Data = nil },
-			"an empty object": func(m *streams.Message) { m.Data = []byte("{}") },
-			"another's body":  func(m *streams.Message) { m.Data = bytes.ReplaceAll(m.Data, []byte(j.ID), []byte(newID())) },
-			"another id":      func(m *streams.Message) { m.Subject = strings.Replace(m.Subject, j.ID, newID(), 1) },
-			"another target": func(m *streams.Message) {
-				m.Subject = strings.Replace(m.Subject, "sensay-knowledge-base", "kv-user-context", 1)
-			},
-			"another end": func(m *streams.Message) { m.Subject = m.Subject[:strings.LastIndex(m.Subject, ".")] + ".not-found" },
-			"another kind": func(m *streams.Message) {
-				m.Subject = strings.NewReplacer("attempts", "results", "results", "attempts").Replace(m.Subject)
-			},
-			"no headers":     func(m *streams.Message) { m.Header = nil },
-			"a later record": func(m *streams.Message) { m.Header.Set(headerExpected, fmt.Sprint(m.Seq)) },
-			"another number": func(m *streams.Message) { m.Header.Set(headerAttempt, "+1") },
-			"another step":   func(m *streams.Message) { m.Header.Set(headerStep, "other") },
-			"a name of none": func(m *streams.Message) { m.Header.Set(headerLink, "x") },
-			"no time at all": func(m *streams.Message) { m.Header.Set(headerSince, "yesterday") },
-		}
-		needed := []string{headerLink, headerFingerprint, headerInstance, headerAttempt, headerUnanswered, headerExpected, headerStep, headerArrival}
-		if strings.HasPrefix(raw.Subject, "deletions.attempts.") {
-			needed = append(needed, headerLease)
-		}
-		for _, name := range needed {
-			spoil["without "+name] = func(m *streams.Message) { m.Header.Del(name) }
-		}
-		for name, change := range spoil {
-			m := whole()
-			change(m)
-			if l, err := readLink(m); err == nil {
-				t.Errorf("%s, %s: read as %+v", raw.Subject, name, l)
-			}
-		}
-	}
-}
-
 // What comes due without a worker's headers is no step of a request.
 func TestAForeignMessageThatIsDueIsDropped(t *testing.T) {
 	w := newWorld(t)
@@ -267,7 +151,7 @@ func TestAForeignMessageThatIsDueIsDropped(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.foreign(events.DueSubject(sensayTarget), string(body), nil)
-	w.foreign(events.DueSubject(sensayTarget), "{}", nats.Header{headerAttempt: {"1"}})
+	w.foreign(events.DueSubject(sensayTarget), "{}", nats.Header{"Lethe-Attempt": {"1"}})
 	w.run(w.config(sensayTarget, calls))
 	w.settled()
 	if n := len(w.messages(events.StreamResults, ">")); n != 0 || calls.count() != 0 {

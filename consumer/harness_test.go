@@ -20,6 +20,7 @@ import (
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/e2e"
+	"github.com/lethe-dev/lethe/internal/ledger"
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
@@ -100,7 +101,7 @@ func (a *api) Delete(_ context.Context, res events.Resource) deleter.Answer {
 	n := len(a.calls)
 	a.mu.Unlock()
 	answer := a.answer(n, res)
-	answer.ObservedAt, answer.CallID = time.Now(), newID()
+	answer.ObservedAt, answer.CallID = time.Now(), ledger.NewID()
 	return answer
 }
 
@@ -130,7 +131,7 @@ func script(answers ...deleter.Answer) *api {
 func (w *world) config(target events.Target, d deleter.Deleter) Config {
 	return Config{
 		Target: target, Deleter: d, RecordAttempts: target == events.SensayKnowledgeBase,
-		Concurrency: 8, Timeout: time.Second, Instance: newID(), Grace: 5 * time.Second,
+		Concurrency: 8, Timeout: time.Second, Instance: ledger.NewID(), Grace: 5 * time.Second,
 		Rules: Rules{
 			ConfirmAfter: 50 * time.Millisecond,
 			Retry:        Policy{InitialInterval: 10 * time.Millisecond, Multiplier: 1.5, MaxInterval: 100 * time.Millisecond, MaxElapsed: 20 * time.Second},

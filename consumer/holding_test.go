@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
 func TestAPullAsksForWhatThereIsRoomFor(t *testing.T) {
@@ -82,10 +83,10 @@ func heavyEvents(r events.Request) map[string]*nats.Msg {
 		r.ID, events.RequestType, when, parent, note, data)
 	return map[string]*nats.Msg{
 		"structured": {Subject: events.RequestSubject(r.Target()), Data: []byte(structured), Header: nats.Header{
-			"content-type": {events.ContentType}, "Nats-Msg-Id": {r.ID}, headerAttempt: {"3"}, headerUnanswered: {"true"}, "traceparent": {parent},
+			"content-type": {events.ContentType}, "Nats-Msg-Id": {r.ID}, "Lethe-Attempt": {"3"}, "Lethe-Unanswered": {"true"}, "traceparent": {parent},
 		}},
 		"binary": {Subject: events.RequestSubject(r.Target()), Data: []byte(data), Header: nats.Header{
-			"ce-specversion": {"1.0"}, "ce-id": {r.ID}, "ce-source": {"/crm"}, "ce-type": {events.RequestType}, "ce-time": {when}, "ce-note": {note}, headerAttempt: {"3"},
+			"ce-specversion": {"1.0"}, "ce-id": {r.ID}, "ce-source": {"/crm"}, "ce-type": {events.RequestType}, "ce-time": {when}, "ce-note": {note}, "Lethe-Attempt": {"3"},
 		}},
 	}
 }
@@ -99,13 +100,13 @@ func TestAHeavyMessageIsTheSameRequestWithoutItsWeight(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				history := readHistory(msg.Header)
+				history := ledger.ReadProgress(msg.Header)
 				kept := before
 				slim(msg, &kept)
 				if got := bytesOf(msg); got > 2000 {
 					t.Errorf("%d bytes are kept", got)
 				}
-				after, err := events.ReadRequest(target, eventHeaders(msg.Header), msg.Data)
+				after, err := events.ReadRequest(target, msg.Header, msg.Data)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -114,7 +115,7 @@ func TestAHeavyMessageIsTheSameRequestWithoutItsWeight(t *testing.T) {
 						t.Errorf("%s (-before +after):\n%s", what, diff)
 					}
 				}
-				if diff := cmp.Diff(history, readHistory(msg.Header)); diff != "" {
+				if diff := cmp.Diff(history, ledger.ReadProgress(msg.Header)); diff != "" {
 					t.Errorf("history (-before +after):\n%s", diff)
 				}
 			})

@@ -85,8 +85,8 @@ func TestWhatCanNeverBeStoredHoldsNobodyElseUp(t *testing.T) {
 		tries int
 	}{
 		"more than the server takes":        {nats.ErrMaxPayload, 1},
-		"more headers than a stream stores": {&jetstream.APIError{ErrorCode: errCodeHeaderTooLarge}, 1},
-		"more than the stream takes":        {&jetstream.APIError{ErrorCode: errCodeMessageTooLarge}, 1},
+		"more headers than a stream stores": {&jetstream.APIError{ErrorCode: 10097}, 1},
+		"more than the stream takes":        {&jetstream.APIError{ErrorCode: 10054}, 1},
 		"a concurrent publish":              {&jetstream.APIError{ErrorCode: 10164}, 3},
 		"no connection":                     {nats.ErrConnectionReconnecting, 3},
 	} {
@@ -94,7 +94,7 @@ func TestWhatCanNeverBeStoredHoldsNobodyElseUp(t *testing.T) {
 			t.Parallel()
 			l := New(nil, (&world{}).config(kvTarget, nil))
 			tries := 0
-			err := l.persist(t.Context(), "a result", func(context.Context) error {
+			err := l.ledger.Retry(t.Context(), "a result", func(context.Context) error {
 				if tries++; tries == 3 {
 					return nil
 				}
@@ -103,30 +103,10 @@ func TestWhatCanNeverBeStoredHoldsNobodyElseUp(t *testing.T) {
 			if tries != c.tries || (err != nil) != (c.tries == 1) {
 				t.Errorf("%d tries, then %v", tries, err)
 			}
-			if why := l.troubles.any(); why != "" {
+			if why := l.ledger.Failing(); why != "" {
 				t.Errorf("the lane is still stuck: %s", why)
 			}
 		})
-	}
-}
-
-func TestAScheduleThatDidNotFireIsNotWaitedFor(t *testing.T) {
-	w := newWorld(t)
-	l := New(w.js, w.config(kvTarget, nil))
-	now := time.Now()
-	if err := l.later.schedule(t.Context(), "r1", &nats.Msg{}, History{}, now.Add(time.Hour)); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		when time.Time
-		want bool
-	}{{now, true}, {now.Add(time.Hour), true}, {now.Add(time.Hour + 2*overdue), false}} {
-		if stands, err := l.later.stands(t.Context(), "r1", 0, c.when); err != nil || stands != c.want {
-			t.Errorf("at %s: stands %v, %v", c.when.Sub(now), stands, err)
-		}
-	}
-	if stands, err := l.later.stands(t.Context(), "r2", 0, now); err != nil || stands {
-		t.Errorf("another request: %v, %v", stands, err)
 	}
 }
 

@@ -2,8 +2,6 @@ package consumer
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -33,11 +31,9 @@ type Lane struct {
 	steps     sync.WaitGroup // batches, and what runs beside them
 	breaker   *limiter.Breaker
 	limiter   *limiter.Limiter
-	chain     *chain
-	later     *later
+	ledger    requestLedger
 	records   retention
 	trace     *tracing
-	troubles  *troubles
 	ackWait   *ackWaits
 	laterRoom laterRoom
 	pulls     *pulls
@@ -135,7 +131,7 @@ func (l *Lane) pull(stop, ctx context.Context, stream string) {
 		if err != nil {
 			return
 		}
-		if l.troubles.any() != "" || !l.laterRoom.mayTake(stream) {
+		if l.ledger.Failing() != "" || !l.laterRoom.mayTake(stream) {
 			wait(stop, takeWait)
 			continue
 		}
@@ -191,54 +187,6 @@ func (l *Lane) callBegins(d *delivery) {
 
 // storeTimeout bounds one try of storing or looking.
 const storeTimeout = 5 * time.Second
-
-// persist does what must be done before a message can be acknowledged, again
-// and again until it succeeds, it is too large ever to be stored, or ctx ends.
-// Meanwhile the lane says what is in its way.
-func (l *Lane) persist(ctx context.Context, what string, do func(context.Context) error) error {
-	try := func() error {
-		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-		defer cancel()
-		err := do(ctx)
-		if oversized(err) {
-			return backoff.Permanent(err)
-		}
-		return err
-	}
-	err := try()
-	var lasting *backoff.PermanentError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &lasting):
-		return lasting.Err
-	}
-	policy := backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(20*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
-	wait(ctx, policy.NextBackOff())
-	key := new(byte)
-	defer func() { l.troubles.end(key, ctx.Err() == nil) }()
-	return backoff.RetryNotify(try, backoff.WithContext(policy, ctx), func(err error, next time.Duration) {
-		if next > time.Second/4 { // a concurrent publish that is not settled is no trouble
-			l.troubles.note(key, fmt.Sprintf("%s: %s", what, failureText(l.js, err)))
-		}
-	})
-}
-
-// oversized tells what no patience can store: that message has to wait alone.
-func oversized(err error) bool {
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
-		return api.ErrorCode == errCodeHeaderTooLarge || api.ErrorCode == errCodeMessageTooLarge
-	}
-	return errors.Is(err, nats.ErrMaxPayload)
-}
-
-// The server's codes for messages over its limits (errors.json of nats-server).
-const (
-	errCodeMessageTooLarge jetstream.ErrorCode = 10054
-	errCodeHeaderTooLarge  jetstream.ErrorCode = 10097
-)
 
 // after calls do at the given time after ctx has ended, unless it is called off.
 func after(ctx context.Context, d time.Duration, do func()) (off func()) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
@@ -195,14 +196,14 @@ func TestAStepDoesNotWaitForTheScheduleThatItCameFrom(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := New(w.js, w.config(sensayTarget, nil))
-	if _, err := other.chain.attempt(t.Context(), r.ID, events.Fingerprint(r.Resource), History{Attempts: 1, Since: time.Now(), Arrival: 1}, 0); err != nil {
+	if _, err := recordAttempt(t.Context(), other.ledger, r.ID, events.Fingerprint(r.Resource), ledger.Progress{Attempts: 1, FirstAttempt: time.Now(), RequestSeq: 1}, 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := other.later.schedule(t.Context(), r.ID, &nats.Msg{Data: body}, History{Arrival: 1}, time.Now().Add(time.Hour)); err != nil {
+	if err := other.ledger.Schedule(t.Context(), r.ID, &nats.Msg{Data: body}, ledger.Progress{RequestSeq: 1}, time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	due := &nats.Msg{Subject: events.DueSubject(sensayTarget), Data: body, Header: nats.Header{}}
-	History{Arrival: 1}.write(due.Header)
+	ledger.Progress{RequestSeq: 1}.Write(due.Header)
 	if _, err := w.js.PublishMsg(t.Context(), due); err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
 const (
@@ -118,7 +119,7 @@ func TestARepeatWhileTheFirstWaitsChangesNothing(t *testing.T) {
 			if api.count() != 1 {
 				t.Errorf("%d calls before the retry is due", api.count())
 			}
-			if err := lane.later.hasten(t.Context(), r.ID, time.Now()); err != nil {
+			if err := lane.ledger.Hasten(t.Context(), r.ID, time.Now()); err != nil {
 				t.Fatal(err)
 			}
 			if got := w.final(r.Target(), r.ID); got.Outcome != events.NotFound || got.Attempts != 2 {
@@ -204,7 +205,7 @@ func TestAMalformedEventIsInvalidOnce(t *testing.T) {
 		{"an event that cannot be read stands under its sequence", []byte("{"), nil, "seq-1", events.CodeMalformedEvent},
 		{"nothing at all", nil, nil, "seq-1", events.CodeMalformedEvent},
 		{"an event whose id can be read stands under it", withID, nil, "mine", events.CodeInvalidResource},
-		{"a forged history is none", []byte("{"), nats.Header{headerArrival: {"77"}, headerExpected: {"5"}, headerAttempt: {"9"}}, "seq-1", events.CodeMalformedEvent},
+		{"a forged history is none", []byte("{"), nats.Header{"Lethe-Request-Sequence": {"77"}, "Lethe-Expected": {"5"}, "Lethe-Attempt": {"9"}}, "seq-1", events.CodeMalformedEvent},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -316,10 +317,10 @@ func TestAnotherWorkersAttempt(t *testing.T) {
 	w := newWorld(t)
 	r := entry(7)
 	dead := New(w.js, w.config(sensayTarget, nil))
-	h := History{Arrival: 1}.attempt(dead.clock.now())
+	h := ledger.Progress{RequestSeq: 1}.WithAttempt(dead.clock.now())
 	const lease = 2 * time.Second
 	begun := time.Now()
-	if _, err := dead.chain.attempt(t.Context(), r.ID, events.Fingerprint(r.Resource), h, lease); err != nil {
+	if _, err := recordAttempt(t.Context(), dead.ledger, r.ID, events.Fingerprint(r.Resource), h, lease); err != nil {
 		t.Fatal(err)
 	}
 	api := script(answerNotFound)
@@ -346,12 +347,12 @@ func TestAWorkerThatWasOvertakenLetsGo(t *testing.T) {
 			r := entry(7)
 			other := New(w.js, w.config(sensayTarget, nil))
 			l := New(w.js, w.config(sensayTarget, &api{answer: func(int, events.Resource) deleter.Answer {
-				last, err := other.chain.last(t.Context(), r.ID)
+				last, err := other.ledger.Last(t.Context(), r.ID)
 				if err != nil || last == nil {
 					t.Fatalf("the chain ends with %v: %v", last, err)
 				}
-				h := last.History.attempt(other.clock.now())
-				if h.Seq, err = other.chain.attempt(t.Context(), r.ID, last.Fingerprint, h, time.Minute); err != nil {
+				h := last.Progress.WithAttempt(other.clock.now())
+				if h.Seq, err = recordAttempt(t.Context(), other.ledger, r.ID, last.Fingerprint, h, time.Minute); err != nil {
 					t.Fatal(err)
 				}
 				if _, err := other.publishResult(t.Context(), r.ID, last.Fingerprint, h, (&job{Request: r, progress: h}).result(
@@ -402,16 +403,15 @@ func TestAStepThatIsNotStoredIsNotAcknowledged(t *testing.T) {
 				d, heard := w.delivered(0)
 				d.request, d.invalid, d.seq = c.request, c.invalid, uint64(failing)
 				if d.request.ID != "" {
-					d.request.ID = newID()
+					d.request.ID = ledger.NewID()
 				}
 				stores := 0
-				failed := func(ctx context.Context, what string, do func(context.Context) error) error {
+				l.ledger = &watched{requestLedger: l.ledger, before: func() error {
 					if stores++; stores == failing {
 						return context.DeadlineExceeded
 					}
-					return l.persist(ctx, what, do)
-				}
-				l.chain.persist, l.later.persist = failed, failed
+					return nil
+				}}
 				w.step(l, d)
 				acked := heard("+ACK")
 				if stores < failing {
@@ -436,11 +436,11 @@ func TestAnOvertakenWorkerLeavesTheMessageToWhoGoesOn(t *testing.T) {
 			r := entry(7)
 			other := New(w.js, w.config(sensayTarget, nil))
 			l := New(w.js, w.config(sensayTarget, &api{answer: func(int, events.Resource) deleter.Answer {
-				last, err := other.chain.last(t.Context(), r.ID)
+				last, err := other.ledger.Last(t.Context(), r.ID)
 				if err != nil || last == nil {
 					t.Fatalf("the chain ends with %v: %v", last, err)
 				}
-				if _, err := other.chain.attempt(t.Context(), r.ID, last.Fingerprint, last.History.attempt(other.clock.now()), time.Minute); err != nil {
+				if _, err := recordAttempt(t.Context(), other.ledger, r.ID, last.Fingerprint, last.Progress.WithAttempt(other.clock.now()), time.Minute); err != nil {
 					t.Fatal(err)
 				}
 				return answer

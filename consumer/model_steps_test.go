@@ -7,6 +7,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
 // worker is the next step of a worker.
@@ -329,12 +330,12 @@ func (l *life) look(i int) {
 	h.at, h.seen, h.seenFresh, h.seenNone = looking, l.last, true, !l.linked
 }
 
-// follow: process.go's overtaken. Whether a next step is scheduled is looked up
+// follow: claim.go's resolve. Whether a next step is scheduled is looked up
 // after the chain was, so both may be of different moments.
 func (m *model) follow(l *life, i int, now time.Time) {
 	h := &l.hands[i]
-	last := &link{Seq: seenSeq, Stored: noon, Outcome: outcomes[h.seen.outcome], Instance: fmt.Sprint(h.seen.by), History: h.seen.known.history()}
-	last.History.Seq = last.Seq
+	last := &ledger.Record{Seq: seenSeq, StoredAt: noon, Outcome: outcomes[h.seen.outcome], Instance: fmt.Sprint(h.seen.by), Progress: h.seen.known.history()}
+	last.Progress.Seq = last.Seq
 	if h.seen.leased {
 		last.Lease = time.Second
 	}
@@ -344,22 +345,22 @@ func (m *model) follow(l *life, i int, now time.Time) {
 	if m.noLease {
 		now = noon.Add(time.Hour)
 	}
-	course, _, next := overtaken(h.known.history(), "", last, l.later.there, fmt.Sprint(i), now)
+	action, _, next := ledger.Resolve(h.known.history(), "", last, l.later.there, fmt.Sprint(i), now)
 	if m.noUnanswered {
-		next.Unanswered = false
+		next.MayHaveDeleted = false
 	}
 	if h.seenNone && m.noLoss {
-		next.Unanswered = h.known.unanswered
+		next.MayHaveDeleted = h.known.unanswered
 	}
 	to := rememberedOf(next, h.known.fresh)
 	if next.Seq == seenSeq || h.seenNone {
 		to.fresh = h.seenFresh
 	}
 	h.seen, h.seenFresh, h.seenNone = mark{}, false, false
-	switch course {
-	case courseDone:
+	switch action {
+	case ledger.Acknowledge:
 		h.at = acking
-	case courseAgain:
+	case ledger.ComeBack:
 		h.next, h.at = to, scheduling
 	default:
 		h.known, h.at = to, claiming
@@ -472,14 +473,14 @@ func (m *model) decide(l *life, i int) {
 		accepted = noon
 	}
 	step := Decide(modelRules, h.current.history(), deleter.Answer{Verdict: verdicts[h.answer], Status: 1, MayHaveDeleted: h.maybe}, accepted, noon)
-	if !step.History.Refused.IsZero() && step.History.Refused != refusedAt && !m.staleCounts {
+	if !step.Progress.Refused.IsZero() && step.Progress.Refused != refusedAt && !m.staleCounts {
 		l.accepted = [workers]bool{}
 	}
 	if m.noUnanswered {
-		step.History.Unanswered = false
+		step.Progress.MayHaveDeleted = false
 	}
 	h.outcome, h.again = numbered(step.Outcome), !step.Again.IsZero()
-	h.next = rememberedOf(step.History, h.current.fresh)
+	h.next = rememberedOf(step.Progress, h.current.fresh)
 	switch {
 	case h.outcome != 0:
 		h.at = storing

@@ -8,6 +8,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
 // The life of one request as a state machine, small enough to be explored to
@@ -87,7 +88,7 @@ func numbered(o events.Outcome) outcome { return outcome(slices.Index(outcomes, 
 
 func (o outcome) final() bool { return o != 0 && outcomes[o].Final() }
 
-// remembered is a [History] as far as it can differ in the model.
+// remembered is a [ledger.Progress] as far as it can differ in the model.
 type remembered struct {
 	unanswered, confirming bool
 	refused                bool // the API refused its last call
@@ -99,8 +100,8 @@ type remembered struct {
 // seen" while the functions under test handle them.
 const knownSeq, seenSeq = 7, 9
 
-func (r remembered) history() History {
-	h := History{Attempts: 1, Since: noon, Seq: knownSeq, Unanswered: r.unanswered, Confirming: r.confirming}
+func (r remembered) history() ledger.Progress {
+	h := ledger.Progress{Attempts: 1, FirstAttempt: noon, Seq: knownSeq, MayHaveDeleted: r.unanswered, AwaitingRemoval: r.confirming}
 	if r.refused {
 		h.Refused, h.RefusedWait = refusedAt, modelRules.Retry.MaxElapsed // if that counts, it is enough
 	}
@@ -111,8 +112,8 @@ func (r remembered) history() History {
 }
 
 // rememberedOf is the reverse, for a history whose Seq is the last link's or not.
-func rememberedOf(h History, fresh bool) remembered {
-	return remembered{unanswered: h.Unanswered, confirming: h.Confirming, refused: !h.Refused.IsZero(), fresh: fresh, none: h.Seq == 0}
+func rememberedOf(h ledger.Progress, fresh bool) remembered {
+	return remembered{unanswered: h.MayHaveDeleted, confirming: h.AwaitingRemoval, refused: !h.Refused.IsZero(), fresh: fresh, none: h.Seq == 0}
 }
 
 // Of the time of a refusal only matters whether another request was accepted since.

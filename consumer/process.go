@@ -7,6 +7,7 @@ import (
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/failpoint"
+	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
 // work sees a batch through: one permission to call, the claims of its jobs, the
@@ -63,7 +64,7 @@ func (l *Lane) acquire(stop context.Context, b *batch) (p permit, permitted bool
 		return p, false
 	}
 	p.at = time.Now()
-	suspect := b.alone && b.jobs[0].progress.suspect()
+	suspect := b.alone && b.jobs[0].progress.Suspect()
 	if p.probe, permitted = l.breaker.Allow(suspect); !permitted {
 		l.limiter.Release()
 	}
@@ -75,7 +76,7 @@ func (l *Lane) acquire(stop context.Context, b *batch) (p permit, permitted bool
 func (l *Lane) leaveSingle(jobs []*job) []*job {
 	shared := jobs[:0:0]
 	for _, j := range jobs {
-		if j.progress.single() {
+		if j.progress.Single() {
 			l.add(j)
 			continue
 		}
@@ -88,8 +89,8 @@ func (l *Lane) leaveSingle(jobs []*job) []*job {
 // their messages acknowledged together; what else there is to store, each by itself.
 func (l *Lane) finish(stop context.Context, jobs []*job, shares []share) {
 	together := len(jobs) > 1
-	var results []*record
-	var ended []*job
+	var results []*ledger.Pending
+	var ended []decided
 	for i, j := range jobs {
 		s := shares[i]
 		if s.again {
@@ -102,8 +103,7 @@ func (l *Lane) finish(stop context.Context, jobs []*job, shares []share) {
 		step := l.decide(j, s)
 		if together && step.Outcome.Final() {
 			if r, err := l.newResult(j.ctx, j.ID, j.fingerprint, j.progress, j.result(step)); err == nil {
-				r.step = step
-				results, ended = append(results, r), append(ended, j)
+				results, ended = append(results, r), append(ended, decided{j, step})
 				continue
 			}
 		}
@@ -120,20 +120,26 @@ func (l *Lane) finish(stop context.Context, jobs []*job, shares []share) {
 	if len(results) == 0 {
 		return
 	}
-	l.chain.appendAll(ended[0].ctx, results)
+	l.ledger.AppendAll(ended[0].job.ctx, results)
 	for i, r := range results {
-		j := ended[i]
-		if r.stored {
+		j, step := ended[i].job, ended[i].step
+		if r.Stored {
 			l.published(j.ctx, r)
 			failpoint.At(failpoint.Resulted)
 			l.done(j, ack, nil)
 			continue
 		}
 		l.steps.Go(func() {
-			settled, err := l.storeResult(j, r.step, r)
+			settled, err := l.storeResult(j, step, r)
 			l.done(j, settled, err)
 		})
 	}
+}
+
+// decided is a job whose next step is known.
+type decided struct {
+	job  *job
+	step Step
 }
 
 // answered tells what a request was answered.

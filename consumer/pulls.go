@@ -1,24 +1,18 @@
 package consumer
 
 import (
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/lethe-dev/lethe/internal/text"
+	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
 // pullsFailFor is how long pulls must fail before the lane is said not to run. A
 // server that restarts, or elects a leader, takes less.
 const pullsFailFor = 5 * time.Second
-
-// notConnected is why anything fails while the connection is down. The
-// connection's own handlers log that, once.
-const notConnected = "not connected to NATS"
 
 // pulls knows which of a lane's pulls fail, and says so once for each outage.
 type pulls struct {
@@ -55,9 +49,9 @@ func (p *pulls) note(stream string, err error) {
 	if !before {
 		f.since = time.Now()
 	}
-	f.why = failureText(p.js, err)
+	f.why = ledger.FailureText(p.js, err)
 	p.failing[stream] = f
-	if !p.said && f.why != notConnected && time.Since(f.since) >= pullsFailFor {
+	if !p.said && f.why != ledger.NotConnected && time.Since(f.since) >= pullsFailFor {
 		p.said = true
 		p.log.Warn("cannot take messages, trying again", "why", f.why)
 	}
@@ -73,13 +67,4 @@ func (p *pulls) any() string {
 		}
 	}
 	return ""
-}
-
-// failureText is err in words. While the connection is down nats.go says that its
-// buffer is full, or only that an answer did not come in time.
-func failureText(js jetstream.JetStream, err error) string {
-	if !js.Conn().IsConnected() || errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrDisconnected) {
-		return notConnected
-	}
-	return text.Error(err)
 }

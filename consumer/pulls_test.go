@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
@@ -90,7 +91,7 @@ func TestALaneSaysNothingOfItsOwnWhileNATSIsDown(t *testing.T) {
 	w.server.WaitForShutdown()
 	w.until("the lane does not run", func() bool {
 		s := lane.State()
-		return s.Status != StatusRunning && strings.Contains(s.Why, notConnected)
+		return s.Status != StatusRunning && strings.Contains(s.Why, ledger.NotConnected)
 	})
 	for _, line := range lines()[before:] {
 		if strings.Contains(line, "buffer") || strings.Contains(line, "cannot take messages") {
@@ -128,27 +129,4 @@ func TestALaneIsNotRunningWhileItsPullsAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.until("the lane runs again", func() bool { return lane.State().Status == StatusRunning })
-}
-
-func TestWhatStoringSaysIsTrue(t *testing.T) {
-	for name, c := range map[string]struct {
-		stored []bool
-		want   string
-	}{
-		"all stored":          {[]bool{true, true}, "steps are stored again"},
-		"none before the end": {[]bool{false, false}, "could not be stored"},
-		"one of them":         {[]bool{false, true}, "could not be stored"},
-	} {
-		log, lines := captured()
-		l := &troubles{log: log, failing: map[any]string{}}
-		for i := range c.stored {
-			l.note(i, "the disk is full")
-		}
-		for i, stored := range c.stored {
-			l.end(i, stored)
-		}
-		if got := lines(); len(got) != 2 || !strings.Contains(got[1], c.want) {
-			t.Errorf("%s: it logged %q", name, got)
-		}
-	}
 }

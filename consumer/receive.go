@@ -9,6 +9,7 @@ import (
 
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/failpoint"
+	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
 // receive reads a message and puts its request into a batch. It is called in the
@@ -34,7 +35,7 @@ func (l *Lane) receive(stop, ctx context.Context, msg *nats.Msg, asked time.Time
 	}
 	j := &job{delivery: d, Request: d.request, ctx: ctx, end: end}
 	if d.due {
-		if _, err := strictHistory(d.Header); err != nil {
+		if _, err := ledger.StrictProgress(d.Header); err != nil {
 			// There is no request to answer: those come on another subject.
 			l.log.WarnContext(ctx, "dropped a message that no worker wrote", "stream", events.StreamLater, "subject", d.Subject, "sequence", d.seq, "why", err)
 			l.done(j, ack, nil)
@@ -90,29 +91,29 @@ func (l *Lane) read(msg *nats.Msg, asked time.Time) *delivery {
 
 // add puts j into a batch.
 func (l *Lane) add(j *job) {
-	l.batcher.add(j, j.progress.single() || l.breaker.SingleRequests())
+	l.batcher.add(j, j.progress.Single() || l.breaker.SingleRequests())
 }
 
 // begin sets the progress that j starts from, where that takes no look at the
 // server, and says whether it is so.
 func (l *Lane) begin(j *job) bool {
-	told := readHistory(j.Header)
+	told := ledger.ReadProgress(j.Header)
 	switch {
 	case l.config.Rate > 0:
 		return false
 	case j.due:
 		j.progress = dueProgress(told)
-		return !j.progress.suspect() && (j.times == 1 || l.config.RecordAttempts)
+		return !j.progress.Suspect() && (j.times == 1 || l.config.RecordAttempts)
 	default:
-		j.progress = History{Arrival: j.seq}
+		j.progress = ledger.Progress{RequestSeq: j.seq}
 		return j.times == 1 && told.Seq == 0 && !l.mayBeOld(j.delivery)
 	}
 }
 
 // dueProgress is the progress of a due message. A schedule follows a record. Where
 // that is gone, what it said is unknown; where it is there, it tells more.
-func dueProgress(told History) History {
-	told.Unanswered = told.Unanswered || told.Seq == 0
+func dueProgress(told ledger.Progress) ledger.Progress {
+	told.MayHaveDeleted = told.MayHaveDeleted || told.Seq == 0
 	return told
 }
 
@@ -136,28 +137,28 @@ func (l *Lane) prepare(j *job) (settled settlement, err error) {
 // startingPoint is the progress that the delivery brings along. Only the worker
 // publishes on the due subject; what comes from upstream has none, unless a person
 // asked for a failed request to be tried again.
-func (l *Lane) startingPoint(j *job) (History, error) {
-	told := readHistory(j.Header)
+func (l *Lane) startingPoint(j *job) (ledger.Progress, error) {
+	told := ledger.ReadProgress(j.Header)
 	if j.due {
 		return dueProgress(told), nil
 	}
-	fresh := History{Arrival: j.seq}
+	fresh := ledger.Progress{RequestSeq: j.seq}
 	lost, err := l.mayHaveLostRecords(j.ctx, j.delivery, told.Seq)
 	if err != nil {
 		return fresh, err
 	}
-	fresh.Unanswered = lost
+	fresh.MayHaveDeleted = lost
 	if told.Seq == 0 {
 		return fresh, nil
 	}
-	last, err := l.chain.last(j.ctx, j.ID)
+	last, err := l.ledger.Last(j.ctx, j.ID)
 	if err != nil {
 		return fresh, err
 	}
 	if last != nil && last.Seq == told.Seq && last.Outcome == events.Failed && last.Fingerprint == j.fingerprint {
-		replay := last.History
-		replay.Alone = replay.single()
-		replay.Since, replay.Arrival = time.Time{}, j.seq
+		replay := last.Progress
+		replay.Alone = replay.Single()
+		replay.FirstAttempt, replay.RequestSeq = time.Time{}, j.seq
 		replay.Waits, replay.Elapsed, replay.Undocumented, replay.RefusedWait = 0, 0, 0, 0
 		return replay, nil
 	}
@@ -167,11 +168,11 @@ func (l *Lane) startingPoint(j *job) (History, error) {
 // follow makes j's progress that of the last record, if that is ahead. It returns
 // what becomes of the delivery if there is nothing left to call for.
 func (l *Lane) follow(j *job) (settled settlement, err error) {
-	err = l.chain.follows(j.ctx, j.ID, j.progress)
-	var moved *overtakenError
+	err = l.ledger.CheckHead(j.ctx, j.ID, j.progress)
+	var conflict *ledger.ConflictError
 	switch {
-	case errors.As(err, &moved):
-		j.progress, settled, err = l.overtaken(j, j.progress, moved.Last)
+	case errors.As(err, &conflict):
+		j.progress, settled, err = l.resolve(j, j.progress, conflict.Last)
 		return settled, err
 	case err != nil:
 		return nakWithDelay, err

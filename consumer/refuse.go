@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
 // answerReuse answers a request whose id already names another resource. The
@@ -17,7 +18,7 @@ func (l *Lane) answerReuse(j *job) (settlement, error) {
 		Message: fmt.Sprintf("id: %s already names a request for another resource; use a new id", j.ID),
 	}})
 	r.Evidence = j.evidence
-	return l.publishUnder(j.ctx, []string{events.SequenceID(j.progress.Arrival)}, j.fingerprint, r)
+	return l.publishUnder(j.ctx, []string{events.SequenceID(j.progress.RequestSeq)}, j.fingerprint, r)
 }
 
 // refuse answers an event that breaks the contract. It stands under the event's
@@ -29,7 +30,7 @@ func (l *Lane) refuse(ctx context.Context, d *delivery) (settlement, error) {
 	}
 	arrival := d.seq
 	if d.due {
-		arrival = readHistory(d.Header).Arrival
+		arrival = ledger.ReadProgress(d.Header).RequestSeq
 	}
 	names := []string{events.SequenceID(arrival)}
 	if id := d.request.ID; id != "" {
@@ -49,18 +50,18 @@ func (l *Lane) publishUnder(ctx context.Context, names []string, fingerprint str
 	last := names[len(names)-1]
 	for _, name := range append(names, last+"-"+shortened(fingerprint)) {
 		r.RequestID = name
-		record, err := l.newResult(ctx, name, fingerprint, History{}, r)
+		record, err := l.newResult(ctx, name, fingerprint, ledger.Progress{}, r)
 		if err != nil {
 			return nakWithDelay, err
 		}
 		err = l.publish(ctx, record)
-		var moved *overtakenError
+		var conflict *ledger.ConflictError
 		switch {
 		case err == nil:
 			return ack, nil
-		case !errors.As(err, &moved):
+		case !errors.As(err, &conflict):
 			return nakWithDelay, err
-		case moved.Last != nil && moved.Last.Fingerprint == fingerprint:
+		case conflict.Last != nil && conflict.Last.Fingerprint == fingerprint:
 			return ack, nil
 		}
 	}

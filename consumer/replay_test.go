@@ -27,11 +27,11 @@ func TestAReplayAddsANewerFinalResultAndOnlyToAFailure(t *testing.T) {
 			}
 			replay := func() {
 				t.Helper()
-				last, err := New(w.js, w.config(target, nil)).chain.last(t.Context(), r.ID)
+				last, err := New(w.js, w.config(target, nil)).ledger.Last(t.Context(), r.ID)
 				if err != nil {
 					t.Fatal(err)
 				}
-				w.publishRaw(target, body, nats.Header{headerExpected: {fmt.Sprint(last.Seq)}})
+				w.publishRaw(target, body, nats.Header{"Lethe-Expected": {fmt.Sprint(last.Seq)}})
 				w.settled()
 			}
 			replay()

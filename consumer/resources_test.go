@@ -11,6 +11,7 @@ import (
 
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/e2e"
+	"github.com/lethe-dev/lethe/internal/ledger"
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
@@ -86,7 +87,7 @@ func TestTheClockFollowsTheServersThroughJumps(t *testing.T) {
 func TestAJumpBetweenStepsDoesNoHarm(t *testing.T) {
 	rules := Rules{ConfirmAfter: time.Hour, Retry: Policy{InitialInterval: time.Second, Multiplier: 2, MaxInterval: time.Minute, MaxElapsed: 24 * time.Hour}}
 	for _, since := range []time.Duration{-time.Hour, 48 * time.Hour} { // the first attempt, seen from now
-		step := Decide(rules, History{Attempts: 2, Since: noon.Add(since)}, answerLost, time.Time{}, noon)
+		step := Decide(rules, ledger.Progress{Attempts: 2, FirstAttempt: noon.Add(since)}, answerLost, time.Time{}, noon)
 		if since > 0 && (step.Outcome != "" || !step.Again.After(noon) || step.Again.After(noon.Add(2*time.Minute))) {
 			t.Errorf("a first attempt in the future: %+v", step)
 		}
@@ -96,12 +97,12 @@ func TestAJumpBetweenStepsDoesNoHarm(t *testing.T) {
 	}
 	// A lease from the future is over at the latest when it would be from now on,
 	// and the tolerance.
-	ahead := &link{Seq: 1, Stored: noon.Add(time.Hour), Fingerprint: "f", Instance: "other", Lease: time.Minute}
-	if course, at, _ := overtaken(History{}, "f", ahead, false, "self", noon); course != courseAgain || at.After(noon.Add(2*time.Hour)) {
+	ahead := &ledger.Record{Seq: 1, StoredAt: noon.Add(time.Hour), Fingerprint: "f", Instance: "other", Lease: time.Minute}
+	if course, at, _ := ledger.Resolve(ledger.Progress{}, "f", ahead, false, "self", noon); course != ledger.ComeBack || at.After(noon.Add(2*time.Hour)) {
 		t.Errorf("course %v at %s", course, at)
 	}
-	behind := &link{Seq: 1, Stored: noon.Add(-clockTolerance), Fingerprint: "f", Instance: "other", Lease: time.Second}
-	if course, _, _ := overtaken(History{}, "f", behind, false, "self", noon.Add(-time.Second)); course != courseAgain {
+	behind := &ledger.Record{Seq: 1, StoredAt: noon.Add(-ledger.ClockTolerance), Fingerprint: "f", Instance: "other", Lease: time.Second}
+	if course, _, _ := ledger.Resolve(ledger.Progress{}, "f", behind, false, "self", noon.Add(-time.Second)); course != ledger.ComeBack {
 		t.Errorf("a lease within the tolerance is taken for over: %v", course)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
 // retention is what a worker knows of how long records are there.
@@ -23,7 +24,7 @@ func (r *retention) recent() bool { return time.Since(r.asked) < watchEvery }
 
 // expired says that records as old as a delivery's message may be gone.
 func (r *retention) expired(d *delivery, now time.Time) bool {
-	return r.maxAge > 0 && now.Add(clockTolerance).Sub(d.stored) >= r.maxAge
+	return r.maxAge > 0 && now.Add(ledger.ClockTolerance).Sub(d.stored) >= r.maxAge
 }
 
 // mayBeOld says that only the server can tell whether the request of a delivery,
@@ -57,7 +58,7 @@ func (l *Lane) mayHaveLostRecords(ctx context.Context, d *delivery, replays uint
 		return false, nil
 	}
 	if !r.asked.After(d.taken) { // what was known before it was delivered may have changed
-		if err := l.persist(ctx, events.StreamResults, func(ctx context.Context) error { return l.askRetention(ctx) }); err != nil {
+		if err := l.ledger.Retry(ctx, events.StreamResults, func(ctx context.Context) error { return l.askRetention(ctx) }); err != nil {
 			return false, err
 		}
 	}
@@ -72,17 +73,17 @@ func (l *Lane) mayHaveLostRecords(ctx context.Context, d *delivery, replays uint
 	}
 }
 
-// lostRecord says that the record which a step knows is gone although the chain has
-// an open end: it expired, or the stream was created again and another delivery
-// began the chain in it.
-func (l *Lane) lostRecord(ctx context.Context, known History, last *link) (bool, error) {
+// lostRecord says that the record which a step knows is gone although the request has
+// an open one: it expired, or the stream was created again and another delivery
+// began its records in it.
+func (l *Lane) lostRecord(ctx context.Context, known ledger.Progress, last *ledger.Record) (bool, error) {
 	if !l.config.RecordAttempts || known.Seq == 0 || last == nil || last.Outcome.Final() {
 		return false, nil
 	}
 	r := &l.records
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := l.persist(ctx, events.StreamResults, func(ctx context.Context) error { return l.askRetention(ctx) }); err != nil {
+	if err := l.ledger.Retry(ctx, events.StreamResults, func(ctx context.Context) error { return l.askRetention(ctx) }); err != nil {
 		return false, err
 	}
 	return known.Seq < r.first, nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
@@ -78,7 +79,7 @@ func TestARequestThatIsOlderThanItsRecords(t *testing.T) {
 	}{
 		{"delivered before, and older than results are kept", func(w *world) {
 			w.deliverOnce(sensayTarget)
-			w.keepResults(clockTolerance)
+			w.keepResults(ledger.ClockTolerance)
 		}, true},
 		{"delivered before, and younger than results are kept", func(w *world) {
 			w.deliverOnce(sensayTarget)
@@ -88,13 +89,13 @@ func TestARequestThatIsOlderThanItsRecords(t *testing.T) {
 			w.keepResults(0)
 		}, false},
 		{"never delivered, though older than results are kept", func(w *world) {
-			w.keepResults(clockTolerance)
+			w.keepResults(ledger.ClockTolerance)
 		}, false},
 		{"older than its consumer, and than results are kept", func(w *world) {
 			if err := streams.Redeliver(w.Context(), w.js, []*streams.Problem{{Stream: events.StreamRequests, Consumer: string(sensayTarget)}}); err != nil {
 				w.Fatal(err)
 			}
-			w.keepResults(clockTolerance)
+			w.keepResults(ledger.ClockTolerance)
 		}, true},
 		{"older than its consumer alone", func(w *world) {
 			if err := streams.Redeliver(w.Context(), w.js, []*streams.Problem{{Stream: events.StreamRequests, Consumer: string(sensayTarget)}}); err != nil {
@@ -191,8 +192,8 @@ func TestAStepWhoseRecordsAreGoneFindsThoseOfARepeat(t *testing.T) {
 	if err := streams.Setup(t.Context(), w.js, settings); err != nil {
 		t.Fatal(err)
 	}
-	repeat := l.chain.newAttempt(t.Context(), r.ID, before[0].Header.Get(headerFingerprint), History{Attempts: 1}, 0)
-	if err := l.chain.append(t.Context(), repeat); err != nil {
+	repeat := l.ledger.NewAttempt(t.Context(), r.ID, before[0].Header.Get("Lethe-Fingerprint"), ledger.Progress{Attempts: 1}, 0)
+	if err := l.ledger.Append(t.Context(), repeat); err != nil {
 		t.Fatal(err)
 	}
 	w.run(c)
@@ -210,7 +211,7 @@ func TestAStepThatKnewNoRecordFindsNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := New(w.js, w.config(sensayTarget, script(answerNotFound)))
-	if err := l.later.schedule(t.Context(), r.ID, &nats.Msg{Data: body}, History{Arrival: 1}, time.Now()); err != nil {
+	if err := l.ledger.Schedule(t.Context(), r.ID, &nats.Msg{Data: body}, ledger.Progress{RequestSeq: 1}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	w.run(l.config)
@@ -242,7 +243,7 @@ func TestAReplayWhoseFailedResultIsGone(t *testing.T) {
 				w.gone()
 				w.keepResults(720 * time.Hour)
 			}
-			w.publishRaw(sensayTarget, body, nats.Header{headerExpected: {"1"}})
+			w.publishRaw(sensayTarget, body, nats.Header{"Lethe-Expected": {"1"}})
 			w.run(w.config(sensayTarget, script(answerNotFound)))
 			if got := w.final(sensayTarget, r.ID); got.Outcome != c.want {
 				t.Errorf("%s, want %s", got.Outcome, c.want)

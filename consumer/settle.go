@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lethe-dev/lethe/internal/failpoint"
+	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
 // settlement is what becomes of a delivery after its step.
@@ -65,7 +66,7 @@ func (l *Lane) settle(ctx context.Context, d *delivery, s settlement) {
 	}
 	end(err)
 	failpoint.At(failpoint.Settled)
-	if err != nil && failureText(l.js, err) != notConnected {
+	if err != nil && ledger.FailureText(l.js, err) != ledger.NotConnected {
 		l.log.WarnContext(ctx, "cannot settle a message, it will come again", "settlement", string(s), "sequence", d.seq, "error", err)
 	}
 }

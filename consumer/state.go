@@ -1,9 +1,6 @@
 package consumer
 
 import (
-	"log/slog"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/lethe-dev/lethe/events"
@@ -60,8 +57,8 @@ func (l *Lane) status(breaker limiter.State) (status Status, why string) {
 		return StatusHeld, breaker.Reason
 	case !breaker.Closed:
 		return StatusOpen, breaker.Reason
-	case l.troubles.any() != "":
-		return StatusStuck, l.troubles.any()
+	case l.ledger.Failing() != "":
+		return StatusStuck, l.ledger.Failing()
 	case l.laterRoom.why() != "":
 		return StatusHeld, l.laterRoom.why()
 	case l.pulls.any() != "":
@@ -82,53 +79,4 @@ func (l *Lane) Retry() {
 	case l.changed <- struct{}{}:
 	default:
 	}
-}
-
-// troubles are the stores that fail at the moment.
-type troubles struct {
-	log *slog.Logger
-
-	mu      sync.Mutex
-	failing map[any]string
-	said    bool
-	gaveUp  bool // a store that was given up because the worker stops
-}
-
-// note says that the store known by key fails, for the reason why.
-func (t *troubles) note(key any, why string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.said && !strings.HasSuffix(why, notConnected) {
-		t.log.Error("a step cannot be stored; nothing is acknowledged and nothing taken until it is", "why", why)
-		t.said = true
-	}
-	t.failing[key] = why
-}
-
-// end says that the store known by key fails no more: it was stored, or the
-// worker gave up because it stops.
-func (t *troubles) end(key any, stored bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.failing, key)
-	t.gaveUp = t.gaveUp || !stored
-	if !t.said || len(t.failing) > 0 {
-		return
-	}
-	t.said = false
-	if !t.gaveUp {
-		t.log.Info("steps are stored again")
-	} else {
-		t.log.Warn("steps could not be stored until the end; their messages will be delivered again")
-	}
-}
-
-// any returns the reason of one of them, "" when there is none.
-func (t *troubles) any() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, why := range t.failing {
-		return why
-	}
-	return ""
 }

@@ -4,20 +4,76 @@ import (
 	"context"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// attempt stores an attempt, as a worker does before its call, and returns its
+// recordAttempt stores an attempt, as a worker does before its call, and returns its
 // sequence.
-func (c *chain) attempt(ctx context.Context, id, fingerprint string, h History, lease time.Duration) (uint64, error) {
-	r := c.newAttempt(ctx, id, fingerprint, h, lease)
-	err := c.append(ctx, r)
-	return r.progress.Seq, err
+func recordAttempt(ctx context.Context, l requestLedger, id, fingerprint string, p ledger.Progress, lease time.Duration) (uint64, error) {
+	r := l.NewAttempt(ctx, id, fingerprint, p, lease)
+	err := l.Append(ctx, r)
+	return r.Progress.Seq, err
+}
+
+// watched is a ledger of which a test sees each store and look.
+type watched struct {
+	requestLedger
+	before func() error         // its error stands for one that lasts until the worker ends
+	after  func(subject string) // of each record
+}
+
+func (w *watched) begin() error {
+	if w.before == nil {
+		return nil
+	}
+	return w.before()
+}
+
+func (w *watched) Append(ctx context.Context, p *ledger.Pending) error {
+	err := w.begin()
+	if err == nil {
+		err = w.requestLedger.Append(ctx, p)
+	}
+	if w.after != nil {
+		w.after(p.Subject())
+	}
+	return err
+}
+
+func (w *watched) CheckHead(ctx context.Context, id string, p ledger.Progress) error {
+	if err := w.begin(); err != nil {
+		return err
+	}
+	return w.requestLedger.CheckHead(ctx, id, p)
+}
+
+func (w *watched) Last(ctx context.Context, id string) (*ledger.Record, error) {
+	if err := w.begin(); err != nil {
+		return nil, err
+	}
+	return w.requestLedger.Last(ctx, id)
+}
+
+func (w *watched) Schedule(ctx context.Context, id string, msg *nats.Msg, p ledger.Progress, at time.Time) error {
+	if err := w.begin(); err != nil {
+		return err
+	}
+	return w.requestLedger.Schedule(ctx, id, msg, p, at)
+}
+
+func (w *watched) IsScheduled(ctx context.Context, id string, due uint64, now time.Time) (bool, error) {
+	if err := w.begin(); err != nil {
+		return false, err
+	}
+	return w.requestLedger.IsScheduled(ctx, id, due, now)
 }
 
 // publishResult stores a result after the link that h names, and returns its
 // sequence.
-func (l *Lane) publishResult(ctx context.Context, id, fingerprint string, h History, result events.Result) (uint64, error) {
+func (l *Lane) publishResult(ctx context.Context, id, fingerprint string, h ledger.Progress, result events.Result) (uint64, error) {
 	r, err := l.newResult(ctx, id, fingerprint, h, result)
 	if err == nil {
 		err = l.publish(ctx, r)
@@ -25,7 +81,7 @@ func (l *Lane) publishResult(ctx context.Context, id, fingerprint string, h Hist
 	if err != nil {
 		return 0, err
 	}
-	return r.progress.Seq, nil
+	return r.Progress.Seq, nil
 }
 
 // step makes one step of the request in a delivery, and settles it.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/failpoint"
+	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
 // store makes the step durable: its result, then its next message.
@@ -14,7 +15,7 @@ func (l *Lane) store(j *job, step Step) (settlement, error) {
 	if step.Outcome == "" {
 		return l.storeRetry(j, step)
 	}
-	next := step.History
+	next := step.Progress
 	if step.Again.IsZero() {
 		next = j.progress
 	}
@@ -26,16 +27,16 @@ func (l *Lane) store(j *job, step Step) (settlement, error) {
 	return l.storeResult(j, step, r)
 }
 
-func (l *Lane) storeResult(j *job, step Step, r *record) (settlement, error) {
+func (l *Lane) storeResult(j *job, step Step, r *ledger.Pending) (settlement, error) {
 	if err := l.publish(j.ctx, r); err != nil {
-		return l.outrun(j, step, err)
+		return l.storeConflict(j, step, err)
 	}
 	failpoint.At(failpoint.Resulted)
 	if step.Again.IsZero() {
 		return ack, nil
 	}
-	next := step.History
-	next.Seq = r.progress.Seq
+	next := step.Progress
+	next.Seq = r.Progress.Seq
 	return l.schedule(j, next, step.Again)
 }
 
@@ -44,34 +45,34 @@ func (l *Lane) storeResult(j *job, step Step, r *record) (settlement, error) {
 // unanswered one, and another request under its id would replace its schedule. The
 // attempt is over and has no lease.
 func (l *Lane) storeRetry(j *job, step Step) (settlement, error) {
-	next, err := l.record(j, step.History, 0)
+	next, err := l.record(j, step.Progress, 0)
 	if err != nil {
-		j.progress = step.History
-		return l.outrun(j, step, err)
+		j.progress = step.Progress
+		return l.storeConflict(j, step, err)
 	}
 	return l.schedule(j, next, step.Again)
 }
 
-// outrun is what becomes of a delivery whose step was refused because another
+// storeConflict is what becomes of a delivery whose step was refused because another
 // one was stored meanwhile. A final result answers the request; anything else
-// belongs to a worker that goes on with it.
-func (l *Lane) outrun(j *job, step Step, err error) (settlement, error) {
-	var moved *overtakenError
+// belongs to a worker that continues with it.
+func (l *Lane) storeConflict(j *job, step Step, err error) (settlement, error) {
+	var conflict *ledger.ConflictError
 	switch {
-	case !errors.As(err, &moved):
+	case !errors.As(err, &conflict):
 		return nakWithDelay, err
-	case moved.Last == nil:
+	case conflict.Last == nil:
 		// The stream was made anew meanwhile. What the API answered must not be
 		// lost with it: the next answer would be another one.
-		j.progress.Seq, step.History.Seq = 0, 0
+		j.progress.Seq, step.Progress.Seq = 0, 0
 		return l.store(j, step)
-	case moved.Last.Fingerprint != j.fingerprint && step.Outcome.Final():
+	case conflict.Last.Fingerprint != j.fingerprint && step.Outcome.Final():
 		// Another event took the id during the call. What the call did is done,
 		// and must be told.
-		return l.publishUnder(j.ctx, []string{events.SequenceID(j.progress.Arrival)}, j.fingerprint, j.result(step))
-	case moved.Last.Fingerprint != j.fingerprint:
+		return l.publishUnder(j.ctx, []string{events.SequenceID(j.progress.RequestSeq)}, j.fingerprint, j.result(step))
+	case conflict.Last.Fingerprint != j.fingerprint:
 		return l.answerReuse(j)
-	case moved.Last.Outcome.Final():
+	case conflict.Last.Outcome.Final():
 		return ack, nil
 	default:
 		return abandon, nil
@@ -79,15 +80,15 @@ func (l *Lane) outrun(j *job, step Step, err error) (settlement, error) {
 }
 
 // newResult is the record of a result, to be stored after h.
-func (l *Lane) newResult(ctx context.Context, id, fingerprint string, h History, r events.Result) (*record, error) {
-	r.EventID, r.Source, r.Time, r.Target = newID(), "/lethe/"+l.config.Instance, l.clock.now(), l.config.Target
-	return l.chain.newResult(ctx, id, fingerprint, h, r)
+func (l *Lane) newResult(ctx context.Context, id, fingerprint string, h ledger.Progress, r events.Result) (*ledger.Pending, error) {
+	r.EventID, r.Source, r.Time, r.Target = ledger.NewID(), "/lethe/"+l.config.Instance, l.clock.now(), l.config.Target
+	return l.ledger.NewResult(ctx, id, fingerprint, h, r)
 }
 
-func (l *Lane) publish(ctx context.Context, r *record) (err error) {
-	ctx, end := l.trace.publish(ctx, "result", r.msg.Subject)
+func (l *Lane) publish(ctx context.Context, r *ledger.Pending) (err error) {
+	ctx, end := l.trace.publish(ctx, "result", r.Subject())
 	defer func() { end(err) }()
-	if err = l.chain.append(ctx, r); err != nil {
+	if err = l.ledger.Append(ctx, r); err != nil {
 		return err
 	}
 	l.published(ctx, r)
@@ -95,15 +96,15 @@ func (l *Lane) publish(ctx context.Context, r *record) (err error) {
 }
 
 // published tells that a result is stored.
-func (l *Lane) published(ctx context.Context, r *record) {
-	l.trace.outcome(ctx, r.outcome)
-	l.log.InfoContext(ctx, "result", "request_id", r.id, "outcome", string(r.outcome), "attempts", r.progress.Attempts, "sequence", r.progress.Seq)
+func (l *Lane) published(ctx context.Context, r *ledger.Pending) {
+	l.trace.outcome(ctx, r.Outcome)
+	l.log.InfoContext(ctx, "result", "request_id", r.ID, "outcome", string(r.Outcome), "attempts", r.Progress.Attempts, "sequence", r.Progress.Seq)
 }
 
-func (l *Lane) schedule(j *job, h History, at time.Time) (_ settlement, err error) {
+func (l *Lane) schedule(j *job, h ledger.Progress, at time.Time) (_ settlement, err error) {
 	ctx, end := l.trace.publish(j.ctx, "schedule", events.LaterSubject(l.config.Target, j.ID))
 	defer func() { end(err) }()
-	if err = l.later.schedule(ctx, j.ID, j.Msg, h, at); err != nil {
+	if err = l.ledger.Schedule(ctx, j.ID, j.Msg, h, at); err != nil {
 		return nakWithDelay, err
 	}
 	l.log.DebugContext(ctx, "scheduled", "request_id", j.ID, "at", at, "attempts", h.Attempts)

@@ -3,14 +3,9 @@ package consumer
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/lethe-dev/lethe/events"
-	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // A request is suspect once the API has refused it in a way that may be about that
@@ -20,7 +15,7 @@ import (
 // putOff schedules a suspect request for later where it may not probe now. The
 // message of its next step stays the same, and no time counts.
 func (l *Lane) putOff(j *job) (settlement, error) {
-	if !j.progress.suspect() {
+	if !j.progress.Suspect() {
 		return "", nil
 	}
 	at, open := l.breaker.SuspectAt()
@@ -60,23 +55,10 @@ func (l *Lane) othersWait(ctx context.Context) (bool, error) {
 // probed tells the breaker whether a pull of a probe from a stream found one.
 func (l *Lane) probed(ctx context.Context, stream string, found bool) {
 	if !found && stream == events.StreamLater {
-		waits, err := l.retryWaits(ctx)
+		waits, err := l.ledger.RetryScheduled(ctx)
 		found = waits || err != nil
 	}
 	l.breaker.Found(stream, found)
-}
-
-// retryWaits says whether a retry is scheduled. Of the schedules only the last one
-// is read: if that is a confirmation, the API has accepted a request since the
-// last retry.
-func (l *Lane) retryWaits(ctx context.Context) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	last, err := streams.LastMessage(ctx, l.js, events.StreamLater, events.LaterSubject(l.config.Target, "*"))
-	if err != nil || last == nil {
-		return false, err
-	}
-	return !readHistory(last.Header).Confirming, nil
 }
 
 // hastenWhenChanged brings the request that the API refused last forward each time
@@ -93,29 +75,8 @@ func (l *Lane) hastenWhenChanged(ctx context.Context) {
 		if id == nil {
 			continue
 		}
-		if err := l.later.hasten(ctx, *id, l.clock.now()); err != nil {
+		if err := l.ledger.Hasten(ctx, *id, l.clock.now()); err != nil {
 			l.log.Debug("cannot bring the refused request forward, it comes at its time", "request_id", *id, "error", err)
 		}
 	}
-}
-
-// hasten has the next step of a request come at a time instead of its own. It does
-// nothing where no step is scheduled.
-func (s *later) hasten(ctx context.Context, id string, at time.Time) error {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	subject := events.LaterSubject(s.target, id)
-	last, err := streams.LastMessage(ctx, s.js, events.StreamLater, subject)
-	if err != nil || last == nil {
-		return err
-	}
-	header := nats.Header{}
-	for name, values := range last.Header {
-		if !strings.HasPrefix(strings.ToLower(name), "nats-") {
-			header[name] = values
-		}
-	}
-	_, err = s.js.PublishMsg(ctx, s.message(id, last.Data, header, at),
-		jetstream.WithExpectStream(events.StreamLater), jetstream.WithExpectLastSequencePerSubject(last.Seq))
-	return err
 }

@@ -241,30 +241,3 @@ func TestALaneWithNothingToProbeWithClosesItsBreaker(t *testing.T) {
 	w.publish(r)
 	w.final(sensayTarget, r.ID)
 }
-
-// What is scheduled waits too: it will probe.
-func TestABreakerStaysOpenWhileARetryWaits(t *testing.T) {
-	w := newWorld(t)
-	c := w.config(sensayTarget, script(answerLost))
-	lane := New(w.js, c)
-	if waits, err := lane.retryWaits(t.Context()); waits || err != nil {
-		t.Errorf("nothing is there, and waits: %v, %v", waits, err)
-	}
-	schedule := func(r events.Request, h History) {
-		body, err := r.Encode()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := lane.later.schedule(t.Context(), r.ID, msgOf(body), h, time.Now().Add(time.Hour)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	schedule(entry(1), History{Attempts: 1, Confirming: true})
-	if waits, err := lane.retryWaits(t.Context()); waits || err != nil {
-		t.Errorf("a confirmation waits: %v, %v", waits, err)
-	}
-	schedule(entry(2), History{Attempts: 1})
-	if waits, err := lane.retryWaits(t.Context()); !waits || err != nil {
-		t.Errorf("a retry waits: %v, %v", waits, err)
-	}
-}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
 // sameResult compares results but for what is new in each.
@@ -89,9 +90,9 @@ func TestAnIDThatIsTakenDuringTheCall(t *testing.T) {
 			calls := &api{}
 			calls.answer = func(n int, _ events.Resource) deleter.Answer {
 				if n == 1 {
-					j := &job{Request: other, progress: History{Attempts: 1, Arrival: 9}}
+					j := &job{Request: other, progress: ledger.Progress{Attempts: 1, RequestSeq: 9}}
 					step := Step{Outcome: events.Deleted, Evidence: events.Evidence{Status: 200, ObservedAt: time.Now()}}
-					if _, err := theirs.publishResult(t.Context(), other.ID, events.Fingerprint(other.Resource), History{}, j.result(step)); err != nil {
+					if _, err := theirs.publishResult(t.Context(), other.ID, events.Fingerprint(other.Resource), ledger.Progress{}, j.result(step)); err != nil {
 						t.Error(err)
 					}
 				}
@@ -138,9 +139,9 @@ func TestAnIDThatIsTakenWhileItsRequestWaits(t *testing.T) {
 	stop()
 	w.newResults() // nothing else lets another event have the id
 	w.foreign(events.ResultSubject(kvTarget, "some-other", events.Deleted), "{}", nil)
-	j := &job{Request: other, progress: History{Attempts: 1, Arrival: 9}}
+	j := &job{Request: other, progress: ledger.Progress{Attempts: 1, RequestSeq: 9}}
 	step := Step{Outcome: events.Deleted, Evidence: events.Evidence{Status: 200, ObservedAt: time.Now()}}
-	if _, err := New(w.js, config).publishResult(t.Context(), other.ID, events.Fingerprint(other.Resource), History{}, j.result(step)); err != nil {
+	if _, err := New(w.js, config).publishResult(t.Context(), other.ID, events.Fingerprint(other.Resource), ledger.Progress{}, j.result(step)); err != nil {
 		t.Fatal(err)
 	}
 	w.run(config)
@@ -167,7 +168,7 @@ func TestAReplayOfAnotherResourceIsAReusedID(t *testing.T) {
 			if got := w.final(target, first.ID); got.Outcome != events.Failed {
 				t.Fatal(got.Outcome)
 			}
-			failed, err := New(w.js, config).chain.last(t.Context(), first.ID)
+			failed, err := New(w.js, config).ledger.Last(t.Context(), first.ID)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -175,7 +176,7 @@ func TestAReplayOfAnotherResourceIsAReusedID(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.publishRaw(target, body, nats.Header{headerExpected: {fmt.Sprint(failed.Seq)}})
+			w.publishRaw(target, body, nats.Header{"Lethe-Expected": {fmt.Sprint(failed.Seq)}})
 			got := w.final(target, events.SequenceID(2))
 			w.settled()
 			if got.Error == nil || got.Error.Code != events.CodeIDReused || got.Attempts != 0 || got.Evidence != nil {

@@ -2,10 +2,8 @@ package consumer
 
 import (
 	"context"
-	"strings"
 	"sync"
 
-	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
 // tracing makes the spans of a lane, named and described after OpenTelemetry's
@@ -55,10 +54,10 @@ func newTracing(target events.Target) *tracing {
 // process begins the span of one message's step, as a child of the span that
 // published the message, as its headers or else the event itself say.
 func (t *tracing) process(ctx context.Context, d *delivery) (context.Context, func()) {
-	ctx = otel.GetTextMapPropagator().Extract(ctx, carrier(d.Header))
+	ctx = otel.GetTextMapPropagator().Extract(ctx, ledger.HeaderCarrier(d.Header))
 	if d.request.TraceParent != "" && !trace.SpanContextFromContext(ctx).IsValid() {
 		// The CloudEvents extension for distributed tracing is W3C's, whatever OTEL_PROPAGATORS says of headers.
-		ctx = propagation.TraceContext{}.Extract(ctx, carrier{"traceparent": {d.request.TraceParent}, "tracestate": {d.request.TraceState}})
+		ctx = propagation.TraceContext{}.Extract(ctx, ledger.HeaderCarrier{"traceparent": {d.request.TraceParent}, "tracestate": {d.request.TraceState}})
 	}
 	ctx, span := t.tracer.Start(ctx, "process "+d.Subject, t.processing...)
 	if span.IsRecording() {
@@ -150,37 +149,4 @@ func (c *counter) count(ctx context.Context, value string) {
 		c.known.Store(value, option)
 	}
 	c.Add(ctx, 1, option.(metric.AddOption))
-}
-
-// inject puts the current span's context into headers.
-func inject(ctx context.Context, to nats.Header) {
-	otel.GetTextMapPropagator().Inject(ctx, carrier(to))
-}
-
-// carrier reads and writes propagation headers. NATS compares header names by
-// case, and W3C writes its own in lower case; publishers may not.
-type carrier nats.Header
-
-var _ propagation.TextMapCarrier = carrier{}
-
-func (c carrier) Get(key string) string {
-	if v := c[key]; len(v) > 0 {
-		return v[0]
-	}
-	for name, v := range c {
-		if len(v) > 0 && strings.EqualFold(name, key) {
-			return v[0]
-		}
-	}
-	return ""
-}
-
-func (c carrier) Set(key, value string) { c[key] = []string{value} }
-
-func (c carrier) Keys() []string {
-	keys := make([]string, 0, len(c))
-	for name := range c {
-		keys = append(keys, name)
-	}
-	return keys
 }

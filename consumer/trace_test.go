@@ -64,14 +64,3 @@ func TestATraceGoesOnThroughTheScheduleIntoTheResult(t *testing.T) {
 		}
 	}
 }
-
-func TestPropagationHeadersAreFoundInAnyCase(t *testing.T) {
-	for _, name := range []string{"traceparent", "Traceparent", "TraceParent"} {
-		if got := (carrier{name: {"x"}}).Get("traceparent"); got != "x" {
-			t.Errorf("%s is not found", name)
-		}
-	}
-	if got := (carrier{"traceparent": nil}).Get("traceparent"); got != "" {
-		t.Errorf("%q from nothing", got)
-	}
-}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
 // An API that takes fewer ids with one call than it says.
@@ -126,7 +127,7 @@ func TestWhatIsNoMoreThisWorkersGoesIntoNoFurtherCall(t *testing.T) {
 		if call > 1 {
 			return answerDeleted
 		}
-		done := &job{Request: requests[1], progress: History{Attempts: 1}}
+		done := &job{Request: requests[1], progress: ledger.Progress{Attempts: 1}}
 		if _, err := lane.publishResult(t.Context(), done.ID, jobs[1].fingerprint, done.progress, done.result(
 			Step{Outcome: events.Deleted, Evidence: events.Evidence{Status: 200, ObservedAt: time.Now()}})); err != nil {
 			t.Error(err)

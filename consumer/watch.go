@@ -51,7 +51,7 @@ func (l *Lane) look(ctx context.Context) bool {
 	if err := l.clock.measure(ctx, l.js, l.log); err != nil {
 		l.log.Debug("cannot ask the server for its time", "error", err)
 	}
-	if err := l.chain.looks.measure(ctx); err != nil {
+	if err := l.ledger.LearnReplicas(ctx); err != nil {
 		l.log.Debug("cannot ask for the replicas of the results", "error", err)
 	}
 	begun := time.Now()

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
@@ -71,7 +72,7 @@ func TestALaneTakesNoRequestsWhileScheduledStepsFillTheirStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	header := nats.Header{"content-type": {events.ContentType}}
-	History{Attempts: 1, Since: time.Now(), Arrival: 1}.write(header)
+	ledger.Progress{Attempts: 1, FirstAttempt: time.Now(), RequestSeq: 1}.Write(header)
 	if _, err := w.js.PublishMsg(t.Context(), &nats.Msg{Subject: events.DueSubject(kvTarget), Data: body, Header: header}); err != nil {
 		t.Fatal(err)
 	}

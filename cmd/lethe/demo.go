@@ -218,7 +218,7 @@ func followDemo(ctx context.Context, js jetstream.JetStream, out io.Writer, scen
 		byID[s.request.ID] = s
 	}
 	left := len(scenes)
-	l := &ledger{js: js, warn: out}
+	l := &resultReader{js: js, warn: out}
 	return l.each(ctx, selection{subject: events.ResultFilter("", "", ""), follow: true}, func(r *storedResult) (bool, error) {
 		s, ok := byID[r.RequestID]
 		if !ok {

@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
 func newFailedCommand() *cobra.Command {
@@ -41,7 +41,7 @@ func newFailedListCommand() *cobra.Command {
 				return err
 			}
 			return withClient(cmd, "failed list", func(ctx context.Context, c *client) error {
-				l := &ledger{js: c.js, warn: cmd.ErrOrStderr()}
+				l := &resultReader{js: c.js, warn: cmd.ErrOrStderr()}
 				return l.eachFailed(ctx, selection{subject: events.ResultFilter(t, "", events.Failed), since: since}, func(f *storedResult) error {
 					return printResult(cmd.OutOrStdout(), output, f)
 				})
@@ -86,7 +86,7 @@ result to a request that has one. Replaying twice is replaying once.`,
 				ids = []string{""}
 			}
 			return withClient(cmd, "failed replay", func(ctx context.Context, c *client) error {
-				r := &replayer{ledger: &ledger{js: c.js, warn: cmd.ErrOrStderr()}, out: cmd.OutOrStdout(), output: output}
+				r := &replayer{resultReader: &resultReader{js: c.js, warn: cmd.ErrOrStderr()}, out: cmd.OutOrStdout(), output: output}
 				var problems []string
 				for _, id := range ids {
 					before := r.found
@@ -121,7 +121,7 @@ func checkSince(since time.Duration) error {
 
 // eachFailed calls do for each request of the selection whose newest result is
 // failed.
-func (l *ledger) eachFailed(ctx context.Context, of selection, do func(*storedResult) error) error {
+func (l *resultReader) eachFailed(ctx context.Context, of selection, do func(*storedResult) error) error {
 	stream, err := l.js.Stream(ctx, events.StreamResults)
 	if err != nil {
 		return readError(err)
@@ -140,7 +140,7 @@ func (l *ledger) eachFailed(ctx context.Context, of selection, do func(*storedRe
 
 // replayer publishes failed requests again.
 type replayer struct {
-	*ledger
+	*resultReader
 	out      io.Writer
 	output   string
 	found    int
@@ -149,7 +149,7 @@ type replayer struct {
 
 func (r *replayer) replay(ctx context.Context, f *storedResult) error {
 	r.found++
-	msg, err := consumer.Replay(f.Result, f.seq)
+	msg, err := ledger.Replay(f.Result, f.seq)
 	if err != nil {
 		// One that cannot be replayed must not stop the others.
 		r.unusable = append(r.unusable, fmt.Sprintf("%s cannot be replayed: %v", f.RequestID, err))

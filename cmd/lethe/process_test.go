@@ -165,7 +165,7 @@ func (b *bench) publish(res events.Resource) events.Request {
 func (b *bench) results(r events.Request) []events.Result {
 	b.Helper()
 	var all []events.Result
-	l := &ledger{js: b.js, warn: b.Output()}
+	l := &resultReader{js: b.js, warn: b.Output()}
 	err := l.each(b.Context(), selection{subject: events.ResultFilter(r.Target(), r.ID, "")}, func(r *storedResult) (bool, error) {
 		all = append(all, r.Result)
 		return true, nil

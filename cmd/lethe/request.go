@@ -233,7 +233,7 @@ func publishRows(cmd *cobra.Command, f requestFlags, rows *rows) error {
 }
 
 func (f requestFlags) publish(ctx context.Context, cmd *cobra.Command, c *client, rows *rows) error {
-	l := &ledger{js: c.js, warn: cmd.ErrOrStderr()}
+	l := &resultReader{js: c.js, warn: cmd.ErrOrStderr()}
 	p := newPublisher(c.js, newEarlier(c.looks, l), f.timeout)
 	var waiting *awaited
 	if f.wait {

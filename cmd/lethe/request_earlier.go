@@ -13,15 +13,15 @@ import (
 // earlier looks what was answered before. A publisher may not be allowed to read
 // results; then it looks once, in vain, and publishes without.
 type earlier struct {
-	*ledger
+	*resultReader
 	allowed context.Context // ends when the server denies looking
 	opening sync.Once
 	stream  jetstream.Stream
 	blind   atomic.Bool
 }
 
-func newEarlier(allowed context.Context, l *ledger) *earlier {
-	return &earlier{ledger: l, allowed: allowed}
+func newEarlier(allowed context.Context, l *resultReader) *earlier {
+	return &earlier{resultReader: l, allowed: allowed}
 }
 
 func (e *earlier) possible() bool { return !e.blind.Load() && e.allowed.Err() == nil }

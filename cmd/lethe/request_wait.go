@@ -16,7 +16,7 @@ import (
 
 // awaited are requests whose final results are waited for.
 type awaited struct {
-	*ledger
+	*resultReader
 	messages *openMessages
 	open     map[awaitedName][]*publication // by the names that a result may bear
 	left     int
@@ -32,12 +32,12 @@ type awaitedName struct {
 }
 
 // awaitResults begins to listen, before anything is published.
-func awaitResults(ctx context.Context, l *ledger, target events.Target, show func(r *storedResult, before bool) error) (*awaited, error) {
+func awaitResults(ctx context.Context, l *resultReader, target events.Target, show func(r *storedResult, before bool) error) (*awaited, error) {
 	messages, _, err := l.open(ctx, events.ResultFilter(target, "", ""), jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy})
 	if err != nil {
 		return nil, err
 	}
-	return &awaited{ledger: l, messages: messages, open: map[awaitedName][]*publication{}, show: show}, nil
+	return &awaited{resultReader: l, messages: messages, open: map[awaitedName][]*publication{}, show: show}, nil
 }
 
 func (a *awaited) stop() { a.messages.stop() }

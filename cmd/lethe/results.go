@@ -95,7 +95,7 @@ func printResults(cmd *cobra.Command, f resultsFlags) error {
 		return f.limit == 0 || printed < f.limit, printResult(cmd.OutOrStdout(), f.output, r)
 	}
 	err = withClient(cmd, "results", func(ctx context.Context, c *client) error {
-		l := &ledger{js: c.js, warn: cmd.ErrOrStderr()}
+		l := &resultReader{js: c.js, warn: cmd.ErrOrStderr()}
 		of := selection{subject: subject, since: f.since, follow: f.follow}
 		if f.tail < 0 {
 			return l.each(ctx, of, show)

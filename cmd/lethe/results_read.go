@@ -11,8 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
 // storedResult is a result as the stream has it.
@@ -28,8 +28,8 @@ func (r *storedResult) names(fingerprint string) bool {
 	return r.Resource != nil && events.Fingerprint(r.Resource) == fingerprint
 }
 
-// ledger reads results from DELETION_RESULTS.
-type ledger struct {
+// resultReader reads results from DELETION_RESULTS.
+type resultReader struct {
 	js jetstream.JetStream
 	// warn is where it is said, once, that a message was read past which no worker wrote.
 	warn io.Writer
@@ -38,8 +38,8 @@ type ledger struct {
 
 // read gives the result in a message, or false for a message that no worker wrote,
 // which anybody may have put there who can publish.
-func (l *ledger) read(subject string, header nats.Header, body []byte, seq uint64, stored time.Time) (*storedResult, bool) {
-	if consumer.WroteResult(header) {
+func (l *resultReader) read(subject string, header nats.Header, body []byte, seq uint64, stored time.Time) (*storedResult, bool) {
+	if ledger.WroteResult(header) {
 		r, err := events.ReadResult(header, body)
 		if err == nil && events.ResultSubject(r.Target, r.RequestID, r.Outcome) == subject {
 			return &storedResult{r, body, seq, stored}, true
@@ -62,7 +62,7 @@ type selection struct {
 // each calls do for every stored result of the selection, oldest first, and with
 // follow for every new one, until do says no. It needs no more memory for more
 // results.
-func (l *ledger) each(ctx context.Context, of selection, do func(*storedResult) (more bool, err error)) error {
+func (l *resultReader) each(ctx context.Context, of selection, do func(*storedResult) (more bool, err error)) error {
 	config := jetstream.OrderedConsumerConfig{}
 	switch {
 	case of.since > 0:
@@ -107,7 +107,7 @@ type openMessages struct {
 }
 
 // open begins to read messages of a subject, and tells how many there are by now.
-func (l *ledger) open(ctx context.Context, subject string, config jetstream.OrderedConsumerConfig) (*openMessages, uint64, error) {
+func (l *resultReader) open(ctx context.Context, subject string, config jetstream.OrderedConsumerConfig) (*openMessages, uint64, error) {
 	config.FilterSubjects, config.InactiveThreshold = []string{subject}, time.Minute
 	cons, err := l.js.OrderedConsumer(ctx, events.StreamResults, config)
 	if err != nil {
@@ -141,7 +141,7 @@ func readError(err error) error {
 }
 
 // newest gives the newest result of a request, nil if it has none.
-func (l *ledger) newest(ctx context.Context, target events.Target, id string) (*storedResult, error) {
+func (l *resultReader) newest(ctx context.Context, target events.Target, id string) (*storedResult, error) {
 	stream, err := l.js.Stream(ctx, events.StreamResults)
 	if err != nil {
 		return nil, readError(err)
@@ -149,7 +149,7 @@ func (l *ledger) newest(ctx context.Context, target events.Target, id string) (*
 	return l.newestOn(ctx, stream, target, id)
 }
 
-func (l *ledger) newestOn(ctx context.Context, stream jetstream.Stream, target events.Target, id string) (*storedResult, error) {
+func (l *resultReader) newestOn(ctx context.Context, stream jetstream.Stream, target events.Target, id string) (*storedResult, error) {
 	subject := events.ResultFilter(target, id, "")
 	msg, err := stream.GetLastMsgForSubject(ctx, subject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {

@@ -9,7 +9,7 @@ import (
 // tail gives the newest n results of the selection that match, oldest first, and the
 // sequence up to which the stream was read. It reads backwards in growing pieces, so
 // that a long history costs nothing where the newest results are enough.
-func (l *ledger) tail(ctx context.Context, of selection, n int, match func(*storedResult) bool) (newest []*storedResult, read uint64, err error) {
+func (l *resultReader) tail(ctx context.Context, of selection, n int, match func(*storedResult) bool) (newest []*storedResult, read uint64, err error) {
 	if read, err = l.last(ctx, of.subject); err != nil || read == 0 || n == 0 {
 		return nil, read, err
 	}
@@ -36,7 +36,7 @@ func (l *ledger) tail(ctx context.Context, of selection, n int, match func(*stor
 
 // last is the sequence of the newest message of a subject, 0 if there is none. A
 // subscriber may open consumers, and may not ask for the stream's own state.
-func (l *ledger) last(ctx context.Context, subject string) (uint64, error) {
+func (l *resultReader) last(ctx context.Context, subject string) (uint64, error) {
 	messages, pending, err := l.open(ctx, subject, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverLastPolicy})
 	if err != nil {
 		return 0, err

@@ -1,4 +1,4 @@
-package consumer
+package ledger
 
 import (
 	"encoding/json"
@@ -16,7 +16,7 @@ import (
 )
 
 // Only workers write links, but anybody who may publish there could write anything.
-func FuzzReadLink(f *testing.F) {
+func FuzzReadRecord(f *testing.F) {
 	f.Add("deletions.attempts.kv-user-context.r1.3", "0192f0c1-7c1e-7b6e-a8f4-0c7c3a5f1d11", "f", "worker", "105s", "3")
 	f.Add("deletions.results.kv-user-context.r1.deleted", "0192f0c1-7c1e-7b6e-a8f4-0c7c3a5f1d11", "f", "worker", "", "1")
 	f.Add("deletions.results.kv-user-context.r1.deleted", "", "f", "worker", "-1h", "-3")
@@ -28,14 +28,14 @@ func FuzzReadLink(f *testing.F) {
 		if err != nil {
 			t.Skip()
 		}
-		l, err := readLink(&streams.Message{Subject: subject, Seq: 7, Data: body, Header: nats.Header{
-			headerLink: {name}, headerFingerprint: {fingerprint}, headerInstance: {instance}, headerLease: {lease}, headerAttempt: {attempts},
-			headerUnanswered: {"true"}, headerExpected: {"5"}, headerStep: {stepDelete}, headerArrival: {"1"},
+		l, err := readRecord(&streams.Message{Subject: subject, Seq: 7, Data: body, Header: nats.Header{
+			headerRecord: {name}, headerFingerprint: {fingerprint}, headerInstance: {instance}, headerLease: {lease}, headerAttempt: {attempts},
+			headerMayHaveDeleted: {"true"}, headerExpected: {"5"}, headerStep: {stepDelete}, headerRequestSeq: {"1"},
 		}})
 		if err != nil {
 			return
 		}
-		if strings.Count(subject, ".") != 4 || l.Seq != 7 || l.History.Seq != 7 || fmt.Sprint(l.History.Attempts) != attempts || !l.History.Unanswered ||
+		if strings.Count(subject, ".") != 4 || l.Seq != 7 || l.Progress.Seq != 7 || fmt.Sprint(l.Progress.Attempts) != attempts || !l.Progress.MayHaveDeleted ||
 			l.name != name || l.Fingerprint != fingerprint || fingerprint == "" || l.Instance != instance || instance == "" {
 			t.Errorf("%q read as %+v", subject, l)
 		}

@@ -1,4 +1,4 @@
-package consumer
+package ledger
 
 import (
 	"testing"
@@ -9,14 +9,14 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestHistorySurvivesItsHeaders(t *testing.T) {
+func TestProgressSurvivesItsHeaders(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		want := History{
-			Attempts:   rapid.IntRange(0, 1<<30).Draw(t, "attempts"),
-			Unanswered: rapid.Bool().Draw(t, "unanswered"),
-			Confirming: rapid.Bool().Draw(t, "confirming"),
-			Seq:        rapid.Uint64().Draw(t, "seq"),
-			Arrival:    rapid.Uint64().Draw(t, "arrival"),
+		want := Progress{
+			Attempts:        rapid.IntRange(0, 1<<30).Draw(t, "attempts"),
+			MayHaveDeleted:  rapid.Bool().Draw(t, "unanswered"),
+			AwaitingRemoval: rapid.Bool().Draw(t, "confirming"),
+			Seq:             rapid.Uint64().Draw(t, "seq"),
+			RequestSeq:      rapid.Uint64().Draw(t, "arrival"),
 
 			Waits:        rapid.IntRange(0, 1<<30).Draw(t, "waits"),
 			Elapsed:      time.Duration(rapid.Int64Min(0).Draw(t, "elapsed")),
@@ -25,17 +25,17 @@ func TestHistorySurvivesItsHeaders(t *testing.T) {
 			RefusedWait:  time.Duration(rapid.Int64Min(0).Draw(t, "refused wait")),
 		}
 		if rapid.Bool().Draw(t, "begun") {
-			want.Since = time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "since"), rapid.Int64Range(0, 999_999_999).Draw(t, "nanoseconds")).UTC()
+			want.FirstAttempt = time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "since"), rapid.Int64Range(0, 999_999_999).Draw(t, "nanoseconds")).UTC()
 		}
 		if rapid.Bool().Draw(t, "refused") {
 			want.Refused = time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "refused at"), 0).UTC()
 		}
 		header := nats.Header{}
-		for _, name := range []string{headerSince, headerElapsed, headerUndocumented, headerAlone, headerRefused, headerRefusedWait} {
+		for _, name := range []string{headerFirstAttempt, headerElapsed, headerUndocumented, headerAlone, headerRefused, headerRefusedWait} {
 			header.Set(name, rapid.SampledFrom([]string{"left over", "true", "1s", "2026-11-23T12:00:00Z"}).Draw(t, name))
 		}
-		want.write(header)
-		if diff := cmp.Diff(want, readHistory(header)); diff != "" {
+		want.Write(header)
+		if diff := cmp.Diff(want, ReadProgress(header)); diff != "" {
 			t.Fatalf("(-want +got):\n%s", diff)
 		}
 	})
@@ -43,32 +43,32 @@ func TestHistorySurvivesItsHeaders(t *testing.T) {
 
 // Headers of scheduled messages are the worker's own, but a reader must stand
 // whatever is there.
-func FuzzReadHistory(f *testing.F) {
+func FuzzReadProgress(f *testing.F) {
 	f.Add("3", "2026-11-23T12:00:00Z", "true", "17", "confirm", "4", "1m30s", "true")
 	f.Add("-1", "yesterday", "maybe", "-17", "", "99999999999999999999999", "-1h", "perhaps")
 	f.Add("1", "", "", "", "", "", "9999999999999h", "")
 	f.Fuzz(func(t *testing.T, attempts, since, unanswered, expected, step, arrival, elapsed, alone string) {
-		h := readHistory(nats.Header{
+		h := ReadProgress(nats.Header{
 			headerElapsed: {elapsed}, headerUndocumented: {elapsed}, headerRefusedWait: {elapsed}, headerRefused: {since}, headerAlone: {alone},
-			headerAttempt: {attempts}, headerSince: {since}, headerUnanswered: {unanswered},
-			headerExpected: {expected}, headerStep: {step}, headerArrival: {arrival},
+			headerAttempt: {attempts}, headerFirstAttempt: {since}, headerMayHaveDeleted: {unanswered},
+			headerExpected: {expected}, headerStep: {step}, headerRequestSeq: {arrival},
 		})
 		if h.Attempts < 0 {
 			t.Errorf("%d attempts", h.Attempts)
 		}
-		if h.Elapsed < 0 || h.tried(h.Elapsed, h.RefusedWait).Elapsed < 0 {
+		if h.Elapsed < 0 || h.WithRetry(h.Elapsed, h.RefusedWait).Elapsed < 0 {
 			t.Errorf("an elapsed time of %s", h.Elapsed)
 		}
 		again := nats.Header{}
-		h.write(again)
-		got := readHistory(again)
-		if !got.Since.Equal(h.Since) {
-			t.Errorf("since %v became %v", h.Since, got.Since)
+		h.Write(again)
+		got := ReadProgress(again)
+		if !got.FirstAttempt.Equal(h.FirstAttempt) {
+			t.Errorf("since %v became %v", h.FirstAttempt, got.FirstAttempt)
 		}
 		if !got.Refused.Equal(h.Refused) {
 			t.Errorf("refused %v became %v", h.Refused, got.Refused)
 		}
-		got.Since, h.Since = time.Time{}, time.Time{}
+		got.FirstAttempt, h.FirstAttempt = time.Time{}, time.Time{}
 		got.Refused, h.Refused = time.Time{}, time.Time{}
 		if diff := cmp.Diff(h, got); diff != "" {
 			t.Errorf("(-first +second):\n%s", diff)
@@ -76,13 +76,10 @@ func FuzzReadHistory(f *testing.F) {
 	})
 }
 
-// A worker of an earlier version wrote no elapsed time, and is no reason to give up.
-func TestAHistoryWithoutElapsedTimeHasNone(t *testing.T) {
-	h := readHistory(nats.Header{headerAttempt: {"40"}, headerSince: {"2020-01-01T00:00:00Z"}, headerExpected: {"7"}})
-	if h.Attempts != 40 || h.Seq != 7 || h.Waits != 40 || h.Elapsed != 0 || h.suspect() || h.single() {
+// A worker of an earlier version wrote no elapsed time.
+func TestProgressWithoutElapsedTimeHasNone(t *testing.T) {
+	h := ReadProgress(nats.Header{headerAttempt: {"40"}, headerFirstAttempt: {"2020-01-01T00:00:00Z"}, headerExpected: {"7"}})
+	if h.Attempts != 40 || h.Seq != 7 || h.Waits != 40 || h.Elapsed != 0 || h.Suspect() || h.Single() {
 		t.Errorf("%+v", h)
-	}
-	if step := Decide(plain, h, answerBusy, time.Time{}, noon); step.Outcome != "" {
-		t.Errorf("%+v", step)
 	}
 }

@@ -1,4 +1,4 @@
-package consumer
+package ledger
 
 import (
 	"errors"
@@ -37,4 +37,4 @@ func Replay(failed events.Result, seq uint64) (*nats.Msg, error) {
 
 // WroteResult reports whether the headers of a message on the results' subjects are
 // those that a worker writes. Anybody who may publish there could write others.
-func WroteResult(header nats.Header) bool { return header.Get(headerLink) != "" }
+func WroteResult(header nats.Header) bool { return header.Get(headerRecord) != "" }

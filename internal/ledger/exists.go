@@ -1,0 +1,79 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
+)
+
+// existence asks for many requests in one question whether none of them has a
+// record, as is true of nearly all.
+//
+// It asks with a direct get (ADR-31), which any replica or mirror may answer, even one
+// that lags behind. So it asks only where one server alone answers.
+type existence struct {
+	js     jetstream.JetStream
+	filter func(id string) string
+	single atomic.Bool // the stream has one replica and no mirror, and allows direct gets
+}
+
+// existsWithin is how long the question may take. After that each request is asked
+// for by itself.
+const existsWithin = time.Second
+
+// NoneExist says that the server has no message of any of these requests, as of after
+// the call began. It says false where there is one, and where it cannot tell.
+func (l *Ledger) NoneExist(ctx context.Context, ids []string) bool {
+	e := &l.exists
+	if len(ids) == 0 || !e.single.Load() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, existsWithin)
+	defer cancel()
+	filters := make([]string, len(ids))
+	for i, id := range ids {
+		filters[i] = e.filter(id)
+	}
+	request, err := json.Marshal(struct {
+		Last  []string `json:"multi_last"`
+		Batch int      `json:"batch"`
+	}{filters, 1})
+	if err != nil {
+		return false
+	}
+	// Any other first answer says that a message is there, or says nothing.
+	reply, err := e.js.Conn().RequestWithContext(ctx, streams.APISubject(e.js, "DIRECT.GET."+events.StreamResults), request)
+	return err == nil && len(reply.Data) == 0 && reply.Header.Get("Status") == "404" && reply.Header.Get("Description") == "No Results"
+}
+
+// LearnReplicas finds out whether one server alone answers a direct get, on which
+// [Ledger.NoneExist] depends. Where it cannot ask, it takes the answer for no.
+func (l *Ledger) LearnReplicas(ctx context.Context) error {
+	e := &l.exists
+	single := false
+	defer func() { e.single.Store(single) }()
+	stream, err := e.js.Stream(ctx, events.StreamResults)
+	if err != nil {
+		return err
+	}
+	all := e.js.ListStreams(ctx)
+	mirrored := false
+	for info := range all.Info() {
+		mirrored = mirrored || info.Config.Mirror != nil && info.Config.Mirror.Name == events.StreamResults
+	}
+	if err := all.Err(); err != nil {
+		return err
+	}
+	single = !mirrored && answersForAll(stream.CachedInfo().Config)
+	return nil
+}
+
+// answersForAll says that a direct get of a stream without mirrors returns what the
+// stream holds.
+func answersForAll(c jetstream.StreamConfig) bool { return c.Replicas == 1 && c.AllowDirect }

@@ -1,0 +1,148 @@
+package ledger
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/events"
+)
+
+// question is where it is asked.
+const question = "$JS.API.DIRECT.GET." + events.StreamResults
+
+func TestManyRequestsWithoutRecordsAreToldInOneQuestion(t *testing.T) {
+	js := newServer(t)
+	var asked atomic.Int64
+	spy, err := js.Conn().Subscribe(question, func(*nats.Msg) { asked.Add(1) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = spy.Unsubscribe() }()
+	l := newLedger(js, kvTarget)
+	if err := l.LearnReplicas(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	known := NewID()
+	if err := l.Append(t.Context(), l.NewAttempt(t.Context(), known, "fingerprint", Progress{Attempts: 1, FirstAttempt: noon}, 0)); err != nil {
+		t.Fatal(err)
+	}
+
+	t.Run("a request without records has none", func(t *testing.T) {
+		if !l.NoneExist(t.Context(), []string{NewID()}) {
+			t.Error("it is not")
+		}
+	})
+	t.Run("a request with a record has one", func(t *testing.T) {
+		if l.NoneExist(t.Context(), []string{known}) {
+			t.Error("it is")
+		}
+	})
+	t.Run("many are empty together, in one question", func(t *testing.T) {
+		before := asked.Load()
+		ids := make([]string, 250)
+		for i := range ids {
+			ids[i] = NewID()
+		}
+		if !l.NoneExist(t.Context(), ids) {
+			t.Error("they are not")
+		}
+		ids[len(ids)/2] = known
+		if l.NoneExist(t.Context(), ids) {
+			t.Error("one has a record, and none is said to exist")
+		}
+		for deadline := time.Now().Add(30 * time.Second); asked.Load() < before+2 && time.Now().Before(deadline); {
+			time.Sleep(time.Millisecond)
+		}
+		if n := asked.Load() - before; n != 2 {
+			t.Errorf("%d questions were asked", n)
+		}
+	})
+	t.Run("a record that was stored is seen by every later question", func(t *testing.T) {
+		var all sync.WaitGroup
+		for range 50 {
+			all.Go(func() {
+				id := NewID()
+				if err := l.Append(t.Context(), l.NewAttempt(t.Context(), id, "fingerprint", Progress{Attempts: 1, FirstAttempt: noon}, 0)); err != nil {
+					t.Error(err)
+				}
+				if l.NoneExist(t.Context(), []string{id}) {
+					t.Error("it is not seen")
+				}
+			})
+		}
+		all.Wait()
+	})
+	t.Run("without an answer nothing is known", func(t *testing.T) {
+		if err := js.DeleteStream(t.Context(), events.StreamResults); err != nil {
+			t.Fatal(err)
+		}
+		if l.NoneExist(t.Context(), []string{NewID()}) {
+			t.Error("it is")
+		}
+	})
+}
+
+// A replica or a mirror may be behind, and not have heard of a final result.
+func TestTheQuestionIsAskedWhereOneServerAnswers(t *testing.T) {
+	js := newServer(t)
+	l := newLedger(js, kvTarget)
+	want := func(t *testing.T, want bool) {
+		t.Helper()
+		if err := l.LearnReplicas(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := l.NoneExist(t.Context(), []string{NewID()}); got != want {
+			t.Errorf("no record is said to exist: %v, want %v", got, want)
+		}
+	}
+	allow := func(direct bool) {
+		stream, err := js.Stream(t.Context(), events.StreamResults)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := stream.CachedInfo().Config
+		config.AllowDirect = direct
+		if _, err := js.UpdateStream(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Run("before it is known", func(t *testing.T) {
+		if l.NoneExist(t.Context(), []string{NewID()}) {
+			t.Error("no record is said to exist")
+		}
+	})
+	t.Run("one replica", func(t *testing.T) { want(t, true) })
+	t.Run("direct gets are not allowed", func(t *testing.T) {
+		allow(false)
+		want(t, false)
+		allow(true)
+		want(t, true)
+	})
+	t.Run("a mirror", func(t *testing.T) {
+		mirror := jetstream.StreamConfig{Name: "BACKUP", Mirror: &jetstream.StreamSource{Name: events.StreamResults}}
+		if _, err := js.CreateStream(t.Context(), mirror); err != nil {
+			t.Fatal(err)
+		}
+		want(t, false)
+	})
+	t.Run("the server does not answer", func(t *testing.T) {
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		l.exists.single.Store(true)
+		if l.LearnReplicas(ended) == nil || l.NoneExist(t.Context(), []string{NewID()}) {
+			t.Error("what was so once is taken for granted")
+		}
+	})
+}
+
+func TestAReplicaDoesNotAnswerForAll(t *testing.T) {
+	if answersForAll(jetstream.StreamConfig{Replicas: 3, AllowDirect: true}) || !answersForAll(jetstream.StreamConfig{Replicas: 1, AllowDirect: true}) {
+		t.Error("one of three replicas may be behind, one of one is not")
+	}
+}

@@ -1,0 +1,100 @@
+package ledger
+
+import (
+	"context"
+
+	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
+)
+
+// CheckHead returns nil if the request's last record is the one that p knows, and a
+// [*ConflictError] if not. It fails with another error when ctx ends.
+func (l *Ledger) CheckHead(ctx context.Context, id string, p Progress) error {
+	if p.Seq == 0 && l.NoneExist(ctx, []string{id}) {
+		return nil
+	}
+	head, err := l.head(ctx, id)
+	if err == nil && !head.follows(p.Seq) {
+		err = &ConflictError{Last: head.last}
+	}
+	return err
+}
+
+// Last returns the request's last record, nil if it has none.
+func (l *Ledger) Last(ctx context.Context, id string) (*Record, error) {
+	head, err := l.head(ctx, id)
+	return head.last, err
+}
+
+// head is what a request's records end with.
+type head struct {
+	last *Record // nil if there is none
+	seq  uint64  // of the last message, a record or a foreign one; 0 if there is none
+}
+
+// follows says that no record came after the one with this sequence, 0 for none.
+func (h head) follows(seq uint64) bool {
+	return h.last == nil && seq == 0 || h.last != nil && h.last.Seq == seq
+}
+
+// head looks at the end of a request's records. It asks the stream's leader: a direct
+// get may be answered by a replica that lags behind and has not yet heard of a final
+// result.
+func (l *Ledger) head(ctx context.Context, id string) (head, error) {
+	var msg *streams.Message
+	err := l.Retry(ctx, events.StreamResults, func(ctx context.Context) (err error) {
+		msg, err = streams.LastMessage(ctx, l.js, events.StreamResults, l.filter(id))
+		return err
+	})
+	if err != nil || msg == nil {
+		return head{}, err
+	}
+	last, foreign := readRecord(msg)
+	if foreign == nil {
+		return head{last, msg.Seq}, nil
+	}
+	l.readPast(msg, foreign)
+	last, err = l.lastBefore(ctx, id, msg.Seq)
+	return head{last, msg.Seq}, err
+}
+
+// readAtOnce is how many messages are read before the time for it begins again:
+// however many a publisher put there, that is no failure of the stream.
+const readAtOnce = 100
+
+// lastBefore reads a request's messages forward and returns the last record before
+// one of them. The server has no way to ask for it backward.
+func (l *Ledger) lastBefore(ctx context.Context, id string, before uint64) (last *Record, err error) {
+	for next := uint64(1); next < before; {
+		err := l.Retry(ctx, events.StreamResults, func(ctx context.Context) error {
+			for range readAtOnce {
+				msg, err := streams.NextMessage(ctx, l.js, events.StreamResults, l.filter(id), next)
+				if err != nil {
+					return err
+				}
+				if msg == nil || msg.Seq >= before {
+					next = before
+					return nil
+				}
+				next = msg.Seq + 1
+				if r, foreign := readRecord(msg); foreign == nil {
+					last = r
+				} else {
+					l.readPast(msg, foreign)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return last, nil
+}
+
+// readPast logs, once for each subject, that a message is no record.
+func (l *Ledger) readPast(msg *streams.Message, why error) {
+	if l.foreign.first(msg.Subject) {
+		l.log.Warn("read past a message that no worker wrote", "stream", events.StreamResults, "subject", msg.Subject, "sequence", msg.Seq, "reason", why)
+	}
+}

@@ -1,0 +1,227 @@
+// Package ledger keeps what is stored of a request: its records on
+// DELETION_RESULTS, which are attempts and results, and its next step as a schedule
+// on DELETION_LATER.
+//
+// The stream itself guards the records. Each is published with the sequence of the
+// record before it (Nats-Expected-Last-Subject-Sequence), so that of any number of
+// concurrent writers the server accepts exactly one. The others get a
+// [*ConflictError] with the record that was there first, and [Resolve] says what to
+// do about it.
+//
+// Read the files in this order:
+//
+//	progress.go  what the steps of a request leave behind
+//	record.go    what a record is, strictly
+//	ledger.go    appending a record after the one before it
+//	head.go      which record is the last one
+//	exists.go    whether many requests have no record, in one question
+//	resolve.go   what to do when the records are ahead of a message
+//	schedule.go  the next step as a message in the future
+//	replay.go    trying a failed request again
+//	retry.go     storing again and again, and saying what is in the way
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel"
+
+	"github.com/lethe-dev/lethe/events"
+)
+
+// ClockTolerance is how far the clocks of two workers and the server may differ
+// before a lease is misjudged.
+const ClockTolerance = 5 * time.Second
+
+// Ledger holds the records of one target's requests, as one worker sees and writes
+// them. It may be used by many goroutines.
+type Ledger struct {
+	js       jetstream.JetStream
+	target   events.Target
+	instance string
+	log      *slog.Logger
+	foreign  seenSubjects // that were logged
+	exists   existence
+	failures *failures
+}
+
+// New returns the ledger of a target. instance names the worker in records.
+func New(js jetstream.JetStream, target events.Target, instance string, log *slog.Logger) *Ledger {
+	l := &Ledger{js: js, target: target, instance: instance, log: log, failures: newFailures(log)}
+	l.exists = existence{js: js, filter: l.filter}
+	return l
+}
+
+// filter is the one place that builds the subject filter which guards a request's
+// records. With three replicas the server compares it as text while a publish is in
+// flight, so that two spellings for one id would not see each other.
+func (l *Ledger) filter(id string) string {
+	return "deletions.*." + string(l.target) + "." + id + ".*"
+}
+
+// Pending is a record that is about to be stored.
+type Pending struct {
+	ID       string
+	Progress Progress // its Seq names the record before, and once this one is stored, this one
+	Outcome  events.Outcome
+	Stored   bool
+
+	msg *nats.Msg
+	err error // why AppendAll did not store it, as far as is known
+}
+
+// Subject is where the record is stored.
+func (p *Pending) Subject() string { return p.msg.Subject }
+
+// NewAttempt returns the record that an attempt is about to be made, or was made.
+// lease is how long no other worker should try; 0 for an attempt that is over.
+func (l *Ledger) NewAttempt(ctx context.Context, id, fingerprint string, p Progress, lease time.Duration) *Pending {
+	body, _ := json.Marshal(attempt{id, l.target, p.Attempts, l.instance}) // strings and a number
+	msg := l.newMessage(ctx, events.AttemptSubject(l.target, id, p.Attempts), fingerprint, p, body)
+	msg.Header.Set("Content-Type", "application/json")
+	msg.Header.Set(headerLease, lease.String())
+	return &Pending{ID: id, msg: msg, Progress: p}
+}
+
+// NewResult returns the record of a result under the given id. It fails with an
+// [*events.InvalidError] if the result contradicts itself.
+func (l *Ledger) NewResult(ctx context.Context, id, fingerprint string, p Progress, r events.Result) (*Pending, error) {
+	body, err := r.Encode()
+	if err != nil {
+		return nil, fmt.Errorf("encode result of %s: %w", id, err)
+	}
+	msg := l.newMessage(ctx, events.ResultSubject(l.target, id, r.Outcome), fingerprint, p, body)
+	msg.Header.Set("content-type", "application/cloudevents+json")
+	return &Pending{ID: id, msg: msg, Progress: p, Outcome: r.Outcome}, nil
+}
+
+func (l *Ledger) newMessage(ctx context.Context, subject, fingerprint string, p Progress, body []byte) *nats.Msg {
+	msg := &nats.Msg{Subject: subject, Data: body, Header: make(nats.Header, 16)} // some are its publishing's
+	msg.Header.Set(headerRecord, NewID())
+	msg.Header.Set(headerFingerprint, fingerprint)
+	msg.Header.Set(headerInstance, l.instance)
+	p.Write(msg.Header)
+	inject(ctx, msg.Header)
+	return msg
+}
+
+// guard is the expectation under which a record of the request id is published.
+func (l *Ledger) guard(id string, expected uint64) []jetstream.PublishOpt {
+	return []jetstream.PublishOpt{
+		jetstream.WithExpectStream(events.StreamResults), jetstream.WithRetryAttempts(0),
+		jetstream.WithExpectLastSequenceForSubject(expected, l.filter(id)),
+	}
+}
+
+// appendAllWithin bounds how long AppendAll waits for its acknowledgements.
+const appendAllWithin = time.Second
+
+// AppendAll publishes records in one go, and notes which of them are stored. Of the
+// others nothing is known; [Ledger.Append] finds out.
+func (l *Ledger) AppendAll(ctx context.Context, all []*Pending) {
+	ctx, cancel := context.WithTimeout(ctx, appendAllWithin)
+	defer cancel()
+	futures := make([]jetstream.PubAckFuture, len(all))
+	for i, p := range all {
+		futures[i], p.err = l.js.PublishMsgAsync(p.msg, l.guard(p.ID, p.Progress.Seq)...)
+	}
+	for i, future := range futures {
+		if future == nil {
+			continue
+		}
+		select {
+		case ack := <-future.Ok():
+			all[i].Stored, all[i].Progress.Seq = true, ack.Sequence
+		case all[i].err = <-future.Err():
+		case <-ctx.Done():
+		}
+	}
+}
+
+// Append stores p after the record that its progress names, which then names p.
+// While it is not known whether p was stored, it publishes again under the same
+// expectation; a refusal is read as "already there" only after looking, because what
+// is there may be our own. It fails with a [*ConflictError], or when ctx ends.
+func (l *Ledger) Append(ctx context.Context, p *Pending) error {
+	after := p.Progress.Seq
+	expected := after
+	for {
+		wrong := false
+		err := l.Retry(ctx, p.msg.Subject, func(ctx context.Context) error {
+			ack, err := l.js.PublishMsg(ctx, p.msg, l.guard(p.ID, expected)...)
+			switch wrong = refused(err); {
+			case wrong:
+				return nil
+			case err != nil:
+				return err
+			}
+			p.Stored, p.Progress.Seq = true, ack.Sequence
+			return nil
+		})
+		if err != nil || !wrong {
+			return err
+		}
+		head, err := l.head(ctx, p.ID)
+		switch {
+		case err != nil:
+			return err
+		case head.last != nil && head.last.name == p.msg.Header.Get(headerRecord):
+			p.Stored, p.Progress.Seq = true, head.last.Seq
+			return nil
+		case !head.follows(after):
+			return &ConflictError{Last: head.last}
+		case head.seq == expected: // what was there is gone again, or not settled
+			sleep(ctx, notSettled)
+		}
+		expected = head.seq
+	}
+}
+
+// notSettled is how long to wait after a refusal that a look does not explain.
+const notSettled = 20 * time.Millisecond
+
+// refused tells the server's definite "another record is there" (10071) from all
+// errors after which the outcome is unknown, 10164 among them: a concurrent publish
+// that is not settled.
+func refused(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
+}
+
+// ConflictError says that a request has another last record than the writer knew.
+// Last is nil when it has none.
+type ConflictError struct{ Last *Record }
+
+func (e *ConflictError) Error() string {
+	if e.Last == nil {
+		return "the request has no record"
+	}
+	return fmt.Sprintf("the request's last record is %d", e.Last.Seq)
+}
+
+// NewID returns a UUIDv7, which sorts by its time. Its error is that of the system's
+// randomness, which Go's crypto/rand no longer returns.
+func NewID() string { return uuid.Must(uuid.NewV7()).String() }
+
+// inject puts the current span's context into headers.
+func inject(ctx context.Context, to nats.Header) {
+	otel.GetTextMapPropagator().Inject(ctx, HeaderCarrier(to))
+}
+
+// sleep returns after d, or when ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

@@ -1,0 +1,255 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/events"
+)
+
+// The server does not check the filter: a typo in it would switch the guard off.
+func TestTheFilterIsThatOfTheContract(t *testing.T) {
+	l := &Ledger{target: sensayTarget}
+	if got, want := l.filter("abc-1"), "deletions.*.sensay-knowledge-base.abc-1.*"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+func TestOnlyADefiniteRefusalIsOne(t *testing.T) {
+	for code, want := range map[jetstream.ErrorCode]bool{10071: true, 10164: false, 10163: false, 10077: false} {
+		if got := refused(fmt.Errorf("nats: %w", &jetstream.APIError{ErrorCode: code})); got != want {
+			t.Errorf("%d is a refusal: %v", code, got)
+		}
+	}
+	if refused(errors.New("time-out")) {
+		t.Error("a time-out is a refusal")
+	}
+}
+
+func TestOfAnyNumberOfWritersOneIsAccepted(t *testing.T) {
+	const writers, requests = 8, 50
+	js := newServer(t)
+	for range requests {
+		id := NewID()
+		var accepted atomic.Int32
+		var writing sync.WaitGroup
+		for range writers {
+			writing.Go(func() {
+				l := newLedger(js, sensayTarget)
+				p, err := l.NewResult(t.Context(), id, "f", Progress{Attempts: 1}, entryResult(id))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				var conflict *ConflictError
+				switch err := l.Append(t.Context(), p); {
+				case err == nil:
+					accepted.Add(1)
+				case !errors.As(err, &conflict) || !conflict.Last.Outcome.Final():
+					t.Errorf("refused with %v", err)
+				}
+			})
+		}
+		writing.Wait()
+		if accepted.Load() != 1 {
+			t.Fatalf("%d final results were accepted for one request", accepted.Load())
+		}
+	}
+	if n := len(messages(t, js, events.StreamResults)); n != requests {
+		t.Errorf("%d results of %d requests", n, requests)
+	}
+}
+
+// What is published in one go is guarded as what is published alone.
+func TestOfRecordsPublishedTogetherThoseThatFollowAreStored(t *testing.T) {
+	js := newServer(t)
+	l := newLedger(js, sensayTarget)
+	taken := NewID()
+	put(t, l, l.NewAttempt(t.Context(), taken, "f", Progress{Attempts: 1}, 0), nil)
+	ids := []string{NewID(), taken, NewID()}
+	all := make([]*Pending, len(ids))
+	for i, id := range ids {
+		all[i] = l.NewAttempt(t.Context(), id, "f", Progress{Attempts: 1}, 0)
+	}
+	l.AppendAll(t.Context(), all)
+	for i, p := range all {
+		last, err := l.Last(t.Context(), p.ID)
+		if err != nil || last == nil {
+			t.Fatal(err)
+		}
+		if want := p.ID != taken; p.Stored != want || p.Stored && p.Progress.Seq != last.Seq {
+			t.Errorf("record %d: stored %v as %d, the last is %d", i, p.Stored, p.Progress.Seq, last.Seq)
+		}
+	}
+	if last := asConflict(t, l.Append(t.Context(), all[1])); last.Seq != 1 {
+		t.Errorf("the record that was there is %d", last.Seq)
+	}
+}
+
+// A publish whose acknowledgement is lost is repeated, and finds its own record.
+func TestARecordThatIsThereAlreadyMayBeOurOwn(t *testing.T) {
+	js := newServer(t)
+	l := newLedger(js, sensayTarget)
+	own := l.NewAttempt(t.Context(), "x", "f", Progress{Attempts: 1, RequestSeq: 1}, time.Second)
+	first := put(t, l, own, nil)
+	own.Progress.Seq = 0 // as if the acknowledgement was lost
+	if again := put(t, l, own, nil); again != first {
+		t.Errorf("sequence %d, want %d", again, first)
+	}
+	other := l.NewAttempt(t.Context(), "x", "f", Progress{Attempts: 1, RequestSeq: 1}, time.Second)
+	if last := asConflict(t, l.Append(t.Context(), other)); last.Seq != first {
+		t.Errorf("another's record: %+v", last)
+	}
+}
+
+// intruder is a server on which a publisher puts a foreign message before each store.
+type intruder struct {
+	jetstream.JetStream
+	left int
+	last uint64 // sequence of the last foreign message
+}
+
+func (i *intruder) PublishMsg(ctx context.Context, msg *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	if i.left > 0 && strings.HasPrefix(msg.Subject, "deletions.attempts.") {
+		i.left--
+		ack, err := i.JetStream.Publish(ctx, events.ResultSubject(sensayTarget, "x", events.Deleted), []byte("{}"))
+		if err != nil {
+			return nil, err
+		}
+		i.last = ack.Sequence
+	}
+	return i.JetStream.PublishMsg(ctx, msg, opts...)
+}
+
+// A record is stored after the message that is there, even if no worker wrote that.
+func TestTheNextRecordExpectsTheForeignMessage(t *testing.T) {
+	js := newServer(t)
+	publisher := &intruder{JetStream: js, left: 5}
+	l := newLedger(publisher, sensayTarget)
+	p := Progress{Attempts: 1, RequestSeq: 1}
+	p.Seq = put(t, newLedger(js, sensayTarget), l.NewAttempt(t.Context(), "x", "f", p, 0), nil)
+	p.Attempts = 2
+	seq := put(t, l, l.NewAttempt(t.Context(), "x", "f", p, 0), nil)
+	for _, m := range messages(t, js, events.StreamResults) {
+		if got := m.Header.Get(nats.ExpectedLastSubjSeqHdr); m.Seq == seq && got != fmt.Sprint(publisher.last) {
+			t.Errorf("the record expects %s, want %d", got, publisher.last)
+		}
+	}
+
+	// Another worker's record behind a foreign message is seen.
+	p.Seq, p.Attempts = seq, 3
+	other := newLedger(js, sensayTarget)
+	theirs := put(t, other, other.NewAttempt(t.Context(), "x", "f", p, 0), nil)
+	for range readAtOnce + 1 { // more than are read at once
+		if _, err := js.Publish(t.Context(), events.ResultSubject(sensayTarget, "x", events.Deleted), []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if last := asConflict(t, l.Append(t.Context(), l.NewAttempt(t.Context(), "x", "f", p, 0))); last == nil || last.Seq != theirs {
+		t.Errorf("%+v, want another's record %d", last, theirs)
+	}
+	asConflict(t, l.CheckHead(t.Context(), "x", p))
+	p.Seq = theirs
+	if err := l.CheckHead(t.Context(), "x", p); err != nil {
+		t.Error(err)
+	}
+}
+
+// What cannot be encoded is not stored: an empty result would be final for everybody
+// who reads its subject.
+func TestAResultThatCannotBeEncodedIsNotStored(t *testing.T) {
+	js := newServer(t)
+	l := newLedger(js, sensayTarget)
+	r := entryResult("x")
+	r.Evidence = nil // a deletion that nobody saw
+	if p, err := l.NewResult(t.Context(), "x", "f", Progress{Attempts: 1}, r); err == nil || p != nil {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+func TestAScheduleThatDidNotFireIsNotWaitedFor(t *testing.T) {
+	l := newLedger(newServer(t), kvTarget)
+	now := time.Now()
+	if err := l.Schedule(t.Context(), "r1", &nats.Msg{}, Progress{}, now.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		when time.Time
+		want bool
+	}{{now, true}, {now.Add(time.Hour), true}, {now.Add(time.Hour + 2*maxLateness), false}} {
+		if is, err := l.IsScheduled(t.Context(), "r1", 0, c.when); err != nil || is != c.want {
+			t.Errorf("at %s: scheduled %v, %v", c.when.Sub(now), is, err)
+		}
+	}
+	if is, err := l.IsScheduled(t.Context(), "r2", 0, now); err != nil || is {
+		t.Errorf("another request: %v, %v", is, err)
+	}
+}
+
+func TestARetryIsToldFromAConfirmation(t *testing.T) {
+	l := newLedger(newServer(t), sensayTarget)
+	want := func(what string, want bool) {
+		t.Helper()
+		if got, err := l.RetryScheduled(t.Context()); got != want || err != nil {
+			t.Errorf("%s: a retry is scheduled: %v, %v", what, got, err)
+		}
+	}
+	schedule := func(id string, p Progress) {
+		t.Helper()
+		if err := l.Schedule(t.Context(), id, &nats.Msg{}, p, time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want("nothing", false)
+	schedule("r1", Progress{Attempts: 1, AwaitingRemoval: true})
+	want("a confirmation", false)
+	schedule("r2", Progress{Attempts: 1})
+	want("a retry", true)
+}
+
+func TestWhatStoringSaysIsTrue(t *testing.T) {
+	for name, c := range map[string]struct {
+		stored []bool
+		want   string
+	}{
+		"all stored":          {[]bool{true, true}, "steps are stored again"},
+		"none before the end": {[]bool{false, false}, "could not be stored"},
+		"one of them":         {[]bool{false, true}, "could not be stored"},
+	} {
+		var log strings.Builder
+		f := newFailures(slog.New(slog.NewTextHandler(&log, nil)))
+		for i := range c.stored {
+			f.add(i, "the disk is full")
+		}
+		if f.any() == "" {
+			t.Errorf("%s: nothing is said to fail", name)
+		}
+		for i, stored := range c.stored {
+			f.end(i, stored)
+		}
+		if lines := strings.Split(strings.TrimSpace(log.String()), "\n"); len(lines) != 2 || !strings.Contains(lines[1], c.want) || f.any() != "" {
+			t.Errorf("%s: it logged %q", name, lines)
+		}
+	}
+}
+
+func TestPropagationHeadersAreFoundInAnyCase(t *testing.T) {
+	for _, name := range []string{"traceparent", "Traceparent", "TraceParent"} {
+		if got := (HeaderCarrier{name: {"x"}}).Get("traceparent"); got != "x" {
+			t.Errorf("%s is not found", name)
+		}
+	}
+	if got := (HeaderCarrier{"traceparent": nil}).Get("traceparent"); got != "" {
+		t.Errorf("%q from nothing", got)
+	}
+}
