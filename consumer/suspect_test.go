@@ -197,16 +197,19 @@ func TestASuspectRequestProbesOnlyIfNoOtherWaits(t *testing.T) {
 	for id := range int64(5) {
 		more = append(more, entry(id+2))
 	}
-	w.publish(more...)
 	from := api.refused.Load()
-	w.until("each of the others has probed", func() bool { return api.refused.Load() > from+int64(len(more)) })
+	w.publish(more...)
+	// One or two probes may have been on their way before the others came.
+	const late = 2
+	w.until("there were calls for all", func() bool { return api.refused.Load() >= from+int64(len(more)+late) })
 	seen := map[string]bool{}
 	api.mu.Lock()
-	calls := api.calls[from : from+int64(len(more))+1]
+	calls := api.calls[from : from+int64(len(more)+late)]
 	api.mu.Unlock()
 	for _, call := range calls {
 		seen[call] = true
 	}
+	delete(seen, fmt.Sprint(entry(1).Resource))
 	if len(seen) < len(more) {
 		t.Errorf("%d calls for %d different requests: %v", len(calls), len(seen), calls)
 	}
