@@ -1,7 +1,6 @@
 package consumer
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -55,51 +54,4 @@ func (a *ackWaits) state() (readAt, shorter time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.readAt, a.shorter
-}
-
-// inDoubt returns how long a message that comes again must wait, because another
-// worker may be at work on it. The server delivers such a message when a worker
-// is gone, but also at once when ack_wait was shortened. Then a worker that has
-// not noticed yet may be in the middle of its call, and no lease tells: so such
-// messages wait until that call is over.
-func (l *Lane) inDoubt(ctx context.Context, received time.Time) time.Duration {
-	l.ackWait.reading.Lock()
-	defer l.ackWait.reading.Unlock()
-	if readAt, _ := l.ackWait.state(); readAt.Before(received) {
-		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-		defer cancel()
-		asked := time.Now()
-		found, err := streams.Inspect(ctx, l.js, l.config.Target)
-		if err != nil {
-			l.log.Debug("cannot read ack_wait", "error", err)
-			return nakDelay
-		}
-		l.ackWait.learn(found.AckWait(), asked)
-	}
-	_, shorter := l.ackWait.state()
-	if shorter.IsZero() {
-		return 0
-	}
-	return time.Until(shorter.Add(l.config.Timeout + leaseSlack))
-}
-
-// keepAlive tells the server regularly that what is in hand is being worked on.
-func (l *Lane) keepAlive(ctx context.Context) {
-	tick := time.NewTicker(keepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			for _, d := range l.inflight.all() {
-				if time.Since(*d.kept.Load()) < keepAfter {
-					continue
-				}
-				if err := d.keep(l.clock, l.ackWait.get()); err != nil {
-					l.log.Debug("cannot keep a message in hand", "sequence", d.seq, "error", err)
-				}
-			}
-		}
-	}
 }

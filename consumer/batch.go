@@ -27,8 +27,8 @@ type job struct {
 	evidence *events.Evidence   // of this delivery's call, nil before it
 }
 
-// ids is how many ids the job brings into a call.
-func (j *job) ids() int {
+// size is how many ids the job brings into a call.
+func (j *job) size() int {
 	if contexts, ok := j.Resource.(events.UserContexts); ok {
 		return len(contexts.IDs)
 	}
@@ -59,11 +59,11 @@ func (b *batcher) add(j *job, alone bool) {
 	if alone || b.maxIDs <= 1 {
 		full := make(chan struct{})
 		close(full)
-		b.start(&batch{jobs: []*job{j}, ids: j.ids(), alone: true, full: full})
+		b.start(&batch{jobs: []*job{j}, ids: j.size(), alone: true, full: full})
 		return
 	}
 	b.mu.Lock()
-	if b.open != nil && b.open.ids+j.ids() > b.maxIDs {
+	if b.open != nil && b.open.ids+j.size() > b.maxIDs {
 		b.seal()
 	}
 	current := b.open
@@ -73,7 +73,7 @@ func (b *batcher) add(j *job, alone bool) {
 		defer b.start(current)
 	}
 	current.jobs = append(current.jobs, j)
-	if current.ids += j.ids(); current.ids >= b.maxIDs {
+	if current.ids += j.size(); current.ids >= b.maxIDs {
 		b.seal()
 	}
 	b.mu.Unlock()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
@@ -151,15 +150,6 @@ func (l *Lane) own(j *job, next ledger.Progress) (ledger.Progress, error) {
 	return next, err
 }
 
-// record stores an attempt and returns its progress, which names the record.
-func (l *Lane) record(j *job, h ledger.Progress, lease time.Duration) (_ ledger.Progress, err error) {
-	ctx, end := l.trace.publish(j.ctx, "attempt", events.AttemptSubject(l.config.Target, j.ID, h.Attempts))
-	defer func() { end(err) }()
-	r := l.ledger.NewAttempt(ctx, j.ID, j.fingerprint, h, lease)
-	err = l.ledger.Append(ctx, r)
-	return r.Progress, err
-}
-
 // withdraw stores that nothing came of a claim, because no call was made. The next
 // worker would take it for an unanswered attempt, and wait until its lease is over.
 func (l *Lane) withdraw(j *job) error {
@@ -209,3 +199,17 @@ func (l *Lane) resolve(j *job, known ledger.Progress, last *ledger.Record) (ledg
 		return next, "", nil
 	}
 }
+
+// giveUp gives a message back for which no call can be made now.
+func (l *Lane) giveUp(stop context.Context, j *job) {
+	err := l.withdraw(j)
+	settled := nakWithDelay
+	if stop.Err() != nil {
+		settled = nak
+	}
+	l.done(j, settled, err)
+}
+
+// maxRounds bounds how often one delivery is in a batch, or claimed, before the
+// message is given back.
+const maxRounds = 8

@@ -49,6 +49,8 @@ package consumer
 import (
 	"context"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -154,4 +156,31 @@ func New(js jetstream.JetStream, c Config) *Lane {
 	})
 	l.ledger = ledger.New(js, c.Target, c.Instance, log)
 	return l
+}
+
+// Lane serves one target: it takes its requests and what comes due, and sees
+// each through one step. Lanes share nothing but the connection.
+type Lane struct {
+	config    Config
+	js        jetstream.JetStream
+	log       *slog.Logger
+	clock     *clock
+	most      int                 // messages in one pull
+	prefetch  *semaphore.Weighted // messages for which no call has begun
+	batcher   *batcher
+	inflight  *inflight
+	steps     sync.WaitGroup // batches, and what runs beside them
+	breaker   *limiter.Breaker
+	limiter   *limiter.Limiter
+	ledger    requestLedger
+	records   retention
+	trace     *tracing
+	ackWait   *ackWaits
+	laterRoom laterRoom
+	pulls     *pulls
+
+	unfinished atomic.Int64 // steps that the end of the grace period cut off
+
+	refused atomic.Pointer[string] // the id that the API refused last
+	changed chan struct{}          // holds a word of a credential that has changed
 }

@@ -51,7 +51,7 @@ func Decide(r Rules, h ledger.Progress, a deleter.Answer, accepted, now time.Tim
 	}
 	switch a.Verdict {
 	case deleter.Deleted:
-		return finish(events.Deleted, a)
+		return finalStep(events.Deleted, a)
 
 	case deleter.NotFound:
 		return decideNotFound(h, a)
@@ -64,7 +64,7 @@ func Decide(r Rules, h ledger.Progress, a deleter.Answer, accepted, now time.Tim
 		if h.AwaitingRemoval {
 			return Step{Again: due, Progress: h.WithRetry(0, r.ConfirmAfter)}
 		}
-		step := finish(events.AcceptedPending, a)
+		step := finalStep(events.AcceptedPending, a)
 		step.ExpectedBy = a.ExpectedBy
 		step.Again = due
 		step.Progress = h
@@ -75,9 +75,9 @@ func Decide(r Rules, h ledger.Progress, a deleter.Answer, accepted, now time.Tim
 
 	case deleter.Invalid:
 		if h.AwaitingRemoval {
-			return fail(events.CodeUnexpectedAnswer, a, "the API refused the confirmation of a deletion that it had accepted")
+			return failedStep(events.CodeUnexpectedAnswer, a, "the API refused the confirmation of a deletion that it had accepted")
 		}
-		step := finish(events.Invalid, a)
+		step := finalStep(events.Invalid, a)
 		step.Error = &events.ResultError{Code: events.CodeRejectedByAPI, Message: a.Message, IDs: a.Refused}
 		return step
 
@@ -88,7 +88,7 @@ func Decide(r Rules, h ledger.Progress, a deleter.Answer, accepted, now time.Tim
 		return decideRetry(r, h, a, now)
 
 	default: // of no Deleter here
-		return fail(events.CodeUnexpectedAnswer, a, "the API's answer is none that is documented")
+		return failedStep(events.CodeUnexpectedAnswer, a, "the API's answer is none that is documented")
 	}
 }
 
@@ -106,7 +106,7 @@ func decideRetry(r Rules, h ledger.Progress, a deleter.Answer, now time.Time) St
 		// a request only after it was the answer to that request's own calls.
 		step.Progress.Alone = true
 		if next.Undocumented > r.Retry.MaxElapsed {
-			return fail(events.CodeUnexpectedAnswer, a, givenUp(h, ledger.Sum(h.Undocumented, a.Took))+", the status is not documented")
+			return failedStep(events.CodeUnexpectedAnswer, a, givenUp(h, ledger.Sum(h.Undocumented, a.Took))+", the status is not documented")
 		}
 		return step
 	}
@@ -138,7 +138,7 @@ func decideRefused(r Rules, h ledger.Progress, a deleter.Answer, accepted, now t
 	if counts := !h.Refused.IsZero() && accepted.After(h.Refused); counts {
 		h.Elapsed = ledger.Sum(h.Elapsed, h.RefusedWait)
 		if h.Elapsed >= r.Retry.MaxElapsed {
-			return fail(events.CodeRefusedByAPI, a, givenUp(h, h.Elapsed)+", in which the API accepted the same credential for other requests")
+			return failedStep(events.CodeRefusedByAPI, a, givenUp(h, h.Elapsed)+", in which the API accepted the same credential for other requests")
 		}
 	}
 	h.Refused, h.RefusedWait = now, ledger.Sum(a.Took, wait)
@@ -162,31 +162,31 @@ func leftOver(r Rules, h ledger.Progress, a deleter.Answer, now time.Time) Step 
 func decideNotFound(h ledger.Progress, a deleter.Answer) Step {
 	switch {
 	case h.AwaitingRemoval:
-		return finish(events.Deleted, a)
+		return finalStep(events.Deleted, a)
 	case h.MayHaveDeleted:
-		step := finish(events.Deleted, a)
+		step := finalStep(events.Deleted, a)
 		step.Evidence.AfterUnansweredAttempt = true
 		return step
 	default:
-		return finish(events.NotFound, a)
+		return finalStep(events.NotFound, a)
 	}
 }
 
 // exhausted gives up a request that was tried for as long as is allowed.
 func exhausted(h ledger.Progress, a deleter.Answer) Step {
-	return fail(events.CodeRetriesExhausted, a, givenUp(h, h.Elapsed))
+	return failedStep(events.CodeRetriesExhausted, a, givenUp(h, h.Elapsed))
 }
 
 func givenUp(h ledger.Progress, elapsed time.Duration) string {
 	return fmt.Sprintf("given up after %d attempts in %s", h.Attempts, elapsed.Round(time.Millisecond))
 }
 
-func finish(o events.Outcome, a deleter.Answer) Step {
+func finalStep(o events.Outcome, a deleter.Answer) Step {
 	return Step{Outcome: o, Evidence: evidenceOf(a)}
 }
 
-func fail(code events.Code, a deleter.Answer, why string) Step {
-	step := finish(events.Failed, a)
+func failedStep(code events.Code, a deleter.Answer, why string) Step {
+	step := finalStep(events.Failed, a)
 	if a.Message != "" {
 		why += ": " + a.Message
 	}

@@ -2,52 +2,15 @@ package consumer
 
 import (
 	"context"
-	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/lethe-dev/lethe/events"
-	"github.com/lethe-dev/lethe/internal/limiter"
 )
-
-// Lane serves one target: it takes its requests and what comes due, and sees
-// each through one step. Lanes share nothing but the connection.
-type Lane struct {
-	config    Config
-	js        jetstream.JetStream
-	log       *slog.Logger
-	clock     *clock
-	most      int                 // messages in one pull
-	prefetch  *semaphore.Weighted // messages for which no call has begun
-	batcher   *batcher
-	inflight  *inflight
-	steps     sync.WaitGroup // batches, and what runs beside them
-	breaker   *limiter.Breaker
-	limiter   *limiter.Limiter
-	ledger    requestLedger
-	records   retention
-	trace     *tracing
-	ackWait   *ackWaits
-	laterRoom laterRoom
-	pulls     *pulls
-
-	unfinished atomic.Int64 // steps that the end of the grace period cut off
-
-	refused atomic.Pointer[string] // the id that the API refused last
-	changed chan struct{}          // holds a word of a credential that has changed
-}
-
-// takeWait is how long one pull waits for messages. It is short because a pull
-// is never cut off: what the server had sent meanwhile would be nobody's until
-// ackWait is over.
-const takeWait = time.Second
 
 // Run works until stop ends; then it takes nothing new, hands back what it has
 // not begun, lets calls that are out finish, and returns within the grace
@@ -174,41 +137,4 @@ func (l *Lane) pullOnce(stop, ctx context.Context, stream string, most int, held
 	})
 	l.prefetch.Release(int64(most - found))
 	return found, err
-}
-
-// callBegins ends counting a message as prefetched: a call for it begins, or it is
-// settled without one. An API that is slow does not keep the lane from calling it as
-// often as the concurrency allows.
-func (l *Lane) callBegins(d *delivery) {
-	if d.prefetched.CompareAndSwap(true, false) {
-		l.prefetch.Release(1)
-	}
-}
-
-// storeTimeout bounds one try of storing or looking.
-const storeTimeout = 5 * time.Second
-
-// after calls do at the given time after ctx has ended, unless it is called off.
-func after(ctx context.Context, d time.Duration, do func()) (off func()) {
-	over := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-over:
-		case <-timer.C:
-			do()
-		}
-	})
-	return func() { stop(); close(over) }
-}
-
-// wait returns after d, or when ctx ends.
-func wait(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/lethe-dev/lethe/deleter"
-	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/failpoint"
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
@@ -170,10 +169,6 @@ func (l *Lane) decide(j *job, s share) Step {
 	return Decide(l.config.Rules, j.progress, s.answer, j.accepted.Since(s.answer.Credential), now)
 }
 
-// maxRounds bounds how often one delivery is in a batch, or claimed, before the
-// message is given back.
-const maxRounds = 8
-
 // again puts a job that has no answer into another batch.
 func (l *Lane) again(stop context.Context, j *job, s share) {
 	if s.calls > 0 { // the attempt was made
@@ -185,32 +180,4 @@ func (l *Lane) again(stop context.Context, j *job, s share) {
 		return
 	}
 	l.add(j)
-}
-
-// giveUp gives a message back for which no call can be made now.
-func (l *Lane) giveUp(stop context.Context, j *job) {
-	err := l.withdraw(j)
-	settled := nakWithDelay
-	if stop.Err() != nil {
-		settled = nak
-	}
-	l.done(j, settled, err)
-}
-
-// result is the event that says what the step found.
-func (j *job) result(step Step) events.Result {
-	evidence := step.Evidence
-	if contexts, ok := j.Resource.(events.UserContexts); ok && step.Error != nil && len(step.Error.IDs) == len(contexts.IDs) {
-		step.Error.IDs = nil // ids stand there only where some of the request's were refused
-	}
-	return events.Result{
-		RequestID:     j.ID,
-		RequestSource: j.Source,
-		Resource:      j.Resource,
-		Outcome:       step.Outcome,
-		Attempts:      j.progress.Attempts,
-		Evidence:      &evidence,
-		ExpectedBy:    step.ExpectedBy,
-		Error:         step.Error,
-	}
 }

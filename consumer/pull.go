@@ -73,3 +73,8 @@ func pull(ctx context.Context, js jetstream.JetStream, stream, consumer string, 
 	}
 	return nil
 }
+
+// takeWait is how long one pull waits for messages. It is short because a pull
+// is never cut off: what the server had sent meanwhile would be nobody's until
+// ackWait is over.
+const takeWait = time.Second

@@ -89,11 +89,6 @@ func (l *Lane) read(msg *nats.Msg, asked time.Time) *delivery {
 	return d
 }
 
-// add puts j into a batch.
-func (l *Lane) add(j *job) {
-	l.batcher.add(j, j.progress.Single() || l.breaker.SingleRequests())
-}
-
 // begin sets the progress that j starts from, where that takes no look at the
 // server, and says whether it is so.
 func (l *Lane) begin(j *job) bool {

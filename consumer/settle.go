@@ -54,7 +54,7 @@ func (l *Lane) settle(ctx context.Context, d *delivery, s settlement) {
 	if s != ack && l.clock.over(d.oursUntil(l.ackWait.get())) {
 		s = abandon // a nak could take it from the worker that has it now
 	}
-	_, end := l.trace.settle(ctx, s)
+	_, end := l.trace.settle(ctx, string(s))
 	var err error
 	switch s {
 	case ack:
@@ -69,4 +69,18 @@ func (l *Lane) settle(ctx context.Context, d *delivery, s settlement) {
 	if err != nil && ledger.FailureText(l.js, err) != ledger.NotConnected {
 		l.log.WarnContext(ctx, "cannot settle a message, it will come again", "settlement", string(s), "sequence", d.seq, "error", err)
 	}
+}
+
+// callBegins ends counting a message as prefetched: a call for it begins, or it is
+// settled without one. An API that is slow does not keep the lane from calling it as
+// often as the concurrency allows.
+func (l *Lane) callBegins(d *delivery) {
+	if d.prefetched.CompareAndSwap(true, false) {
+		l.prefetch.Release(1)
+	}
+}
+
+// add puts j into a batch.
+func (l *Lane) add(j *job) {
+	l.batcher.add(j, j.progress.Single() || l.breaker.SingleRequests())
 }

@@ -1,7 +1,6 @@
 package consumer
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -77,28 +76,6 @@ func (l *Lane) storeConflict(j *job, step Step, err error) (settlement, error) {
 	default:
 		return abandon, nil
 	}
-}
-
-// newResult is the record of a result, to be stored after h.
-func (l *Lane) newResult(ctx context.Context, id, fingerprint string, h ledger.Progress, r events.Result) (*ledger.Pending, error) {
-	r.EventID, r.Source, r.Time, r.Target = ledger.NewID(), "/lethe/"+l.config.Instance, l.clock.now(), l.config.Target
-	return l.ledger.NewResult(ctx, id, fingerprint, h, r)
-}
-
-func (l *Lane) publish(ctx context.Context, r *ledger.Pending) (err error) {
-	ctx, end := l.trace.publish(ctx, "result", r.Subject())
-	defer func() { end(err) }()
-	if err = l.ledger.Append(ctx, r); err != nil {
-		return err
-	}
-	l.published(ctx, r)
-	return nil
-}
-
-// published tells that a result is stored.
-func (l *Lane) published(ctx context.Context, r *ledger.Pending) {
-	l.trace.outcome(ctx, r.Outcome)
-	l.log.InfoContext(ctx, "result", "request_id", r.ID, "outcome", string(r.Outcome), "attempts", r.Progress.Attempts, "sequence", r.Progress.Seq)
 }
 
 func (l *Lane) schedule(j *job, h ledger.Progress, at time.Time) (_ settlement, err error) {

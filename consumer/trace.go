@@ -83,10 +83,10 @@ func (t *tracing) publish(ctx context.Context, what string, subject string) (con
 }
 
 // settle begins the span of telling the server what became of a message.
-func (t *tracing) settle(ctx context.Context, s settlement) (context.Context, func(error)) {
-	ctx, span := t.tracer.Start(ctx, "settle "+string(s), t.settling...)
+func (t *tracing) settle(ctx context.Context, how string) (context.Context, func(error)) {
+	ctx, span := t.tracer.Start(ctx, "settle "+how, t.settling...)
 	if span.IsRecording() {
-		span.SetAttributes(semconv.MessagingOperationName(string(s)))
+		span.SetAttributes(semconv.MessagingOperationName(how))
 	}
 	return ctx, ended(span)
 }

@@ -18,13 +18,13 @@ var rules = map[string][]e2e.Replacement{
 		{File: "consumer/receive.go", Old: "	failpoint.At(failpoint.Received)\n", New: "	failpoint.At(failpoint.Received)\n	_ = d.Ack()\n"},
 	},
 	"record attempts before the call": {
-		{File: "consumer/claim.go", Old: "	if !l.config.RecordAttempts {\n		return next, l.chain.follows(", New: "	if true {\n		return next, l.chain.follows("},
+		{File: "consumer/claim.go", Old: "	if !l.config.RecordAttempts {\n		return next, l.ledger.CheckHead(", New: "	if true {\n		return next, l.ledger.CheckHead("},
 	},
 	"a lapsed attempt may have deleted": {
-		{File: "consumer/claim.go", Old: "last, scheduled, l.config.Instance, l.clock.now())\n", New: "last, scheduled, l.config.Instance, l.clock.now())\n	next.Unanswered = false\n"},
+		{File: "internal/ledger/resolve.go", Old: "		// It is unknown what came of that call.\n		adopted.MayHaveDeleted = true\n", New: ""},
 	},
 	"a record expects the one before it": {
-		{File: "consumer/chain.go", Old: "		jetstream.WithExpectLastSequenceForSubject(expected, c.filter(id)),\n", New: ""},
+		{File: "internal/ledger/ledger.go", Old: "		jetstream.WithExpectLastSequenceForSubject(expected, l.filter(id)),\n", New: ""},
 	},
 	"no call on a lapsed lease": {
 		{File: "consumer/call.go", Old: "deleter.WithStartDeadline(ctx, by)", New: "ctx"},

@@ -3,8 +3,6 @@ package consumer
 import (
 	"context"
 	"errors"
-	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -90,34 +88,6 @@ func (l *Lane) redeliver(ctx context.Context) {
 	}
 }
 
-// laterStopAt is the share of its max_bytes, in percent, from which on nothing is
-// taken at all. From [streams.LaterFullAt] on a lane takes no new requests, which
-// could become retries.
-const laterStopAt = 90
-
-// laterRoom is what a lane knows of the room in DELETION_LATER.
-type laterRoom struct {
-	limited atomic.Bool
-	percent atomic.Uint64
-}
-
-// mayTake says whether messages of the stream may be taken, as far as there is
-// room for their next steps. Due steps free more than they need.
-func (r *laterRoom) mayTake(stream string) bool {
-	percent := r.percent.Load()
-	return percent < streams.LaterFullAt || stream == events.StreamLater && percent < laterStopAt
-}
-
-// why is the reason why requests are not taken, "" if they are.
-func (r *laterRoom) why() string {
-	percent := r.percent.Load()
-	if percent < streams.LaterFullAt {
-		return ""
-	}
-	return fmt.Sprintf("stream %s: %d %% full: retries would be dropped at its max_bytes; raise %s and run `lethe setup`",
-		events.StreamLater, percent, streams.LimitVariable[events.StreamLater])
-}
-
 // learnLater takes in how full DELETION_LATER is; info is nil if it is missing.
 func (l *Lane) learnLater(info *jetstream.StreamInfo) {
 	if info == nil {
@@ -144,4 +114,51 @@ func (l *Lane) watchLater(ctx context.Context) {
 		return
 	}
 	l.learnLater(stream.CachedInfo())
+}
+
+// inDoubt returns how long a message that comes again must wait, because another
+// worker may be at work on it. The server delivers such a message when a worker
+// is gone, but also at once when ack_wait was shortened. Then a worker that has
+// not noticed yet may be in the middle of its call, and no lease tells: so such
+// messages wait until that call is over.
+func (l *Lane) inDoubt(ctx context.Context, received time.Time) time.Duration {
+	l.ackWait.reading.Lock()
+	defer l.ackWait.reading.Unlock()
+	if readAt, _ := l.ackWait.state(); readAt.Before(received) {
+		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+		defer cancel()
+		asked := time.Now()
+		found, err := streams.Inspect(ctx, l.js, l.config.Target)
+		if err != nil {
+			l.log.Debug("cannot read ack_wait", "error", err)
+			return nakDelay
+		}
+		l.ackWait.learn(found.AckWait(), asked)
+	}
+	_, shorter := l.ackWait.state()
+	if shorter.IsZero() {
+		return 0
+	}
+	return time.Until(shorter.Add(l.config.Timeout + leaseSlack))
+}
+
+// keepAlive tells the server regularly that what is in hand is being worked on.
+func (l *Lane) keepAlive(ctx context.Context) {
+	tick := time.NewTicker(keepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			for _, d := range l.inflight.all() {
+				if time.Since(*d.kept.Load()) < keepAfter {
+					continue
+				}
+				if err := d.keep(l.clock, l.ackWait.get()); err != nil {
+					l.log.Debug("cannot keep a message in hand", "sequence", d.seq, "error", err)
+				}
+			}
+		}
+	}
 }

@@ -1,0 +1,31 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+
+	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
+)
+
+// refuse answers an event that breaks the contract. It stands under the event's
+// own id where that can be read and is free, and else under its sequence.
+func (l *Lane) refuse(ctx context.Context, d *delivery) (settlement, error) {
+	var invalid *events.InvalidError
+	if !errors.As(d.invalid, &invalid) {
+		return nakWithDelay, d.invalid
+	}
+	arrival := d.seq
+	if d.due {
+		arrival = ledger.ReadProgress(d.Header).RequestSeq
+	}
+	names := []string{events.SequenceID(arrival)}
+	if id := d.request.ID; id != "" {
+		names = []string{id, names[0]}
+	}
+	return l.publishUnder(ctx, names, d.raw, events.Result{
+		RequestSource: d.request.Source,
+		Outcome:       events.Invalid,
+		Error:         &events.ResultError{Code: invalid.Code, Message: invalid.Error()},
+	})
+}

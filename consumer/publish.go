@@ -1,0 +1,102 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
+)
+
+// record stores an attempt and returns its progress, which names the record.
+func (l *Lane) record(j *job, h ledger.Progress, lease time.Duration) (_ ledger.Progress, err error) {
+	ctx, end := l.trace.publish(j.ctx, "attempt", events.AttemptSubject(l.config.Target, j.ID, h.Attempts))
+	defer func() { end(err) }()
+	r := l.ledger.NewAttempt(ctx, j.ID, j.fingerprint, h, lease)
+	err = l.ledger.Append(ctx, r)
+	return r.Progress, err
+}
+
+// newResult is the record of a result, to be stored after h.
+func (l *Lane) newResult(ctx context.Context, id, fingerprint string, h ledger.Progress, r events.Result) (*ledger.Pending, error) {
+	r.EventID, r.Source, r.Time, r.Target = ledger.NewID(), "/lethe/"+l.config.Instance, l.clock.now(), l.config.Target
+	return l.ledger.NewResult(ctx, id, fingerprint, h, r)
+}
+
+func (l *Lane) publish(ctx context.Context, r *ledger.Pending) (err error) {
+	ctx, end := l.trace.publish(ctx, "result", r.Subject())
+	defer func() { end(err) }()
+	if err = l.ledger.Append(ctx, r); err != nil {
+		return err
+	}
+	l.published(ctx, r)
+	return nil
+}
+
+// published tells that a result is stored.
+func (l *Lane) published(ctx context.Context, r *ledger.Pending) {
+	l.trace.outcome(ctx, r.Outcome)
+	l.log.InfoContext(ctx, "result", "request_id", r.ID, "outcome", string(r.Outcome), "attempts", r.Progress.Attempts, "sequence", r.Progress.Seq)
+}
+
+// result is the event that says what the step found.
+func (j *job) result(step Step) events.Result {
+	evidence := step.Evidence
+	if contexts, ok := j.Resource.(events.UserContexts); ok && step.Error != nil && len(step.Error.IDs) == len(contexts.IDs) {
+		step.Error.IDs = nil // ids stand there only where some of the request's were refused
+	}
+	return events.Result{
+		RequestID:     j.ID,
+		RequestSource: j.Source,
+		Resource:      j.Resource,
+		Outcome:       step.Outcome,
+		Attempts:      j.progress.Attempts,
+		Evidence:      &evidence,
+		ExpectedBy:    step.ExpectedBy,
+		Error:         step.Error,
+	}
+}
+
+// answerReuse answers a request whose id already names another resource. The
+// first one is untouched, so the answer stands under a name made of the stream
+// sequence. It tells of the calls that were made before the id was taken.
+func (l *Lane) answerReuse(j *job) (settlement, error) {
+	r := j.result(Step{Outcome: events.Invalid, Error: &events.ResultError{
+		Code:    events.CodeIDReused,
+		Message: fmt.Sprintf("id: %s already names a request for another resource; use a new id", j.ID),
+	}})
+	r.Evidence = j.evidence
+	return l.publishUnder(j.ctx, []string{events.SequenceID(j.progress.RequestSeq)}, j.fingerprint, r)
+}
+
+// publishUnder publishes an answer under the first of names whose chain is free
+// or holds this very answer. A sequence can stand for two messages in a results
+// stream that outlived its requests stream, so a last name adds the fingerprint.
+func (l *Lane) publishUnder(ctx context.Context, names []string, fingerprint string, r events.Result) (settlement, error) {
+	last := names[len(names)-1]
+	for _, name := range append(names, last+"-"+shortened(fingerprint)) {
+		r.RequestID = name
+		record, err := l.newResult(ctx, name, fingerprint, ledger.Progress{}, r)
+		if err != nil {
+			return nakWithDelay, err
+		}
+		err = l.publish(ctx, record)
+		var conflict *ledger.ConflictError
+		switch {
+		case err == nil:
+			return ack, nil
+		case !errors.As(err, &conflict):
+			return nakWithDelay, err
+		case conflict.Last != nil && conflict.Last.Fingerprint == fingerprint:
+			return ack, nil
+		}
+	}
+	return nakWithDelay, fmt.Errorf("no free name among %v for a message that is invalid", names)
+}
+
+// shortened is the end of a fingerprint, enough to tell two messages apart.
+func shortened(fingerprint string) string {
+	return fingerprint[max(0, len(fingerprint)-8):]
+}
