@@ -35,6 +35,9 @@ func TestAFullResultsStreamHoldsTheLaneUntilThereIsRoom(t *testing.T) {
 	r := entry(7)
 	w.publish(r) // its attempt is stored, its result is not
 	w.until("the lane says that it is stuck", func() bool { return lane.State().Status == StatusStuck })
+	if why := lane.State().Why; !strings.HasPrefix(why, "stream "+events.StreamResults+": ") || !strings.Contains(why, "raise its max_bytes") || strings.Contains(why, r.ID) {
+		t.Errorf("it names no stream, or no fix: %s", why)
+	}
 	if n := len(w.messages(events.StreamRequests, ">")); n != 1 {
 		t.Errorf("%d requests wait, so one was acknowledged without its result", n)
 	}

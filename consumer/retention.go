@@ -58,7 +58,7 @@ func (l *Lane) mayHaveLostRecords(ctx context.Context, d *delivery, replays uint
 		return false, nil
 	}
 	if !r.asked.After(d.taken) { // what was known before it was delivered may have changed
-		if err := l.ledger.Retry(ctx, events.StreamResults, func(ctx context.Context) error { return l.askRetention(ctx) }); err != nil {
+		if err := l.ledger.Retry(ctx, "stream "+events.StreamResults, func(ctx context.Context) error { return l.askRetention(ctx) }); err != nil {
 			return false, err
 		}
 	}
@@ -83,7 +83,7 @@ func (l *Lane) lostRecord(ctx context.Context, known ledger.Progress, last *ledg
 	r := &l.records
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := l.ledger.Retry(ctx, events.StreamResults, func(ctx context.Context) error { return l.askRetention(ctx) }); err != nil {
+	if err := l.ledger.Retry(ctx, "stream "+events.StreamResults, func(ctx context.Context) error { return l.askRetention(ctx) }); err != nil {
 		return false, err
 	}
 	return known.Seq < r.first, nil

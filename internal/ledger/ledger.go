@@ -155,7 +155,7 @@ func (l *Ledger) Append(ctx context.Context, p *Pending) error {
 	expected := after
 	for {
 		wrong := false
-		err := l.Retry(ctx, p.msg.Subject, func(ctx context.Context) error {
+		err := l.Retry(ctx, "stream "+events.StreamResults, func(ctx context.Context) error {
 			ack, err := l.js.PublishMsg(ctx, p.msg, l.guard(p.ID, expected)...)
 			switch wrong = refused(err); {
 			case wrong:

@@ -56,6 +56,32 @@ func (l *Ledger) Retry(ctx context.Context, what string, do func(context.Context
 // can.
 func (l *Ledger) Failing() string { return l.failures.any() }
 
+// remedy says what to do about a full stream, account or disk, "" where waiting is
+// the remedy.
+func remedy(err error) string {
+	var api *jetstream.APIError
+	if !errors.As(err, &api) {
+		return ""
+	}
+	switch api.ErrorCode {
+	case errCodeStoreFailed:
+		return "; where the stream is full, raise its max_bytes or max_msgs, else look at the server's disk"
+	case errCodeAccountFull:
+		return "; raise the JetStream storage of the account"
+	case errCodeDiskFull, errCodeServerFull:
+		return "; free disk space, or raise max_file_store of the server"
+	}
+	return ""
+}
+
+// The server's codes for storage that is used up (errors.json of nats-server).
+const (
+	errCodeAccountFull jetstream.ErrorCode = 10002
+	errCodeServerFull  jetstream.ErrorCode = 10023
+	errCodeDiskFull    jetstream.ErrorCode = 10047
+	errCodeStoreFailed jetstream.ErrorCode = 10077
+)
+
 // oversized says that a message can never be stored: it has to wait alone.
 func oversized(err error) bool {
 	var api *jetstream.APIError
@@ -81,7 +107,7 @@ func FailureText(js jetstream.JetStream, err error) string {
 	if !js.Conn().IsConnected() || errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrDisconnected) {
 		return NotConnected
 	}
-	return text.Error(err)
+	return text.Error(err) + remedy(err)
 }
 
 // failures are the tries that fail at the moment. It logs when the first one begins
