@@ -1,80 +1,29 @@
 package events
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/google/uuid"
 )
 
-// Resource is what a request names: [UserContexts] or [KnowledgeBaseEntry]. The set
-// is closed, one kind for each [Target].
+// Resource is what a request names, such as [UserContexts] or [KnowledgeBaseEntry].
+// The set is closed, one type for each [Target].
 type Resource interface {
 	// Target is the kind of thing that the resource is.
 	Target() Target
 	// Validate is nil, or an [*InvalidError] with [CodeInvalidResource] and the
 	// name of the field.
 	Validate() error
+	// BatchIDs are the ids that one call can name together with those of other
+	// requests. It is nil if a call names one resource only. Do not modify it.
+	BatchIDs() []int64
+	// WithIDs is a resource of the same type with these ids in place of
+	// BatchIDs, or the resource itself if BatchIDs is nil.
+	WithIDs(ids []int64) Resource
+	// String is one line for people.
+	String() string
 
 	fields() ResourceFields
-}
-
-// MaxIDs is the largest number of ids in one [UserContexts].
-const MaxIDs = 100
-
-// UserContexts names user contexts at k-v.ai: 1 to [MaxIDs] ids, each at least 1,
-// none twice.
-type UserContexts struct {
-	IDs []int64 `json:"ids"`
-}
-
-// Target is [KVUserContext].
-func (UserContexts) Target() Target { return KVUserContext }
-
-// Validate checks the number of ids, their range and that none is repeated.
-func (u UserContexts) Validate() error {
-	if len(u.IDs) == 0 || len(u.IDs) > MaxIDs {
-		return invalid(CodeInvalidResource, "data.ids", "must hold 1 to %d ids, not %d", MaxIDs, len(u.IDs))
-	}
-	first := make(map[int64]int, len(u.IDs))
-	for i, id := range u.IDs {
-		if id < 1 {
-			return invalid(CodeInvalidResource, idField(i), "must be %s, not %d", integerRule, id)
-		}
-		if j, seen := first[id]; seen {
-			return invalid(CodeInvalidResource, idField(i), "repeats data.ids[%d], %d", j, id)
-		}
-		first[id] = i
-	}
-	return nil
-}
-
-func idField(i int) string { return fmt.Sprintf("data.ids[%d]", i) }
-
-func (u UserContexts) fields() ResourceFields { return ResourceFields{IDs: slices.Clone(u.IDs)} }
-
-// KnowledgeBaseEntry names one entry of a replica's knowledge base at Sensay.
-type KnowledgeBaseEntry struct {
-	ReplicaUUID     uuid.UUID `json:"replica_uuid"`      // not the nil UUID
-	KnowledgeBaseID int64     `json:"knowledge_base_id"` // at least 1
-}
-
-// Target is [SensayKnowledgeBase].
-func (KnowledgeBaseEntry) Target() Target { return SensayKnowledgeBase }
-
-// Validate checks that there is a UUID, and the range of the entry's id.
-func (k KnowledgeBaseEntry) Validate() error {
-	if k.ReplicaUUID == uuid.Nil {
-		return invalid(CodeInvalidResource, "data.replica_uuid", "must not be the nil UUID, which names no replica")
-	}
-	if k.KnowledgeBaseID < 1 {
-		return invalid(CodeInvalidResource, "data.knowledge_base_id", "must be %s, not %d", integerRule, k.KnowledgeBaseID)
-	}
-	return nil
-}
-
-func (k KnowledgeBaseEntry) fields() ResourceFields {
-	return ResourceFields{ReplicaUUID: k.ReplicaUUID.String(), KnowledgeBaseID: k.KnowledgeBaseID}
 }
 
 // ResourceFields are the fields of all resources as data, files and flags have them.
@@ -89,39 +38,52 @@ type ResourceFields struct {
 // [*InvalidError]: with [CodeUnknownTarget], or with [CodeInvalidResource] and the field
 // that is missing, out of range or another target's.
 func NewResource(target Target, fields ResourceFields) (Resource, error) {
-	if !target.Known() {
+	k, known := kindOf(target)
+	if !known {
 		return nil, unknownTarget(target)
 	}
-	if field := fields.foreignTo(target); field != "" {
+	if field := fields.foreignTo(k); field != "" {
 		return nil, foreignField(field, target)
 	}
-	if target == KVUserContext {
-		contexts := UserContexts{IDs: fields.IDs}
-		return contexts, contexts.Validate()
-	}
-	replica, err := parseUUID("data.replica_uuid", fields.ReplicaUUID)
-	if err != nil {
-		return nil, err
-	}
-	entry := KnowledgeBaseEntry{ReplicaUUID: replica, KnowledgeBaseID: fields.KnowledgeBaseID}
-	return entry, entry.Validate()
+	return k.resource(fields)
 }
 
-// foreignTo is the name of a field that is set and belongs to another target, if any.
-func (f ResourceFields) foreignTo(target Target) string {
-	switch {
-	case target != KVUserContext && f.IDs != nil:
-		return "data.ids"
-	case target != SensayKnowledgeBase && f.ReplicaUUID != "":
-		return "data.replica_uuid"
-	case target != SensayKnowledgeBase && f.KnowledgeBaseID != 0:
-		return "data.knowledge_base_id"
+// foreignTo is the name of a field that is set and belongs to other targets, if any.
+func (f ResourceFields) foreignTo(k kind) string {
+	for _, field := range []struct {
+		name string
+		set  bool
+	}{{"ids", f.IDs != nil}, {"replica_uuid", f.ReplicaUUID != ""}, {"knowledge_base_id", f.KnowledgeBaseID != 0}} {
+		if field.set && !slices.Contains(k.fields, field.name) {
+			return "data." + field.name
+		}
 	}
 	return ""
 }
 
 func foreignField(field string, target Target) *InvalidError {
 	return invalid(CodeInvalidResource, field, "is no field of a %s request", target)
+}
+
+// readResource reads the resource of a known target from the fields of a request's
+// data, in which nothing else may stand.
+func readResource(target Target, data []member) (Resource, error) {
+	k, _ := kindOf(target)
+	for _, m := range data {
+		if m.name != "target" && !slices.Contains(k.fields, m.name) {
+			return nil, foreignField("data."+m.name, target)
+		}
+	}
+	for _, name := range k.fields {
+		if !slices.ContainsFunc(data, func(m member) bool { return m.name == name }) {
+			return nil, invalid(CodeInvalidResource, "data."+name, "is missing")
+		}
+	}
+	var fields ResourceFields
+	if err := k.read(data, &fields); err != nil {
+		return nil, err
+	}
+	return NewResource(target, fields)
 }
 
 // parseUUID accepts the 36-character form of RFC 9562 alone; the library would take

@@ -104,9 +104,12 @@ func (r Result) checkError() error {
 	if len(r.Error.IDs) == 0 {
 		return nil
 	}
-	contexts, _ := r.Resource.(UserContexts)
+	var own []int64
+	if r.Resource != nil {
+		own = r.Resource.BatchIDs()
+	}
 	for _, id := range r.Error.IDs {
-		if !slices.Contains(contexts.IDs, id) {
+		if !slices.Contains(own, id) {
 			return invalid(CodeInvalidResource, field+".ids", "must be ids of the request, which %d is not", id)
 		}
 	}

@@ -463,7 +463,7 @@ func TestWhatIsOnTheWayIsToldFromWhatIsWrong(t *testing.T) {
 		{`--id: "010" is not an integer`, []string{"request", "kv-user-context", "--id", "010"}},
 		{`--id: "0x1f" is not an integer`, []string{"request", "kv-user-context", "--id", "0x1f"}},
 		{`--entry: "1_0" is not an integer`, []string{"request", "sensay-knowledge-base", "--replica", replica, "--entry", "1_0"}},
-		{"is not a UUID", []string{"request", "sensay-knowledge-base", "--replica", "{" + replica + "}", "--entry", "1"}},
+		{"must be a UUID of 36 characters", []string{"request", "sensay-knowledge-base", "--replica", "{" + replica + "}", "--entry", "1"}},
 		{"--request-id: is empty", []string{"request", "kv-user-context", "--id", "1", "--request-id", ""}},
 		{"--request-id: must be", []string{"request", "kv-user-context", "--id", "1", "--request-id", "a.b"}},
 		{"--batch: is empty", []string{"request", "--file", "f.csv", "--batch", ""}},

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -38,15 +37,6 @@ func hint(text string) string {
 		return " without separators"
 	}
 	return ""
-}
-
-// parseUUID takes the form with 36 characters alone, as an event does.
-func parseUUID(text string) (uuid.UUID, error) {
-	id, err := uuid.Parse(text)
-	if err != nil || len(text) != 36 {
-		return uuid.UUID{}, fmt.Errorf("%s is not a UUID of 36 characters", shown(text))
-	}
-	return id, nil
 }
 
 // shown is somebody's value as an error shows it: short and printable.

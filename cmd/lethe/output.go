@@ -88,14 +88,10 @@ func resultLine(r events.Result) string {
 }
 
 func resourceText(res events.Resource) string {
-	switch res := res.(type) {
-	case events.UserContexts:
-		return "ids " + strings.Trim(fmt.Sprint(res.IDs), "[]")
-	case events.KnowledgeBaseEntry:
-		return fmt.Sprintf("replica %s entry %d", res.ReplicaUUID, res.KnowledgeBaseID)
-	default:
+	if res == nil {
 		return "unreadable"
 	}
+	return res.String()
 }
 
 // explanation says shortly what a result rests on.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -122,38 +123,35 @@ func (f requestFlags) rows(cmd *cobra.Command, args []string) (*rows, error) {
 	return f.one(cmd, target)
 }
 
-// targetFlags are the flags that name the resource of a target.
-var targetFlags = map[events.Target][]string{
-	events.KVUserContext:       {"id"},
-	events.SensayKnowledgeBase: {"replica", "entry"},
+// resourceFlags are the flags for the fields of data that name a resource.
+var resourceFlags = []struct{ flag, field string }{
+	{"id", "ids"}, {"replica", "replica_uuid"}, {"entry", "knowledge_base_id"},
 }
 
 // one is the request that the flags describe.
 func (f requestFlags) one(cmd *cobra.Command, target events.Target) (*rows, error) {
-	for _, other := range events.Targets() {
-		for _, name := range targetFlags[other] {
-			switch given := cmd.Flags().Changed(name); {
-			case given && other != target:
-				return nil, usageError("--%s: is not for %s", name, target)
-			case !given && other == target:
-				return nil, usageError("--%s: is missing", name)
-			}
+	own := target.Fields()
+	for _, r := range resourceFlags {
+		switch given, takes := cmd.Flags().Changed(r.flag), slices.Contains(own, r.field); {
+		case given && !takes:
+			return nil, usageError("--%s: is not for %s", r.flag, target)
+		case !given && takes:
+			return nil, usageError("--%s: is missing", r.flag)
 		}
 	}
-	var res events.Resource = events.UserContexts{IDs: f.ids}
-	if target == events.SensayKnowledgeBase {
-		replica, err := parseUUID(f.replica)
-		if err != nil {
-			return nil, usageError("--replica: %w", err)
-		}
-		res = events.KnowledgeBaseEntry{ReplicaUUID: replica, KnowledgeBaseID: int64(f.entry)}
+	res, err := events.NewResource(target, events.ResourceFields{IDs: f.ids, ReplicaUUID: f.replica, KnowledgeBaseID: int64(f.entry)})
+	var invalid *events.InvalidError
+	if errors.As(err, &invalid) {
+		return nil, usageError("%s: %s", flagOf(invalid.Field), invalid.Reason)
+	}
+	if err != nil {
+		return nil, usageError("%w", err)
 	}
 	request := events.NewRequest(f.source, res)
 	if f.id != "" {
 		request.ID = f.id
 	}
 	event, err := request.Encode()
-	var invalid *events.InvalidError
 	if errors.As(err, &invalid) {
 		return nil, usageError("%s: %s", flagOf(invalid.Field), invalid.Reason)
 	}

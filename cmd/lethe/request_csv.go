@@ -106,11 +106,8 @@ func checkColumns(columns []string, line []byte) error {
 	return nil
 }
 
-// targetColumns are the columns that belong to one target alone.
-var targetColumns = map[events.Target][]string{
-	events.KVUserContext:       {"ids"},
-	events.SensayKnowledgeBase: {"replica_uuid", "knowledge_base_id"},
-}
+// resourceColumns are the columns for the fields of data that name a resource.
+var resourceColumns = []string{"ids", "replica_uuid", "knowledge_base_id"}
 
 func csvRequest(columns, cells []string) (events.Request, error) {
 	if len(cells) != len(columns) {
@@ -128,43 +125,44 @@ func csvRequest(columns, cells []string) (events.Request, error) {
 	if !target.Known() {
 		return r, fmt.Errorf("target: %s is none of %s", shown(string(target)), strings.Join(targetNames(), ", "))
 	}
-	for _, other := range events.Targets() {
-		for _, name := range targetColumns[other] {
-			if other != target && fields[name] != "" {
-				return r, fmt.Errorf("%s: is no field of a %s request; leave the cell empty", name, target)
-			}
-			if other == target && fields[name] == "" {
-				return r, fmt.Errorf("%s: is missing", name)
-			}
+	own := target.Fields()
+	for _, name := range resourceColumns {
+		takes := slices.Contains(own, name)
+		if !takes && fields[name] != "" {
+			return r, fmt.Errorf("%s: is no field of a %s request; leave the cell empty", name, target)
+		}
+		if takes && fields[name] == "" {
+			return r, fmt.Errorf("%s: is missing", name)
 		}
 	}
-	var err error
-	if r.Resource, err = csvResource(target, fields); err != nil {
+	named, err := csvFields(own, fields)
+	if err != nil {
 		return r, err
 	}
-	return r, r.Resource.Validate()
+	r.Resource, err = events.NewResource(target, named)
+	return r, err
 }
 
-func csvResource(target events.Target, fields map[string]string) (events.Resource, error) {
-	if target == events.KVUserContext {
-		var contexts events.UserContexts
-		// One separator that stands in no number of any country.
-		for text := range strings.SplitSeq(fields["ids"], ";") {
-			id, err := parseID(strings.Trim(text, " "))
-			if err != nil {
-				return nil, fmt.Errorf("ids: %w; several ids have ; between them", err)
+// csvFields reads the cells that name a resource.
+func csvFields(names []string, cells map[string]string) (fields events.ResourceFields, err error) {
+	for _, name := range names {
+		switch name {
+		case "ids":
+			// No country uses this separator in numbers.
+			for text := range strings.SplitSeq(cells[name], ";") {
+				id, err := parseID(strings.Trim(text, " "))
+				if err != nil {
+					return fields, fmt.Errorf("ids: %w; several ids have ; between them", err)
+				}
+				fields.IDs = append(fields.IDs, id)
 			}
-			contexts.IDs = append(contexts.IDs, id)
+		case "replica_uuid":
+			fields.ReplicaUUID = cells[name]
+		case "knowledge_base_id":
+			if fields.KnowledgeBaseID, err = parseID(cells[name]); err != nil {
+				return fields, fmt.Errorf("knowledge_base_id: %w", err)
+			}
 		}
-		return contexts, nil
 	}
-	replica, err := parseUUID(fields["replica_uuid"])
-	if err != nil {
-		return nil, fmt.Errorf("replica_uuid: %w", err)
-	}
-	id, err := parseID(fields["knowledge_base_id"])
-	if err != nil {
-		return nil, fmt.Errorf("knowledge_base_id: %w", err)
-	}
-	return events.KnowledgeBaseEntry{ReplicaUUID: replica, KnowledgeBaseID: id}, nil
+	return fields, nil
 }

@@ -42,7 +42,7 @@ it with one line that names the variable, and exit status 2.
 
 All settings are environment variables:
 
-` + config.Usage(),
+` + config.Usage(commonAPIs()...),
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), cmd.ErrOrStderr()) },
 	}
@@ -75,7 +75,7 @@ func run(ctx context.Context, stderr io.Writer) error {
 	log := tel.Logger
 	period := &grace{total: cfg.ShutdownGrace}
 	defer func() { flushWithin(ctx, tel, period.left(flushTimeout)) }()
-	if unknown := config.Unknown(); len(unknown) > 0 {
+	if unknown := config.Unknown(commonAPIs()...); len(unknown) > 0 {
 		log.Warn("variables that Lethe does not know are set; are they misspelled?", "variables", strings.Join(unknown, ", "))
 	}
 

@@ -14,71 +14,43 @@ import (
 
 	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/deleter"
-	"github.com/lethe-dev/lethe/deleter/kv"
-	"github.com/lethe-dev/lethe/deleter/sensay"
-	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/config"
 	"github.com/lethe-dev/lethe/internal/natsconn"
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// laneConfig is one line of the table of APIs.
+// laneConfig configures one lane.
 type laneConfig struct {
 	consumer.Config
-	credential *deleter.Credential // nil: the lane takes nothing
+	credential *deleter.Credential // nil: the lane is blocked
 	variable   string              // where the credential comes from
 }
 
 type laneConfigs []laneConfig
 
-// newLanes is the table of APIs: a third one is a third entry.
+// newLanes makes a lane for each line of the table of APIs.
 func newLanes(cfg *config.Config, instance string, log *slog.Logger) (laneConfigs, error) {
-	kvBase, err := deleter.CheckBaseURL(cfg.KV.BaseURL, cfg.AllowHTTP)
-	if err != nil {
-		return nil, usageError("LETHE_KV_BASE_URL: %w", err)
+	table := apis(cfg)
+	common := consumer.Config{
+		Rules: rules(cfg), ResultsMinAge: cfg.MinResultsAge(), Instance: instance, Grace: (&grace{total: cfg.ShutdownGrace}).lanes(),
+		ManageStreams: cfg.ManageStreams, Hold: holdBytes() / int64(len(table)), Log: log,
 	}
-	kvKey, kvVariable, err := credential("LETHE_KV_ACCESS_KEY", cfg.KV.AccessKey, cfg.KV.AccessKeyFile)
-	if err != nil {
-		return nil, err
-	}
-	sensayBase, err := deleter.CheckBaseURL(cfg.Sensay.BaseURL, cfg.AllowHTTP)
-	if err != nil {
-		return nil, usageError("LETHE_SENSAY_BASE_URL: %w", err)
-	}
-	sensaySecret, sensayVariable, err := credential("LETHE_SENSAY_ORGANIZATION_SECRET", cfg.Sensay.OrganizationSecret, cfg.Sensay.OrganizationSecretFile)
-	if err != nil {
-		return nil, err
-	}
-
-	lane := func(target events.Target, calls config.Calls) consumer.Config {
-		return consumer.Config{
-			Target: target, Concurrency: calls.Concurrency, Rate: calls.Rate, Timeout: calls.Timeout,
-			Rules: rules(cfg), ResultsMinAge: cfg.MinResultsAge(), Instance: instance, Grace: (&grace{total: cfg.ShutdownGrace}).lanes(), ManageStreams: cfg.ManageStreams, Hold: holdBytes() / lanesOfAWorker, Log: log,
+	configs := make(laneConfigs, 0, len(table))
+	for _, a := range table {
+		lane, err := a.lane(cfg, common)
+		if err != nil {
+			return nil, err
 		}
+		configs = append(configs, lane)
 	}
-	kvLane := lane(events.KVUserContext, cfg.KV.Calls)
-	kvLane.BatchIDs, kvLane.BatchLinger = cfg.KV.Batch.IDs, cfg.KV.Batch.Linger
-	kvLane.Deleter = kv.New(kv.Config{
-		BaseURL: kvBase, Credential: kvKey, Timeout: cfg.KV.Timeout, Concurrency: cfg.KV.Concurrency, Version: buildVersion(),
-	})
-
-	sensayLane := lane(events.SensayKnowledgeBase, cfg.Sensay.Calls)
-	sensayLane.RecordAttempts = true // it answers 404 after our own deletion
-	sensayLane.Deleter = sensay.New(sensay.Config{
-		BaseURL: sensayBase, Credential: sensaySecret, Timeout: cfg.Sensay.Timeout, Concurrency: cfg.Sensay.Concurrency, APIVersion: cfg.Sensay.APIVersion, Version: buildVersion(),
-	})
-	return laneConfigs{
-		{kvLane, kvKey, kvVariable},
-		{sensayLane, sensaySecret, sensayVariable},
-	}, nil
+	return configs, nil
 }
 
 // What a worker has in hand is bounded by bytes: it takes several times as much
 // memory, between two collections of the garbage.
 const (
-	mostHeld       = 64 << 20 // where no GOMEMLIMIT is set
-	shareOfLimit   = 8        // of it, one part is for what is in hand
-	lanesOfAWorker = 2
+	mostHeld     = 64 << 20 // where no GOMEMLIMIT is set
+	shareOfLimit = 8        // of it, one part is for what is in hand
 )
 
 // holdBytes is how many bytes of requests a worker may have in hand.
@@ -100,23 +72,6 @@ func rules(cfg *config.Config) consumer.Rules {
 			MaxElapsed:      cfg.Retry.MaxElapsed,
 		},
 	}
-}
-
-// credential is nil if neither the variable with this name nor the one for a file
-// is set. It returns the name of the one that is; an error names it, too.
-func credential(name string, value config.Secret, file string) (c *deleter.Credential, variable string, err error) {
-	variable = name
-	switch {
-	case file != "":
-		variable += "_FILE"
-		c, err = deleter.CredentialFromFile(file)
-	case value.Reveal() != "":
-		c, err = deleter.NewCredential(value.Reveal())
-	}
-	if err != nil {
-		return nil, variable, usageError("%s: %w", variable, err)
-	}
-	return c, variable, nil
 }
 
 // lanes are the lanes of one worker.

@@ -96,7 +96,7 @@ func (c *Config) checkNATS() error {
 
 func (c *Config) checkKV() error {
 	return first(
-		func() error { return baseURL("LETHE_KV_BASE_URL", c.KV.BaseURL, c.AllowHTTP) },
+		func() error { return validBaseURL("LETHE_KV_BASE_URL", c.KV.BaseURL, c.AllowHTTP) },
 		func() error { return credential("LETHE_KV_ACCESS_KEY", c.KV.AccessKey, c.KV.AccessKeyFile) },
 		func() error { return c.KV.check("LETHE_KV") },
 		func() error { return within("LETHE_KV_BATCH_IDS", c.KV.Batch.IDs, 1, 100) },
@@ -107,7 +107,7 @@ func (c *Config) checkKV() error {
 func (c *Config) checkSensay() error {
 	s := c.Sensay
 	return first(
-		func() error { return baseURL("LETHE_SENSAY_BASE_URL", s.BaseURL, c.AllowHTTP) },
+		func() error { return validBaseURL("LETHE_SENSAY_BASE_URL", s.BaseURL, c.AllowHTTP) },
 		func() error {
 			return credential("LETHE_SENSAY_ORGANIZATION_SECRET", s.OrganizationSecret, s.OrganizationSecretFile)
 		},
@@ -259,7 +259,7 @@ func credential(name string, value Secret, path string) error {
 	return err
 }
 
-func baseURL(name, raw string, allowHTTP bool) error {
+func validBaseURL(name, raw string, allowHTTP bool) error {
 	if _, err := deleter.CheckBaseURL(raw, allowHTTP); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}

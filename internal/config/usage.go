@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -23,22 +24,22 @@ A wrong value is a warning. The console exporters write to standard error. OTEL_
 A variable that is set but empty counts as not set.
 `
 
-// Usage is a table of every variable with its default and its meaning.
-func Usage() string {
+// Usage is a table of every variable with its default and its meaning. apis are the names for [Config.LoadAPI].
+func Usage(apis ...string) string {
 	var b strings.Builder
 	b.WriteString(usageHead)
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	render(table, usageRow)
+	render(table, usageRow, apis)
 	_ = table.Flush() // a strings.Builder takes everything
 	b.WriteString(usageFoot)
 	return b.String()
 }
 
 // Unknown names, in order, the variables that begin with LETHE_ and mean nothing to Lethe: misspelled ones, most
-// likely.
-func Unknown() []string {
+// likely. apis are the names for [Config.LoadAPI].
+func Unknown(apis ...string) []string {
 	var names strings.Builder
-	render(&names, "{{range .}}{{usage_key .}}\n{{end}}")
+	render(&names, "{{range .}}{{usage_key .}}\n{{end}}", apis)
 	known := strings.Fields(names.String())
 
 	var unknown []string
@@ -51,8 +52,12 @@ func Unknown() []string {
 	return unknown
 }
 
-func render(w io.Writer, format string) {
-	if err := envconfig.Usagef(prefix, &Config{}, w, format); err != nil {
-		panic(err) // the templates and the struct are constant: every call works or none does
+func render(w io.Writer, format string, apis []string) {
+	err := envconfig.Usagef(prefix, &Config{}, w, format)
+	for _, name := range apis {
+		err = errors.Join(err, envconfig.Usagef(prefix+"_"+name, &API{}, w, format))
+	}
+	if err != nil {
+		panic(err) // the templates and the structs are constant: every call works or none does
 	}
 }

@@ -1,0 +1,29 @@
+package config
+
+import "github.com/kelseyhightower/envconfig"
+
+// API is the settings that every API has. An API without others reads them with [Config.LoadAPI].
+type API struct {
+	BaseURL        string `split_words:"true" desc:"address of the API; none: its default"`
+	Credential     Secret `desc:"credential for the API; none: its requests wait"`
+	CredentialFile string `split_words:"true" desc:"file that holds the credential, read again when it changes"`
+	Calls
+}
+
+// LoadAPI reads and checks the settings of an API, whose names begin with LETHE_ and name: LETHE_TOY_BASE_URL. Its
+// errors are those of [Load]. An API without a base URL gets this one.
+func (c *Config) LoadAPI(name, baseURL string) (API, error) {
+	var api API
+	variable := prefix + "_" + name
+	if err := envconfig.Process(variable, &api); err != nil {
+		return api, explain(err)
+	}
+	if api.BaseURL == "" {
+		api.BaseURL = baseURL
+	}
+	return api, first(
+		func() error { return validBaseURL(variable+"_BASE_URL", api.BaseURL, c.AllowHTTP) },
+		func() error { return credential(variable+"_CREDENTIAL", api.Credential, api.CredentialFile) },
+		func() error { return api.check(variable) },
+	)
+}
