@@ -16,6 +16,14 @@ import (
 func (l *Lane) callFor(stop, ctx context.Context, probe int, jobs []*job) []share {
 	ctx, end := l.trace.call(ctx, jobs)
 	defer end()
+	if len(jobs) == 1 {
+		answer, made := l.call(stop, ctx, jobs)
+		if !made {
+			return []share{{again: true}}
+		}
+		answer.Requests = 1
+		return []share{{answer: answer, calls: 1}}
+	}
 	first := true
 	n := &narrowing{
 		halted: func() bool { return !l.breaker.Allows(probe) },

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/lethe-dev/lethe/deleter"
@@ -144,8 +145,10 @@ type decided struct {
 // answered tells what a request was answered.
 func (l *Lane) answered(j *job, s share) {
 	a := s.answer
-	l.log.DebugContext(j.ctx, "answered", "request_id", j.ID, "attempt", j.progress.Attempts, "verdict", string(a.Verdict),
-		"status", a.Status, "message", a.Message, "call_id", a.CallID)
+	if l.log.Enabled(j.ctx, slog.LevelDebug) {
+		l.log.DebugContext(j.ctx, "answered", "request_id", j.ID, "attempt", j.progress.Attempts, "verdict", string(a.Verdict),
+			"status", a.Status, "message", a.Message, "call_id", a.CallID)
+	}
 	l.trace.answered(j.ctx, a)
 	if !s.left {
 		evidence := evidenceOf(a)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/lethe-dev/lethe/events"
@@ -38,7 +39,9 @@ func (l *Lane) publish(ctx context.Context, r *ledger.Pending) (err error) {
 // published tells that a result is stored.
 func (l *Lane) published(ctx context.Context, r *ledger.Pending) {
 	l.trace.outcome(ctx, r.Outcome)
-	l.log.InfoContext(ctx, "result", "request_id", r.ID, "outcome", string(r.Outcome), "attempts", r.Progress.Attempts, "sequence", r.Progress.Seq)
+	if l.log.Enabled(ctx, slog.LevelInfo) {
+		l.log.InfoContext(ctx, "result", "request_id", r.ID, "outcome", string(r.Outcome), "attempts", r.Progress.Attempts, "sequence", r.Progress.Seq)
+	}
 }
 
 // result is the event that says what the step found.

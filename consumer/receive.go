@@ -92,16 +92,15 @@ func (l *Lane) read(msg *nats.Msg, asked time.Time) *delivery {
 // begin sets the progress that j starts from, where that takes no look at the
 // server, and says whether it is so.
 func (l *Lane) begin(j *job) bool {
-	told := ledger.ReadProgress(j.Header)
 	switch {
 	case l.config.Rate > 0:
 		return false
 	case j.due:
-		j.progress = dueProgress(told)
+		j.progress = dueProgress(ledger.ReadProgress(j.Header))
 		return !j.progress.Suspect() && (j.times == 1 || l.config.RecordAttempts)
 	default:
 		j.progress = ledger.Progress{RequestSeq: j.seq}
-		return j.times == 1 && told.Seq == 0 && !l.mayBeOld(j.delivery)
+		return j.times == 1 && ledger.Expected(j.Header) == 0 && !l.mayBeOld(j.delivery)
 	}
 }
 
@@ -133,24 +132,24 @@ func (l *Lane) prepare(j *job) (settled settlement, err error) {
 // publishes on the due subject; what comes from upstream has none, unless a person
 // asked for a failed request to be tried again.
 func (l *Lane) startingPoint(j *job) (ledger.Progress, error) {
-	told := ledger.ReadProgress(j.Header)
 	if j.due {
-		return dueProgress(told), nil
+		return dueProgress(ledger.ReadProgress(j.Header)), nil
 	}
+	replayOf := ledger.Expected(j.Header)
 	fresh := ledger.Progress{RequestSeq: j.seq}
-	lost, err := l.mayHaveLostRecords(j.ctx, j.delivery, told.Seq)
+	lost, err := l.mayHaveLostRecords(j.ctx, j.delivery, replayOf)
 	if err != nil {
 		return fresh, err
 	}
 	fresh.MayHaveDeleted = lost
-	if told.Seq == 0 {
+	if replayOf == 0 {
 		return fresh, nil
 	}
 	last, err := l.ledger.Last(j.ctx, j.ID)
 	if err != nil {
 		return fresh, err
 	}
-	if last != nil && last.Seq == told.Seq && last.Outcome == events.Failed && last.Fingerprint == j.fingerprint {
+	if last != nil && last.Seq == replayOf && last.Outcome == events.Failed && last.Fingerprint == j.fingerprint {
 		replay := last.Progress
 		replay.Alone = replay.Single()
 		replay.FirstAttempt, replay.RequestSeq = time.Time{}, j.seq

@@ -85,9 +85,9 @@ func (p *Pending) Subject() string { return p.msg.Subject }
 // lease is how long no other worker should try; 0 for an attempt that is over.
 func (l *Ledger) NewAttempt(ctx context.Context, id, fingerprint string, p Progress, lease time.Duration) *Pending {
 	body, _ := json.Marshal(attempt{id, l.target, p.Attempts, l.instance}) // strings and a number
-	msg := l.newMessage(ctx, events.AttemptSubject(l.target, id, p.Attempts), fingerprint, p, body)
-	msg.Header.Set("Content-Type", "application/json")
-	msg.Header.Set(headerLease, lease.String())
+	msg, header := l.newMessage(ctx, events.AttemptSubject(l.target, id, p.Attempts), fingerprint, p, body)
+	header.Set("Content-Type", "application/json")
+	header.Set(headerLease, lease.String())
 	return &Pending{ID: id, msg: msg, Progress: p}
 }
 
@@ -98,19 +98,20 @@ func (l *Ledger) NewResult(ctx context.Context, id, fingerprint string, p Progre
 	if err != nil {
 		return nil, fmt.Errorf("encode result of %s: %w", id, err)
 	}
-	msg := l.newMessage(ctx, events.ResultSubject(l.target, id, r.Outcome), fingerprint, p, body)
-	msg.Header.Set("content-type", "application/cloudevents+json")
+	msg, header := l.newMessage(ctx, events.ResultSubject(l.target, id, r.Outcome), fingerprint, p, body)
+	header.Set("content-type", "application/cloudevents+json")
 	return &Pending{ID: id, msg: msg, Progress: p, Outcome: r.Outcome}, nil
 }
 
-func (l *Ledger) newMessage(ctx context.Context, subject, fingerprint string, p Progress, body []byte) *nats.Msg {
+func (l *Ledger) newMessage(ctx context.Context, subject, fingerprint string, p Progress, body []byte) (*nats.Msg, *headerWriter) {
 	msg := &nats.Msg{Subject: subject, Data: body, Header: make(nats.Header, 16)} // some are its publishing's
-	msg.Header.Set(headerRecord, NewID())
-	msg.Header.Set(headerFingerprint, fingerprint)
-	msg.Header.Set(headerInstance, l.instance)
-	p.Write(msg.Header)
+	header := newHeaderWriter(msg.Header)
+	header.Set(headerRecord, NewID())
+	header.Set(headerFingerprint, fingerprint)
+	header.Set(headerInstance, l.instance)
+	p.write(header)
 	inject(ctx, msg.Header)
-	return msg
+	return msg, header
 }
 
 // guard is the expectation under which a record of the request id is published.

@@ -70,7 +70,9 @@ const (
 )
 
 // Write puts p into headers, replacing what stood there.
-func (p Progress) Write(to nats.Header) {
+func (p Progress) Write(to nats.Header) { p.write(newHeaderWriter(to)) }
+
+func (p Progress) write(to *headerWriter) {
 	step := stepDelete
 	if p.AwaitingRemoval {
 		step = stepConfirm
@@ -93,7 +95,7 @@ func (p Progress) Write(to nats.Header) {
 }
 
 // writeTime sets a header, or removes it if there is no time.
-func writeTime(to nats.Header, name string, t time.Time) {
+func writeTime(to *headerWriter, name string, t time.Time) {
 	to.Del(name)
 	if !t.IsZero() {
 		to.Set(name, t.UTC().Format(time.RFC3339Nano))
@@ -101,7 +103,7 @@ func writeTime(to nats.Header, name string, t time.Time) {
 }
 
 // writeDuration sets a header, or removes it if there is nothing to say.
-func writeDuration(to nats.Header, name string, d time.Duration) {
+func writeDuration(to *headerWriter, name string, d time.Duration) {
 	to.Del(name)
 	if d != 0 {
 		to.Set(name, d.String())
@@ -112,6 +114,17 @@ func writeDuration(to nats.Header, name string, d time.Duration) {
 func readDuration(from nats.Header, name string) time.Duration {
 	d, _ := time.ParseDuration(from.Get(name))
 	return max(d, 0)
+}
+
+// Expected returns the sequence of the record that a message expects to follow, 0 if
+// it names none: a publisher's request names one where it replays a failure.
+func Expected(from nats.Header) uint64 {
+	value := from.Get(headerExpected)
+	if value == "" {
+		return 0
+	}
+	seq, _ := strconv.ParseUint(value, 10, 64)
+	return seq
 }
 
 // ReadProgress reads the headers that [Progress.Write] wrote. A header that is missing
