@@ -47,11 +47,17 @@ func (l *Lane) Run(stop context.Context) error {
 // that has grown is worth keeping. finish returns when all is done; nothing may be
 // received after it is called.
 func (l *Lane) startWorkers(stop, ctx context.Context) (finish func()) {
-	// There is room for every batch that can be, so that starting one never blocks.
-	batches := make(chan *batch, 8*l.most+l.config.Concurrency*l.batcher.maxIDs)
+	batches := make(chan *batch, 2*l.config.Concurrency)
 	l.batcher.start = func(b *batch) {
 		l.steps.Add(1)
-		batches <- b
+		select {
+		case batches <- b:
+		default: // workers themselves start batches, and must not wait for a worker
+			go func() {
+				defer l.steps.Done()
+				l.work(stop, ctx, b)
+			}()
+		}
 	}
 	var workers sync.WaitGroup
 	for range 2 * l.config.Concurrency {
