@@ -29,10 +29,7 @@ type job struct {
 
 // size is how many ids the job brings into a call.
 func (j *job) size() int {
-	if contexts, ok := j.Resource.(events.UserContexts); ok {
-		return len(contexts.IDs)
-	}
-	return 1
+	return max(len(j.Resource.BatchIDs()), 1)
 }
 
 // batch is the requests of one call. Jobs join it until it is full, or until the
@@ -100,18 +97,17 @@ func merge(jobs []*job) events.Resource {
 	if len(jobs) == 1 {
 		return jobs[0].Resource
 	}
-	var all events.UserContexts
+	var all []int64
 	seen := map[int64]bool{}
 	for _, j := range jobs {
-		contexts, _ := j.Resource.(events.UserContexts)
-		for _, id := range contexts.IDs {
+		for _, id := range j.Resource.BatchIDs() {
 			if !seen[id] {
 				seen[id] = true
-				all.IDs = append(all.IDs, id)
+				all = append(all, id)
 			}
 		}
 	}
-	return all
+	return jobs[0].Resource.WithIDs(all)
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/lethe-dev/lethe/deleter"
-	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/limiter"
 )
 
@@ -42,9 +41,8 @@ func (l *Lane) callFor(stop, ctx context.Context, probe int, jobs []*job) []shar
 			return answer, set
 		},
 		refusedOf: func(i int, a deleter.Answer) []int64 {
-			contexts, _ := jobs[i].Resource.(events.UserContexts)
 			var own []int64
-			for _, id := range contexts.IDs {
+			for _, id := range jobs[i].Resource.BatchIDs() {
 				if slices.Contains(a.Refused, id) {
 					own = append(own, id)
 				}

@@ -47,7 +47,7 @@ func (l *Lane) published(ctx context.Context, r *ledger.Pending) {
 // result is the event that says what the step found.
 func (j *job) result(step Step) events.Result {
 	evidence := step.Evidence
-	if contexts, ok := j.Resource.(events.UserContexts); ok && step.Error != nil && len(step.Error.IDs) == len(contexts.IDs) {
+	if step.Error != nil && j.Resource != nil && len(step.Error.IDs) == len(j.Resource.BatchIDs()) {
 		step.Error.IDs = nil // ids stand there only where some of the request's were refused
 	}
 	return events.Result{
