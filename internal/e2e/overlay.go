@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,11 +24,25 @@ type Replacement struct {
 // (go build -overlay), and returns the binary's path. A replacement that does not
 // match exactly once is an error: the rule has moved, and the build would break nothing.
 func BuildBroken(ctx context.Context, dir string, replacements ...Replacement) (string, error) {
+	return BuildChanged(ctx, dir, "", replacements...)
+}
+
+// BuildChanged is [BuildBroken] with more source files: those below the folder added,
+// if it is not "", which has the structure of the module.
+func BuildChanged(ctx context.Context, dir, added string, replacements ...Replacement) (string, error) {
 	root, err := moduleDir(ctx)
 	if err != nil {
 		return "", err
 	}
 	overlay := struct{ Replace map[string]string }{map[string]string{}}
+	if err := statSources(ctx); err != nil {
+		return "", err
+	}
+	if added != "" {
+		if err := addFiles(overlay.Replace, root, added); err != nil {
+			return "", err
+		}
+	}
 	for i, r := range replacements {
 		path := filepath.Join(root, r.File)
 		if overlay.Replace[path] != "" {
@@ -59,6 +74,24 @@ func BuildBroken(ctx context.Context, dir string, replacements ...Replacement) (
 		return "", fmt.Errorf("build with %d replacements: %w: %s", len(replacements), err, bytes.TrimSpace(out))
 	}
 	return binary, nil
+}
+
+// addFiles maps the paths that the files below added have in the module to the files.
+func addFiles(replace map[string]string, root, added string) error {
+	return filepath.WalkDir(added, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(added, path)
+		if err != nil {
+			return err
+		}
+		if _, err := os.Stat(path); err != nil { // as in statSources
+			return err
+		}
+		replace[filepath.Join(root, name)], err = filepath.Abs(path)
+		return err
+	})
 }
 
 func moduleDir(ctx context.Context) (string, error) {
