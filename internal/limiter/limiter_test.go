@@ -119,7 +119,7 @@ func TestAnAPIWithoutBurstsIsUsedFromTheStart(t *testing.T) {
 // 90 % of what is to be done is done in the eleventh second, whatever the rate was.
 func TestALimitThatIsLiftedIsNoticed(t *testing.T) {
 	const demand = 500.
-	for _, rate := range []float64{5, 50} {
+	for _, rate := range []float64{2, 5, 50} {
 		for name, limit := range limitsOf(rate) {
 			for _, retryAfter := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%v a second, %s, Retry-After %v", rate, name, retryAfter), func(t *testing.T) {

@@ -54,7 +54,7 @@ const (
 	// timeToCeiling is how long the rate takes from floor to ceiling: one or two
 	// calls are refused in this time, and a raised limit is noticed after it. Where
 	// it has fewer than ceilingCalls calls, it takes the time of so many.
-	timeToCeiling, ceilingCalls = 4500 * time.Millisecond, 20
+	timeToCeiling, ceilingCalls = 4500 * time.Millisecond, 6
 	// steepness is how fast the rate grows past its ceiling, and slow start begins
 	// where it has grown by pastCeiling.
 	steepness, pastCeiling = 6.4, 1.1
@@ -213,6 +213,9 @@ func (r *rate) lower(begun, now time.Time, let float64) {
 		ceiling = max(ceiling, min(let, r.ceiling))
 	}
 	r.setCeiling(ceiling)
+	if r.began.Equal(begun) { // the next call may begin half an interval earlier: this one used nothing
+		r.slot = r.slot.Add(-r.interval() / 2)
+	}
 }
 
 func (r *rate) setCeiling(ceiling float64) {
