@@ -43,8 +43,11 @@ func (l *Lane) State() State {
 	breaker := l.breaker.State()
 	status, why := l.status(breaker)
 	calls, perSecond, next := l.limiter.State()
-	if !breaker.Closed {
+	switch {
+	case !breaker.Closed:
 		next = breaker.NextProbe
+	case !next.IsZero() && why == "":
+		why = "the API throttles calls and asks to wait"
 	}
 	return State{
 		Target: l.config.Target, Status: status, Why: why, InFlight: l.inflight.size(), Calls: calls, CallsPerSecond: perSecond, NextCall: next,

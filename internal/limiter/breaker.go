@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
-
-	"github.com/lethe-dev/lethe/deleter"
 )
 
 // failuresToOpen is how many failures in a row open the breaker.
@@ -60,6 +58,8 @@ type Breaker struct {
 	suspectAt time.Time       // when a suspect request may probe next
 	empty     map[string]bool // streams in which no probe was found after the wait
 	blocked   string          // why nothing may be fetched at all, "" when it may
+	logged    bool            // that it opened
+	loggedAt  time.Time       // when that was logged last
 	changed   chan struct{}   // closed and replaced at each change
 }
 
@@ -197,9 +197,8 @@ func (b *Breaker) Found(stream string, found bool) {
 	if len(b.empty) < 2 {
 		return
 	}
-	b.log.Info("circuit breaker closed: no request is left to probe with", "previous", b.reason)
 	b.circuit.Close()
-	b.reset()
+	b.closed("circuit breaker closed: no request is left to probe with")
 	b.notify()
 }
 
@@ -257,43 +256,4 @@ func (b *Breaker) State() State {
 func (b *Breaker) notify() {
 	close(b.changed)
 	b.changed = make(chan struct{})
-}
-
-// reset forgets an outage, with the lock held, after the circuit is closed.
-func (b *Breaker) reset() {
-	b.opened, b.probing, b.suspended, b.reason = 0, 0, false, ""
-	b.doubted, b.suspectAt = 0, time.Time{}
-	clear(b.empty)
-}
-
-// open sets the time of the next probe, with the lock held. Answers to calls that
-// were in flight when the breaker opened only make a wait longer, if they ask.
-func (b *Breaker) open(a deleter.Answer, wasOpen bool) {
-	now := time.Now()
-	if wasOpen && now.Before(b.until) {
-		if at := now.Add(min(a.RetryAfter, b.policy.MaxInterval)); at.After(b.until) {
-			b.until = at
-		}
-		return
-	}
-	b.opened++
-	b.suspended = a.Verdict == deleter.CredentialRefused
-	b.reason = a.Message
-	delay := b.delay(b.opened, a)
-	b.until = now.Add(delay)
-	clear(b.empty)
-	message := "circuit breaker opened"
-	if b.suspended {
-		message = "lane suspended: the API refuses the credential"
-	}
-	b.log.Warn(message, "answer", b.reason, "status", a.Status, "next_call_in", delay.Round(time.Millisecond).String())
-}
-
-// delay is the wait for the next probe after n of them, with the lock held.
-func (b *Breaker) delay(n int, a deleter.Answer) time.Duration {
-	delay := b.policy.Delay(n, 0)
-	if !b.suspended {
-		delay = min(delay, maxProbeInterval)
-	}
-	return max(delay, min(a.RetryAfter, b.policy.MaxInterval))
 }

@@ -345,3 +345,40 @@ func TestASuspectRequestOpensNothingAndProbesOnItsOwnBackoff(t *testing.T) {
 		b.Release(mustAllow(t, b, true)) // another request may
 	})
 }
+
+// An API that answers some calls opens and closes the breaker all the time.
+func TestAnOutageIsLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		records := &recorder{}
+		b := NewBreaker(Policy{InitialInterval: time.Second, Multiplier: 2, MaxInterval: time.Hour}, slog.New(records))
+		mustOpen(t, b)
+		for range 8 {
+			waited(t, b)
+			mustCall(t, b, busy)
+		}
+		if len(records.at) != 1 {
+			t.Errorf("an outage is logged %d times", len(records.at))
+		}
+		waited(t, b)
+		mustCall(t, b, deleted)
+		if len(records.at) != 2 {
+			t.Error("its end is not logged")
+		}
+		flapping := time.Now()
+		for time.Since(flapping) < 10*time.Minute {
+			mustOpen(t, b)
+			waited(t, b)
+			mustCall(t, b, deleted)
+		}
+		if n := len(records.at) - 2; n < 2 || n > 2*11 {
+			t.Errorf("%d records in ten minutes", n)
+		}
+		mustOpen(t, b)
+		waited(t, b)
+		before := len(records.at)
+		mustCall(t, b, deleter.Answer{Verdict: deleter.CredentialRefused, Status: 401})
+		if len(records.at) != before+1 {
+			t.Error("a refused credential is not logged")
+		}
+	})
+}

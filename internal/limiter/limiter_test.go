@@ -245,7 +245,7 @@ func TestTheLearnedRateIsLoggedOnceAMinuteAtMost(t *testing.T) {
 // recorder keeps the times of log records.
 type recorder struct{ at []time.Time }
 
-func (*recorder) Enabled(context.Context, slog.Level) bool { return true }
+func (*recorder) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
 func (r *recorder) Handle(_ context.Context, record slog.Record) error {
 	r.at = append(r.at, record.Time)
 	return nil

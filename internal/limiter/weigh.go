@@ -60,8 +60,7 @@ func (b *Breaker) succeed(wasOpen bool) {
 		b.circuit.RecordSuccess()
 	}
 	if wasOpen && b.circuit.IsClosed() {
-		b.log.Info("circuit breaker closed", "previous", b.reason)
-		b.reset()
+		b.closed("circuit breaker closed")
 	}
 }
 
