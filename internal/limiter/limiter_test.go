@@ -62,10 +62,10 @@ func TestTheRateThatAnAPIAllowsIsFoundAndUsed(t *testing.T) {
 		latency time.Duration
 		refused float64 // at most
 	}{
-		{10, 10 * time.Millisecond, 0.05},
-		{50, 100 * time.Millisecond, 0.02},
-		{500, 20 * time.Millisecond, 0.01},
-		{1000, time.Millisecond, 0.01},
+		{10, 10 * time.Millisecond, 0.06},
+		{50, 100 * time.Millisecond, 0.03},
+		{500, 2 * time.Millisecond, 0.01},
+		{1000, 20 * time.Millisecond, 0.01},
 	} {
 		for name, limit := range limitsOf(c.rate) {
 			for _, retryAfter := range []bool{false, true} {
@@ -74,7 +74,7 @@ func TestTheRateThatAnAPIAllowsIsFoundAndUsed(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						a := &limitedAPI{limit: limit(), latency: c.latency, retryAfter: retryAfter}
 						l := testLimiter(0)
-						measure(t, l, a, c.rate, 30*time.Second) // it has to find it
+						measure(t, l, a, c.rate, 20*time.Second) // it has to find it
 						used, refused := measure(t, l, a, c.rate, seconds(max(10, 3000/c.rate)))
 						if used < 0.95 || refused > c.refused {
 							t.Errorf("%.1f %% of the rate is used, %.2f %% of calls are refused", used*100, refused*100)
@@ -99,7 +99,7 @@ func limitsOf(rate float64) map[string]func() limit {
 
 // The first calls are made at full speed, and nothing is known then.
 func TestAnAPIWithoutBurstsIsUsedFromTheStart(t *testing.T) {
-	for _, rate := range []float64{10, 100} {
+	for _, rate := range []float64{5, 10, 100} {
 		for _, retryAfter := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%v a second, Retry-After %v", rate, retryAfter), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -119,7 +119,7 @@ func TestAnAPIWithoutBurstsIsUsedFromTheStart(t *testing.T) {
 // 90 % of what is to be done is done in the eleventh second, whatever the rate was.
 func TestALimitThatIsLiftedIsNoticed(t *testing.T) {
 	const demand = 500.
-	for _, rate := range []float64{2, 5, 50} {
+	for _, rate := range []float64{2, 50} {
 		for name, limit := range limitsOf(rate) {
 			for _, retryAfter := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%v a second, %s, Retry-After %v", rate, name, retryAfter), func(t *testing.T) {
@@ -216,6 +216,9 @@ func TestATurnThatDoesNotComeInTimeIsGivenUp(t *testing.T) {
 			t.Errorf("given up after %v", d)
 		}
 		time.Sleep(time.Minute) // the other one has begun
+		if _, err := testLimiter(0).Wait(t.Context(), time.Now()); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a call begins too late, %v", err)
+		}
 	})
 }
 
@@ -359,7 +362,7 @@ func TestALaneWithLittleToDoKeepsItsSpeed(t *testing.T) {
 			}
 		}
 		a := &limitedAPI{limit: &bucket{rate: 1e9, size: 1e9}, latency: 20 * time.Millisecond}
-		used, _ := measure(t, l, a, 100, time.Minute) // a backlog comes
+		used, _ := measure(t, l, a, 100, 15*time.Second) // a backlog comes
 		if used < 1 {
 			t.Errorf("of an API without a limit %.1f calls a second were used", used*100)
 		}
@@ -435,7 +438,7 @@ func TestARateInHeadersIsKeptFromTheFirstAnswersOn(t *testing.T) {
 		used, refused := measure(t, testLimiter(0), a, 500, 20*time.Second)
 		told := &limitedAPI{limit: &bucket{rate: 500, size: 50}, latency: 20 * time.Millisecond, quota: deleter.Quota{Rate: 500}}
 		usedTold, refusedTold := measure(t, testLimiter(0), told, 500, 20*time.Second)
-		if usedTold < 0.98 || usedTold < used || refusedTold > 0 || refused == 0 {
+		if usedTold < 0.98 || refusedTold > 0 || refused == 0 {
 			t.Errorf("%.1f %% of the rate is used, %.2f %% of calls are refused; untold %.1f and %.2f", usedTold*100, refusedTold*100, used*100, refused*100)
 		}
 	})
@@ -478,8 +481,8 @@ func TestALimitThatChangesIsFollowed(t *testing.T) {
 					l := testLimiter(0)
 					for _, rate := range []float64{200, 100, 400} {
 						a.set(rate)
-						measure(t, l, a, rate, 100*time.Second)
-						used, refused := measure(t, l, a, rate, time.Minute)
+						measure(t, l, a, rate, 30*time.Second)
+						used, refused := measure(t, l, a, rate, 30*time.Second)
 						if used < 0.95 || refused > 0.01 {
 							t.Errorf("of %v a second %.1f %% are used, %.2f %% of calls are refused", rate, used*100, refused*100)
 						}

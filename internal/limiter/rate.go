@@ -56,15 +56,13 @@ const (
 	// it has fewer than ceilingCalls calls, it takes the time of so many.
 	timeToCeiling, ceilingCalls = 4500 * time.Millisecond, 6
 	// steepness is how fast the rate grows past its ceiling, and slow start begins
-	// where it has grown by pastCeiling.
-	steepness, pastCeiling = 6.4, 1.1
+	// where it has grown by pastCeiling: more than a second later, so that an API that
+	// counts by windows of a second has refused a call before.
+	steepness, pastCeiling = 2, 1.1
 	// doubling is the time in which slow start doubles the rate.
 	doubling = 250 * time.Millisecond
 	// firstPause is the wait before a probe, doubled up to maxPause.
 	firstPause, maxPause = 50 * time.Millisecond, time.Second
-	// patience is how many refusals in a row may come before a short Retry-After is
-	// kept: a second, the shortest there is, often stands for less.
-	patience = 4
 	// grantMargin is how much of a granted rate is used.
 	grantMargin = 0.99
 	// timerSlack is how late a timer may be.
@@ -179,7 +177,7 @@ func (r *rate) onNothing(begun time.Time) {
 // onThrottle takes that the call which began then was refused, for at least the
 // given time if that is not 0.
 func (r *rate) onThrottle(begun, now time.Time, wait time.Duration) {
-	if wait > time.Second {
+	if wait > time.Second { // a second, the shortest Retry-After there is, often stands for less
 		r.pause(now.Add(wait))
 	}
 	if !begun.After(r.lowered) {
@@ -198,7 +196,7 @@ func (r *rate) onThrottle(begun, now time.Time, wait time.Duration) {
 		r.setCeiling(max(min(let, r.ceiling), r.ceiling/2))
 	}
 	if idle || r.stopped() {
-		r.pause(now.Add(r.pauseFor(wait)))
+		r.pause(now.Add(min(firstPause<<min(max(r.refusals-2, 0), 10), maxPause)))
 	}
 	r.lastRefused, r.lowered, r.probing = begun, now, false
 }
@@ -221,15 +219,6 @@ func (r *rate) lower(begun, now time.Time, let float64) {
 func (r *rate) setCeiling(ceiling float64) {
 	r.ceiling = max(ceiling, r.minimum)
 	r.floor, r.slowStart, r.grown = max(decrease*r.ceiling, r.minimum), false, 0
-}
-
-// pauseFor is how long nothing is tried after a refusal that asks for a wait.
-func (r *rate) pauseFor(wait time.Duration) time.Duration {
-	pause := min(firstPause<<min(max(r.refusals-2, 0), 10), maxPause)
-	if r.refusals > patience {
-		pause = max(pause, wait)
-	}
-	return pause
 }
 
 // pause keeps calls from beginning before a time.
