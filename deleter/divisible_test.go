@@ -17,7 +17,7 @@ func TestAnAnswerAboutSomeRequestsIsDivisible(t *testing.T) {
 			t.Errorf("a refusal with status %d is not divisible", status)
 		}
 	}
-	if (Answer{Verdict: Hold, Status: 403}).Divisible() || (Answer{Verdict: NotFound, Status: 404}).Divisible() {
+	if (Answer{Verdict: CredentialRefused, Status: 403}).Divisible() || (Answer{Verdict: NotFound, Status: 404}).Divisible() {
 		t.Error("a refused credential or a missing resource is divisible")
 	}
 }
