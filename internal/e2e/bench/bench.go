@@ -118,31 +118,35 @@ func Run(ctx context.Context, c Contender, w Workload, programs map[e2e.Program]
 		return m, err
 	}
 	worker.Log = filepath.Join(dir, "worker.log")
-	start := time.Now()
-	if w.Rate > 0 {
+	start := func() (at time.Time, err error) {
 		if err := worker.Start(); err != nil {
+			return at, err
+		}
+		return t.taking(ctx)
+	}
+	defer worker.Kill()
+	var begun, last time.Time
+	if w.Rate > 0 {
+		if _, err := start(); err != nil {
 			return m, err
 		}
-		defer worker.Kill()
+		begun = time.Now()
 	}
 	if err := t.publish(ctx); err != nil {
 		return m, err
 	}
 	if w.Rate == 0 {
-		start = time.Now()
-		if err := worker.Start(); err != nil {
+		if begun, err = start(); err != nil {
 			return m, err
 		}
-		defer worker.Kill()
 	}
-	var last time.Time
 	if err = t.done(ctx); err == nil {
 		last, err = t.results(ctx, &m)
 	}
 	if err != nil {
 		return m, fmt.Errorf("%w; the worker's log ends: %s", err, worker.Tail(3))
 	}
-	m.Workload, m.By, m.Elapsed = w, c.Name(), last.Sub(start)
+	m.Workload, m.By, m.Elapsed = w, c.Name(), last.Sub(begun)
 	used, err := worker.Usage()
 	if err != nil {
 		return m, err
@@ -190,6 +194,32 @@ func (t *trial) publish(ctx context.Context) error {
 		return ctx.Err()
 	case <-t.js.PublishAsyncComplete():
 		return nil
+	}
+}
+
+// taking waits until the worker takes requests, and returns when it began to: how long
+// a program needs to start is not what a workload measures.
+func (t *trial) taking(ctx context.Context) (at time.Time, err error) {
+	stream, err := t.js.Stream(ctx, events.StreamRequests)
+	if err != nil {
+		return at, err
+	}
+	for {
+		consumers := stream.ListConsumers(ctx)
+		for info := range consumers.Info() {
+			takes := info.PushBound || info.NumWaiting > 0 || info.Delivered.Consumer > 0
+			if takes && info.Config.FilterSubject == events.RequestSubject(t.Target) {
+				at = time.Now()
+			}
+		}
+		if err := consumers.Err(); err != nil || !at.IsZero() {
+			return at, err
+		}
+		select {
+		case <-ctx.Done():
+			return at, ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
 	}
 }
 
