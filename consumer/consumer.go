@@ -21,6 +21,7 @@
 //	store.go     makes the step durable
 //	settle.go    tells the server what became of the message
 //	refuse.go    answers an event that breaks the contract
+//	refusals.go  requests whose time does not count while they are refused
 //	suspect.go   requests that the API refused for themselves
 //	history.go   the progress of a request, carried in message headers
 //	chain.go     the request's records, each guarded by the one before it
@@ -174,6 +175,7 @@ type Lane struct {
 	limiter   *limiter.Limiter
 	ledger    requestLedger
 	records   retention
+	refusals  refusals
 	trace     *tracing
 	ackWait   *ackWaits
 	laterRoom laterRoom

@@ -169,7 +169,10 @@ func (l *Lane) decide(j *job, s share) Step {
 	}
 	// An acceptance that came during the call may be younger than the refusal that
 	// the call got: what was known before it counts.
-	return Decide(l.config.Rules, j.progress, s.answer, j.accepted.Since(s.answer.Credential), now)
+	step := Decide(l.config.Rules, j.progress, s.answer, j.accepted.Since(s.answer.Credential), now)
+	refused := s.answer.Verdict == deleter.CredentialRefused && step.Outcome == ""
+	l.refusals.note(j.ID, refused && step.Progress.Elapsed == j.progress.Elapsed)
+	return step
 }
 
 // again puts a job that has no answer into another batch.

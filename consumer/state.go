@@ -67,7 +67,7 @@ func (l *Lane) status(breaker limiter.State) (status Status, why string) {
 	case l.pulls.any() != "":
 		return StatusStuck, l.pulls.any()
 	default:
-		return StatusRunning, ""
+		return StatusRunning, l.refusals.reason()
 	}
 }
 

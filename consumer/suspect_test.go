@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -103,6 +104,9 @@ func TestRefusedRequestsHoldNobodyUpAndEnd(t *testing.T) {
 				}
 			}
 			w.settled()
+			if state := lane.State(); state.Status != StatusRunning || state.Why != "" {
+				t.Errorf("in the end the lane is %+v", state)
+			}
 		})
 	}
 }
@@ -114,8 +118,8 @@ func TestARequestThatWasRefusedNeverHoldsTheLane(t *testing.T) {
 	lane, _ := w.run(w.config(sensayTarget, api))
 	w.publish(entry(1))
 	w.until("it is refused more often than would hold the lane", func() bool { return api.refused.Load() > refusalsToSuspend })
-	if status := lane.State().Status; status != StatusRunning {
-		t.Error(status)
+	if state := lane.State(); state.Status != StatusRunning || !strings.Contains(state.Why, "wait: 1") {
+		t.Errorf("%+v", state)
 	}
 	if n := len(w.results("deletions.results.>")); n != 0 {
 		t.Errorf("%d results, though no request was accepted", n)
