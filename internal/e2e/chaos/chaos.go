@@ -8,7 +8,9 @@
 // A trial in order:
 //
 //	workload.go     what is published
-//	environment.go  the processes and their streams
+//	environment.go  the processes
+//	worker.go       workers and their proxies
+//	queues.go       publishing, and waiting for empty queues
 //	faults.go       the faults injected into them
 //	observe.go      what is read afterwards
 //	audit.go        which observations break a guarantee
