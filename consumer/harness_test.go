@@ -299,6 +299,3 @@ func testLog() *slog.Logger {
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
-
-// msgOf is a message with a body and nothing else.
-func msgOf(body []byte) *nats.Msg { return &nats.Msg{Data: body} }
