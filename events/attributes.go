@@ -9,20 +9,20 @@ import (
 	"github.com/cloudevents/sdk-go/v2/types"
 )
 
-// checkID holds an id against the contract: it becomes a token of a subject, where a
-// dot, a star or a space would change what the subject means.
+// checkID checks the id of a request. It becomes a token of a subject, where a dot, a
+// star or a space would change the meaning.
 func checkID(field, id string) error {
 	if !idForm(id) {
 		return malformed(field, "must be 1 to 64 of A-Z, a-z, 0-9, _ and -, not %s", quote(id))
 	}
 	if reservedID(id) {
-		return malformed(field, "must not be of the form seq-<number>, which is for requests without a usable id, not %s", quote(id))
+		return malformed(field, "must not have the form seq-<number>, which is reserved for requests without a usable id, not %s", quote(id))
 	}
 	return nil
 }
 
-// IsName reports whether id can name a request in a subject: an id of its own, or a
-// name that it got because its own could not be used, such as a [SequenceID].
+// IsName reports whether id can identify a request in a subject: as its own id, or as
+// a name for a request without a usable id, such as a [SequenceID].
 func IsName(id string) bool { return idForm(id) }
 
 func idForm(id string) bool {
@@ -37,13 +37,13 @@ func idForm(id string) bool {
 	return true
 }
 
-// reservedID reports whether id is of the form of [SequenceID].
+// reservedID reports whether id has the form of [SequenceID].
 func reservedID(id string) bool {
 	digits, ok := strings.CutPrefix(id, "seq-")
 	return ok && digits != "" && strings.Trim(digits, "0123456789") == ""
 }
 
-// maxSourceBytes bounds a source, which every result repeats.
+// maxSourceBytes limits a source, because every result repeats it.
 const maxSourceBytes = 2048
 
 // checkSource accepts a URI-reference (RFC 3986), character by character: url.Parse
@@ -53,7 +53,7 @@ func checkSource(field, source string) error {
 		return malformed(field, "must not be empty")
 	}
 	if len(source) > maxSourceBytes {
-		return malformed(field, "must not be longer than %d bytes, and has %d", maxSourceBytes, len(source))
+		return malformed(field, "must be at most %d bytes, not %d", maxSourceBytes, len(source))
 	}
 	for i := 0; i < len(source); i++ {
 		c := source[i]
@@ -70,14 +70,14 @@ func checkSource(field, source string) error {
 	return nil
 }
 
-// verbatim wraps a checked URI-reference for the CloudEvents library so that it is
-// written as it was given; parsed into its parts it could come out in another spelling.
+// verbatim wraps a checked URI-reference for the CloudEvents library without changing
+// it. Parsed and formatted again, it could have another spelling.
 func verbatim(source string) types.URIRef { return types.URIRef{URL: url.URL{Opaque: source}} }
 
-// timeForm is RFC 3339, section 5.6. The time package takes more, such as a comma for the point.
+// timeForm is RFC 3339, section 5.6. The time package accepts more, such as a comma instead of the point.
 var timeForm = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
-// parseTime reads an RFC 3339 time, in which t and z may be lower case, into UTC.
+// parseTime reads an RFC 3339 time, in which t and z may be lower case, and returns it in UTC.
 func parseTime(field, value string) (time.Time, error) {
 	upper := strings.ToUpper(value)
 	t, err := time.Parse(time.RFC3339Nano, upper)
@@ -88,7 +88,7 @@ func parseTime(field, value string) (time.Time, error) {
 	return t, checkTime(field, t)
 }
 
-// checkTime refuses what RFC 3339 cannot write.
+// checkTime refuses years that RFC 3339 cannot represent.
 func checkTime(field string, t time.Time) error {
 	if year := t.UTC().Year(); year < 0 || year > 9999 {
 		return malformed(field, "must be between the years 0 and 9999")
@@ -96,8 +96,8 @@ func checkTime(field string, t time.Time) error {
 	return nil
 }
 
-// traceContext is the distributed tracing extension, or nothing where it is not as W3C
-// Trace Context has it: a wrong trace must not stop a deletion.
+// traceContext returns the distributed tracing extension, or empty strings if it is not
+// a valid W3C Trace Context. An invalid trace must not stop a deletion.
 func traceContext(parent, state string) (string, string) {
 	const form = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	if len(parent) != len(form) || parent[:2] == "ff" {
@@ -114,7 +114,7 @@ func traceContext(parent, state string) (string, string) {
 	if strings.Trim(parent[3:35], "0") == "" || strings.Trim(parent[36:52], "0") == "" {
 		return "", ""
 	}
-	// A longer state may be dropped whole, a cut one would be wrong.
+	// W3C allows dropping a longer state, but not cutting it.
 	if len(state) > 512 || strings.ContainsFunc(state, func(r rune) bool { return r < ' ' || r > '~' }) {
 		state = ""
 	}

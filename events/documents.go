@@ -11,16 +11,16 @@ var asyncAPI []byte
 //go:embed schemas/*.json
 var schemas embed.FS
 
-// AsyncAPI is the contract as an AsyncAPI 3.0 document in YAML: channels, messages,
+// AsyncAPI returns the contract as an AsyncAPI 3.0 document in YAML: channels, messages,
 // headers and streams. It refers to the files of [Schemas] as ./schemas/<name>.
 func AsyncAPI() []byte { return append([]byte(nil), asyncAPI...) }
 
-// Schemas holds the JSON Schemas (draft 2020-12) of the events, request.json and
-// result.json, and those that they are made of.
+// Schemas returns the JSON Schemas (draft 2020-12) of the events, request.json and
+// result.json, and the schemas that they refer to.
 func Schemas() fs.FS {
 	sub, err := fs.Sub(schemas, "schemas")
 	if err != nil {
-		panic(err) // the folder is part of the program
+		panic(err) // the folder is embedded
 	}
 	return sub
 }

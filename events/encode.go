@@ -7,8 +7,8 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// structured is an event as the JSON format of CloudEvents 1.0 writes it. The
-// library writes the same, in three passes and with six times the memory.
+// structured is an event in the JSON format of CloudEvents 1.0. The CloudEvents library
+// writes the same, but in three passes and with six times the memory.
 type structured struct {
 	SpecVersion     string    `json:"specversion"`
 	ID              string    `json:"id"`
@@ -22,12 +22,12 @@ type structured struct {
 	Data            any       `json:"data"`
 }
 
-// encode writes an event in structured mode. The attributes have been checked; the
-// CloudEvents library has the last word on them.
+// encode writes an event in structured mode. The attributes are already checked; the
+// CloudEvents library validates them again.
 func encode(attributes event.EventContextV1, data any, limit int) ([]byte, error) {
 	attributes.DataContentType = event.StringOfApplicationJSON()
 	if err := (event.Event{Context: &attributes}).Validate(); err != nil {
-		return nil, malformed(fieldBody, "is no CloudEvent: %v", err)
+		return nil, malformed(fieldBody, "is not a CloudEvent: %v", err)
 	}
 	e := structured{
 		SpecVersion: event.CloudEventsVersionV1, ID: attributes.ID, Source: attributes.Source.String(), Type: attributes.Type,
@@ -46,7 +46,7 @@ func encode(attributes event.EventContextV1, data any, limit int) ([]byte, error
 		return nil, malformed(fieldBody, "cannot be written as JSON: %v", err)
 	}
 	if len(text) > limit {
-		return nil, malformed(fieldBody, "must not be larger than %d bytes, and has %d", limit, len(text))
+		return nil, malformed(fieldBody, "must be at most %d bytes, not %d", limit, len(text))
 	}
 	return text, nil
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// envelope is a CloudEvent taken apart: its attributes, of which the ones that matter
-// are checked, and the fields of its data.
+// envelope is a parsed CloudEvent: its attributes, checked if Lethe uses them, and the
+// fields of its data.
 type envelope struct {
-	prefix                  string // before the attributes' names: "ce-" in binary mode
+	prefix                  string // of the attributes' names: "ce-" in binary mode
 	id, source, eventType   string
 	subject                 string
 	time                    time.Time
@@ -26,26 +26,26 @@ const (
 	fieldDataBase64 = "data_base64"
 )
 
-// attributeNames are the attributes of CloudEvents 1.0. They are held against its rules.
+// attributeNames are the attributes of CloudEvents 1.0. They are checked against its rules.
 var attributeNames = []string{"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema"}
 
-// traceNames are the attributes of the distributed tracing extension. What is wrong in
-// them is ignored. Other extensions are not read at all.
+// traceNames are the attributes of the distributed tracing extension. Invalid ones are
+// ignored. Other extensions are not read.
 var traceNames = []string{"traceparent", "tracestate"}
 
-// structuredNames are the names that the JSON format knows, and that no other case may
-// be given. Those of a trace are not among them: a trace never makes a request invalid.
+// structuredNames are the names defined by the JSON format, which must not occur in
+// another case. It omits those of a trace, which never makes a request invalid.
 var structuredNames = slices.Concat([]string{fieldData, fieldDataBase64}, attributeNames)
 
-// maxHeaderBytes bounds the headers of an event. NATS stores messages with up to
-// 64 KiB of headers; what the worker adds for a retry must fit beside the event's.
+// maxHeaderBytes limits the headers of an event. NATS allows 64 KiB of headers, which
+// must also hold those that the worker adds for a retry.
 const maxHeaderBytes = 32 << 10
 
-// readEnvelope reads a message in either mode. limit is the most bytes that it may have.
+// readEnvelope reads a message in either mode. limit is its maximum size in bytes.
 func readEnvelope(all map[string][]string, body []byte, limit int) (envelope, error) {
 	own := eventHeaders(all)
 	if own.bytes > maxHeaderBytes {
-		return envelope{}, malformed("headers", "must not be larger than %d bytes in all, and have %d", maxHeaderBytes, own.bytes)
+		return envelope{}, malformed("headers", "must be at most %d bytes in total, not %d", maxHeaderBytes, own.bytes)
 	}
 	structured, err := own.structured()
 	if err != nil {
@@ -59,7 +59,7 @@ func readEnvelope(all map[string][]string, body []byte, limit int) (envelope, er
 
 func readStructured(own headers, body []byte, limit int) (envelope, error) {
 	if len(body) > limit {
-		return envelope{}, malformed(fieldBody, "must not be larger than %d bytes, and has %d", limit, len(body))
+		return envelope{}, malformed(fieldBody, "must be at most %d bytes, not %d", limit, len(body))
 	}
 	members, err := readObject(fieldBody, body)
 	if err != nil {
@@ -70,7 +70,7 @@ func readStructured(own headers, body []byte, limit int) (envelope, error) {
 	}
 	attributes := make(map[string]string, len(attributeNames))
 	for _, name := range attributeNames {
-		value := find(members, name) // nil where it is null, the JSON format's way to say that it is not there
+		value := find(members, name) // nil also for null, which means missing in the JSON format
 		if value == nil {
 			continue
 		}
@@ -84,11 +84,11 @@ func readStructured(own headers, body []byte, limit int) (envelope, error) {
 			attributes[name] = unquote(value)
 		}
 	}
-	// A copy of the id in a header is allowed, another id is not: two readers would
-	// call the request by two names.
-	if header, there, err := own.one("ce-id"); err != nil {
+	// The id may be repeated in a header, but a different id is refused: two readers
+	// could use different ids for the request.
+	if header, found, err := own.one("ce-id"); err != nil {
 		return envelope{}, err
-	} else if there && decodeHeader(header) != attributes["id"] {
+	} else if found && decodeHeader(header) != attributes["id"] {
 		return envelope{}, malformed("ce-id", "differs from the id in the body")
 	}
 	e, err := checkAttributes("", attributes)
@@ -100,7 +100,7 @@ func readStructured(own headers, body []byte, limit int) (envelope, error) {
 	case data == nil && encoded == nil:
 		return envelope{}, malformed(fieldData, "is missing")
 	case data != nil && encoded != nil:
-		return envelope{}, malformed(fieldDataBase64, "must not stand beside data")
+		return envelope{}, malformed(fieldDataBase64, "must not occur together with data")
 	case encoded != nil:
 		if encoded.Kind() != '"' {
 			return envelope{}, malformed(fieldDataBase64, "must be a string, not %s", kindName(encoded.Kind()))
@@ -116,32 +116,32 @@ func readStructured(own headers, body []byte, limit int) (envelope, error) {
 
 func readBinary(own headers, body []byte, limit int) (envelope, error) {
 	if size := own.bytes + len(body); size > limit {
-		return envelope{}, malformed(fieldBody, "must not be larger than %d bytes with its headers, and has %d", limit, size)
+		return envelope{}, malformed(fieldBody, "must be at most %d bytes with its headers, not %d", limit, size)
 	}
-	if contentType, there, err := own.one(headerContentType); err != nil {
+	if contentType, found, err := own.one(headerContentType); err != nil {
 		return envelope{}, err
-	} else if there {
+	} else if found {
 		if err := checkJSON(headerContentType, contentType); err != nil {
 			return envelope{}, err
 		}
 	}
 	for _, name := range []string{fieldData, fieldDataBase64} {
-		if _, there := own.values[headerPrefix+name]; there {
+		if _, found := own.values[headerPrefix+name]; found {
 			return envelope{}, malformed(headerPrefix+name, "must not be a header: with ce- headers the body is the data")
 		}
 	}
 	attributes := make(map[string]string, len(attributeNames))
 	for _, name := range attributeNames {
-		value, there, err := own.one(headerPrefix + name)
+		value, found, err := own.one(headerPrefix + name)
 		if err != nil {
 			return envelope{}, err
 		}
-		if there {
+		if found {
 			attributes[name] = decodeAttribute(name, value)
 		}
 	}
 	for _, name := range traceNames {
-		if value, there, err := own.one(headerPrefix + name); there && err == nil {
+		if value, found, err := own.one(headerPrefix + name); found && err == nil {
 			attributes[name] = decodeHeader(value)
 		}
 	}
@@ -157,18 +157,18 @@ func readBinary(own headers, body []byte, limit int) (envelope, error) {
 	return e, err
 }
 
-// checkAttributes holds the attributes of CloudEvents 1.0 against its rules and ours.
-// prefix is how the message writes their names.
+// checkAttributes checks the attributes against the rules of CloudEvents 1.0 and Lethe's
+// own. prefix is the prefix of their names in the message.
 func checkAttributes(prefix string, attributes map[string]string) (envelope, error) {
 	for _, name := range []string{"specversion", "id", "source", "type"} {
-		if _, there := attributes[name]; !there && prefix == headerPrefix {
-			return envelope{}, malformed(prefix+name, "is missing; an event in the body needs content-type %s beside ce- headers", ContentType)
-		} else if !there {
+		if _, found := attributes[name]; !found && prefix == headerPrefix {
+			return envelope{}, malformed(prefix+name, "is missing; with ce- headers, an event in the body needs content-type %s", ContentType)
+		} else if !found {
 			return envelope{}, malformed(name, "is missing")
 		}
 	}
 	for _, name := range attributeNames {
-		if value, there := attributes[name]; there && value == "" {
+		if value, found := attributes[name]; found && value == "" {
 			return envelope{}, malformed(prefix+name, "must not be empty")
 		}
 	}
@@ -185,13 +185,13 @@ func checkAttributes(prefix string, attributes map[string]string) (envelope, err
 	if err := checkSource(prefix+"source", e.source); err != nil {
 		return envelope{}, err
 	}
-	if value, there := attributes["time"]; there {
+	if value, found := attributes["time"]; found {
 		var err error
 		if e.time, err = parseTime(prefix+"time", value); err != nil {
 			return envelope{}, err
 		}
 	}
-	if value, there := attributes["datacontenttype"]; there {
+	if value, found := attributes["datacontenttype"]; found {
 		if err := checkJSON(prefix+"datacontenttype", value); err != nil {
 			return envelope{}, err
 		}

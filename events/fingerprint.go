@@ -11,9 +11,9 @@ import (
 	"strings"
 )
 
-// Fingerprint is a hash (hex SHA-256) of what a resource names. It is equal for
-// requests that name the same thing, with the ids in any order and the UUID in any
-// case, and stays the same from release to release.
+// Fingerprint returns a hash (hex SHA-256) of a resource. It is equal for requests with
+// the same resource, with the ids in any order and the UUID in any case, and does not
+// change between releases.
 func Fingerprint(res Resource) string {
 	fields := res.fields()
 	slices.Sort(fields.IDs)
@@ -22,9 +22,9 @@ func Fingerprint(res Resource) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// RawFingerprint is the same for a message that could not be read as a request:
-// "raw:" and a hash of its body and of the headers that belong to the event, content-type and ce-*.
-// Other headers may differ from one delivery to the next.
+// RawFingerprint returns the fingerprint of a message that is not a valid request:
+// "raw:" and a hash of its body and of the headers content-type and ce-*. It ignores
+// other headers, which may differ between deliveries.
 func RawFingerprint(header map[string][]string, body []byte) string {
 	names := make(map[string]string, len(header))
 	for name := range header {
@@ -47,7 +47,7 @@ func RawFingerprint(header map[string][]string, body []byte) string {
 	return "raw:" + hex.EncodeToString(h.Sum(nil))
 }
 
-// writePart writes the length before the bytes, so that no two lists of parts look alike.
+// writePart writes the length before the bytes, so that different lists of parts have different hashes.
 func writePart(h hash.Hash, part []byte) {
 	_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part)))) // a hash never fails
 	_, _ = h.Write(part)

@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// ContentType is the content-type header of an event in structured mode, as all
-// results have it.
+// ContentType is the content-type header of an event in structured mode. All results
+// have it.
 const ContentType = "application/cloudevents+json"
 
 const (
@@ -16,17 +16,17 @@ const (
 	headerPrefix      = "ce-"
 )
 
-// headers are the headers of a message that belong to its event, under lower-case
-// names: NATS keeps the case that the publisher chose, CloudEvents gives it no meaning.
+// headers are the headers of a message that belong to its event, with lower-case names:
+// NATS preserves the case of names, but CloudEvents ignores it.
 type headers struct {
 	values map[string]headerValue
-	bytes  int // what they take in the message, each a line of its own
+	bytes  int // their size in the message, each as one line
 }
 
 // headerValue is a header's value without the white space around it, undecoded.
 type headerValue struct {
 	text    string
-	differs bool // the header is there again with another value
+	differs bool // the header occurs again with another value
 }
 
 func eventHeaders(all map[string][]string) headers {
@@ -47,11 +47,11 @@ func eventHeaders(all map[string][]string) headers {
 func (h headers) add(name, value string) {
 	contentType := name == headerContentType
 	if contentType && value == "" {
-		return // it says nothing
+		return // an empty content type means none
 	}
-	first, there := h.values[name]
+	first, found := h.values[name]
 	switch {
-	case !there:
+	case !found:
 		h.values[name] = headerValue{text: value}
 	case value != first.text && !(contentType && strings.EqualFold(value, first.text)):
 		first.differs = true
@@ -59,17 +59,16 @@ func (h headers) add(name, value string) {
 	}
 }
 
-// one is the value of a header. A header that is there twice has one value only if both
-// are the same.
-func (h headers) one(name string) (value string, there bool, err error) {
-	found, there := h.values[name]
-	if found.differs {
+// one returns the value of a header. A header may be repeated only with the same value.
+func (h headers) one(name string) (value string, found bool, err error) {
+	header, found := h.values[name]
+	if header.differs {
 		return "", true, malformed(name, "is given more than once, with different values")
 	}
-	return found.text, there, nil
+	return header.text, found, nil
 }
 
-// hasAttributes reports whether there is a ce- header.
+// hasAttributes reports whether found is a ce- header.
 func (h headers) hasAttributes() bool {
 	for name := range h.values {
 		if name != headerContentType {
@@ -79,35 +78,35 @@ func (h headers) hasAttributes() bool {
 	return false
 }
 
-// structured tells the mode of a message. The content type decides if it is that of
-// structured mode. Otherwise any ce- header means binary mode, and without one the body
-// must be the event, because a message without attributes is not an event.
+// structured reports whether a message is in structured mode. The content type of
+// structured mode decides. Otherwise any ce- header means binary mode. Without one the
+// body must be the event, because a message without attributes is not an event.
 func (h headers) structured() (bool, error) {
-	contentType, there, err := h.one(headerContentType)
+	contentType, found, err := h.one(headerContentType)
 	if err != nil {
 		return false, err
 	}
 	var media string
-	if there {
+	if found {
 		if media, err = mediaType(headerContentType, contentType); err != nil {
 			return false, err
 		}
 	}
 	switch {
-	// The binding's own text leaves the +json out.
+	// The text of the NATS binding omits the +json.
 	case media == ContentType, media == "application/cloudevents":
 		return true, nil
 	case strings.HasPrefix(media, "application/cloudevents"):
-		return false, malformed(headerContentType, "must be %s, not %s: no other event format is read", ContentType, quote(media))
+		return false, malformed(headerContentType, "must be %s, not %s: other event formats are not supported", ContentType, quote(media))
 	case h.hasAttributes():
 		return false, nil
-	case there:
+	case found:
 		return true, checkJSON(headerContentType, contentType)
 	}
 	return true, nil
 }
 
-// checkJSON refuses a media type of data that is not JSON.
+// checkJSON refuses a media type other than JSON.
 func checkJSON(field, value string) error {
 	media, err := mediaType(field, value)
 	if err != nil {
@@ -119,7 +118,7 @@ func checkJSON(field, value string) error {
 	return nil
 }
 
-// mediaType is the media type in lower case without its parameters.
+// mediaType returns the media type in lower case without its parameters.
 func mediaType(field, value string) (string, error) {
 	media, _, err := mime.ParseMediaType(value)
 	if err != nil {
@@ -128,9 +127,9 @@ func mediaType(field, value string) (string, error) {
 	return media, nil
 }
 
-// decodeAttribute is the value that an attribute's header stands for. Senders that follow
-// the NATS binding write a % as %25. Widespread SDKs write each value as it is, so a source
-// that is a URI-reference as it stands is taken as it stands.
+// decodeAttribute decodes the header of an attribute. Senders that follow the NATS binding
+// write a % as %25, but common SDKs do not encode. So a source that is a valid
+// URI-reference is not decoded.
 func decodeAttribute(name, value string) string {
 	if name == "source" && checkSource("", value) == nil {
 		return value
@@ -138,9 +137,9 @@ func decodeAttribute(name, value string) string {
 	return decodeHeader(value)
 }
 
-// decodeHeader undoes what the NATS binding (1.0.3, section 3.1.3.2) does to a value:
-// first a quoted string, as older senders write it, then one round of percent-encoding.
-// A value that is not encoded so is returned unchanged.
+// decodeHeader reverses the encoding of the NATS binding (1.0.3, section 3.1.3.2): first a
+// quoted string, which older senders write, then one round of percent-encoding. A value
+// that is not encoded is returned unchanged.
 func decodeHeader(value string) string {
 	decoded := value
 	if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
@@ -153,7 +152,7 @@ func decodeHeader(value string) string {
 	return decoded
 }
 
-// unescape undoes the backslashes of a quoted string (RFC 7230, section 3.2.6).
+// unescape removes the backslashes of a quoted string (RFC 7230, section 3.2.6).
 func unescape(s string) string {
 	if strings.IndexByte(s, '\\') < 0 {
 		return s

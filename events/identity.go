@@ -8,16 +8,16 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxIdentityBytes is the largest body that is searched for the id of a request that
-// cannot be read: the most that NATS carries by default.
+// maxIdentityBytes is the largest body that is searched for the id of an invalid
+// request. It is the default maximum payload of NATS.
 const maxIdentityBytes = 1 << 20
 
-// identify finds the id and the source of a message that is no valid request, so that
-// its publisher learns under that id what was wrong. Each is left empty unless it is
-// beyond doubt: in structured mode the body must be whole JSON that has it once, in
-// whatever case; in binary mode its header must have one value. Where the content type
-// leaves the mode open, an event without ce- headers can only be in the body; one with
-// a ce-id has that id unless the body names another.
+// identify returns the id and the source of an invalid request, so that its result is
+// published under that id. It leaves each empty unless it is unambiguous. In structured
+// mode the body must be complete JSON with the name once, in any case. In binary mode
+// the header must have one value. If the content type does not determine the mode, an
+// event without ce- headers is in the body; with a ce-id it has that id unless the
+// body has another.
 func identify(all map[string][]string, body []byte) Request {
 	own := eventHeaders(all)
 	structured, err := own.structured()
@@ -47,7 +47,7 @@ func identify(all map[string][]string, body []byte) Request {
 	return found
 }
 
-// decoded is the value of an attribute's header, empty if there is not one.
+// decoded returns the value of an attribute's header, empty if there is none.
 func (h headers) decoded(name string) (value string, there bool) {
 	value, there, err := h.one(headerPrefix + name)
 	if err != nil {
@@ -56,9 +56,8 @@ func (h headers) decoded(name string) (value string, there bool) {
 	return decodeAttribute(name, value), there
 }
 
-// scanIdentity looks for the top-level id and source of a JSON object without keeping
-// anything else. It is lenient in what does not touch them: keys that come
-// twice, broken UTF-8, size and depth.
+// scanIdentity returns the top-level id and source of a JSON object and discards the
+// rest. In the rest it accepts duplicate keys, invalid UTF-8, and any size and depth.
 func scanIdentity(body []byte) (id, source string) {
 	if len(body) > maxIdentityBytes {
 		return "", ""
@@ -89,7 +88,7 @@ func scanIdentity(body []byte) (id, source string) {
 		if err != nil {
 			return "", ""
 		}
-		// What is no string stands here as empty, so that it still counts.
+		// A value that is not a string counts as an empty one.
 		var s string
 		if value.Kind() == '"' {
 			s = unquote(value)

@@ -7,15 +7,15 @@ import (
 	"unicode/utf8"
 )
 
-// InvalidError says which rule of the contract an event breaks. Its text is one
-// printable line of at most 512 bytes, whatever the event held.
+// InvalidError is a violation of the contract by an event. Its text is one printable
+// line of at most 512 bytes.
 type InvalidError struct {
 	Code   Code
-	Field  string // such as "id", "ce-id" or "data.ids[1]"; empty when the event as a whole is meant
+	Field  string // such as "id", "ce-id" or "data.ids[1]"; empty for the whole event
 	Reason string
 }
 
-// Error is the field, where there is one, and the reason.
+// Error returns the field, if there is one, and the reason.
 func (e *InvalidError) Error() string {
 	if e.Field == "" {
 		return printable(e.Reason, 384)
@@ -35,18 +35,18 @@ func malformed(field, format string, args ...any) *InvalidError {
 	return invalid(CodeMalformedEvent, field, format, args...)
 }
 
-// quote shows a value of somebody else's in an error: short, printable, in quotes.
+// quote formats a foreign value for an error: short, printable and in quotes.
 func quote(value string) string { return `"` + printable(value, 48) + `"` }
 
-// printable is s on one line with what cannot be printed replaced, cut to at most
-// limit bytes.
+// printable returns s as one line of at most limit bytes, with characters that cannot
+// be printed replaced.
 func printable(s string, limit int) string {
 	if len(s) <= limit && strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) < 0 {
-		return s // as nearly everything is
+		return s // the usual case
 	}
 	const replacement, ellipsis = "\uFFFD", "…"
-	// A replacement is longer than what it replaces, so reading limit bytes is
-	// always enough, and reading no more keeps a huge value from costing anything.
+	// A replacement is never shorter than the original, so it reads at most limit bytes
+	// of a huge value.
 	var b strings.Builder
 	for i, r := range s {
 		shown := s[i : i+runeLen(s[i:])]

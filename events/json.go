@@ -12,15 +12,15 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// member is one field of a JSON object, its value still as it was written.
+// member is one field of a JSON object with its raw value.
 type member struct {
 	name  string
 	value jsontext.Value
 }
 
-// readObject reads text as one JSON object and nothing after it: RFC 8259 with the
-// strictness of RFC 7493 (valid UTF-8, no key twice, at any level) and at most [MaxDepth]
-// levels. Field names the text in errors. The values are parts of text.
+// readObject reads text as exactly one JSON object (RFC 8259) with the restrictions of
+// RFC 7493 (valid UTF-8, no duplicate keys at any level) and at most [MaxDepth] levels.
+// field names the text in errors. The values are slices of text.
 func readObject(field string, text []byte) ([]member, error) {
 	if tooDeep(text) {
 		return nil, malformed(field, "is nested deeper than %d levels", MaxDepth)
@@ -49,7 +49,7 @@ func readObject(field string, text []byte) ([]member, error) {
 			return nil, syntaxError(field, err)
 		}
 		end := dec.InputOffset()
-		m.value = text[end-int64(len(value)) : end] // value itself is valid until the next read only
+		m.value = text[end-int64(len(value)) : end] // value is only valid until the next read
 		members = append(members, m)
 	}
 	if _, err := dec.ReadToken(); err != nil {
@@ -61,8 +61,8 @@ func readObject(field string, text []byte) ([]member, error) {
 	return members, nil
 }
 
-// tooDeep reports whether a text, if it is JSON, has more than [MaxDepth] levels. The
-// decoder's own limit is 10,000.
+// tooDeep reports whether a JSON text has more than [MaxDepth] levels. The decoder's own
+// limit is 10,000.
 func tooDeep(text []byte) bool {
 	depth, inString := 0, false
 	for i := 0; i < len(text); i++ {
@@ -83,7 +83,7 @@ func tooDeep(text []byte) bool {
 	return false
 }
 
-// syntaxError says what is wrong with a text as JSON, and where.
+// syntaxError returns the error of an invalid JSON text, with the position.
 func syntaxError(field string, err error) error {
 	syntax, ok := errors.AsType[*jsontext.SyntacticError](err)
 	switch {
@@ -100,8 +100,8 @@ func syntaxError(field string, err error) error {
 	}
 }
 
-// pointerField turns a JSON pointer into the notation of our errors: /ids/1 in data
-// is data.ids[1]. The body itself is not named.
+// pointerField converts a JSON pointer to a field name for errors: /ids/1 in data is
+// data.ids[1]. It omits the name of the body.
 func pointerField(root string, pointer jsontext.Pointer) string {
 	var b strings.Builder
 	if root != fieldBody {
@@ -120,7 +120,7 @@ func pointerField(root string, pointer jsontext.Pointer) string {
 	return b.String()
 }
 
-// find is the value of a field, nil where there is none or it is null.
+// find returns the value of a field, nil if it is missing or null.
 func find(members []member, name string) jsontext.Value {
 	for _, m := range members {
 		if m.name == name && m.value.Kind() != 'n' {
@@ -130,8 +130,8 @@ func find(members []member, name string) jsontext.Value {
 	return nil
 }
 
-// checkNames refuses a field whose name is one of known but for upper and lower case:
-// encoding/json, for one, would take it for that field.
+// checkNames refuses a field whose name differs from a known one only by case:
+// encoding/json, for example, would read it as that field.
 func checkNames(prefix string, members []member, known []string) error {
 	for _, m := range members {
 		if slices.Contains(known, m.name) {
@@ -146,7 +146,7 @@ func checkNames(prefix string, members []member, known []string) error {
 	return nil
 }
 
-// unquote is the string that a JSON string stands for. It was checked when it was read.
+// unquote returns the value of a JSON string, which is already validated.
 func unquote(value jsontext.Value) string {
 	unquoted, _ := jsontext.AppendUnquote(nil, value)
 	return string(unquoted)
@@ -154,8 +154,8 @@ func unquote(value jsontext.Value) string {
 
 const integerRule = "an integer from 1 to 9223372036854775807, without fraction or exponent"
 
-// positiveInteger reads an integer from 1 to 2^63-1 exactly as it is written: a float64 in
-// between would round it to another entry's id.
+// positiveInteger reads an integer from 1 to 2^63-1 exactly. A float64 would round it to
+// another id.
 func positiveInteger(value jsontext.Value) (int64, bool) {
 	if value.Kind() != '0' {
 		return 0, false
@@ -164,7 +164,7 @@ func positiveInteger(value jsontext.Value) (int64, bool) {
 	return int64(n), err == nil && 1 <= n && n <= math.MaxInt64
 }
 
-// notPositiveInteger is the error of a value that is none.
+// notPositiveInteger returns the error of a value that positiveInteger refuses.
 func notPositiveInteger(field string, value jsontext.Value) error {
 	is := valueKind(value)
 	if value.Kind() == '0' {
@@ -191,7 +191,7 @@ func kindName(kind jsontext.Kind) string {
 	return "nothing"
 }
 
-// valueKind names the kind of a field's value, nil being a null that find left out.
+// valueKind names the kind of a field's value. It is nil if find found null.
 func valueKind(value jsontext.Value) string {
 	if value == nil {
 		return kindName('n')

@@ -26,16 +26,16 @@ var _ = register(kind{
 // MaxIDs is the largest number of ids in one [UserContexts].
 const MaxIDs = 100
 
-// UserContexts names user contexts at k-v.ai: 1 to [MaxIDs] ids, each at least 1,
-// none twice.
+// UserContexts names user contexts at k-v.ai: 1 to [MaxIDs] distinct ids, each at least
+// 1.
 type UserContexts struct {
 	IDs []int64 `json:"ids"`
 }
 
-// Target is [KVUserContext].
+// Target returns [KVUserContext].
 func (UserContexts) Target() Target { return KVUserContext }
 
-// Validate checks the number of ids, their range and that none is repeated.
+// Validate checks the number of ids, their range and that they are distinct.
 func (u UserContexts) Validate() error {
 	if len(u.IDs) == 0 || len(u.IDs) > MaxIDs {
 		return invalid(CodeInvalidResource, "data.ids", "must hold 1 to %d ids, not %d", MaxIDs, len(u.IDs))
@@ -57,13 +57,13 @@ func idField(i int) string { return fmt.Sprintf("data.ids[%d]", i) }
 
 func (u UserContexts) fields() ResourceFields { return ResourceFields{IDs: slices.Clone(u.IDs)} }
 
-// BatchIDs are the ids.
+// BatchIDs returns the ids.
 func (u UserContexts) BatchIDs() []int64 { return u.IDs }
 
-// WithIDs names other user contexts.
+// WithIDs returns user contexts with other ids.
 func (UserContexts) WithIDs(ids []int64) Resource { return UserContexts{IDs: ids} }
 
-// String is "ids 10 11".
+// String returns text such as "ids 10 11".
 func (u UserContexts) String() string {
 	text := make([]string, len(u.IDs))
 	for i, id := range u.IDs {

@@ -14,27 +14,27 @@ const RequestType = "lethe.deletion.requested.v1"
 
 // Limits of an event.
 const (
-	MaxEventBytes = 64 << 10 // bytes of a request; in binary mode its ce- headers included
-	MaxDepth      = 32       // levels of objects and arrays, the outermost being the first
+	MaxEventBytes = 64 << 10 // size of a request in bytes, in binary mode with its ce- headers
+	MaxDepth      = 32       // levels of nested objects and arrays, including the outermost
 )
 
 // Request asks for the deletion of one resource.
 type Request struct {
-	// ID names the request for good, across all sources: [A-Za-z0-9_-]{1,64}, and
-	// not of the form of [SequenceID]. Publish the event with it as Nats-Msg-Id.
+	// ID identifies the request across all sources: [A-Za-z0-9_-]{1,64}, but not the
+	// form of [SequenceID]. Publish the event with it as Nats-Msg-Id.
 	ID string
-	// Source is the URI-reference of who asks.
+	// Source is the URI-reference of the system that requests the deletion.
 	Source string
-	// Time is when it was asked, in UTC; zero where the event does not say.
+	// Time is when the request was made, in UTC; zero if unknown.
 	Time time.Time
 	// Resource is what to delete.
 	Resource Resource
 	// TraceParent and TraceState are the CloudEvents distributed tracing extension;
-	// empty where the event has none, or none that W3C Trace Context allows.
+	// empty if it is missing or not a valid W3C Trace Context.
 	TraceParent, TraceState string
 }
 
-// NewRequest is a request made now, with a new UUIDv7 as its id.
+// NewRequest returns a request with the current time and a new UUIDv7 as its id.
 func NewRequest(source string, res Resource) Request {
 	return Request{
 		ID:       uuid.Must(uuid.NewV7()).String(),
@@ -44,7 +44,7 @@ func NewRequest(source string, res Resource) Request {
 	}
 }
 
-// Target is the target of the request's resource, empty if it has none.
+// Target returns the target of the request's resource, empty if it has none.
 func (r Request) Target() Target {
 	if r.Resource == nil {
 		return ""
@@ -52,9 +52,9 @@ func (r Request) Target() Target {
 	return r.Resource.Target()
 }
 
-// Encode writes the request as a CloudEvent in structured mode, to be published with
-// [ContentType] as its content-type header. Its error is an [*InvalidError] if the
-// request breaks a rule of the contract.
+// Encode returns the request as a CloudEvent in structured mode. Publish it with
+// [ContentType] as its content-type header. It returns an [*InvalidError] if the request
+// violates the contract.
 func (r Request) Encode() ([]byte, error) {
 	if err := r.check(); err != nil {
 		return nil, err
@@ -94,18 +94,18 @@ type requestData struct {
 	ResourceFields
 }
 
-// ReadRequest reads one message of the target's subject, strictly. The content type
-// [ContentType] means structured mode. Otherwise any ce- header means binary mode, and a
+// ReadRequest reads a message from the target's subject, strictly. The content type
+// [ContentType] means structured mode. Otherwise any ce- header means binary mode; a
 // message without one is read as structured if its content type is JSON or missing. The
-// names of headers are matched in any case.
+// case of header names is ignored.
 //
-// Extensions never make a request invalid: unknown ones are not read, and a trace that W3C
-// Trace Context does not allow is left out. In binary mode the values of headers may be
-// percent-encoded as in the NATS protocol binding, or not.
+// Extensions never make a request invalid: unknown ones are not read, and an invalid W3C
+// Trace Context is dropped. In binary mode the values of headers may be percent-encoded
+// as in the NATS protocol binding, or not.
 //
-// Its error is an [*InvalidError]. The request returned with it has its ID, and its
-// Source, if they could be read without doubt, so that the result can be published under
-// that id, and nothing else.
+// The error is an [*InvalidError]. The request returned with it contains only the ID and
+// the Source, each only if it is unambiguous, so that the result can be published under
+// that id.
 func ReadRequest(target Target, header map[string][]string, body []byte) (Request, error) {
 	r, err := readRequest(target, header, body)
 	if err != nil {

@@ -6,37 +6,37 @@ import (
 	"github.com/google/uuid"
 )
 
-// Resource is what a request names, such as [UserContexts] or [KnowledgeBaseEntry].
+// Resource is what a request deletes, such as [UserContexts] or [KnowledgeBaseEntry].
 // The set is closed, one type for each [Target].
 type Resource interface {
-	// Target is the kind of thing that the resource is.
+	// Target returns the target of the resource.
 	Target() Target
-	// Validate is nil, or an [*InvalidError] with [CodeInvalidResource] and the
-	// name of the field.
+	// Validate returns an [*InvalidError] with [CodeInvalidResource] and the name of
+	// the field if the resource is invalid.
 	Validate() error
-	// BatchIDs are the ids that one call can name together with those of other
-	// requests. It is nil if a call names one resource only. Do not modify it.
+	// BatchIDs returns the ids that one call can combine with those of other
+	// requests, or nil if a call deletes one resource only. Do not modify it.
 	BatchIDs() []int64
-	// WithIDs is a resource of the same type with these ids in place of
-	// BatchIDs, or the resource itself if BatchIDs is nil.
+	// WithIDs returns a resource of the same type with other BatchIDs, or the
+	// resource itself if BatchIDs is nil.
 	WithIDs(ids []int64) Resource
-	// String is one line for people.
+	// String returns one line of text for people.
 	String() string
 
 	fields() ResourceFields
 }
 
-// ResourceFields are the fields of all resources as data, files and flags have them.
-// Those of other targets than the resource's are zero.
+// ResourceFields holds the fields of all resources, as in data, files and flags. Fields
+// of other targets are zero.
 type ResourceFields struct {
 	IDs             []int64 `json:"ids,omitzero"`
 	ReplicaUUID     string  `json:"replica_uuid,omitzero"`
 	KnowledgeBaseID int64   `json:"knowledge_base_id,omitzero"`
 }
 
-// NewResource is the target's resource with these fields. Its error is an
-// [*InvalidError]: with [CodeUnknownTarget], or with [CodeInvalidResource] and the field
-// that is missing, out of range or another target's.
+// NewResource returns the target's resource with these fields. The error is an
+// [*InvalidError] with [CodeUnknownTarget], or with [CodeInvalidResource] and a field
+// that is missing, invalid or belongs to another target.
 func NewResource(target Target, fields ResourceFields) (Resource, error) {
 	k, known := kindOf(target)
 	if !known {
@@ -48,7 +48,7 @@ func NewResource(target Target, fields ResourceFields) (Resource, error) {
 	return k.resource(fields)
 }
 
-// foreignTo is the name of a field that is set and belongs to other targets, if any.
+// foreignTo returns the name of a field that is set but belongs to other targets, if any.
 func (f ResourceFields) foreignTo(k kind) string {
 	for _, field := range []struct {
 		name string
@@ -62,11 +62,11 @@ func (f ResourceFields) foreignTo(k kind) string {
 }
 
 func foreignField(field string, target Target) *InvalidError {
-	return invalid(CodeInvalidResource, field, "is no field of a %s request", target)
+	return invalid(CodeInvalidResource, field, "does not belong to a %s request", target)
 }
 
 // readResource reads the resource of a known target from the fields of a request's
-// data, in which nothing else may stand.
+// data, and refuses all other fields.
 func readResource(target Target, data []member) (Resource, error) {
 	k, _ := kindOf(target)
 	for _, m := range data {
@@ -86,8 +86,8 @@ func readResource(target Target, data []member) (Resource, error) {
 	return NewResource(target, fields)
 }
 
-// parseUUID accepts the 36-character form of RFC 9562 alone; the library would take
-// braces, a urn: prefix and bare digits too.
+// parseUUID accepts only the 36-character form of RFC 9562. The library also accepts
+// braces, a urn: prefix and plain hex digits.
 func parseUUID(field, written string) (uuid.UUID, error) {
 	id, err := uuid.Parse(written)
 	if err != nil || len(written) != 36 {

@@ -7,53 +7,53 @@ import (
 	"github.com/cloudevents/sdk-go/v2/types"
 )
 
-// MaxResultBytes is the most that a result may have, the largest message that NATS
-// carries by default. It repeats the request's source, so it can be larger than a request.
+// MaxResultBytes is the maximum size of a result, the default maximum payload of NATS. A
+// result repeats the request's source, so it can be larger than a request.
 const MaxResultBytes = 1 << 20
 
-// Result says what became of a request.
+// Result is the result of a request.
 type Result struct {
-	EventID   string    // the event's own id, new for each result
-	Source    string    // who made it, a URI-reference: /lethe/<instance>
+	EventID   string    // the event's id, new for each result
+	Source    string    // the worker, a URI-reference: /lethe/<instance>
 	Time      time.Time // when the result was made
 	RequestID string    // the request's id, or its [SequenceID]
-	// RequestSource is the request's source; empty if it could not be read.
+	// RequestSource is the request's source, empty if it could not be read.
 	RequestSource string
 	Target        Target
-	Resource      Resource // nil if it could not be read, which makes the outcome Invalid
+	Resource      Resource // nil if it could not be read; then the outcome is Invalid
 	Outcome       Outcome
 	Attempts      int          // HTTP calls made for the request so far
-	Evidence      *Evidence    // what was seen; nil if no call was made
-	ExpectedBy    time.Time    // when removal should be complete; zero unless AcceptedPending
-	Error         *ResultError // on Invalid and Failed alone
+	Evidence      *Evidence    // nil if no call was made
+	ExpectedBy    time.Time    // when removal should be complete; only set if AcceptedPending
+	Error         *ResultError // only set if Invalid or Failed
 }
 
-// Evidence is what was seen of the API.
+// Evidence is what was observed of the API.
 type Evidence struct {
-	Status       int       `json:"status,omitzero"`         // HTTP status, 0 when no answer came
-	Message      string    `json:"message,omitzero"`        // the API's words, or what went wrong
-	APIRequestID string    `json:"api_request_id,omitzero"` // what the API calls the HTTP request
+	Status       int       `json:"status,omitzero"`         // HTTP status, 0 if there was no answer
+	Message      string    `json:"message,omitzero"`        // the API's message, or the error of the call
+	APIRequestID string    `json:"api_request_id,omitzero"` // the API's id of the HTTP request
 	ObservedAt   time.Time `json:"observed_at,omitzero"`
-	CallID       string    `json:"call_id,omitzero"`       // our name for the HTTP call
-	CallRequests int       `json:"call_requests,omitzero"` // requests that the call was made for
-	// AfterUnansweredAttempt is true when an earlier attempt may have reached the
-	// API without its answer reaching us, so that the deletion may have been ours.
+	CallID       string    `json:"call_id,omitzero"`       // Lethe's id of the HTTP call
+	CallRequests int       `json:"call_requests,omitzero"` // number of requests in the call
+	// AfterUnansweredAttempt is true if an earlier attempt may have reached the API but
+	// its answer was lost, so that Lethe itself may have deleted the resource.
 	AfterUnansweredAttempt bool `json:"after_unanswered_attempt"`
 }
 
-// ResultError says why a result is [Invalid] or [Failed].
+// ResultError is the reason of an [Invalid] or [Failed] result.
 type ResultError struct {
 	Code    Code    `json:"code"`
 	Message string  `json:"message"`
-	IDs     []int64 `json:"ids,omitzero"` // the refused ones, where only some of a request's ids were
+	IDs     []int64 `json:"ids,omitzero"` // the refused ids, if the API refused only some
 }
 
-// Encode writes the result as a CloudEvent in structured mode, to be published with
-// [ContentType] as its content-type header. Texts that come from an API are made
-// printable and cut to 1,024 bytes. Its error is an [*InvalidError] if the result
-// contradicts itself: an error stands on [Invalid] and [Failed] alone, with a code of that
-// outcome; ExpectedBy on [AcceptedPending] alone; and an outcome that an API gives
-// needs its resource, an attempt and the evidence.
+// Encode returns the result as a CloudEvent in structured mode. Publish it with
+// [ContentType] as its content-type header. Texts from an API are made printable and cut
+// to 1,024 bytes. It returns an [*InvalidError] if the result is inconsistent: only
+// [Invalid] and [Failed] have an error, with a code of that outcome; only
+// [AcceptedPending] has ExpectedBy; and an outcome from an API needs a resource, an
+// attempt and evidence.
 func (r Result) Encode() ([]byte, error) {
 	if err := r.check(); err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ type resultData struct {
 	Error      *ResultError `json:"error,omitzero"`
 }
 
-// resource makes the resource of a result from its fields: nil if there are none.
+// resource returns the resource of a result, nil if it has no fields of one.
 func (d resultData) resource() (Resource, error) {
 	if d.Target.Known() && d.IDs == nil && d.ReplicaUUID == "" && d.KnowledgeBaseID == 0 {
 		return nil, nil

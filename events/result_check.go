@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// check holds a result against the contract and against itself. An unknown error code passes.
+// check checks a result against the contract and for consistency. It accepts an unknown error code.
 func (r Result) check() error {
 	if !printableASCII(r.EventID) {
-		return malformed("id", "must not be empty, and of printable ASCII")
+		return malformed("id", "must be printable ASCII and not empty")
 	}
 	if err := checkSource("source", r.Source); err != nil {
 		return err
@@ -38,7 +38,7 @@ func (r Result) check() error {
 	}
 	if r.Resource != nil {
 		if r.Resource.Target() != r.Target {
-			return invalid(CodeInvalidResource, fieldData, "holds a resource of %s, not of %s", r.Resource.Target(), r.Target)
+			return invalid(CodeInvalidResource, fieldData, "contains a resource of %s, not of %s", r.Resource.Target(), r.Target)
 		}
 		if err := r.Resource.Validate(); err != nil {
 			return err
@@ -54,11 +54,11 @@ func (r Result) check() error {
 
 func (r Result) checkEvidence() error {
 	if r.Outcome != Invalid && r.Resource == nil {
-		return invalid(CodeInvalidResource, fieldData, "names no resource, which only an invalid result may")
+		return invalid(CodeInvalidResource, fieldData, "names no resource, but the outcome is not invalid")
 	}
 	if e := r.Evidence; e != nil {
 		if e.Status != 0 && (e.Status < 100 || e.Status > 999) {
-			return malformed("data.evidence.status", "must be an HTTP status or nothing, not %d", e.Status)
+			return malformed("data.evidence.status", "must be an HTTP status or missing, not %d", e.Status)
 		}
 		if e.CallRequests < 0 {
 			return malformed("data.evidence.call_requests", "must not be negative")
@@ -71,10 +71,10 @@ func (r Result) checkEvidence() error {
 		return nil
 	}
 	if r.Attempts == 0 {
-		return malformed("data.attempts", "must be at least 1 where the outcome is %s", r.Outcome)
+		return malformed("data.attempts", "must be at least 1 if the outcome is %s", r.Outcome)
 	}
 	if r.Evidence == nil || r.Evidence.Status == 0 || r.Evidence.ObservedAt.IsZero() {
-		return malformed("data.evidence", "must have status and observed_at where the outcome is %s", r.Outcome)
+		return malformed("data.evidence", "must have status and observed_at if the outcome is %s", r.Outcome)
 	}
 	return nil
 }
@@ -82,7 +82,7 @@ func (r Result) checkEvidence() error {
 func (r Result) checkExpectedBy() error {
 	const field = "data.expected_by"
 	if !r.ExpectedBy.IsZero() && r.Outcome != AcceptedPending {
-		return malformed(field, "must not stand where the outcome is %s", r.Outcome)
+		return malformed(field, "must not be set if the outcome is %s", r.Outcome)
 	}
 	return checkTime(field, r.ExpectedBy)
 }
@@ -91,12 +91,12 @@ func (r Result) checkError() error {
 	const field = "data.error"
 	if r.Error == nil {
 		if r.Outcome == Invalid || r.Outcome == Failed {
-			return malformed(field, "is missing where the outcome is %s", r.Outcome)
+			return malformed(field, "is missing; it is required if the outcome is %s", r.Outcome)
 		}
 		return nil
 	}
 	if r.Outcome != Invalid && r.Outcome != Failed {
-		return malformed(field, "must not stand where the outcome is %s", r.Outcome)
+		return malformed(field, "must not be set if the outcome is %s", r.Outcome)
 	}
 	if o := r.Error.Code.Outcome(); o != r.Outcome && (o != "" || !codeForm(r.Error.Code)) {
 		return malformed(field+".code", "must be a code of %s, not %s", r.Outcome, quote(string(r.Error.Code)))
@@ -110,14 +110,14 @@ func (r Result) checkError() error {
 	}
 	for _, id := range r.Error.IDs {
 		if !slices.Contains(own, id) {
-			return invalid(CodeInvalidResource, field+".ids", "must be ids of the request, which %d is not", id)
+			return invalid(CodeInvalidResource, field+".ids", "must contain only ids of the request, not %d", id)
 		}
 	}
 	return nil
 }
 
-// codeForm reports whether a code looks like ours. One that is not known may come from a
-// newer Lethe.
+// codeForm reports whether a code has the form of Lethe's codes. An unknown one may come
+// from a newer version.
 func codeForm(c Code) bool {
 	return idForm(string(c)) && !strings.ContainsFunc(string(c), func(r rune) bool { return 'A' <= r && r <= 'Z' || r == '_' })
 }

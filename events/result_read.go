@@ -7,17 +7,17 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// resultNames are all fields that we know in the data of a result.
+// resultNames are the known fields in the data of a result.
 var resultNames = []string{
 	"request_id", "request_source", "target", "ids", "replica_uuid", "knowledge_base_id",
 	"outcome", "final", "attempts", "evidence", "expected_by", "error",
 }
 
-// ReadResult reads a result with the same strictness about JSON and the envelope as
-// [ReadRequest], in either mode, up to [MaxResultBytes]. A newer Lethe may add fields and
-// error codes: unknown fields are left out, an unknown code of lower-case letters, digits
-// and dashes is returned as it is, and its outcome says what it means. A new outcome would
-// be another event type, which this reader refuses. Its error is an [*InvalidError].
+// ReadResult reads a result of up to [MaxResultBytes] in either mode. It is as strict about
+// JSON and the envelope as [ReadRequest]. Newer versions of Lethe may add fields and error
+// codes: it ignores unknown fields and returns unknown codes of lower-case letters, digits
+// and dashes unchanged. It refuses unknown outcomes, which would have another event type.
+// The error is an [*InvalidError].
 func ReadResult(header map[string][]string, body []byte) (Result, error) {
 	e, err := readEnvelope(header, body, MaxResultBytes)
 	if err != nil {
@@ -34,7 +34,7 @@ func ReadResult(header map[string][]string, body []byte) (Result, error) {
 		return Result{}, unknownOutcome(d.Outcome)
 	}
 	if d.Outcome.EventType() != e.eventType {
-		return Result{}, malformed(e.prefix+"type", "must be lethe.deletion.<outcome>.v1 with the outcome of its data, not %s", quote(e.eventType))
+		return Result{}, malformed(e.prefix+"type", "must be lethe.deletion.<outcome>.v1 with the outcome in data, not %s", quote(e.eventType))
 	}
 	if e.subject != d.RequestID {
 		return Result{}, malformed(e.prefix+"subject", "must be the id of the request, not %s", quote(e.subject))
@@ -55,12 +55,12 @@ func ReadResult(header map[string][]string, body []byte) (Result, error) {
 		return Result{}, err
 	}
 	if d.Final != r.Outcome.Final() {
-		return Result{}, malformed("data.final", "must be %t where the outcome is %s", r.Outcome.Final(), r.Outcome)
+		return Result{}, malformed("data.final", "must be %t if the outcome is %s", r.Outcome.Final(), r.Outcome)
 	}
 	return r, nil
 }
 
-// typeError names the field of a result that has another type than it must.
+// typeError returns the error of a field with a wrong type.
 func typeError(err error) error {
 	semantic, ok := errors.AsType[*json.SemanticError](err)
 	if !ok {

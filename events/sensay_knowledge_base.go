@@ -29,13 +29,13 @@ type KnowledgeBaseEntry struct {
 	KnowledgeBaseID int64     `json:"knowledge_base_id"` // at least 1
 }
 
-// Target is [SensayKnowledgeBase].
+// Target returns [SensayKnowledgeBase].
 func (KnowledgeBaseEntry) Target() Target { return SensayKnowledgeBase }
 
-// Validate checks that there is a UUID, and the range of the entry's id.
+// Validate checks that the UUID is not the nil UUID, and the range of the entry's id.
 func (k KnowledgeBaseEntry) Validate() error {
 	if k.ReplicaUUID == uuid.Nil {
-		return invalid(CodeInvalidResource, "data.replica_uuid", "must not be the nil UUID, which names no replica")
+		return invalid(CodeInvalidResource, "data.replica_uuid", "must not be the nil UUID")
 	}
 	if k.KnowledgeBaseID < 1 {
 		return invalid(CodeInvalidResource, "data.knowledge_base_id", "must be %s, not %d", integerRule, k.KnowledgeBaseID)
@@ -47,13 +47,13 @@ func (k KnowledgeBaseEntry) fields() ResourceFields {
 	return ResourceFields{ReplicaUUID: k.ReplicaUUID.String(), KnowledgeBaseID: k.KnowledgeBaseID}
 }
 
-// BatchIDs is nil: a call names one entry.
+// BatchIDs returns nil, because a call deletes one entry.
 func (KnowledgeBaseEntry) BatchIDs() []int64 { return nil }
 
-// WithIDs is k itself.
+// WithIDs returns k.
 func (k KnowledgeBaseEntry) WithIDs([]int64) Resource { return k }
 
-// String is "replica 03db5651-cb61-4bdf-9ef0-89561f7c9c53 entry 12345".
+// String returns text such as "replica 03db5651-cb61-4bdf-9ef0-89561f7c9c53 entry 12345".
 func (k KnowledgeBaseEntry) String() string {
 	return fmt.Sprintf("replica %s entry %d", k.ReplicaUUID, k.KnowledgeBaseID)
 }

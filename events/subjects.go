@@ -6,46 +6,46 @@ import (
 	"strings"
 )
 
-// The streams that hold the subjects.
+// The streams of the subjects.
 const (
 	StreamRequests = "DELETION_REQUESTS" // deletions.requests.<target>
 	StreamResults  = "DELETION_RESULTS"  // deletions.results.… and deletions.attempts.…
-	StreamLater    = "DELETION_LATER"    // deletions.later.… and deletions.due.<target>; the worker's own
+	StreamLater    = "DELETION_LATER"    // deletions.later.… and deletions.due.<target>; for workers only
 )
 
-// RequestSubject is where requests for a target are published.
+// RequestSubject returns the subject for requests of a target.
 func RequestSubject(t Target) string { return "deletions.requests." + string(t) }
 
-// ResultSubject is where the result of the request with this id and outcome stands.
+// ResultSubject returns the subject of a result with this request id and outcome.
 func ResultSubject(t Target, id string, o Outcome) string {
 	return "deletions.results." + string(t) + "." + id + "." + string(o)
 }
 
-// AttemptSubject is where the n-th attempt (from 1) of a request is recorded before
-// its call.
+// AttemptSubject returns the subject of the n-th attempt (from 1) of a request. An
+// attempt is recorded before its call.
 func AttemptSubject(t Target, id string, n int) string {
 	return "deletions.attempts." + string(t) + "." + id + "." + strconv.Itoa(n)
 }
 
-// LaterSubject is where the schedule of a request that waits stands, one a request.
+// LaterSubject returns the subject of a waiting request's schedule. A request has at most one.
 func LaterSubject(t Target, id string) string {
 	return "deletions.later." + string(t) + "." + id
 }
 
-// DueSubject is where the schedules of a target arrive when their time has come.
+// DueSubject returns the subject to which the schedules of a target are published when they are due.
 func DueSubject(t Target) string { return "deletions.due." + string(t) }
 
-// ResultFilter is a filter for results; what is empty matches everything.
+// ResultFilter returns a subject filter for results. Empty arguments match everything.
 func ResultFilter(t Target, id string, o Outcome) string {
 	return ResultSubject(cmp.Or(t, "*"), cmp.Or(id, "*"), cmp.Or(o, "*"))
 }
 
-// TargetOfSubject is the target in the subject of a request, its last token. It need
-// not be a known one.
+// TargetOfSubject returns the target in the subject of a request, its last token. It
+// may be unknown.
 func TargetOfSubject(subject string) Target {
 	return Target(subject[strings.LastIndexByte(subject, '.')+1:])
 }
 
-// SequenceID is the id under which a request appears whose own id cannot be used: the
-// request's sequence on its stream. No request may call itself so.
+// SequenceID returns the id for a request without a usable id: its sequence in the
+// stream. Requests must not use such ids themselves.
 func SequenceID(streamSeq uint64) string { return "seq-" + strconv.FormatUint(streamSeq, 10) }

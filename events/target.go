@@ -5,24 +5,23 @@ import (
 	"slices"
 )
 
-// Target is a kind of thing that can be deleted, and so which API deletes it. Its
-// text is the last token of the request's subject and the field data.target.
+// Target is the kind of resource, and thereby the API that deletes it. It is the last
+// token of a request's subject and the field data.target.
 type Target string
 
-// kind is what the package must know of a target. The file of each target registers
-// its own.
+// kind describes a target. The file of each target registers its own.
 type kind struct {
 	target Target
-	fields []string // of data, which name the resource; all are required
-	// read copies the fields from data, in which they are present.
+	fields []string // the fields of data that name the resource; all are required
+	// read reads the fields from data, which contains all of them.
 	read func(data []member, to *ResourceFields) error
-	// resource is nil, or an error, unless the fields are valid.
+	// resource returns the resource, or an error if the fields are invalid.
 	resource func(ResourceFields) (Resource, error)
 }
 
 var (
 	kinds     []kind               // sorted by target
-	dataNames = []string{"target"} // all fields that the data of a request may have
+	dataNames = []string{"target"} // all fields in the data of requests
 )
 
 // register adds a target. It returns a value so that a package variable can call it.
@@ -61,7 +60,7 @@ func (t Target) Known() bool {
 	return known
 }
 
-// Fields are the fields of data that name the target's resource, nil if t is unknown.
+// Fields returns the fields of data that name the target's resource, nil if t is unknown.
 func (t Target) Fields() []string {
 	k, _ := kindOf(t)
 	return slices.Clone(k.fields)

@@ -19,8 +19,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/telemetry"
 )
 
-// admin serves /healthz, /readyz and /metrics. It answers from the start, so
-// that a worker that waits for its server can be told from one that is gone.
+// admin serves /healthz, /readyz and /metrics. It answers before the worker is
+// connected, so that a waiting worker differs from a dead one.
 type admin struct {
 	instance string
 	metrics  http.Handler
@@ -28,7 +28,7 @@ type admin struct {
 	worker   atomic.Pointer[watched]
 }
 
-// watched is what readiness looks at, once it is there.
+// watched holds what readiness checks once the worker is connected.
 type watched struct {
 	nc    *nats.Conn
 	js    jetstream.JetStream
@@ -38,7 +38,7 @@ type watched struct {
 // readiness is the body of /readyz.
 type readiness struct {
 	Ready    bool             `json:"ready"`
-	Why      string           `json:"why,omitempty"`
+	Reason   string           `json:"why,omitempty"`
 	Instance string           `json:"instance"`
 	Lanes    []consumer.State `json:"lanes,omitempty"`
 }
@@ -51,7 +51,7 @@ func (a *admin) watch(nc *nats.Conn, js jetstream.JetStream, l *lanes) {
 	a.worker.Store(&watched{nc, js, l})
 }
 
-// serve listens on addr and returns how to stop.
+// serve listens on addr until stop is called.
 func (a *admin) serve(addr string, log *slog.Logger) (stop func(), err error) {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -82,49 +82,49 @@ func (a *admin) serveReady(w http.ResponseWriter, r *http.Request) {
 	if !answer.Ready {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	_ = json.NewEncoder(w).Encode(answer) // a client that is gone needs no answer
+	_ = json.NewEncoder(w).Encode(answer) // the client may be gone
 }
 
-// ready says whether requests are worked on: the server is reachable, the
-// streams are there and as they must be, and every lane runs.
+// ready reports whether requests are processed: NATS is connected, the streams have
+// safe settings and every lane runs.
 func (a *admin) ready(ctx context.Context) readiness {
 	answer := readiness{Instance: a.instance}
 	worker := a.worker.Load()
 	switch {
 	case worker == nil:
-		answer.Why = "still waiting for NATS and its streams"
+		answer.Reason = "still waiting for NATS and its streams"
 		return answer
 	case !worker.nc.IsConnected():
-		answer.Why = "not connected to NATS"
+		answer.Reason = "not connected to NATS"
 	}
 	answer.Lanes = worker.lanes.states()
-	if answer.Why == "" {
+	if answer.Reason == "" {
 		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 		defer cancel()
 		if err := streams.Check(ctx, worker.js, worker.lanes.configs[0].ResultsMinAge, events.Targets()...); err != nil {
-			answer.Why = err.Error()
+			answer.Reason = err.Error()
 		}
 	}
 	for _, lane := range answer.Lanes {
-		if lane.Status != consumer.StatusRunning && answer.Why == "" {
-			answer.Why = fmt.Sprintf("lane %s is %s: %s", lane.Target, lane.Status, lane.Why)
+		if lane.Status != consumer.StatusRunning && answer.Reason == "" {
+			answer.Reason = fmt.Sprintf("lane %s is %s: %s", lane.Target, lane.Status, lane.Why)
 		}
 	}
-	answer.Ready = answer.Why == ""
+	answer.Ready = answer.Reason == ""
 	return answer
 }
 
-// flushTimeout is how long telemetry may take to send what it holds.
+// flushTimeout limits how long telemetry may take to send what is queued.
 const flushTimeout = 5 * time.Second
 
-// flush sends what telemetry still holds.
+// flush sends queued telemetry.
 func flush(ctx context.Context, tel *telemetry.Telemetry) { flushWithin(ctx, tel, flushTimeout) }
 
-// flushWithin does so within a time, even if ctx has ended.
+// flushWithin sends queued telemetry within a timeout, even if ctx has ended.
 func flushWithin(ctx context.Context, tel *telemetry.Telemetry, within time.Duration) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
 	defer cancel()
 	if err := tel.Shutdown(ctx); err != nil {
-		tel.Logger.Info("telemetry is lost", "error", err) // the exporter has warned
+		tel.Logger.Info("telemetry lost", "error", err) // the exporter has warned
 	}
 }

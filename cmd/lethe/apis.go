@@ -12,18 +12,18 @@ import (
 // api is one line of the table of APIs.
 type api struct {
 	target  events.Target
-	name    string // of its settings: KV is for LETHE_KV_BASE_URL
+	name    string // part of its variables' names: KV for LETHE_KV_BASE_URL
 	deleter func(deleter.ClientConfig) deleter.Deleter
 	// recordAttempts is true if the API can answer not-found: then only a stored attempt
 	// shows that Lethe itself may have deleted the resource.
 	recordAttempts bool
-	batch          config.Batch // zero: a call for each request
+	batch          config.Batch // zero: one call per request
 
-	// settings and credential, the end of its variable's name, are for an API with settings of
-	// its own. Without them config.LoadAPI reads the settings that every API has.
+	// settings and credential (the suffix of the credential's variable) are set for an API with
+	// settings of its own. Without them, config.LoadAPI reads the settings common to all APIs.
 	settings   *config.API
 	credential string
-	baseURL    string // where no setting gives one
+	baseURL    string // the default if no setting gives one
 }
 
 // apis is the table of APIs.
@@ -46,7 +46,7 @@ func apis(cfg *config.Config) []api {
 	}
 }
 
-// commonAPIs are the names of the APIs without settings of their own.
+// commonAPIs returns the names of the APIs without settings of their own.
 func commonAPIs() []string {
 	var names []string
 	for _, a := range apis(&config.Config{}) {
@@ -57,7 +57,7 @@ func commonAPIs() []string {
 	return names
 }
 
-// lane configures the API's lane. common is what all lanes share.
+// lane returns the configuration of the API's lane, based on the common configuration.
 func (a api) lane(cfg *config.Config, common consumer.Config) (lane laneConfig, err error) {
 	settings, ending := a.settings, a.credential
 	if settings == nil {
@@ -84,8 +84,8 @@ func (a api) lane(cfg *config.Config, common consumer.Config) (lane laneConfig, 
 	return lane, nil
 }
 
-// credential is nil if neither the variable with this name nor the one for a file
-// is set. It returns the name of the one that is; an error names it, too.
+// credential returns the credential from the named variable, or from the file in the variable with
+// the suffix _FILE, and the name of the variable that is set. It returns nil if neither is set.
 func credential(name string, value config.Secret, file string) (c *deleter.Credential, variable string, err error) {
 	variable = name
 	switch {

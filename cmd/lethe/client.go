@@ -15,8 +15,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/natsconn"
 )
 
-// answersWithin is how long a publish waits for its acknowledgement, before it is
-// tried again.
+// answersWithin is how long a publish waits for its acknowledgement before it is
+// repeated.
 const answersWithin = 5 * time.Second
 
 // client is the connection of a command that talks to a running system.
@@ -24,33 +24,32 @@ type client struct {
 	*nats.Conn
 	js  jetstream.JetStream
 	cfg *config.Config
-	// looks ends when the server denies the command to look at something that it
-	// can do without.
-	looks context.Context
+	// lookups ends when the server denies a lookup that the command can do without.
+	lookups context.Context
 }
 
-// withClient connects a command by the settings of the environment, without
-// waiting, and lets it do its work. The context that it does it with ends when
-// the server denies it something, which would show as a time-out alone; then
-// that is the error. Without what these subjects begin it can do.
-func withClient(cmd *cobra.Command, command string, do func(context.Context, *client) error, without ...string) error {
+// withClient connects a command with the settings from the environment, without
+// waiting for a server, and calls do. Its context ends when the server denies a
+// permission, which is then the error; otherwise the command would only time out.
+// A denial of a subject with one of the optional prefixes ends client.lookups only.
+func withClient(cmd *cobra.Command, command string, do func(context.Context, *client) error, optional ...string) error {
 	cfg, err := config.Load()
 	if err != nil {
 		return usageError("%w", err)
 	}
 	ctx, cancel := context.WithCancelCause(cmd.Context())
 	defer cancel(nil)
-	looks, deny := context.WithCancelCause(ctx)
+	lookups, deny := context.WithCancelCause(ctx)
 	defer deny(nil)
-	for i, subject := range without {
-		without[i] = natsconn.InDomain(subject, cfg.JetstreamDomain)
+	for i, subject := range optional {
+		optional[i] = natsconn.InDomain(subject, cfg.JetstreamDomain)
 	}
 	server := connection(cfg, command)
-	server.Log, server.OnFatal, server.MayBeDenied, server.OnDenied = slog.New(slog.DiscardHandler), cancel, append(without, jszSubject), deny
+	server.Log, server.OnFatal, server.OptionalSubjects, server.OnDenied = slog.New(slog.DiscardHandler), cancel, append(optional, jszSubject), deny
 	nc, err := natsconn.Connect(ctx, server)
 	if err != nil {
 		if cfg.NATSURL.Reveal() == "" {
-			err = fmt.Errorf("%w (it is not set: that is the embedded server of `lethe run`)", err)
+			err = fmt.Errorf("%w (LETHE_NATS_URL is not set, so this is the embedded server of `lethe run`)", err)
 		}
 		return err
 	}
@@ -65,7 +64,7 @@ func withClient(cmd *cobra.Command, command string, do func(context.Context, *cl
 	if err != nil {
 		return fmt.Errorf("JetStream: %w", err)
 	}
-	if err := do(ctx, &client{nc, js, cfg, looks}); err != nil {
+	if err := do(ctx, &client{nc, js, cfg, lookups}); err != nil {
 		if denied := context.Cause(ctx); errors.Is(denied, nats.ErrPermissionViolation) {
 			return denied
 		}
@@ -74,7 +73,7 @@ func withClient(cmd *cobra.Command, command string, do func(context.Context, *cl
 	return nil
 }
 
-// connection is how the environment says to connect.
+// connection returns the connection settings from the environment.
 func connection(cfg *config.Config, command string) natsconn.Config {
 	return natsconn.Config{
 		URL: cfg.ClientURL(), URLName: config.NATSURLName(), Command: command,
@@ -82,12 +81,12 @@ func connection(cfg *config.Config, command string) natsconn.Config {
 	}
 }
 
-// noJetStream names the variable where an error means that the server has no
-// JetStream to offer: none in the account, or none that answers in the domain.
+// noJetStream names the variable if an error means that the account has no JetStream,
+// or that no JetStream answers in the domain.
 func noJetStream(err error, cfg *config.Config) error {
 	switch {
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
-		return fmt.Errorf("%s: %w: the account of this credential has none", connection(cfg, "").Credential(), natsconn.ErrNoJetStream)
+		return fmt.Errorf("%s: %w: the account of this credential has no JetStream", connection(cfg, "").Credential(), natsconn.ErrNoJetStream)
 	case cfg.JetstreamDomain != "" && (errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled)):
 		return fmt.Errorf("LETHE_JETSTREAM_DOMAIN: no JetStream answers in the domain %q: %w", cfg.JetstreamDomain, err)
 	}

@@ -19,13 +19,13 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// said is what a command printed, and how it ended.
+// said is the output and the exit status of a command.
 type said struct {
 	stdout, stderr string
 	status         int
 }
 
-// command is one of lethe's as a process, for the server of the bench.
+// command returns a lethe command that connects to the server of the bench.
 func command(t *testing.T, url string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "lethe", args...)
@@ -33,7 +33,7 @@ func command(t *testing.T, url string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// lethe runs a command to its end.
+// lethe runs a command until it exits.
 func (b *bench) lethe(args ...string) said { return runLethe(b.T, b.server.ClientURL(), args...) }
 
 func runLethe(t *testing.T, url string, args ...string) said {
@@ -56,7 +56,7 @@ func exitCode(t *testing.T, err error) int {
 	return 0
 }
 
-// want checks how a command ended and what it said.
+// want checks the exit status and the output of a command.
 func (s said) want(t *testing.T, status int, in ...string) {
 	t.Helper()
 	if s.status != status {
@@ -72,7 +72,7 @@ func (s said) want(t *testing.T, status int, in ...string) {
 	}
 }
 
-// answer stores a result as a worker does.
+// answer stores a result like a worker.
 func (b *bench) answer(id string, res events.Resource, outcome events.Outcome, change ...func(*nats.Msg)) {
 	b.Helper()
 	r := events.Result{
@@ -101,7 +101,7 @@ func (b *bench) answer(id string, res events.Resource, outcome events.Outcome, c
 	}
 }
 
-// requests are the messages on the requests' stream.
+// requests returns the messages in the stream of requests.
 func (b *bench) requests() []*jetstream.RawStreamMsg {
 	b.Helper()
 	stream, err := b.js.Stream(b.Context(), events.StreamRequests)
@@ -135,7 +135,7 @@ func TestARowOfAnotherFileIsAnotherRequest(t *testing.T) {
 	monday := b.file("erasures.csv", "target,ids\nkv-user-context,5\n")
 	tuesday := b.file("erasures.csv", "target,ids\nkv-user-context,5\nkv-user-context,6\n")
 	b.lethe("request", "--file", monday).want(t, exitDone, "1 new, 0 published before, 0 answered before, 0 refused", "to resume: --batch ")
-	b.lethe("request", "--file", monday).want(t, exitFailed, "0 new, 1 published before", "nothing new was asked for")
+	b.lethe("request", "--file", monday).want(t, exitFailed, "0 new, 1 published before", "nothing new to publish")
 	b.lethe("request", "--file", tuesday).want(t, exitDone, "2 new, 0 published before")
 	b.lethe("request", "--file", monday, "--batch", "again").want(t, exitDone, "1 new", "to resume: --batch again")
 	b.lethe("request", "--file", monday, "--batch", "again").want(t, exitDone, "0 new, 1 published before")
@@ -145,9 +145,9 @@ func TestARowOfAnotherFileIsAnotherRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.answer(first.ID, first.Resource, events.Deleted)
-	b.lethe("request", "--file", monday, "--wait").want(t, exitFailed, "1 answered before (2026-11-20 10:00:00)", "2026-11-20 10:00:00.000  deleted", "(answered before)", "nothing new was asked for")
+	b.lethe("request", "--file", monday, "--wait").want(t, exitFailed, "1 answered before (2026-11-20 10:00:00)", "2026-11-20 10:00:00.000  deleted", "(answered before)", "nothing new to publish")
 	b.lethe("request", "--file", monday, "--output", "json").want(t, exitFailed, `"answered_before":"2026-11-20T`)
-	b.lethe("request", "--file", b.file("empty.csv", "target,ids\n")).want(t, exitFailed, "the file holds no request")
+	b.lethe("request", "--file", b.file("empty.csv", "target,ids\n")).want(t, exitFailed, "the file contains no request")
 }
 
 func TestADuplicateIsTheSameRequest(t *testing.T) {
@@ -169,12 +169,12 @@ func TestADuplicateIsTheSameRequest(t *testing.T) {
 	}
 }
 
-func TestAnIDThatNamesAnotherResourceIsSaid(t *testing.T) {
+func TestAReusedIDIsReported(t *testing.T) {
 	b := newBench(t)
 	b.answer("case-7", contexts(1), events.Deleted)
-	b.lethe("request", "kv-user-context", "--id", "2", "--request-id", "case-7").want(t, exitFailed, "already names another resource", "seq-1")
+	b.lethe("request", "kv-user-context", "--id", "2", "--request-id", "case-7").want(t, exitFailed, "is already used for another resource", "seq-1")
 	if len(b.requests()) != 1 {
-		t.Error("it is not published, and gets no answer")
+		t.Error("it was not published")
 	}
 	b.answer("seq-1", contexts(2), events.Invalid)
 	b.lethe("request", "kv-user-context", "--id", "2", "--request-id", "case-7", "--wait").want(t, exitFailed, "seq-1", "id-reused")
@@ -184,12 +184,12 @@ func TestWaitingForTheAnswerToAReusedID(t *testing.T) {
 	for name, answeredAs := range map[string]string{"under its sequence": "seq-1", "where its sequence is taken": "seq-1-abcdef01"} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
-			// What belongs to others comes first.
+			// Results for other requests come first.
 			done := make(chan said, 1)
 			go func() { done <- b.lethe("request", "kv-user-context", "--id", "2", "--request-id", "case-7", "--wait") }()
 			for deadline := time.Now().Add(20 * time.Second); len(b.requests()) == 0; {
 				if time.Now().After(deadline) {
-					t.Fatal("nothing is published")
+					t.Fatal("nothing was published")
 				}
 				time.Sleep(10 * time.Millisecond)
 			}
@@ -199,13 +199,13 @@ func TestWaitingForTheAnswerToAReusedID(t *testing.T) {
 			got := <-done
 			got.want(t, exitFailed, answeredAs+" ", "id-reused")
 			if strings.Contains(got.stdout, "seq-2") || strings.Contains(got.stdout, "deleted") {
-				t.Errorf("it shows the results of others: %s", got.stdout)
+				t.Errorf("it shows results for other requests: %s", got.stdout)
 			}
 		})
 	}
 }
 
-func TestAMessageThatNoWorkerWroteEndsNoCommand(t *testing.T) {
+func TestCommandsSkipForeignMessages(t *testing.T) {
 	b := newBench(t)
 	foreign := func() {
 		for _, m := range []nats.Msg{
@@ -245,7 +245,7 @@ func TestAMessageThatNoWorkerWroteEndsNoCommand(t *testing.T) {
 			if n := strings.Count(got.stdout, "\n"); n != c.lines || strings.Contains(got.stdout, "forged") {
 				t.Errorf("%d lines: %s", n, got.stdout)
 			}
-			if strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "is not a worker's result") {
+			if strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "was not written by a worker") {
 				t.Errorf("stderr: %s", got.stderr)
 			}
 		})
@@ -262,7 +262,7 @@ func TestAReplayFollowsTheFailedResult(t *testing.T) {
 	for _, id := range []string{"", "*", "a.b", ">", "a b", strings.Repeat("x", 65)} {
 		b.lethe("failed", "replay", id).want(t, exitUsage, "is not a request id")
 	}
-	b.lethe("failed", "replay", "nope", "gone").want(t, exitFailed, "there is no failed request nope", "there is no failed request gone")
+	b.lethe("failed", "replay", "nope", "gone").want(t, exitFailed, "no failed request has the id nope", "no failed request has the id gone")
 	if n := len(b.requests()); n > 0 {
 		t.Fatalf("%d are published", n)
 	}
@@ -278,8 +278,8 @@ func TestAReplayFollowsTheFailedResult(t *testing.T) {
 	b.lethe("failed", "replay", "f-1").want(t, exitDone, "already replayed")
 }
 
-// A publisher may publish its requests and nothing else.
-func TestAPublisherMayReadNothing(t *testing.T) {
+// The publisher has only the permission to publish requests.
+func TestAPublisherNeedsNoReadPermission(t *testing.T) {
 	t.Parallel()
 	s, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
@@ -347,7 +347,7 @@ func TestAnInterruptionEndsReadingStandardInput(t *testing.T) {
 	code := exitCode(t, cmd.Wait())
 	said{status: code, stderr: stderr.String()}.want(t, exitFailed, "1 new", "to resume: --batch b-1", "lethe: interrupted")
 	if len(b.requests()) != 1 {
-		t.Error("a part of a line was published")
+		t.Error("an incomplete line was published")
 	}
 }
 
@@ -379,7 +379,7 @@ func TestAnInterruptionEndsADryRunOfStandardInput(t *testing.T) {
 	}
 }
 
-func TestAnInterruptedDemoSaysNothingIsWrong(t *testing.T) {
+func TestAnInterruptedDemoReportsNoWrongResult(t *testing.T) {
 	t.Parallel()
 	cmd := command(t, "", "demo")
 	var stderr bytes.Buffer
@@ -392,7 +392,7 @@ func TestAnInterruptedDemoSaysNothingIsWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := bufio.NewReader(stdout)
-	for { // some results are there, and others are not
+	for { // until some results are printed
 		line, err := lines.ReadString('\n')
 		if err != nil {
 			t.Fatal(err)
@@ -416,7 +416,7 @@ func TestAnInterruptedDemoSaysNothingIsWrong(t *testing.T) {
 	}
 }
 
-func TestWhatComesFromNATSIsInertOnATerminal(t *testing.T) {
+func TestTextFromNATSIsPrintable(t *testing.T) {
 	b := newBench(t)
 	const c1, turn = "\u009b2J", "\u202e"
 	reply := `{"endpoints":[{"data":{"instance":"w\u001b[31m\u0007` + c1 + turn + `\ne","lanes":[{"target":"t\u001b[2J","status":"s` + c1 + `","why":"y\u001b]0;x\u0007"}]}}]}`
@@ -447,7 +447,7 @@ func TestWhatComesFromNATSIsInertOnATerminal(t *testing.T) {
 	}
 }
 
-func TestWhatIsOnTheWayIsToldFromWhatIsWrong(t *testing.T) {
+func TestExitStatusOfErrors(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"status"}, {"setup"}, {"results"}, {"failed", "list"}, {"failed", "replay", "--all"}, {"request", "kv-user-context", "--id", "1"}} {
 		runLethe(t, "nats://127.0.0.1:1", args...).want(t, exitFailed, "cannot reach NATS")
@@ -468,7 +468,7 @@ func TestWhatIsOnTheWayIsToldFromWhatIsWrong(t *testing.T) {
 		{"--request-id: must be", []string{"request", "kv-user-context", "--id", "1", "--request-id", "a.b"}},
 		{"--batch: is empty", []string{"request", "--file", "f.csv", "--batch", ""}},
 		{"--batch: must be", []string{"request", "--file", "f.csv", "--batch", "a\x1bb"}},
-		{"--batch: goes with --file", []string{"request", "kv-user-context", "--id", "1", "--batch", "b"}},
+		{"--batch: needs --file", []string{"request", "kv-user-context", "--id", "1", "--batch", "b"}},
 		{"--id: is empty", []string{"results", "--id", ""}},
 		{"--id: \"*\" is not a request id", []string{"results", "--id", "*"}},
 		{"--target: is empty", []string{"failed", "replay", "--all", "--target", ""}},
@@ -489,6 +489,6 @@ func TestADryRunNeedsNoNATS(t *testing.T) {
 	if err := os.WriteFile(path, []byte("target,ids\nkv-user-context,1\nkv-user-context,1 2\nkv-user-context,3\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	runLethe(t, "nats://127.0.0.1:1", "request", "--file", path, "--dry-run").want(t, exitFailed, "dry run: 2 good, 1 refused; nothing was published", "line 3: ids")
-	runLethe(t, "nats://127.0.0.1:1", "request", "kv-user-context", "--id", "1", "--dry-run").want(t, exitDone, "dry run: 1 good, 0 refused")
+	runLethe(t, "nats://127.0.0.1:1", "request", "--file", path, "--dry-run").want(t, exitFailed, "dry run: 2 valid, 1 refused; nothing was published", "line 3: ids")
+	runLethe(t, "nats://127.0.0.1:1", "request", "kv-user-context", "--id", "1", "--dry-run").want(t, exitDone, "dry run: 1 valid, 0 refused")
 }

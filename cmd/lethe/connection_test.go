@@ -22,7 +22,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/natsconn"
 )
 
-// serve runs a server with a configuration file. DIR in it is a directory of the test, and FREE a free port.
+// serve runs a server with a configuration file. DIR stands for a temporary directory, FREE for a free port.
 func serve(t *testing.T, config string) *server.Server {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "nats.conf")
@@ -47,7 +47,7 @@ func serve(t *testing.T, config string) *server.Server {
 	return s
 }
 
-// lethe runs a command to its end, and returns its exit status and what it said last on standard error.
+// lethe runs a command and returns its exit status and the last line on standard error.
 func lethe(t *testing.T, env []string, args ...string) (status int, said string) {
 	t.Helper()
 	address, err := freeAddress()
@@ -85,13 +85,13 @@ func TestAServerThatCannotBeUsedIsAnErrorAtOnce(t *testing.T) {
 		want     string
 	}{
 		{"an account without JetStream", []string{"run", "setup", "status", "results"}, "LETHE_NATS_URL=" + user("b:b"), 2, "lethe: LETHE_NATS_URL: JetStream is not enabled on NATS: the account"},
-		{"a server without JetStream", []string{"run", "setup", "status"}, "LETHE_NATS_URL=" + none.ClientURL(), 2, "lethe: LETHE_NATS_URL: JetStream is not enabled on NATS: server version"},
+		{"a server without JetStream", []string{"run", "setup", "status"}, "LETHE_NATS_URL=" + none.ClientURL(), 2, "lethe: LETHE_NATS_URL: JetStream is not enabled on NATS: start the server (version"},
 		{"replicas without a cluster", []string{"run", "setup"}, "LETHE_NATS_URL=" + user("a:a") + "\nLETHE_STREAM_REPLICAS=3", 2, "lethe: LETHE_STREAM_REPLICAS: 3 copies need a cluster"},
 		{"a wrong password", []string{"run", "status"}, "NATS_URL=" + user("a:hush"), 2, "lethe: NATS_URL: NATS refused the credential"},
 		{"an IPv6 address without brackets", []string{"run", "status"}, "LETHE_NATS_URL=nats://::1:14222", 2, "lethe: LETHE_NATS_URL: must have an IPv6 address in brackets"},
 		{"a domain that does not answer", []string{"status"}, "LETHE_NATS_URL=" + user("a:a") + "\nLETHE_JETSTREAM_DOMAIN=nope", 1, `lethe: LETHE_JETSTREAM_DOMAIN: no JetStream answers in the domain "nope"`},
 		{"no server", []string{"status", "setup", "results"}, "LETHE_NATS_URL=" + closed, 1, "lethe: LETHE_NATS_URL: cannot reach NATS at nats://" + closed},
-		{"no server, and no URL", []string{"status"}, "LETHE_EMBEDDED_ADDR=" + closed, 1, "lethe: LETHE_NATS_URL: cannot reach NATS at nats://" + closed + ": connection refused (it is not set"},
+		{"no server, and no URL", []string{"status"}, "LETHE_EMBEDDED_ADDR=" + closed, 1, "lethe: LETHE_NATS_URL: cannot reach NATS at nats://" + closed + ": connection refused (LETHE_NATS_URL is not set"},
 	}
 	for _, tt := range tests {
 		for _, command := range tt.commands {
@@ -99,14 +99,14 @@ func TestAServerThatCannotBeUsedIsAnErrorAtOnce(t *testing.T) {
 				t.Parallel()
 				status, said := lethe(t, strings.Split(tt.env, "\n"), command)
 				if status != tt.status || !strings.HasPrefix(said, tt.want) || strings.Contains(said, "nats: nats:") {
-					t.Errorf("exit status %d, want %d; it said %q, want %q", status, tt.status, said, tt.want)
+					t.Errorf("exit status %d, want %d; stderr %q, want %q", status, tt.status, said, tt.want)
 				}
 			})
 		}
 	}
 }
 
-// A hub and a leaf, each with a JetStream of its own.
+// A hub and a leaf node, each with its own JetStream domain.
 func TestAJetStreamDomain(t *testing.T) {
 	b := newBench(t)
 	hub := serve(t, `port: FREE, server_name: hub, jetstream { store_dir: DIR, domain: hub }, leafnodes { host: 127.0.0.1, port: FREE }`)
@@ -155,7 +155,7 @@ func TestAJetStreamDomain(t *testing.T) {
 	}
 }
 
-func TestTheEndOfTheLogsReaderEndsNoWorker(t *testing.T) {
+func TestAWorkerSurvivesAClosedStderr(t *testing.T) {
 	b := newBench(t)
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -174,7 +174,7 @@ func TestTheEndOfTheLogsReaderEndsNoWorker(t *testing.T) {
 	}
 	defer func() { _ = w.Process.Kill() }()
 	if !bufio.NewScanner(read).Scan() {
-		t.Fatal("it says nothing")
+		t.Fatal("the worker printed nothing")
 	}
 	if err := read.Close(); err != nil {
 		t.Fatal(err)
@@ -207,12 +207,12 @@ func TestALostConnectionIsReportedOnce(t *testing.T) {
 	s.Shutdown()
 	s.WaitForShutdown()
 	b.until("the worker has noticed", func() bool { return strings.Contains(w.output(), "connection to NATS lost") })
-	time.Sleep(3 * time.Second) // the outage: as long as it takes for what waits for the server to give up
+	time.Sleep(3 * time.Second) // the outage: longer than requests to the server wait
 	serve(t, config)
 	b.until("the worker is ready again", func() bool { r, err := w.ready(); return err == nil && r.Ready })
 	for text, want := range map[string]int{"connection to NATS lost": 1, "outbound buffer": 0, "cannot take messages": 0} {
 		if got := strings.Count(w.output(), text); got != want {
-			t.Errorf("%q is said %d times, want %d", text, got, want)
+			t.Errorf("%q is logged %d times, want %d", text, got, want)
 		}
 	}
 }

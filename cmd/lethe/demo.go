@@ -24,33 +24,33 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// demoPatience is how long the demo waits for what must come within seconds.
-const demoPatience = 30 * time.Second
+// demoTimeout limits the demo, which takes a few seconds.
+const demoTimeout = 30 * time.Second
 
 func newDemoCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "demo",
-		Short: "Show the main job: everything in one process, nothing to configure",
-		Long: `Demo starts a NATS server, an imitation of both APIs and a worker in this process,
-publishes one request of every kind and prints each result as it comes. Nothing
-real is deleted, and what is written goes to a temporary directory that is
-removed. It exits with 0 only if every result is as it must be.`,
+		Short: "Show how Lethe works, in one process and without configuration",
+		Long: `Demo starts a NATS server, both APIs imitated and a worker in this process,
+publishes one request of every kind and prints each result as it arrives. Nothing
+real is deleted, and all files are in a temporary directory that is removed. It
+exits with 0 only if every result is as expected.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return demo(cmd.Context(), cmd.OutOrStdout()) },
 	}
 }
 
-// demo runs the demo. An interruption says nothing about its results.
+// demo runs the demo. If it is interrupted, its results are not judged.
 func demo(ctx context.Context, out io.Writer) error {
-	err := perform(ctx, out)
+	err := runDemo(ctx, out)
 	if ctx.Err() != nil {
 		return errInterrupted
 	}
 	return err
 }
 
-func perform(interrupted context.Context, out io.Writer) error {
-	ctx, cancel := context.WithTimeout(interrupted, demoPatience)
+func runDemo(interrupted context.Context, out io.Writer) error {
+	ctx, cancel := context.WithTimeout(interrupted, demoTimeout)
 	defer cancel()
 	quiet := slog.New(slog.DiscardHandler)
 
@@ -93,31 +93,31 @@ func perform(interrupted context.Context, out io.Writer) error {
 	defer func() {
 		stop()
 		if err := <-worker; err != nil {
-			_, _ = fmt.Fprintln(out, "the worker ended with:", err)
+			_, _ = fmt.Fprintln(out, "worker stopped with an error:", err)
 		}
 	}()
 
-	scenes, err := demoScenes(apis)
+	cases, err := demoCases(apis)
 	if err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(out, "NATS at %s, both APIs imitated at %s, one worker. %d requests:\n\n", server.URL(), address, len(scenes))
+	_, _ = fmt.Fprintf(out, "NATS at %s, both APIs imitated at %s, one worker. %d requests:\n\n", server.URL(), address, len(cases))
 	began := time.Now()
-	for _, s := range scenes {
+	for _, s := range cases {
 		if err := s.publish(ctx, js); err != nil {
 			return err
 		}
 	}
-	if err := followDemo(ctx, js, out, scenes); err != nil && ctx.Err() == nil {
+	if err := followDemo(ctx, js, out, cases); err != nil && ctx.Err() == nil {
 		return err
 	}
 	if err := interrupted.Err(); err != nil {
 		return err
 	}
-	return closeDemo(out, scenes, apis, time.Since(began))
+	return closeDemo(out, cases, apis, time.Since(began))
 }
 
-// demoAPIs serves the sandbox on a port of its own.
+// demoAPIs serves the imitated APIs on a free port.
 func demoAPIs() (apis *fakeapi.Server, address string, stop func(), err error) {
 	apis = fakeapi.New(fakeapi.Config{PendingFor: 500 * time.Millisecond})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -129,7 +129,7 @@ func demoAPIs() (apis *fakeapi.Server, address string, stop func(), err error) {
 	return apis, listener.Addr().String(), func() { _ = apis.Close(); _ = server.Close() }, nil
 }
 
-// demoConfig is a worker's with waits that a person has the patience for.
+// demoConfig is a worker's configuration with short waits.
 func demoConfig(base string) *config.Config {
 	calls := config.Calls{Concurrency: 8, Timeout: 5 * time.Second}
 	return &config.Config{
@@ -142,8 +142,8 @@ func demoConfig(base string) *config.Config {
 	}
 }
 
-// scene is one request of the demo and the outcomes that must come of it.
-type scene struct {
+// demoCase is one request of the demo and its expected outcomes.
+type demoCase struct {
 	title   string
 	request events.Request
 	body    []byte
@@ -153,8 +153,8 @@ type scene struct {
 
 var demoReplica = uuid.MustParse("03db5651-cb61-4bdf-9ef0-89561f7c9c53")
 
-// demoScenes are one request of every kind, with the imitated APIs prepared.
-func demoScenes(apis *fakeapi.Server) ([]*scene, error) {
+// demoCases returns one request of every kind and prepares the imitated APIs for them.
+func demoCases(apis *fakeapi.Server) ([]*demoCase, error) {
 	contexts := func(ids ...int64) events.Resource { return events.UserContexts{IDs: ids} }
 	entry := func(id int64) events.Resource {
 		return events.KnowledgeBaseEntry{ReplicaUUID: demoReplica, KnowledgeBaseID: id}
@@ -172,30 +172,30 @@ func demoScenes(apis *fakeapi.Server) ([]*scene, error) {
 		return nil, err
 	}
 
-	var scenes []*scene
+	var cases []*demoCase
 	add := func(title string, res events.Resource, want ...events.Outcome) {
-		scenes = append(scenes, &scene{title: title, request: events.NewRequest("/demo", res), want: want})
+		cases = append(cases, &demoCase{title: title, request: events.NewRequest("/demo", res), want: want})
 	}
 	add("user contexts", contexts(10, 11), events.Deleted)
 	add("a knowledge-base entry", entry(1), events.Deleted)
-	add("one that takes its time", entry(2), events.AcceptedPending, events.Deleted)
-	add("one that never was", entry(3), events.NotFound)
-	add("one the API refuses at first", entry(5), events.Deleted)
-	add("one whose answer is lost", entry(6), events.Deleted)
-	add("one the API never manages", entry(7), events.Failed)
-	for _, s := range scenes {
+	add("a delayed deletion", entry(2), events.AcceptedPending, events.Deleted)
+	add("an unknown entry", entry(3), events.NotFound)
+	add("two 503 answers", entry(5), events.Deleted)
+	add("a lost answer", entry(6), events.Deleted)
+	add("503 answers only", entry(7), events.Failed)
+	for _, s := range cases {
 		var err error
 		if s.body, err = s.request.Encode(); err != nil {
 			return nil, err
 		}
 	}
-	wrong := &scene{title: "one that names no id", request: events.NewRequest("/demo", contexts()), want: []events.Outcome{events.Invalid}}
+	wrong := &demoCase{title: "a request without ids", request: events.NewRequest("/demo", contexts()), want: []events.Outcome{events.Invalid}}
 	wrong.body = fmt.Appendf(nil, `{"specversion":"1.0","id":%q,"source":"/demo","type":%q,"data":{"target":"kv-user-context","ids":[]}}`,
 		wrong.request.ID, events.RequestType)
-	return append(scenes, wrong), nil
+	return append(cases, wrong), nil
 }
 
-func (s *scene) publish(ctx context.Context, js jetstream.JetStream) error {
+func (s *demoCase) publish(ctx context.Context, js jetstream.JetStream) error {
 	msg := nats.NewMsg(events.RequestSubject(s.request.Target()))
 	msg.Data = s.body
 	msg.Header.Set("content-type", events.ContentType)
@@ -206,23 +206,23 @@ func (s *scene) publish(ctx context.Context, js jetstream.JetStream) error {
 	return nil
 }
 
-// done says whether the final result is there.
-func (s *scene) done() bool { return len(s.got) > 0 && s.got[len(s.got)-1].Final() }
+// done reports whether the final result has arrived.
+func (s *demoCase) done() bool { return len(s.got) > 0 && s.got[len(s.got)-1].Final() }
 
-func (s *scene) well() bool { return fmt.Sprint(s.got) == fmt.Sprint(s.want) }
+func (s *demoCase) ok() bool { return fmt.Sprint(s.got) == fmt.Sprint(s.want) }
 
-// followDemo prints results as they come, until all final ones are there.
-func followDemo(ctx context.Context, js jetstream.JetStream, out io.Writer, scenes []*scene) error {
-	byID := map[string]*scene{}
-	for _, s := range scenes {
+// followDemo prints results as they arrive, until every request has its final one.
+func followDemo(ctx context.Context, js jetstream.JetStream, out io.Writer, cases []*demoCase) error {
+	byID := map[string]*demoCase{}
+	for _, s := range cases {
 		byID[s.request.ID] = s
 	}
-	left := len(scenes)
+	left := len(cases)
 	l := &resultReader{js: js, warn: out}
 	return l.each(ctx, selection{subject: events.ResultFilter("", "", ""), follow: true}, func(r *storedResult) (bool, error) {
 		s, ok := byID[r.RequestID]
 		if !ok {
-			return true, fmt.Errorf("a result came for %s, which nobody asked for", r.RequestID)
+			return true, fmt.Errorf("got a result for %s, which was not requested", r.RequestID)
 		}
 		s.got = append(s.got, r.Outcome)
 		if s.done() {
@@ -233,7 +233,7 @@ func followDemo(ctx context.Context, js jetstream.JetStream, out io.Writer, scen
 	})
 }
 
-// shortResource is a resource without the replica, which is always the same here.
+// shortResource formats a resource without the replica, which is the same for all.
 func shortResource(res events.Resource) string {
 	if e, ok := res.(events.KnowledgeBaseEntry); ok {
 		return fmt.Sprintf("entry %d", e.KnowledgeBaseID)
@@ -244,9 +244,9 @@ func shortResource(res events.Resource) string {
 	return resourceText(res)
 }
 
-// closeDemo compares what came with what must come, and with what the imitated
-// APIs say that they deleted.
-func closeDemo(out io.Writer, scenes []*scene, apis *fakeapi.Server, took time.Duration) error {
+// closeDemo compares the outcomes with the expected ones and prints what the imitated
+// APIs deleted.
+func closeDemo(out io.Writer, cases []*demoCase, apis *fakeapi.Server, took time.Duration) error {
 	var deleted []string
 	for _, d := range apis.Deleted() {
 		deleted = append(deleted, strings.Replace(d.Entry.String(), demoReplica.String()+"/", "", 1))
@@ -255,15 +255,15 @@ func closeDemo(out io.Writer, scenes []*scene, apis *fakeapi.Server, took time.D
 	_, _ = fmt.Fprintf(out, "\nThe APIs were called %d times and deleted %s.\n", calls, strings.Join(deleted, ", "))
 
 	wrong := 0
-	for _, s := range scenes {
-		if !s.well() {
+	for _, s := range cases {
+		if !s.ok() {
 			wrong++
-			_, _ = fmt.Fprintf(out, "WRONG: %s came out as %v, not as %v\n", s.title, s.got, s.want)
+			_, _ = fmt.Fprintf(out, "WRONG: %s: got %v, want %v\n", s.title, s.got, s.want)
 		}
 	}
 	if wrong > 0 {
-		return fmt.Errorf("%d of %d requests came out wrong", wrong, len(scenes))
+		return fmt.Errorf("%d of %d requests have unexpected outcomes", wrong, len(cases))
 	}
-	_, _ = fmt.Fprintf(out, "%d requests, each with exactly one final result, all as they must be, in %s.\n", len(scenes), took.Round(10*time.Millisecond))
+	_, _ = fmt.Fprintf(out, "%d requests, each with exactly one final result, all as expected, in %s.\n", len(cases), took.Round(10*time.Millisecond))
 	return nil
 }

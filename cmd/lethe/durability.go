@@ -14,38 +14,38 @@ import (
 	"github.com/lethe-dev/lethe/internal/config"
 )
 
-// jszSubject asks every server what it says of its JetStream. It is answered in
-// the system account alone, or where that exports it.
+// jszSubject asks every server for its JetStream settings. Servers answer only in the
+// system account, or if that account exports the subject.
 const jszSubject = "$SYS.REQ.SERVER.PING.JSZ"
 
-// serversAnswerWithin is how long the servers' answers are listened for.
+// serversAnswerWithin is how long to wait for the servers' answers.
 const serversAnswerWithin = 500 * time.Millisecond
 
-// enoughReplicas is how many make a power cut of one server harmless.
+// enoughReplicas is the number of replicas at which a power cut of one server loses nothing.
 const enoughReplicas = 3
 
-// syncing is how a server writes to its disk.
+// syncing is how often a server syncs its files to disk.
 type syncing struct {
 	server   string
 	always   bool
 	interval time.Duration
-	remedy   string // the setting that makes it always
+	fix      string // the setting that makes it always
 }
 
-// embeddedSyncing is how the embedded server is set to sync, nil where another
-// one is used.
+// embeddedSyncing returns the sync setting of the embedded server, or nil if another
+// server is used.
 func embeddedSyncing(cfg *config.Config) *syncing {
 	if cfg.NATSURL.Reveal() != "" {
 		return nil
 	}
 	interval := time.Duration(cfg.Embedded.Sync)
-	return &syncing{server: "the embedded server", always: interval == 0, interval: interval, remedy: "LETHE_EMBEDDED_SYNC=always"}
+	return &syncing{server: "the embedded server", always: interval == 0, interval: interval, fix: "LETHE_EMBEDDED_SYNC=always"}
 }
 
-// durability says, a line each, where what the server acknowledges might not
-// survive a power cut, and whether the servers told. embedded is how the
-// embedded server syncs, nil for another server.
-func durability(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, embedded *syncing) (warnings []string, told bool, err error) {
+// durability returns one warning for each server whose acknowledged messages might not
+// survive a power cut. known is false if the servers do not reveal their settings.
+// embedded is the embedded server's setting, nil for another server.
+func durability(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, embedded *syncing) (warnings []string, known bool, err error) {
 	few := 0
 	for _, name := range []string{events.StreamRequests, events.StreamResults, events.StreamLater} {
 		stream, err := js.Stream(ctx, name)
@@ -67,19 +67,19 @@ func durability(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, embe
 		return nil, false, err
 	}
 	if len(servers) == 0 {
-		return []string{fmt.Sprintf("%d of the streams have fewer than %d replicas, and the server does not tell how it syncs: "+
-			"unless it has sync_interval: always, a power cut loses what it acknowledged", few, enoughReplicas)}, false, nil
+		return []string{fmt.Sprintf("%d of the streams have fewer than %d replicas, and the server does not reveal its sync_interval: "+
+			"unless that is always, a power cut loses acknowledged messages", few, enoughReplicas)}, false, nil
 	}
 	for _, s := range servers {
 		if !s.always {
-			warnings = append(warnings, fmt.Sprintf("%s syncs its disk every %s and %d of the streams have fewer than %d replicas: "+
-				"a power cut loses what it acknowledged since; set %s", s.server, s.interval, few, enoughReplicas, s.remedy))
+			warnings = append(warnings, fmt.Sprintf("%s syncs to disk every %s, and %d of the streams have fewer than %d replicas: "+
+				"a power cut loses the messages acknowledged since the last sync; set %s", s.server, s.interval, few, enoughReplicas, s.fix))
 		}
 	}
 	return warnings, true, nil
 }
 
-// askServers returns what each server tells in time; none where it may not be asked.
+// askServers returns the settings of each server that answers in time. It returns none without permission to ask.
 func askServers(ctx context.Context, nc *nats.Conn) ([]syncing, error) {
 	inbox := nc.NewInbox()
 	answers, err := nc.SubscribeSync(inbox)
@@ -96,7 +96,7 @@ func askServers(ctx context.Context, nc *nats.Conn) ([]syncing, error) {
 	for {
 		msg, err := answers.NextMsgWithContext(ctx)
 		if err != nil {
-			return servers, nil // nobody, or nobody else
+			return servers, nil // no more answers
 		}
 		// The fields of nats-server's JSInfo. sync_always is left out when false.
 		var answer struct {

@@ -15,8 +15,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// serverWith runs a server that syncs as it is told, and whose user "asks" may
-// ask how; its user "works" may not.
+// serverWith runs a server with a sync_interval. Its user "asks" may ask for it; its
+// user "works" may not.
 func serverWith(t *testing.T, sync string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -57,26 +57,26 @@ accounts {
 	return s.Addr().String()
 }
 
-// What a power cut can take is said, as far as the servers tell.
-func TestWhereAnAcknowledgementMayBeLostIsSaid(t *testing.T) {
+// Messages that a power cut could lose are reported if the servers reveal their settings.
+func TestLossByAPowerCutIsReported(t *testing.T) {
 	for name, c := range map[string]struct {
 		sync     string
 		user     string
 		embedded *syncing
 		want     string
 	}{
-		"a server that syncs now and then":           {"'1m'", "asks", nil, "syncs its disk every 1m0s"},
-		"a server that always syncs":                 {"always", "asks", nil, ""},
-		"a server that may not be asked":             {"always", "works", nil, "does not tell"},
-		"the embedded server":                        {"'1m'", "works", &syncing{server: "the embedded server", always: true}, ""},
-		"the embedded server that syncs at its pace": {"'1m'", "works", &syncing{server: "the embedded server", interval: time.Second}, "the embedded server syncs its disk every 1s"},
+		"a server that syncs at an interval":            {"'1m'", "asks", nil, "syncs to disk every 1m0s"},
+		"a server that always syncs":                    {"always", "asks", nil, ""},
+		"a server that denies the question":             {"always", "works", nil, "does not reveal"},
+		"the embedded server":                           {"'1m'", "works", &syncing{server: "the embedded server", always: true}, ""},
+		"the embedded server that syncs at an interval": {"'1m'", "works", &syncing{server: "the embedded server", interval: time.Second}, "the embedded server syncs to disk every 1s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			address := serverWith(t, c.sync)
 			fatal := make(chan error, 1)
 			nc, err := natsconn.Connect(t.Context(), natsconn.Config{
-				URL: "nats://" + c.user + ":x@" + address, OnFatal: func(err error) { fatal <- err }, MayBeDenied: []string{jszSubject},
+				URL: "nats://" + c.user + ":x@" + address, OnFatal: func(err error) { fatal <- err }, OptionalSubjects: []string{jszSubject},
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -89,22 +89,22 @@ func TestWhereAnAcknowledgementMayBeLostIsSaid(t *testing.T) {
 			if err := streams.Setup(t.Context(), js, streams.Settings{Replicas: 1, ResultsMaxAge: 720 * time.Hour}); err != nil {
 				t.Fatal(err)
 			}
-			warnings, told, err := durability(t.Context(), nc, js, c.embedded)
+			warnings, known, err := durability(t.Context(), nc, js, c.embedded)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if told != (c.user == "asks" || c.embedded != nil) {
-				t.Errorf("told: %v", told)
+			if known != (c.user == "asks" || c.embedded != nil) {
+				t.Errorf("known: %v", known)
 			}
 			if len(warnings) > 1 || !strings.Contains(strings.Join(warnings, ""), c.want) || (len(warnings) == 0) != (c.want == "") {
 				t.Errorf("warnings %q, want %q", warnings, c.want)
 			}
-			if err := nc.FlushTimeout(10 * time.Second); err != nil { // a denial has come by now
+			if err := nc.FlushTimeout(10 * time.Second); err != nil { // any denial has arrived by now
 				t.Fatal(err)
 			}
 			select {
 			case err := <-fatal:
-				t.Errorf("the connection is given up: %v", err)
+				t.Errorf("the connection was closed: %v", err)
 			default:
 			}
 		})

@@ -9,22 +9,21 @@ import (
 	"github.com/lethe-dev/lethe/internal/text"
 )
 
-// usage is an error of the caller's: a wrong flag, argument or setting.
+// usage is an error in a flag, an argument or a setting.
 type usage struct{ error }
 
 func (u usage) Unwrap() error { return u.error }
 
-// usageError is an error that ends the command with status 2.
+// usageError returns an error that makes the command exit with status 2.
 func usageError(format string, args ...any) error { return usage{fmt.Errorf(format, args...)} }
 
-// silentError ends the command with status 1 and nothing on stderr, for
-// commands whose output has already said what failed.
+// silentError makes the command exit with status 1 without a message, because its
+// output has already named the failure.
 type silentError struct{}
 
 func (silentError) Error() string { return "failed" }
 
-// exitStatus tells what a person must put right before trying again (2) from
-// what went wrong on the way (1).
+// exitStatus is 2 for errors that a person must fix before the next try, else 1.
 func exitStatus(err error) int {
 	var u usage
 	if errors.As(err, &u) || strings.HasPrefix(err.Error(), "unknown command") {
@@ -41,8 +40,8 @@ func exitStatus(err error) int {
 	return exitFailed
 }
 
-// oneLine folds an error into a single line that is safe for a terminal: parts of it
-// may come from a file or from the network.
+// oneLine returns an error as a single line that is safe to print on a terminal: parts
+// of it may come from a file or from the network.
 func oneLine(err error) string {
 	return printable(strings.Join(strings.Fields(text.Error(err)), " "))
 }

@@ -17,7 +17,7 @@ import (
 func newFailedCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "failed",
-		Short: "List the requests that failed, or try them again",
+		Short: "List failed requests or retry them",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -49,7 +49,7 @@ func newFailedListCommand() *cobra.Command {
 		},
 	}
 	addTargetFlag(cmd, &target)
-	cmd.Flags().DurationVar(&since, "since", 0, "only results that are at most this old, such as 24h")
+	cmd.Flags().DurationVar(&since, "since", 0, "only results at most this old, such as 24h")
 	addOutputFlag(cmd, &output)
 	return cmd
 }
@@ -60,10 +60,10 @@ func newFailedReplayCommand() *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use:   "replay (ID... | --all)",
-		Short: "Try failed requests again",
-		Long: `Replay publishes failed requests again. Each gets a newer final result, which
-follows the failed one. It is your decision: nothing else ever adds a final
-result to a request that has one. Replaying twice is replaying once.`,
+		Short: "Retry failed requests",
+		Long: `Replay publishes failed requests again. Each gets a new final result after the
+failed one. Nothing else ever adds a final result to a request that has one, so
+this is a person's decision. Replaying a request twice has no further effect.`,
 		Example: `  lethe failed replay 0192f0c1-7c1e-7b6e-a8f4-0c7c3a5f1d11
   lethe failed replay --all --target sensay-knowledge-base --since 24h`,
 		RunE: func(cmd *cobra.Command, ids []string) error {
@@ -72,7 +72,7 @@ result to a request that has one. Replaying twice is replaying once.`,
 				return err
 			}
 			if all == (len(ids) > 0) {
-				return usageError("lethe failed replay: name the requests, or all of them with --all")
+				return usageError("lethe failed replay: give the ids of requests, or --all")
 			}
 			for _, id := range ids {
 				if err := checkRequestID("ID", id); err != nil {
@@ -95,7 +95,7 @@ result to a request that has one. Replaying twice is replaying once.`,
 						return err
 					}
 					if r.found == before && !all {
-						problems = append(problems, "there is no failed request "+id)
+						problems = append(problems, "no failed request has the id "+id)
 					}
 				}
 				if problems = append(problems, r.unusable...); len(problems) > 0 {
@@ -106,8 +106,8 @@ result to a request that has one. Replaying twice is replaying once.`,
 		},
 	}
 	addTargetFlag(cmd, &target)
-	cmd.Flags().DurationVar(&since, "since", 0, "only results that are at most this old, such as 24h")
-	cmd.Flags().BoolVar(&all, "all", false, "every request that has failed")
+	cmd.Flags().DurationVar(&since, "since", 0, "only results at most this old, such as 24h")
+	cmd.Flags().BoolVar(&all, "all", false, "replay every failed request")
 	addOutputFlag(cmd, &output)
 	return cmd
 }
@@ -132,7 +132,7 @@ func (l *resultReader) eachFailed(ctx context.Context, of selection, do func(*st
 			return false, err
 		}
 		if newest == nil || newest.seq != r.seq {
-			return true, nil // it was replayed
+			return true, nil // it has a newer result
 		}
 		return true, do(r)
 	})
@@ -151,7 +151,7 @@ func (r *replayer) replay(ctx context.Context, f *storedResult) error {
 	r.found++
 	msg, err := ledger.Replay(f.Result, f.seq)
 	if err != nil {
-		// One that cannot be replayed must not stop the others.
+		// It must not stop the others.
 		r.unusable = append(r.unusable, fmt.Sprintf("%s cannot be replayed: %v", f.RequestID, err))
 		return nil
 	}
@@ -163,10 +163,10 @@ func (r *replayer) replay(ctx context.Context, f *storedResult) error {
 	if r.output == "json" {
 		return printJSON(r.out, publication{ID: f.RequestID, Target: f.Target, Sequence: ack.Sequence, Duplicate: ack.Duplicate})
 	}
-	said := "replayed"
+	action := "replayed"
 	if ack.Duplicate {
-		said = "already replayed"
+		action = "already replayed"
 	}
-	_, err = fmt.Fprintf(r.out, "%s  %s  %s\n", said, f.Target, f.RequestID)
+	_, err = fmt.Fprintf(r.out, "%s  %s  %s\n", action, f.Target, f.RequestID)
 	return err
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// parseID reads an id of a resource as an event has it: digits alone. A sign, a
+// parseID reads the id of a resource, which must be written in digits only. A sign, a
 // leading zero or another base could be read as another id.
 func parseID(text string) (int64, error) {
 	id, err := strconv.ParseInt(text, 10, 64)
@@ -23,7 +23,7 @@ func parseID(text string) (int64, error) {
 	return id, nil
 }
 
-// hint says what probably happened to a number.
+// hint suggests why a number is malformed.
 func hint(text string) string {
 	digits := strings.Trim(text, "0123456789") == ""
 	switch {
@@ -32,14 +32,14 @@ func hint(text string) string {
 	case digits:
 		return " without leading zeros"
 	case strings.Trim(text, "0123456789.,+-eE") == "" && strings.ContainsAny(text, "eE"):
-		return ": a spreadsheet has shortened it, and digits may be lost; format the column as text"
+		return ": a spreadsheet has rounded it and digits may be lost; format the column as text"
 	case strings.Trim(text, "0123456789;., \u00a0\u202f'") == "":
 		return " without separators"
 	}
 	return ""
 }
 
-// shown is somebody's value as an error shows it: short and printable.
+// shown returns a user's value for an error: quoted, short and printable.
 func shown(text string) string {
 	const limit = 48
 	if runes := []rune(text); len(runes) > limit {
@@ -48,7 +48,7 @@ func shown(text string) string {
 	return strconv.Quote(text)
 }
 
-// ids is a flag of one or more ids of a resource.
+// ids is a flag that takes one or more ids of resources.
 type ids []int64
 
 func (i *ids) String() string { return strings.Trim(fmt.Sprint([]int64(*i)), "[]") }
@@ -64,7 +64,7 @@ func (i *ids) Set(text string) error {
 	return nil
 }
 
-// oneID is a flag of one id of a resource.
+// oneID is a flag that takes one id of a resource.
 type oneID int64
 
 func (i *oneID) String() string { return strconv.FormatInt(int64(*i), 10) }
@@ -75,9 +75,9 @@ func (i *oneID) Set(text string) error {
 	return err
 }
 
-// checkRequestID refuses what names no request: it would become part of a subject,
-// where nothing, a star or a dot means many requests or other ones. The names of
-// requests whose own id cannot be used (seq-12) can be looked up as well.
+// checkRequestID refuses an invalid request id. The id becomes part of a subject, where
+// an empty token, a star or a dot would match other requests. It accepts the names of
+// requests without a usable id (seq-12).
 func checkRequestID(of, id string) error {
 	if !events.IsName(id) {
 		return usageError("%s: %s is not a request id: 1 to 64 of A-Z, a-z, 0-9, _ and -", of, shown(id))
@@ -85,8 +85,8 @@ func checkRequestID(of, id string) error {
 	return nil
 }
 
-// flagError is the error of a flag that cannot be read, without what Go's parsers
-// say.
+// flagError returns the error of a flag that cannot be read, without the text of Go's
+// parsers.
 func flagError(err error) error {
 	var invalid *pflag.InvalidValueError
 	if !errors.As(err, &invalid) {
@@ -105,8 +105,8 @@ func flagError(err error) error {
 	}
 }
 
-// checkGiven refuses a flag that is given without a value: it comes from a variable
-// that is not set, and left out it would mean everything.
+// checkGiven refuses a flag with an empty value. It probably comes from an unset shell
+// variable, and ignoring the flag would select everything.
 func checkGiven(cmd *cobra.Command, _ []string) (err error) {
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		value := f.Value.String()
@@ -120,8 +120,8 @@ func checkGiven(cmd *cobra.Command, _ []string) (err error) {
 	return err
 }
 
-// printable makes a text that comes from elsewhere safe for a terminal: what
-// cannot be printed is replaced, line breaks included.
+// printable makes foreign text safe for a terminal. It replaces all characters that
+// cannot be printed, including line breaks.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !strconv.IsPrint(r) {
@@ -131,7 +131,7 @@ func printable(text string) string {
 	}, text)
 }
 
-// printableArgs makes texts among the arguments of a format printable.
+// printableArgs makes the strings among the arguments of a format printable.
 func printableArgs(args []any) []any {
 	for i, arg := range args {
 		if v := reflect.ValueOf(arg); v.Kind() == reflect.String {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// grace is how long the process may take to end after a signal, all in all.
+// grace is the total time that a shutdown may take after a signal.
 type grace struct {
 	total time.Duration
 
@@ -16,16 +16,16 @@ type grace struct {
 	ends time.Time // zero until the signal
 }
 
-// closing is what the grace period has left for the end: the last
-// acknowledgements and telemetry, after all lanes have ended.
+// closing is the part of the grace period for the last acknowledgements and telemetry,
+// after all lanes have stopped.
 func (g *grace) closing() time.Duration { return min(g.total/8, 2*time.Second) }
 
-// lanes is how long the lanes may take.
+// lanes is the part of the grace period for the lanes.
 func (g *grace) lanes() time.Duration { return g.total - g.closing() }
 
-// watch lets the period begin when ctx ends, and ends the process when it is
-// over. It returns how to call that off.
-func (g *grace) watch(ctx context.Context, log *slog.Logger) (off func()) {
+// watch starts the grace period when ctx ends, and exits the process when it is
+// over. cancel prevents that.
+func (g *grace) watch(ctx context.Context, log *slog.Logger) (cancel func()) {
 	var mu sync.Mutex
 	var timer *time.Timer
 	stop := context.AfterFunc(ctx, func() {
@@ -35,7 +35,7 @@ func (g *grace) watch(ctx context.Context, log *slog.Logger) (off func()) {
 		g.ends = time.Now().Add(g.total)
 		g.mu.Unlock()
 		timer = time.AfterFunc(g.total, func() {
-			log.Error("the grace period is over, ending at once; what is in work will be delivered again", "grace", g.total.String())
+			log.Error("grace period exceeded, exiting; unfinished requests will be redelivered", "grace", g.total.String())
 			os.Exit(1)
 		})
 	})
@@ -49,8 +49,8 @@ func (g *grace) watch(ctx context.Context, log *slog.Logger) (off func()) {
 	}
 }
 
-// left is how long something may take that should take at most so long. A little
-// is kept back, so that the process ends by itself.
+// left returns most, or what is left of the grace period if that is less. It keeps a
+// twentieth in reserve so that the process exits before it is killed.
 func (g *grace) left(most time.Duration) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -18,9 +18,9 @@ func newHealthcheckCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "healthcheck [URL]",
 		Short: "Ask the worker on this machine whether it is ready",
-		Long: `Healthcheck asks URL, or /readyz at LETHE_ADMIN_ADDR, prints the answer and exits
-with 0 if the status is 200, and with 1 if it is not or no answer comes. It is
-made for containers, which have no other program to ask with.`,
+		Long: `Healthcheck sends a request to URL (by default /readyz at LETHE_ADMIN_ADDR) and
+prints the answer. It exits with 0 if the status is 200, else with 1. It is meant
+for containers without another HTTP client.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			address, err := healthURL(args)
@@ -30,7 +30,7 @@ made for containers, which have no other program to ask with.`,
 			request, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, address, nil)
 			if err != nil || request.URL.Host == "" || request.URL.Scheme != "http" && request.URL.Scheme != "https" {
 				// The error quotes the address, which may hold a password.
-				return usageError("URL: must be one such as http://127.0.0.1:8080/readyz")
+				return usageError("URL: must be an http or https URL such as http://127.0.0.1:8080/readyz")
 			}
 			response, err := (&http.Client{Timeout: 5 * time.Second}).Do(request)
 			if err != nil {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestHealthcheckNeverShowsWhatAURLHolds(t *testing.T) {
+func TestHealthcheckNeverShowsTheURL(t *testing.T) {
 	t.Parallel()
 	closed, err := freeAddress()
 	if err != nil {

@@ -8,17 +8,15 @@ import (
 	"github.com/lethe-dev/lethe/deleter"
 )
 
-// libraryLog takes what libraries write to Go's old log package. net/http writes
-// there what a server sent unasked, word for word: it may be anything, of any
-// length.
+// libraryLog receives what libraries write to the log package. net/http writes there
+// whatever a server sent unrequested, unchanged and of any length.
 type libraryLog struct {
 	log         *slog.Logger
 	credentials []*deleter.Credential
 }
 
-// takeLibraryLog has all such messages redacted and logged by log. It returns
-// how to put things back.
-func takeLibraryLog(to *slog.Logger, lanes laneConfigs) (restore func()) {
+// redirectLibraryLog redacts such messages and logs them with to. restore undoes it.
+func redirectLibraryLog(to *slog.Logger, lanes laneConfigs) (restore func()) {
 	l := &libraryLog{log: to}
 	for _, lane := range lanes {
 		if lane.credential != nil {

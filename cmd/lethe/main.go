@@ -1,7 +1,7 @@
 // Lethe deletes what upstream systems ask to have deleted, and proves it.
 //
-// This package parses, wires and reports, and does nothing else: each file holds
-// one command, wire.go puts the worker together.
+// This package parses flags, wires the parts together and prints. Each file holds
+// one command; wire.go assembles the worker, and apis.go holds the table of APIs.
 package main
 
 import (
@@ -24,8 +24,8 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The first signal asks for an orderly end; from then on a second one has its
-	// default effect, which is an end at once.
+	// The first signal starts a graceful shutdown. After it, a second signal has its
+	// default effect: it kills the process.
 	context.AfterFunc(ctx, stop)
 	os.Exit(execute(ctx, os.Args[1:]))
 }
@@ -50,12 +50,12 @@ func newRootCommand() *cobra.Command {
 		Use:   "lethe",
 		Short: "Deletes what upstream systems ask to have deleted, and proves it",
 		Long: `Lethe reads deletion requests from NATS JetStream, calls the right API with
-exponential backoff, and publishes what became of each: deleted,
+exponential backoff, and publishes the outcome of each request: deleted,
 accepted-pending, not-found, invalid or failed.
 
-See it work:   lethe demo
-Run it:        lethe run          (settings: lethe run --help)
-Ask it:        lethe request kv-user-context --id 10 --wait`,
+Try it:          lethe demo
+Run the worker:  lethe run          (settings: lethe run --help)
+Send a request:  lethe request kv-user-context --id 10 --wait`,
 		Version:           buildVersion(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -82,8 +82,8 @@ Ask it:        lethe request kv-user-context --id 10 --wait`,
 	return root
 }
 
-// argumentsAreUsage makes a wrong number of arguments a usage error, for c and
-// what is below it.
+// argumentsAreUsage makes a wrong number of arguments a usage error, for c and its
+// subcommands.
 func argumentsAreUsage(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
@@ -93,7 +93,7 @@ func argumentsAreUsage(c *cobra.Command) {
 			return nil
 		}
 	}
-	for _, below := range c.Commands() {
-		argumentsAreUsage(below)
+	for _, sub := range c.Commands() {
+		argumentsAreUsage(sub)
 	}
 }

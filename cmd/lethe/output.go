@@ -18,7 +18,7 @@ import (
 
 // addOutputFlag adds --output to a command that prints records.
 func addOutputFlag(cmd *cobra.Command, to *string) {
-	cmd.Flags().StringVarP(to, "output", "o", "text", "how to print: text or json (a record a line)")
+	cmd.Flags().StringVarP(to, "output", "o", "text", "output format: text, or json with one record per line")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
@@ -34,7 +34,7 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
-// targetNames are the targets as texts, for completion and help.
+// targetNames are the targets as strings, for completion and help.
 func targetNames() []string {
 	var names []string
 	for _, t := range events.Targets() {
@@ -43,7 +43,7 @@ func targetNames() []string {
 	return names
 }
 
-// checkTarget reads a target that was named on the command line; "" is none.
+// checkTarget reads a target from the command line. An empty name is valid.
 func checkTarget(of, name string) (events.Target, error) {
 	t := events.Target(name)
 	if name != "" && !t.Known() {
@@ -57,8 +57,8 @@ func addTargetFlag(cmd *cobra.Command, to *string) {
 	_ = cmd.RegisterFlagCompletionFunc("target", cobra.FixedCompletions(targetNames(), cobra.ShellCompDirectiveNoFileComp))
 }
 
-// printJSON prints a record as one line. What a terminal might obey can stand in the
-// strings alone, where an escape means the same.
+// printJSON prints a record as one line. It escapes characters that a terminal could
+// interpret. They can occur only in strings, where the escape has the same meaning.
 func printJSON(w io.Writer, record any) error {
 	line, err := json.Marshal(record)
 	if err != nil {
@@ -71,18 +71,18 @@ func printJSON(w io.Writer, record any) error {
 			continue
 		}
 		for _, unit := range utf16.Encode([]rune{r}) {
-			_, _ = fmt.Fprintf(&b, "\\u%04x", unit) // a builder takes everything
+			_, _ = fmt.Fprintf(&b, "\\u%04x", unit) // a builder never fails
 		}
 	}
 	_, err = fmt.Fprintln(w, b.String())
 	return err
 }
 
-// resultLine is a result as a person reads it.
+// resultLine formats a result as a line of text.
 func resultLine(r events.Result) string {
 	line := fmt.Sprintf("%s  %-16s  %s  %s  %s", r.Time.Local().Format("2006-01-02 15:04:05.000"), r.Outcome, r.Target, r.RequestID, resourceText(r.Resource))
-	if said := explanation(r); said != "" {
-		line += "  (" + said + ")"
+	if details := explanation(r); details != "" {
+		line += "  (" + details + ")"
 	}
 	return printable(line)
 }
@@ -94,7 +94,7 @@ func resourceText(res events.Resource) string {
 	return res.String()
 }
 
-// explanation says shortly what a result rests on.
+// explanation summarizes a result's attempts, error and evidence.
 func explanation(r events.Result) string {
 	var parts []string
 	if r.Attempts > 1 {

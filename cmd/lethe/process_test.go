@@ -28,16 +28,15 @@ const (
 	testSecret = "secret-that-nobody-may-see"
 )
 
-// bench is a NATS server, both APIs imitated, and room for workers, which are
-// processes.
+// bench is a NATS server and both APIs imitated, for workers as processes.
 type bench struct {
 	*testing.T
 	server e2e.Server
 	js     jetstream.JetStream
 	apis   *fakeapi.Server
 	url    string
-	begun  chan struct{} // when calls are held: one has come
-	gate   chan struct{} // closed: calls pass
+	begun  chan struct{} // receives when a call is held
+	gate   chan struct{} // closed: calls are answered
 }
 
 func newBench(t *testing.T) *bench {
@@ -65,7 +64,7 @@ func newBench(t *testing.T) *bench {
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b.begun <- struct{}{}
 		<-b.gate
-		// What the API has begun it finishes, whether or not the caller is still there.
+		// The API finishes a call even if its client disconnects.
 		apis.ServeHTTP(w, r.WithContext(context.WithoutCancel(r.Context())))
 	}))
 	b.url = web.URL
@@ -74,7 +73,7 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// hold keeps calls from being answered until release.
+// hold delays the answers to calls until release.
 func (b *bench) hold() (release func()) {
 	gate := make(chan struct{})
 	b.gate = gate
@@ -136,7 +135,7 @@ func (b *bench) start(settings ...string) *worker {
 	return w
 }
 
-// ready asks the worker whether it is.
+// ready returns the answer of /readyz.
 func (w *worker) ready() (readiness, error) {
 	response, err := http.Get(w.admin + "/readyz")
 	if err != nil {
@@ -161,7 +160,7 @@ func (b *bench) publish(res events.Resource) events.Request {
 	return r
 }
 
-// results are all results of a request.
+// results returns all results of a request.
 func (b *bench) results(r events.Request) []events.Result {
 	b.Helper()
 	var all []events.Result
@@ -194,7 +193,7 @@ func (b *bench) until(what string, ok func() bool) {
 	b.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			b.Fatalf("in vain: %s", what)
+			b.Fatalf("timeout: %s", what)
 		}
 	}
 }
@@ -203,7 +202,7 @@ func entryOf(id int64) events.Resource {
 	return events.KnowledgeBaseEntry{ReplicaUUID: demoReplica, KnowledgeBaseID: id}
 }
 
-func TestSIGTERMFinishesTheCallThatIsOut(t *testing.T) {
+func TestSIGTERMFinishesTheCallInFlight(t *testing.T) {
 	b := newBench(t)
 	release := b.hold()
 	w := b.start()
@@ -222,7 +221,7 @@ func TestSIGTERMFinishesTheCallThatIsOut(t *testing.T) {
 	}
 }
 
-// A worker is killed while its call is out; the API has deleted.
+// The worker is killed during a call that deletes.
 func TestSIGKILLDuringACallGivesOneTrueResult(t *testing.T) {
 	b := newBench(t)
 	release := b.hold()
@@ -245,16 +244,16 @@ func TestSIGKILLDuringACallGivesOneTrueResult(t *testing.T) {
 	}
 }
 
-func TestALaneHoldsWhileItsCredentialIsRefusedAndTheOtherGoesOn(t *testing.T) {
+func TestARefusedCredentialSuspendsOneLaneOnly(t *testing.T) {
 	b := newBench(t)
 	file := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(file, []byte("an old secret\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// The longest interval is long: what ends the hold is the file.
+	// The maximum interval is long, so that only the changed file resumes the lane.
 	w := b.start("SENSAY_ORGANIZATION_SECRET=", "SENSAY_ORGANIZATION_SECRET_FILE="+file, "RETRY_INITIAL_INTERVAL=1h", "RETRY_MAX_INTERVAL=1h", "RETRY_MAX_ELAPSED=100h")
 	held := b.publish(entryOf(1))
-	b.until("the lane is held", func() bool { r, err := w.ready(); return err == nil && !r.Ready && strings.Contains(r.Why, "held") })
+	b.until("the lane is held", func() bool { r, err := w.ready(); return err == nil && !r.Ready && strings.Contains(r.Reason, "held") })
 	waiting := b.publish(entryOf(2))
 	other := b.publish(events.UserContexts{IDs: []int64{1}})
 	if got := b.final(other); got.Outcome != events.Deleted {
@@ -272,14 +271,14 @@ func TestALaneHoldsWhileItsCredentialIsRefusedAndTheOtherGoesOn(t *testing.T) {
 	b.until("the worker is ready", func() bool { r, err := w.ready(); return err == nil && r.Ready })
 }
 
-func TestALaneWithoutACredentialLeavesItsRequests(t *testing.T) {
+func TestALaneWithoutACredentialTakesNoRequests(t *testing.T) {
 	b := newBench(t)
 	w := b.start("KV_ACCESS_KEY=")
 	b.publish(events.UserContexts{IDs: []int64{1}})
 	sensay := b.publish(entryOf(1))
 	b.final(sensay)
 	r, err := w.ready()
-	if err != nil || r.Ready || !strings.Contains(r.Why, "LETHE_KV_ACCESS_KEY") {
+	if err != nil || r.Ready || !strings.Contains(r.Reason, "LETHE_KV_ACCESS_KEY") {
 		t.Errorf("%+v %v", r, err)
 	}
 	cons, err := b.js.Consumer(t.Context(), events.StreamRequests, string(events.KVUserContext))
@@ -291,5 +290,4 @@ func TestALaneWithoutACredentialLeavesItsRequests(t *testing.T) {
 	}
 }
 
-// Everything that leaves the worker is searched, with the API saying back what
-// it was sent.
+// All output of the worker is searched while the API echoes what it was sent.

@@ -33,20 +33,20 @@ func newRequestCommand() *cobra.Command {
 		Short: "Publish deletion requests: one by flags, or many from a file",
 		Long: `Request publishes one deletion request by flags, or many from a file.
 
-A file is UTF-8 with a record on each line. CSV has a header with some of target,
-ids, replica_uuid, knowledge_base_id, id and source, commas between the columns,
-and ; between several ids in one cell. NDJSON has on each line a whole CloudEvent,
-or {"target":"kv-user-context","ids":[10]}, or {"target":"sensay-knowledge-base",
-"replica_uuid":"…","knowledge_base_id":5}, with id and source if wanted. Rows are
-read as strictly as events. A row that is wrong is counted and named by its line;
-the others are published.
+A file is UTF-8 text with one record per line. A CSV file has a header with some
+of target, ids, replica_uuid, knowledge_base_id, id and source, commas between the
+columns, and ; between several ids in one cell. A line of an NDJSON file is a
+CloudEvent, or {"target":"kv-user-context","ids":[10]}, or
+{"target":"sensay-knowledge-base","replica_uuid":"…","knowledge_base_id":5},
+optionally with id and source. Rows are read as strictly as events. An invalid row
+is counted and reported with its line number; the others are published.
 
-A row without an id gets one. It is derived from the batch, the target, the
-resource and how often the batch had that before. The batch is what --batch names,
-else the file's SHA-256. So a file that is published again, after an interruption
-or by mistake, asks for nothing twice; the summary says what was published or
-answered before. If that is all, the exit status is 1 unless --batch was given.
-Standard input needs --batch, or an id on every row.`,
+A row without an id gets one, derived from the batch, the target, the resource and
+the number of earlier rows with the same resource. The batch is the name given by
+--batch, else the file's SHA-256. Publishing a file again, after an interruption or
+by mistake, therefore requests nothing twice. The summary counts the requests that
+were published or answered before. If nothing was new, the exit status is 1 unless
+--batch was given. Standard input needs --batch, or an id on every row.`,
 		Example: `  lethe request kv-user-context --id 10,11 --wait
   lethe request sensay-knowledge-base --replica 03db5651-cb61-4bdf-9ef0-89561f7c9c53 --entry 12345
   lethe request --file erasures.csv --dry-run
@@ -70,20 +70,20 @@ Standard input needs --batch, or an id on every row.`,
 	flags.Var(&f.ids, "id", "kv-user-context: a context id; several with commas between, or the flag again")
 	flags.StringVar(&f.replica, "replica", "", "sensay-knowledge-base: the replica's UUID")
 	flags.Var(&f.entry, "entry", "sensay-knowledge-base: the entry's id")
-	flags.StringVar(&f.id, "request-id", "", "the request's own id (none: a new UUID)")
-	flags.StringVar(&f.source, "source", "/lethe/request", "who asks, a URI-reference")
-	flags.StringVar(&f.file, "file", "", "publish the requests in this file, - for standard input")
-	flags.StringVar(&f.format, "format", "", "the file's format: csv or ndjson (none: by its name's ending)")
-	flags.StringVar(&f.batch, "batch", "", "a name for the file's rows, from which they get their ids (none: the file's SHA-256)")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "check and count, and publish nothing; needs no NATS")
+	flags.StringVar(&f.id, "request-id", "", "the request's id (none: a new UUID)")
+	flags.StringVar(&f.source, "source", "/lethe/request", "the system that requests the deletion, a URI-reference")
+	flags.StringVar(&f.file, "file", "", "publish the requests in this file; -: standard input")
+	flags.StringVar(&f.format, "format", "", "the file's format: csv or ndjson (none: by its extension)")
+	flags.StringVar(&f.batch, "batch", "", "name from which rows without an id get one (none: the file's SHA-256)")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "check and count the rows, but publish nothing; needs no NATS")
 	flags.BoolVar(&f.wait, "wait", false, "wait for the final results and print them")
-	flags.DurationVar(&f.timeout, "timeout", time.Minute, "how long to wait for results, and for a full stream to take more")
+	flags.DurationVar(&f.timeout, "timeout", time.Minute, "how long to wait for results, and for space in a full stream")
 	addOutputFlag(cmd, &f.output)
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"csv", "ndjson"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
-// rows reads the command line into requests to be published.
+// rows returns the requests to publish.
 func (f requestFlags) rows(cmd *cobra.Command, args []string) (*rows, error) {
 	if err := checkOutput(f.output); err != nil {
 		return nil, err
@@ -92,15 +92,15 @@ func (f requestFlags) rows(cmd *cobra.Command, args []string) (*rows, error) {
 		return nil, usageError("--timeout: must be positive")
 	}
 	if f.wait && f.dryRun {
-		return nil, usageError("--wait: does not go with --dry-run, which publishes nothing")
+		return nil, usageError("--wait: cannot be used with --dry-run, which publishes nothing")
 	}
 	if (f.file == "") == (len(args) == 0) {
-		return nil, usageError("lethe request: name a target, or a file with --file")
+		return nil, usageError("lethe request: give a target, or a file with --file")
 	}
 	if f.file != "" {
 		for _, name := range []string{"id", "replica", "entry", "request-id"} {
 			if cmd.Flags().Changed(name) {
-				return nil, usageError("--%s: goes with a target, not with --file", name)
+				return nil, usageError("--%s: needs a target and cannot be used with --file", name)
 			}
 		}
 		if err := checkBatch(f.batch); err != nil {
@@ -110,7 +110,7 @@ func (f requestFlags) rows(cmd *cobra.Command, args []string) (*rows, error) {
 	}
 	for _, name := range []string{"batch", "format"} {
 		if cmd.Flags().Changed(name) {
-			return nil, usageError("--%s: goes with --file", name)
+			return nil, usageError("--%s: needs --file", name)
 		}
 	}
 	if args[0] == "" {
@@ -128,13 +128,13 @@ var resourceFlags = []struct{ flag, field string }{
 	{"id", "ids"}, {"replica", "replica_uuid"}, {"entry", "knowledge_base_id"},
 }
 
-// one is the request that the flags describe.
+// one returns the request that the flags describe.
 func (f requestFlags) one(cmd *cobra.Command, target events.Target) (*rows, error) {
 	own := target.Fields()
 	for _, r := range resourceFlags {
 		switch given, takes := cmd.Flags().Changed(r.flag), slices.Contains(own, r.field); {
 		case given && !takes:
-			return nil, usageError("--%s: is not for %s", r.flag, target)
+			return nil, usageError("--%s: cannot be used with %s", r.flag, target)
 		case !given && takes:
 			return nil, usageError("--%s: is missing", r.flag)
 		}
@@ -161,7 +161,7 @@ func (f requestFlags) one(cmd *cobra.Command, target events.Target) (*rows, erro
 	return oneRow(request, event, f.id == ""), nil
 }
 
-// flagOf is the flag that a field of the event was given with.
+// flagOf returns the flag that sets a field of the event.
 func flagOf(field string) string {
 	flags := map[string]string{"id": "--request-id", "source": "--source", "data.replica_uuid": "--replica", "data.knowledge_base_id": "--entry"}
 	if name, ok := flags[field]; ok {
@@ -173,7 +173,7 @@ func flagOf(field string) string {
 	return field
 }
 
-// checkRows reads all rows and says what would be published.
+// checkRows reads all rows and prints what would be published.
 func (f requestFlags) checkRows(cmd *cobra.Command, rows *rows) error {
 	ctx, t := cmd.Context(), tally{reasons: map[string]int{}}
 	var failed error
@@ -184,17 +184,17 @@ func (f requestFlags) checkRows(cmd *cobra.Command, rows *rows) error {
 		case errors.Is(err, io.EOF):
 			failed = io.EOF
 		case errors.As(err, &wrong):
-			t.refuse("a row that is no request", wrong)
+			t.refuse("invalid row", wrong)
 		case err != nil:
 			failed = fmt.Errorf("--file: %w", err)
 		default:
-			t.fresh++
+			t.added++
 			if f.output == "json" {
 				failed = publication{ID: row.ID, Target: row.Target()}.print(cmd.OutOrStdout(), f.output)
 			}
 		}
 	}
-	_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "dry run: %d good, %d refused; nothing was published\n", t.fresh, t.refused())
+	_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "dry run: %d valid, %d refused; nothing was published\n", t.added, t.refused())
 	t.refusals(cmd.ErrOrStderr())
 	if rows.batch != "" {
 		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "batch %s\n", rows.batch)
@@ -210,13 +210,13 @@ func (f requestFlags) checkRows(cmd *cobra.Command, rows *rows) error {
 	return nil
 }
 
-// publishRows publishes all rows, waits for their results if asked to, and says
-// what came of it.
+// publishRows publishes all rows, waits for their results with --wait, and prints a
+// summary.
 func publishRows(cmd *cobra.Command, f requestFlags, rows *rows) error {
-	// A publisher may not be allowed to look at what is there.
-	without := []string{"$JS.API.STREAM.INFO.", "$JS.API.STREAM.MSG.GET.", "$JS.API.DIRECT.GET.", "$JS.API.CONSUMER."}
+	// A publisher may lack the permission to read results.
+	optional := []string{"$JS.API.STREAM.INFO.", "$JS.API.STREAM.MSG.GET.", "$JS.API.DIRECT.GET.", "$JS.API.CONSUMER."}
 	if f.wait {
-		without = nil
+		optional = nil
 	}
 	return withClient(cmd, "request", func(ctx context.Context, c *client) error {
 		tel, err := telemetry.Setup(ctx, telemetry.Config{
@@ -227,12 +227,12 @@ func publishRows(cmd *cobra.Command, f requestFlags, rows *rows) error {
 		}
 		defer flush(ctx, tel)
 		return f.publish(ctx, cmd, c, rows)
-	}, without...)
+	}, optional...)
 }
 
 func (f requestFlags) publish(ctx context.Context, cmd *cobra.Command, c *client, rows *rows) error {
 	l := &resultReader{js: c.js, warn: cmd.ErrOrStderr()}
-	p := newPublisher(c.js, newEarlier(c.looks, l), f.timeout)
+	p := newPublisher(c.js, newResultLookup(c.lookups, l), f.timeout)
 	var waiting *awaited
 	if f.wait {
 		var err error
@@ -259,7 +259,7 @@ func (f requestFlags) publish(ctx context.Context, cmd *cobra.Command, c *client
 		return published.print(cmd.OutOrStdout(), f.output)
 	})
 	bar()
-	if rows.file != nil || p.fresh == 0 || p.refused() > 0 {
+	if rows.file != nil || p.added == 0 || p.refused() > 0 {
 		p.summary(cmd.ErrOrStderr(), rows.batch)
 	}
 	if err != nil {
@@ -273,9 +273,9 @@ func (f requestFlags) publish(ctx context.Context, cmd *cobra.Command, c *client
 	switch {
 	case p.refused() > 0:
 		return silentError{}
-	case rows.file != nil && p.published+p.answered+p.fresh == 0 && f.batch == "":
-		return errors.New("nothing new was asked for: the file holds no request")
-	case rows.file != nil && p.fresh == 0 && f.batch == "":
+	case rows.file != nil && p.published+p.answered+p.added == 0 && f.batch == "":
+		return errors.New("nothing to publish: the file contains no request")
+	case rows.file != nil && p.added == 0 && f.batch == "":
 		return errNothingNew
 	}
 	return nil

@@ -21,7 +21,7 @@ type csvReader struct {
 	buffer *bufio.Reader
 }
 
-var errQuote = errors.New(`a quote is not closed on its line, or has text beside it; a cell with a quote or comma is written "like ""this"", closed"`)
+var errQuote = errors.New(`a quote is not closed on its line, or has text next to it; write a cell with a quote or comma "like ""this"", quoted"`)
 
 func (c *csvReader) record(line []byte) ([]string, error) {
 	c.line.Reset(line)
@@ -29,19 +29,19 @@ func (c *csvReader) record(line []byte) ([]string, error) {
 		c.buffer = bufio.NewReader(&c.line)
 	}
 	c.buffer.Reset(&c.line)
-	cells, err := csv.NewReader(c.buffer).Read() // takes the buffer as its own
+	cells, err := csv.NewReader(c.buffer).Read() // reuses the buffer
 	if errors.Is(err, csv.ErrBareQuote) || errors.Is(err, csv.ErrQuote) {
 		return nil, errQuote
 	}
 	return cells, err
 }
 
-// csvRows reads the header, and returns what gives the rows.
+// csvRows reads the header and returns a function that reads the next row.
 func csvRows(from io.Reader, names *namer) (func() (row, error), error) {
 	text, reader := newLines(from), &csvReader{}
 	line, err := text.next()
 	if errors.Is(err, io.EOF) {
-		return nil, errors.New("line 1: is empty; the first line must name the columns")
+		return nil, errors.New("line 1: is missing; it must name the columns")
 	}
 	if err != nil {
 		return nil, err
@@ -76,28 +76,27 @@ func csvRows(from io.Reader, names *namer) (func() (row, error), error) {
 	}, nil
 }
 
-// checkSeparator knows the other files that are called CSV by what stands in no
-// column's name.
+// checkSeparator detects files with other separators, which no column name contains.
 func checkSeparator(header []byte) error {
 	for separator, name := range map[byte]string{';': "semicolons", '\t': "tabs", '|': "bars"} {
 		if bytes.IndexByte(header, separator) >= 0 {
-			return fmt.Errorf("the columns have %s between them; save the file with commas", name)
+			return fmt.Errorf("the columns are separated by %s; save the file with commas", name)
 		}
 	}
 	return nil
 }
 
-// checkColumns trims the names of the columns and checks them: one that is not known
-// or comes twice could hold what is meant to be deleted.
+// checkColumns trims and checks the names of the columns. A column that is unknown or
+// repeated could contain ids that should be deleted.
 func checkColumns(columns []string, line []byte) error {
 	const known = "target, ids, replica_uuid, knowledge_base_id, id and source"
 	for i, column := range columns {
 		columns[i] = strings.Trim(column, " ")
 		switch {
 		case !slices.Contains(csvColumns, columns[i]):
-			return fmt.Errorf("unknown column %s; known are %s", shown(column), known)
+			return fmt.Errorf("unknown column %s; the columns are %s", shown(column), known)
 		case slices.Contains(columns[:i], columns[i]):
-			return fmt.Errorf("the column %s is there twice", columns[i])
+			return fmt.Errorf("the column %s occurs twice", columns[i])
 		}
 	}
 	if !slices.Contains(columns, "target") {
@@ -106,16 +105,16 @@ func checkColumns(columns []string, line []byte) error {
 	return nil
 }
 
-// resourceColumns are the columns for the fields of data that name a resource.
+// resourceColumns are the columns that name a resource.
 var resourceColumns = []string{"ids", "replica_uuid", "knowledge_base_id"}
 
 func csvRequest(columns, cells []string) (events.Request, error) {
 	if len(cells) != len(columns) {
-		return events.Request{}, fmt.Errorf("has %d cells, and the first line names %d columns", len(cells), len(columns))
+		return events.Request{}, fmt.Errorf("has %d cells, but the header has %d columns", len(cells), len(columns))
 	}
 	fields := make(map[string]string, len(cells))
 	for i, cell := range cells {
-		if columns[i] != "id" && columns[i] != "source" { // those are names, taken as they stand
+		if columns[i] != "id" && columns[i] != "source" { // these are used unchanged
 			cell = strings.Trim(cell, " ")
 		}
 		fields[columns[i]] = cell
@@ -123,13 +122,13 @@ func csvRequest(columns, cells []string) (events.Request, error) {
 	r := events.Request{ID: fields["id"], Source: fields["source"]}
 	target := events.Target(fields["target"])
 	if !target.Known() {
-		return r, fmt.Errorf("target: %s is none of %s", shown(string(target)), strings.Join(targetNames(), ", "))
+		return r, fmt.Errorf("target: must be one of %s, not %s", strings.Join(targetNames(), ", "), shown(string(target)))
 	}
 	own := target.Fields()
 	for _, name := range resourceColumns {
 		takes := slices.Contains(own, name)
 		if !takes && fields[name] != "" {
-			return r, fmt.Errorf("%s: is no field of a %s request; leave the cell empty", name, target)
+			return r, fmt.Errorf("%s: does not belong to a %s request; leave the cell empty", name, target)
 		}
 		if takes && fields[name] == "" {
 			return r, fmt.Errorf("%s: is missing", name)
@@ -148,11 +147,11 @@ func csvFields(names []string, cells map[string]string) (fields events.ResourceF
 	for _, name := range names {
 		switch name {
 		case "ids":
-			// No country uses this separator in numbers.
+			// Numbers contain this separator in no locale.
 			for text := range strings.SplitSeq(cells[name], ";") {
 				id, err := parseID(strings.Trim(text, " "))
 				if err != nil {
-					return fields, fmt.Errorf("ids: %w; several ids have ; between them", err)
+					return fields, fmt.Errorf("ids: %w; separate several ids with ;", err)
 				}
 				fields.IDs = append(fields.IDs, id)
 			}

@@ -10,32 +10,32 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// earlier looks what was answered before. A publisher may not be allowed to read
-// results; then it looks once, in vain, and publishes without.
-type earlier struct {
+// resultLookup finds the earlier result of a request. A publisher may lack the
+// permission to read results. After the first failure it looks up no more.
+type resultLookup struct {
 	*resultReader
-	allowed context.Context // ends when the server denies looking
+	allowed context.Context // ends when the server denies a lookup
 	opening sync.Once
 	stream  jetstream.Stream
-	blind   atomic.Bool
+	failed  atomic.Bool
 }
 
-func newEarlier(allowed context.Context, l *resultReader) *earlier {
-	return &earlier{resultReader: l, allowed: allowed}
+func newResultLookup(allowed context.Context, l *resultReader) *resultLookup {
+	return &resultLookup{resultReader: l, allowed: allowed}
 }
 
-func (e *earlier) possible() bool { return !e.blind.Load() && e.allowed.Err() == nil }
+func (e *resultLookup) possible() bool { return !e.failed.Load() && e.allowed.Err() == nil }
 
-// look gives the newest result under the request's id, nil if there is none or it
+// find returns the newest result with the request's id, nil if there is none or it
 // cannot be read.
-func (e *earlier) look(ctx context.Context, r events.Request) *storedResult {
+func (e *resultLookup) find(ctx context.Context, r events.Request) *storedResult {
 	ctx, cancel := context.WithTimeout(ctx, answersWithin)
 	defer cancel()
 	defer context.AfterFunc(e.allowed, cancel)()
 	e.opening.Do(func() {
 		var err error
 		if e.stream, err = e.js.Stream(ctx, events.StreamResults); err != nil {
-			e.blind.Store(true)
+			e.failed.Store(true)
 		}
 	})
 	if !e.possible() {
@@ -43,7 +43,7 @@ func (e *earlier) look(ctx context.Context, r events.Request) *storedResult {
 	}
 	result, err := e.newestOn(ctx, e.stream, r.Target(), r.ID)
 	if err != nil {
-		e.blind.Store(true)
+		e.failed.Store(true)
 		return nil
 	}
 	return result

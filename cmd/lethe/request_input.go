@@ -7,11 +7,11 @@ import (
 	"os"
 )
 
-// input is a file that is open.
+// input is an open file.
 type input struct {
 	file    io.ReadCloser
 	size    int64 // -1 if unknown
-	regular bool  // it can be read again from its start
+	regular bool  // it can be read twice
 }
 
 // openInput opens a file, or standard input for "-".
@@ -19,7 +19,7 @@ func openInput(ctx context.Context, name string, stdin io.Reader) (input, error)
 	if name == "-" {
 		return input{file: newPipe(ctx, stdin), size: -1}, nil
 	}
-	// A named pipe is open only once somebody writes to it.
+	// Opening a named pipe blocks until a writer opens it.
 	file, err := within(ctx, func() (*os.File, error) { return os.Open(name) })
 	if ctx.Err() != nil {
 		return input{}, errInterrupted
@@ -42,7 +42,7 @@ func openInput(ctx context.Context, name string, stdin io.Reader) (input, error)
 	return input{file: file, size: info.Size(), regular: true}, nil
 }
 
-// within does what cannot be interrupted, and comes back when ctx ends nevertheless.
+// within runs a call that cannot be interrupted, and returns when ctx ends.
 func within[T any](ctx context.Context, do func() (T, error)) (T, error) {
 	type result struct {
 		value T
@@ -62,13 +62,13 @@ func within[T any](ctx context.Context, do func() (T, error)) (T, error) {
 	}
 }
 
-// pipe reads what may stay open without sending anything, such as a terminal, until
-// its context ends. The read that is out then is left behind.
+// pipe reads from a source that may block, such as a terminal, until its context ends.
+// A blocked read is then abandoned.
 type pipe struct {
 	ctx    context.Context
 	from   io.Reader
 	buffer []byte
-	rest   []byte // of buffer, not yet handed on
+	rest   []byte // of buffer, not yet returned
 }
 
 func newPipe(ctx context.Context, from io.Reader) *pipe {
@@ -81,7 +81,7 @@ func (p *pipe) Read(to []byte) (int, error) {
 		if n == 0 {
 			return 0, err
 		}
-		p.rest = p.buffer[:n] // an error comes again with the next read
+		p.rest = p.buffer[:n] // the next read returns the error again
 	}
 	n := copy(to, p.rest)
 	p.rest = p.rest[n:]

@@ -11,23 +11,23 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// maxLine bounds a line: an event and what JSON may spend on spaces.
+// maxLine is the longest line in bytes: an event, and as much white space.
 const maxLine = 2 * events.MaxEventBytes
 
-// lines reads a text line by line. A record of either format is one line, so that
-// what is wrong with one, such as a quote that is never closed, ends there.
+// lines reads a text line by line. In both formats a record is one line, so that an
+// error, such as a missing closing quote, affects only that line.
 type lines struct {
 	from *bufio.Reader
-	n    int // the number of the line that was read last, from 1
+	n    int // the number of the last line read, from 1
 }
 
 func newLines(from io.Reader) *lines { return &lines{from: bufio.NewReaderSize(from, maxLine)} }
 
-var errUTF16 = errors.New("the file is not UTF-8 but UTF-16, or it is no text; save it as UTF-8")
+var errUTF16 = errors.New("the file is UTF-16 or binary; save it as UTF-8")
 
-// next gives the next line that is not blank, without its end. It is valid until the
-// next call. Its error is a *rowError for a line that cannot be one, or what ends
-// the reading.
+// next returns the next line that is not blank, without its line end. It is valid until
+// the next call. A *rowError means that only this line is invalid; any other error
+// ends the file.
 func (l *lines) next() ([]byte, error) {
 	for {
 		line, err := l.read()
@@ -67,19 +67,19 @@ func (l *lines) read() ([]byte, error) {
 		return nil, &rowError{l.n, fmt.Errorf("is over %d bytes", maxLine)}
 	}
 	if err != nil && (!errors.Is(err, io.EOF) || len(line) == 0) {
-		return nil, err // a piece of a line is none: the rest of it did not come
+		return nil, err // an incomplete line is not a record
 	}
 	l.n++
 	return bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r")), nil
 }
 
-// wide tells a text of two bytes a character by its byte order mark or its zeros.
+// wide recognizes UTF-16 by its byte order mark or its zero bytes.
 func wide(first []byte) bool {
 	return bytes.HasPrefix(first, []byte{0xff, 0xfe}) || bytes.HasPrefix(first, []byte{0xfe, 0xff}) || bytes.IndexByte(first, 0) >= 0
 }
 
-// checkText refuses what no row holds: it would be invisible in an error, and is a
-// sign that the file is damaged, or no text.
+// checkText refuses control characters and broken UTF-8. They are invisible in errors,
+// and show that the file is damaged or binary.
 func checkText(line []byte) error {
 	if !utf8.Valid(line) {
 		return errors.New("is not valid UTF-8; save the file as UTF-8")
@@ -87,9 +87,9 @@ func checkText(line []byte) error {
 	for _, c := range line {
 		switch {
 		case c == '\r':
-			return errors.New("has a carriage return in its middle; lines must end with a line feed")
+			return errors.New("contains a carriage return; lines must end with a line feed")
 		case c < ' ' && c != '\t' || c == 0x7f:
-			return fmt.Errorf("has the control character %#02x", c)
+			return fmt.Errorf("contains the control character %#02x", c)
 		}
 	}
 	return nil

@@ -29,19 +29,18 @@ func ndjsonRows(from io.Reader, names *namer) func() (row, error) {
 	}
 }
 
-// ndjsonRequest reads a line that holds an event or, without an envelope, what would
-// be its data, with an id and a source if they are wanted. What is written as an
-// event is published as it stands.
+// ndjsonRequest reads a line with an event, or with only the data of one and optionally
+// id and source. An event is published unchanged.
 func ndjsonRequest(line []byte) (events.Request, []byte, error) {
 	fields, err := members(line)
 	if err != nil {
-		return events.Request{}, nil, fmt.Errorf("is no request: %w", err)
+		return events.Request{}, nil, fmt.Errorf("is not a request: %w", err)
 	}
 	if _, whole := fields["specversion"]; whole {
 		request, err := readEvent(line)
 		return request, bytes.Clone(bytes.TrimSpace(line)), err
 	}
-	// The rest of a row is read by what reads events, so that both are equally strict.
+	// The row becomes an event and is read as one, so that both are equally strict.
 	var event strings.Builder
 	event.WriteString(`{"specversion":"1.0","type":"` + events.RequestType + `"`)
 	given := map[string]bool{}
@@ -53,15 +52,15 @@ func ndjsonRequest(line []byte) (events.Request, []byte, error) {
 		if given[name] = there; !there {
 			value = jsontext.Value(`"none"`)
 		}
-		_, _ = fmt.Fprintf(&event, `,%q:%s`, name, value) // a builder takes everything
+		_, _ = fmt.Fprintf(&event, `,%q:%s`, name, value) // a builder never fails
 		delete(fields, name)
 	}
 	event.WriteString(`,"data":{`)
 	separator := ""
-	for _, name := range slices.Sorted(maps.Keys(fields)) { // sorted, so that the error is always the same
+	for _, name := range slices.Sorted(maps.Keys(fields)) { // sorted, so that errors are deterministic
 		quoted, err := jsontext.AppendQuote(nil, name)
 		if err != nil {
-			return events.Request{}, nil, fmt.Errorf("is no request: %w", err)
+			return events.Request{}, nil, fmt.Errorf("is not a request: %w", err)
 		}
 		_, _ = fmt.Fprintf(&event, `%s%s:%s`, separator, quoted, fields[name])
 		separator = ","
@@ -80,7 +79,7 @@ func ndjsonRequest(line []byte) (events.Request, []byte, error) {
 	return request, nil, nil
 }
 
-// readEvent reads an event of whatever target.
+// readEvent reads an event of any target.
 func readEvent(event []byte) (request events.Request, err error) {
 	for _, target := range events.Targets() {
 		request, err = events.ReadRequest(target, map[string][]string{"content-type": {events.ContentType}}, event)
@@ -92,11 +91,11 @@ func readEvent(event []byte) (request events.Request, err error) {
 	return request, err
 }
 
-// members are the fields of a JSON object, none of them twice.
+// members returns the fields of a JSON object without duplicate names.
 func members(line []byte) (map[string]jsontext.Value, error) {
 	dec := jsontext.NewDecoder(bytes.NewReader(line))
 	if dec.PeekKind() != '{' {
-		return nil, errors.New("it must be one JSON object on a line")
+		return nil, errors.New("it must be one JSON object on one line")
 	}
 	if _, err := dec.ReadToken(); err != nil {
 		return nil, err

@@ -18,46 +18,45 @@ import (
 )
 
 const (
-	// maxUnacknowledged is how many publishes may be out at the same time, and as many
-	// questions about earlier answers. A server that is slower than the file thereby
-	// slows down the reading.
+	// maxUnacknowledged limits the publishes in flight, and the lookups of earlier
+	// results. A slow server thereby slows down reading the file.
 	maxUnacknowledged = 256
-	// lastAnswers is how long an interrupted command waits for what is out.
+	// lastAnswers is how long an interrupted command waits for acknowledgements.
 	lastAnswers = 2 * time.Second
 )
 
-// publisher publishes requests and counts what became of them.
+// publisher publishes requests and counts the results.
 type publisher struct {
-	js       jetstream.JetStream
-	earlier  *earlier
-	patience time.Duration // for a stream that is full
-	gaveUp   bool          // patience has ended once, and nothing was accepted since
+	js      jetstream.JetStream
+	results *resultLookup
+	timeout time.Duration // for retries, for example while a stream is full
+	gaveUp  bool          // the last retry timed out and nothing was accepted since
 	tally
 }
 
-func newPublisher(js jetstream.JetStream, earlier *earlier, patience time.Duration) *publisher {
-	return &publisher{js: js, earlier: earlier, patience: patience, tally: tally{reasons: map[string]int{}}}
+func newPublisher(js jetstream.JetStream, results *resultLookup, timeout time.Duration) *publisher {
+	return &publisher{js: js, results: results, timeout: timeout, tally: tally{reasons: map[string]int{}}}
 }
 
-// pending is a row on its way: its earlier answer is looked for, then it is published,
-// then it is acknowledged.
+// pending is a row in progress: its earlier result is looked up, it is published, and
+// it is acknowledged.
 type pending struct {
 	row
-	wrong    *rowError          // the row is none
-	answered chan *storedResult // what was answered before; nil where nobody looks
-	before   *storedResult      // the same, once it is known
-	msg      *nats.Msg          // nil if it was not published
+	invalid  *rowError          // the row is not a request
+	answered chan *storedResult // receives the earlier result; nil without a lookup
+	before   *storedResult      // the earlier result, once known
+	msg      *nats.Msg          // nil before it is published
 	ack      jetstream.PubAckFuture
 	err      error // of the publishing
 }
 
-// publishAll publishes the rows in order and calls done for each that the stream
-// has stored. Rows that are wrong or refused are counted; what ends it early is a
-// file that cannot be read, or ctx.
+// publishAll publishes the rows in order and calls done for each stored request. It
+// counts invalid and refused rows. It ends early if the file cannot be read, or when
+// ctx ends.
 func (p *publisher) publishAll(ctx context.Context, rows *rows, done func(publication) error) error {
 	ctx, span := otel.Tracer("github.com/lethe-dev/lethe/cmd/lethe").Start(ctx, "request", trace.WithSpanKind(trace.SpanKindProducer))
 	defer span.End()
-	// An interruption ends reading and publishing at once, and waiting a little later.
+	// An interruption stops reading and publishing, and a little later waiting for acknowledgements.
 	answers, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() {
@@ -97,7 +96,7 @@ func (p *publisher) publishAll(ctx context.Context, rows *rows, done func(public
 
 var errInterrupted = errors.New("interrupted")
 
-// settleAll settles what is published until there is no more, or until ctx ends.
+// settleAll settles the published requests until there are no more, or until ctx ends.
 func (p *publisher) settleAll(ctx context.Context, published <-chan *pending, done func(publication) error) error {
 	for {
 		select {
@@ -117,11 +116,11 @@ func (p *publisher) settleAll(ctx context.Context, published <-chan *pending, do
 }
 
 func drain(published <-chan *pending) {
-	for range published { // so that nobody waits to send
+	for range published { // so that no sender blocks
 	}
 }
 
-// read sends the rows on, and begins to look for their earlier answers.
+// read sends the rows to a channel and starts to look up their earlier results.
 func (p *publisher) read(ctx context.Context, rows *rows, to chan<- *pending) error {
 	for ctx.Err() == nil {
 		row, err := rows.next()
@@ -129,12 +128,12 @@ func (p *publisher) read(ctx context.Context, rows *rows, to chan<- *pending) er
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		if err != nil && !errors.As(err, &out.wrong) {
+		if err != nil && !errors.As(err, &out.invalid) {
 			return err
 		}
-		if err == nil && !row.fresh && p.earlier.possible() {
+		if err == nil && !row.isNew && p.results.possible() {
 			out.answered = make(chan *storedResult, 1)
-			go func() { out.answered <- p.earlier.look(ctx, row.Request) }()
+			go func() { out.answered <- p.results.find(ctx, row.Request) }()
 		}
 		select {
 		case to <- out:
@@ -144,29 +143,29 @@ func (p *publisher) read(ctx context.Context, rows *rows, to chan<- *pending) er
 	return nil
 }
 
-// publish publishes the row, once it is known whether it was answered before: later
-// that could be an answer to this one.
+// publish publishes the row after the lookup of its earlier result. A later lookup
+// could find the result of this publish.
 func (p *publisher) publish(ctx context.Context, out *pending) {
 	if out.answered != nil {
 		out.before = <-out.answered
 	}
-	if out.wrong != nil || ctx.Err() != nil {
+	if out.invalid != nil || ctx.Err() != nil {
 		return
 	}
 	out.msg = requestMessage(ctx, out.row)
 	out.ack, out.err = p.js.PublishMsgAsync(out.msg)
 }
 
-// settle waits for one acknowledgement. A stream that is full is asked again for
-// as long as patience lasts, and so is a server that does not answer: the
-// message's id makes a repeat harmless.
+// settle waits for one acknowledgement. If the stream is full or the server does not
+// answer, it publishes again until the timeout. The message id makes a repeat
+// harmless.
 func (p *publisher) settle(ctx context.Context, out *pending, done func(publication) error) error {
-	if out.wrong != nil {
-		p.refuse("a row that is no request", out.wrong)
+	if out.invalid != nil {
+		p.refuse("invalid row", out.invalid)
 		return nil
 	}
 	if out.msg == nil {
-		return nil // interrupted before
+		return nil // interrupted before it was published
 	}
 	ack, err := out.acknowledged(ctx)
 	repeated := err != nil
@@ -177,28 +176,28 @@ func (p *publisher) settle(ctx context.Context, out *pending, done func(publicat
 	switch {
 	case err != nil && ctx.Err() != nil:
 		p.unconfirmed++
-		return nil // publishAll says that it was interrupted
+		return nil // publishAll returns errInterrupted
 	case err != nil:
 		p.refuse(err.Error(), fmt.Errorf("%s: %w", out.ID, err))
 		return nil
 	}
-	// A duplicate of a publish that was not acknowledged is that publish.
+	// After a repeat, a duplicate is our own first publish.
 	published := publication{ID: out.ID, Target: out.Target(), Sequence: ack.Sequence, Duplicate: ack.Duplicate && !repeated}
 	p.count(&published, out)
 	return done(published)
 }
 
-// again publishes what was not accepted again, until patience ends.
+// again repeats a publish until it is accepted or the timeout ends.
 func (p *publisher) again(ctx context.Context, msg *nats.Msg, err error) (*jetstream.PubAck, error) {
 	policy := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond),
-		backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(p.patience))
+		backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(p.timeout))
 	return backoff.RetryWithData(func() (*jetstream.PubAck, error) {
 		if errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders) {
-			return nil, backoff.Permanent(fmt.Errorf("no stream takes %s; `lethe setup` creates it", msg.Subject))
+			return nil, backoff.Permanent(fmt.Errorf("no stream has the subject %s; `lethe setup` creates it", msg.Subject))
 		}
 		var ack *jetstream.PubAck
 		if ack, err = p.js.PublishMsg(ctx, msg); err != nil && p.gaveUp {
-			return nil, backoff.Permanent(err) // one row has waited for all
+			return nil, backoff.Permanent(err) // an earlier row has already waited
 		}
 		return ack, err
 	}, backoff.WithContext(policy, ctx))
@@ -219,9 +218,9 @@ func (out *pending) acknowledged(ctx context.Context) (*jetstream.PubAck, error)
 	}
 }
 
-// requestMessage is the request as it is published. The message id holds all that
-// makes it this request, so that the stream drops a repeat within its window, and
-// nothing else: not the same id for another resource.
+// requestMessage returns the message of a request. The message id includes the
+// fingerprint, so that the stream drops a repeat within its duplicate window, but not
+// the same id for another resource.
 func requestMessage(ctx context.Context, r row) *nats.Msg {
 	msg := nats.NewMsg(events.RequestSubject(r.Target()))
 	msg.Data = r.event

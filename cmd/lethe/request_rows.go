@@ -18,28 +18,27 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// row is one request with the event that is published for it.
+// row is one request with its event.
 type row struct {
 	events.Request
 	event []byte
-	fresh bool // the id was made a moment ago, so that nothing can be stored under it
+	isNew bool // the id was just generated, so that it cannot have a result
 }
 
-// rows are requests from a file, or the one of the command line.
+// rows are the requests from a file, or the one from the command line.
 type rows struct {
-	// next gives the next request, or why a row is none (*rowError), or io.EOF.
+	// next returns the next request, a *rowError for an invalid row, or io.EOF.
 	next func() (row, error)
-	// target is that of all rows, "" where they may differ.
+	// target is the target of all rows, "" if they may differ.
 	target events.Target
-	// batch is what the ids of rows without one are derived from; "" where each row
-	// must have its own.
+	// batch is the name from which ids are derived; "" if each row must have an id.
 	batch string
-	file  io.ReadCloser // nil for the command line's
+	file  io.ReadCloser // nil for the request from the command line
 	size  int64         // of the file, -1 if unknown
 	read  *counter
 }
 
-// rowError is what is wrong with one row. The rows after it can be read.
+// rowError is the error of one row. The rows after it can be read.
 type rowError struct {
 	line int
 	err  error
@@ -48,14 +47,14 @@ type rowError struct {
 func (e *rowError) Error() string { return fmt.Sprintf("line %d: %v", e.line, e.err) }
 func (e *rowError) Unwrap() error { return e.err }
 
-func oneRow(r events.Request, event []byte, fresh bool) *rows {
+func oneRow(r events.Request, event []byte, isNew bool) *rows {
 	done := false
 	return &rows{size: -1, target: r.Target(), next: func() (row, error) {
 		if done {
 			return row{}, io.EOF
 		}
 		done = true
-		return row{r, event, fresh}, nil
+		return row{r, event, isNew}, nil
 	}}
 }
 
@@ -66,15 +65,15 @@ func (r *rows) close() {
 }
 
 // openRows opens the file that the flags name. Its memory is bounded by the longest
-// line, plus some bytes for each different row. A file is read twice
-// where its SHA-256 names the batch. Reading standard input or a pipe ends with ctx.
+// line plus a few bytes for each different row. It reads a file twice if the SHA-256
+// is the batch. Reading standard input or a pipe ends with ctx.
 func openRows(ctx context.Context, f requestFlags, stdin io.Reader) (*rows, error) {
 	format := f.format
 	if format == "" {
 		format = map[string]string{".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}[strings.ToLower(filepath.Ext(f.file))]
 	}
 	if format != "csv" && format != "ndjson" {
-		return nil, usageError("--format: must be csv or ndjson; the file's name does not tell")
+		return nil, usageError("--format: must be csv or ndjson, because the file has no such extension")
 	}
 	input, err := openInput(ctx, f.file, stdin)
 	if err != nil {
@@ -106,13 +105,12 @@ func readFormat(format string, from io.Reader, names *namer) (func() (row, error
 	return ndjsonRows(from, names), nil
 }
 
-// nameByContent makes the SHA-256 of the file the batch, and begins again at its
-// start. The ids of the rows would be wrong if the file changed between, so reading
-// ends with an error then.
+// nameByContent sets the batch to the SHA-256 of the file and rewinds it. If the file
+// changes after that, the ids of the rows are wrong and reading ends with an error.
 func (r *rows) nameByContent(ctx context.Context) error {
 	file, ok := r.file.(io.ReadSeeker)
 	if !ok {
-		return errors.New("cannot be read twice; name the batch with --batch")
+		return errors.New("cannot be read twice; set --batch")
 	}
 	sum := sha256.New()
 	if _, err := io.Copy(sum, contextReader{ctx, file}); err != nil {
@@ -126,7 +124,7 @@ func (r *rows) nameByContent(ctx context.Context) error {
 	return nil
 }
 
-// unchanged reads a file, and fails at its end if that is not what was read before.
+// unchanged reads a file, and fails at its end if the content has another SHA-256.
 type unchanged struct {
 	from io.Reader
 	sum  hash.Hash
@@ -137,12 +135,12 @@ func (u *unchanged) Read(p []byte) (int, error) {
 	n, err := u.from.Read(p)
 	_, _ = u.sum.Write(p[:n]) // a hash never fails
 	if errors.Is(err, io.EOF) && hex.EncodeToString(u.sum.Sum(nil)) != u.want {
-		return n, errors.New("the file was changed while it was read")
+		return n, errors.New("the file changed while it was read")
 	}
 	return n, err
 }
 
-// contextReader ends reading with its context, between two reads.
+// contextReader stops reading when its context ends.
 type contextReader struct {
 	ctx  context.Context
 	from io.Reader
@@ -155,12 +153,12 @@ func (r contextReader) Read(p []byte) (int, error) {
 	return r.from.Read(p)
 }
 
-// namer completes rows. One without an id gets an id that it will have again when
-// the same batch is read again.
+// namer completes rows. It derives an id for a row without one; reading the same batch
+// again gives the same id.
 type namer struct {
 	batch, source string
 	seen          map[[16]byte]int
-	// named tells for each id that a row has, by their hashes, what it names.
+	// named maps the hash of each id in the file to the hash of its resource.
 	named map[uint64]uint64
 	seed  maphash.Seed
 }
@@ -169,15 +167,15 @@ func newNamer(batch, source string) *namer {
 	return &namer{batch: batch, source: source, seen: map[[16]byte]int{}, named: map[uint64]uint64{}, seed: maphash.MakeSeed()}
 }
 
-// namespace is that of the UUIDs which namer makes (RFC 9562, section 5.5).
+// namespace is the namespace of the derived UUIDs (RFC 9562, section 5.5).
 var namespace = uuid.MustParse("6b1c4d9e-3f0a-5e57-9a43-6f1f0c2f7d11")
 
-// errNoID ends the reading: nothing can tell this row from one of yesterday's.
+// errNoID ends reading: without a batch, the row cannot be distinguished from one of an earlier file.
 var errNoID = usageError("a row has no id, and standard input has no name to derive one from; " +
-	"give every row an id, or name the batch with --batch")
+	"give every row an id, or set --batch")
 
-// complete gives the row what it may leave out, and makes its event. The event is
-// nil for a row that was none yet.
+// complete adds the source and the id if they are missing, and encodes the event if
+// it is nil.
 func (n *namer) complete(line int, r events.Request, event []byte) (row, error) {
 	if r.Source == "" {
 		r.Source = n.source
@@ -206,13 +204,13 @@ func (n *namer) complete(line int, r events.Request, event []byte) (row, error) 
 	return row{Request: r, event: event}, nil
 }
 
-// checkReuse refuses an id that an earlier row gave to another resource: one of the two
-// would be invalid, and which of them is what the worker reads first.
+// checkReuse refuses an id that an earlier row uses for another resource. The worker
+// would answer whichever it reads second with invalid.
 func (n *namer) checkReuse(r events.Request) error {
 	id := maphash.String(n.seed, string(r.Target())+" "+r.ID)
 	resource := maphash.String(n.seed, events.Fingerprint(r.Resource))
 	if earlier, there := n.named[id]; there && earlier != resource {
-		return fmt.Errorf("id: %s is on an earlier line, for another resource", shown(r.ID))
+		return fmt.Errorf("id: %s is used on an earlier line for another resource", shown(r.ID))
 	}
 	n.named[id] = resource
 	return nil
@@ -229,12 +227,12 @@ func (c *counter) Read(p []byte) (int, error) {
 	n, err := c.from.Read(p)
 	c.n += int64(n)
 	if c.bar != nil {
-		_ = c.bar.Set64(c.n) // a bar that cannot be drawn stops nothing
+		_ = c.bar.Set64(c.n) // a broken progress bar must not stop the command
 	}
 	return n, err
 }
 
-// progress shows a bar on a terminal, for a file, and returns how to end it.
+// progress shows a progress bar for a file on a terminal. end removes it.
 func (r *rows) progress(w io.Writer) (end func()) {
 	if r.file == nil || !isTerminal(w) {
 		return func() {}

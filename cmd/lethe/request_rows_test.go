@@ -15,7 +15,7 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// readRows reads a file's text as requests and errors.
+// readRows reads the text of a file into requests and errors.
 func readRows(t testing.TB, format, batch, text string) (requests []row, wrong []string) {
 	t.Helper()
 	next, err := readFormat(format, strings.NewReader(text), newNamer(batch, "/test"))
@@ -45,7 +45,7 @@ const (
 	context1 = `{"target":"kv-user-context","ids":[1]}`
 )
 
-// wide is a text as UTF-16 has it.
+// wideText encodes a text as UTF-16.
 func wideText(text string, order func(uint16) string) string {
 	var b strings.Builder
 	for _, unit := range utf16.Encode([]rune(text)) {
@@ -61,14 +61,14 @@ func TestRows(t *testing.T) {
 	for _, c := range []struct {
 		name, format, text string
 		good               int
-		wrong              []string // in one error each
+		wrong              []string // one part of each error
 	}{
 		{"several contexts", "csv", head + "kv-user-context,1;2; 3,,,,\n", 1, nil},
 		{"the largest id", "csv", head + "kv-user-context,9223372036854775807,,,,\n", 1, nil},
 		{"an entry", "csv", head + "sensay-knowledge-base,,03DB5651-cb61-4bdf-9ef0-89561f7c9c53,5,own-id,/crm\n", 1, nil},
 		{"a byte order mark", "csv", "\ufeff" + head + good, 1, nil},
 		{"a byte order mark before a quote", "csv", "\ufeff\"target\",\"ids\"\r\n\"kv-user-context\",\"101\"\r\n", 1, nil},
-		{"lines that end as on Windows", "csv", strings.ReplaceAll(head+good+good, "\n", "\r\n"), 2, nil},
+		{"lines that end with CRLF", "csv", strings.ReplaceAll(head+good+good, "\n", "\r\n"), 2, nil},
 		{"empty lines", "csv", "\n" + head + "\n" + good + "\r\n \n\n", 1, nil},
 		{"no line feed at the end", "csv", head + strings.TrimSuffix(good, "\n"), 1, nil},
 		{"columns in any order", "csv", "ids,target\n1,kv-user-context\n", 1, nil},
@@ -77,10 +77,10 @@ func TestRows(t *testing.T) {
 
 		{"an id that is too large", "csv", head + "kv-user-context,9223372036854775808,,,,\n", 0, []string{"line 2: ids"}},
 		{"a number with spaces", "csv", head + "kv-user-context,1 234 567,,,,\n" + good, 1, []string{`line 2: ids: "1 234 567"`}},
-		{"a number with spaces that do not break", "csv", head + "kv-user-context,1\u00a0234,,,,\n", 0, []string{"line 2: ids"}},
+		{"a number with non-breaking spaces", "csv", head + "kv-user-context,1\u00a0234,,,,\n", 0, []string{"line 2: ids"}},
 		{"a number with commas", "csv", head + "kv-user-context,\"1,234\",,,,\n", 0, []string{`line 2: ids: "1,234" is not an integer`}},
 		{"a number with points", "csv", head + "kv-user-context,1.234,,,,\n", 0, []string{"line 2: ids"}},
-		{"what a spreadsheet makes of a long number", "csv", head + "kv-user-context,1.23E+15,,,,\n", 0, []string{"line 2: ids: \"1.23E+15\" is not an integer from 1 to 9223372036854775807: a spreadsheet"}},
+		{"a number shortened by a spreadsheet", "csv", head + "kv-user-context,1.23E+15,,,,\n", 0, []string{"line 2: ids: \"1.23E+15\" is not an integer from 1 to 9223372036854775807: a spreadsheet"}},
 		{"a leading zero", "csv", head + "kv-user-context,010,,,,\n", 0, []string{"line 2: ids: \"010\" is not an integer from 1 to 9223372036854775807 without leading zeros"}},
 		{"a sign", "csv", head + "kv-user-context,+1,,,,\nkv-user-context,-1,,,,\n", 0, []string{"line 2: ids", "line 3: ids"}},
 		{"a separator too many", "csv", head + "kv-user-context,1;,,,,\nkv-user-context,1;;2,,,,\n", 0, []string{"line 2: ids", "line 3: ids"}},
@@ -93,68 +93,68 @@ func TestRows(t *testing.T) {
 		{"a UUID as a URN", "csv", head + "sensay-knowledge-base,,urn:uuid:" + replica + ",5,,\n", 0, []string{"line 2: data.replica_uuid"}},
 		{"a UUID without hyphens", "csv", head + "sensay-knowledge-base,," + strings.ReplaceAll(replica, "-", "") + ",5,,\n", 0, []string{"line 2: data.replica_uuid"}},
 		{"fields of another target", "csv", head + "kv-user-context,1," + replica + ",5,,\nsensay-knowledge-base,7," + replica + ",5,,\n", 0,
-			[]string{"line 2: replica_uuid: is no field of a kv-user-context request", "line 3: ids: is no field of a sensay-knowledge-base request"}},
+			[]string{"line 2: replica_uuid: does not belong to a kv-user-context request", "line 3: ids: does not belong to a sensay-knowledge-base request"}},
 		{"no target", "csv", head + ",1,,,,\n", 0, []string{"line 2: target"}},
 		{"an id with spaces", "csv", head + "kv-user-context,1,,, a,\n", 0, []string{"line 2: id"}},
-		{"an id that is reserved", "csv", head + "kv-user-context,1,,,seq-5,\n", 0, []string{"line 2: id"}},
-		{"an id of two resources", "csv", head + "kv-user-context,1,,,a,\nkv-user-context,2,,,a,\nkv-user-context,1,,,a,\n", 2, []string{`line 3: id: "a" is on an earlier line`}},
-		{"an id of two targets", "csv", head + "kv-user-context,1,,,a,\nsensay-knowledge-base,," + replica + ",1,a,\n", 2, nil},
+		{"a reserved id", "csv", head + "kv-user-context,1,,,seq-5,\n", 0, []string{"line 2: id"}},
+		{"an id used for two resources", "csv", head + "kv-user-context,1,,,a,\nkv-user-context,2,,,a,\nkv-user-context,1,,,a,\n", 2, []string{`line 3: id: "a" is used on an earlier line`}},
+		{"an id used for two targets", "csv", head + "kv-user-context,1,,,a,\nsensay-knowledge-base,," + replica + ",1,a,\n", 2, nil},
 		{"an id that would be a wildcard", "csv", head + "kv-user-context,1,,,*,\n", 0, []string{"line 2: id"}},
-		{"a source that is none", "csv", head + "kv-user-context,1,,,,a b\n", 0, []string{"line 2: source"}},
-		{"a row with too few cells goes by", "csv", head + "kv-user-context,1\n" + good, 1, []string{"line 2: has 2 cells, and the first line names 6"}},
-		{"a row with too many cells goes by", "csv", head + "kv-user-context,1,,,,,2\n" + good, 1, []string{"line 2: has 7 cells"}},
+		{"an invalid source", "csv", head + "kv-user-context,1,,,,a b\n", 0, []string{"line 2: source"}},
+		{"a row with too few cells affects only itself", "csv", head + "kv-user-context,1\n" + good, 1, []string{"line 2: has 2 cells, but the header has 6"}},
+		{"a row with too many cells affects only itself", "csv", head + "kv-user-context,1,,,,,2\n" + good, 1, []string{"line 2: has 7 cells"}},
 		{"a quote that is never closed", "csv", head + "kv-user-context,\"1,,,,\n" + good + good, 2, []string{"line 2: a quote"}},
 		{"a quote within a cell", "csv", head + "kv-user-context,1\"2,,,,\n" + good, 1, []string{"line 2: a quote"}},
-		{"a formula for a text", "csv", head + "kv-user-context,=\"1\",,,,\n", 0, []string{"line 2: a quote"}},
-		{"text that is no UTF-8 goes by", "csv", head + "kv-user-context,1,,,,/\xe9\n" + good, 1, []string{"line 2: is not valid UTF-8"}},
-		{"a zero goes by", "csv", head + "kv-user-context,1,,,,\x00\n" + good, 1, []string{"line 2: has the control character 0x00"}},
-		{"lines that end as on the first Macintosh", "csv", strings.ReplaceAll(head+good, "\n", "\r"), 0, []string{"line 1: has a carriage return"}},
-		{"a line that is too long goes by", "csv", head + strings.Repeat("x", 3*maxLine) + "\n" + good, 1, []string{"line 2: is over"}},
+		{"a formula", "csv", head + "kv-user-context,=\"1\",,,,\n", 0, []string{"line 2: a quote"}},
+		{"invalid UTF-8 affects only its row", "csv", head + "kv-user-context,1,,,,/\xe9\n" + good, 1, []string{"line 2: is not valid UTF-8"}},
+		{"a zero byte affects only its row", "csv", head + "kv-user-context,1,,,,\x00\n" + good, 1, []string{"line 2: contains the control character 0x00"}},
+		{"lines that end with a carriage return", "csv", strings.ReplaceAll(head+good, "\n", "\r"), 0, []string{"line 1: contains a carriage return"}},
+		{"a line that is too long affects only its row", "csv", head + strings.Repeat("x", 3*maxLine) + "\n" + good, 1, []string{"line 2: is over"}},
 
-		{"a column that is not known", "csv", "target,idz\n", 0, []string{`line 1: unknown column "idz"`}},
+		{"an unknown column", "csv", "target,idz\n", 0, []string{`line 1: unknown column "idz"`}},
 		{"a column in another case", "csv", "Target,ids\n", 0, []string{`line 1: unknown column "Target"`}},
 		{"a column without a name", "csv", "target,ids,\n", 0, []string{`line 1: unknown column ""`}},
-		{"a repeated column", "csv", "target,ids,ids\nkv-user-context,110,111\n", 0, []string{"line 1: the column ids is there twice"}},
-		{"a column that repeats another but for a space", "csv", "target,ids, ids\nkv-user-context,110,111\n", 0, []string{"line 1: the column ids is there twice"}},
+		{"a repeated column", "csv", "target,ids,ids\nkv-user-context,110,111\n", 0, []string{"line 1: the column ids occurs twice"}},
+		{"a column repeated with a space", "csv", "target,ids, ids\nkv-user-context,110,111\n", 0, []string{"line 1: the column ids occurs twice"}},
 		{"no column for the target", "csv", "ids\n1\n", 0, []string{"line 1: the column target is missing"}},
-		{"no header", "csv", "", 0, []string{"line 1: is empty"}},
-		{"semicolons", "csv", "target;ids\nkv-user-context;1\n", 0, []string{"line 1: the columns have semicolons between them"}},
-		{"semicolons between quotes", "csv", "\"target\";\"ids\"\n\"kv-user-context\";\"1\"\n", 0, []string{"line 1: the columns have semicolons between them"}},
-		{"a line that tells a spreadsheet of semicolons", "csv", "sep=;\ntarget;ids\n", 0, []string{"line 1: the columns have semicolons between them"}},
-		{"tabs", "csv", "target\tids\nkv-user-context\t1\n", 0, []string{"line 1: the columns have tabs between them"}},
-		{"UTF-16, little-endian", "csv", wideText("\ufeff"+head+good, little), 0, []string{"line 1: the file is not UTF-8 but UTF-16"}},
-		{"UTF-16, big-endian", "csv", wideText("\ufeff"+head+good, big), 0, []string{"line 1: the file is not UTF-8 but UTF-16"}},
-		{"UTF-16 without a mark", "csv", wideText(head+good, little), 0, []string{"line 1: the file is not UTF-8 but UTF-16"}},
+		{"no header", "csv", "", 0, []string{"line 1: is missing"}},
+		{"semicolons", "csv", "target;ids\nkv-user-context;1\n", 0, []string{"line 1: the columns are separated by semicolons"}},
+		{"semicolons between quotes", "csv", "\"target\";\"ids\"\n\"kv-user-context\";\"1\"\n", 0, []string{"line 1: the columns are separated by semicolons"}},
+		{"a sep= line of a spreadsheet", "csv", "sep=;\ntarget;ids\n", 0, []string{"line 1: the columns are separated by semicolons"}},
+		{"tabs", "csv", "target\tids\nkv-user-context\t1\n", 0, []string{"line 1: the columns are separated by tabs"}},
+		{"UTF-16, little-endian", "csv", wideText("\ufeff"+head+good, little), 0, []string{"line 1: the file is UTF-16"}},
+		{"UTF-16, big-endian", "csv", wideText("\ufeff"+head+good, big), 0, []string{"line 1: the file is UTF-16"}},
+		{"UTF-16 without a mark", "csv", wideText(head+good, little), 0, []string{"line 1: the file is UTF-16"}},
 
-		{"what would be the data", "ndjson", context1, 1, nil},
+		{"only the data of an event", "ndjson", context1, 1, nil},
 		{"blank lines and a mark", "ndjson", "\ufeff\n\n" + context1 + "\r\n\n", 1, nil},
 		{"an entry with its own id", "ndjson", `{"target":"sensay-knowledge-base","replica_uuid":"` + replica + `","knowledge_base_id":5,"id":"x"}`, 1, nil},
 		{"a whole event", "ndjson", `{"specversion":"1.0","id":"e","source":"/s","type":"lethe.deletion.requested.v1","data":{"target":"kv-user-context","ids":[1]}}`, 1, nil},
 		{"a whole event that breaks a rule", "ndjson", `{"specversion":"1.0","id":"e","source":"/s","type":"lethe.deletion.requested.v1","data":{"target":"kv-user-context","ids":[0]}}`, 0, []string{"line 1: data.ids[0]"}},
 		{"an unknown field", "ndjson", `{"target":"kv-user-context","ids":[1],"force":true}`, 0, []string{"line 1: data.force"}},
 		{"a field in another case", "ndjson", `{"target":"kv-user-context","ids":[1],"ID":"x"}`, 0, []string{"line 1: data.ID"}},
-		{"fields of another target in an object", "ndjson", `{"target":"kv-user-context","ids":[122],"replica_uuid":"` + replica + `","knowledge_base_id":5}`, 0, []string{"line 1: data.knowledge_base_id: is no field of a kv-user-context request"}},
-		{"a repeated field", "ndjson", `{"target":"kv-user-context","ids":[1],"ids":[2]}`, 0, []string{"line 1: is no request"}},
-		{"a repeated field of an event", "ndjson", `{"specversion":"1.0","id":"e","id":"f","source":"/s","type":"lethe.deletion.requested.v1","data":{"target":"kv-user-context","ids":[1]}}`, 0, []string{"line 1: is no request"}},
-		{"two objects", "ndjson", context1 + context1, 0, []string{"line 1: is no request: there is more than one"}},
-		{"a list", "ndjson", "[" + context1 + "]", 0, []string{"line 1: is no request: it must be one JSON object on a line"}},
-		{"an object that ends in the middle", "ndjson", `{"target":"kv-user-context","ids":[1`, 0, []string{"line 1: is no request: its JSON ends in the middle"}},
-		{"not JSON", "ndjson", "hello\n" + context1, 1, []string{"line 1: is no request"}},
-		{"a line of JSON that is too long goes by", "ndjson", strings.Repeat("x", 3*maxLine) + "\n" + context1, 1, []string{"line 1: is over"}},
+		{"fields of another target in an object", "ndjson", `{"target":"kv-user-context","ids":[122],"replica_uuid":"` + replica + `","knowledge_base_id":5}`, 0, []string{"line 1: data.knowledge_base_id: does not belong to a kv-user-context request"}},
+		{"a repeated field", "ndjson", `{"target":"kv-user-context","ids":[1],"ids":[2]}`, 0, []string{"line 1: is not a request"}},
+		{"a repeated field of an event", "ndjson", `{"specversion":"1.0","id":"e","id":"f","source":"/s","type":"lethe.deletion.requested.v1","data":{"target":"kv-user-context","ids":[1]}}`, 0, []string{"line 1: is not a request"}},
+		{"two objects", "ndjson", context1 + context1, 0, []string{"line 1: is not a request: there is more than one"}},
+		{"a list", "ndjson", "[" + context1 + "]", 0, []string{"line 1: is not a request: it must be one JSON object on one line"}},
+		{"an object that ends in the middle", "ndjson", `{"target":"kv-user-context","ids":[1`, 0, []string{"line 1: is not a request: its JSON ends in the middle"}},
+		{"not JSON", "ndjson", "hello\n" + context1, 1, []string{"line 1: is not a request"}},
+		{"a line of JSON that is too long affects only its row", "ndjson", strings.Repeat("x", 3*maxLine) + "\n" + context1, 1, []string{"line 1: is over"}},
 		{"an id as a fraction", "ndjson", `{"target":"kv-user-context","ids":[1.0]}`, 0, []string{"line 1: data.ids[0]"}},
 		{"an id with an exponent", "ndjson", `{"target":"kv-user-context","ids":[1e3]}`, 0, []string{"line 1: data.ids[0]"}},
 		{"an id as a string", "ndjson", `{"target":"kv-user-context","ids":["1"]}`, 0, []string{"line 1: data.ids[0]"}},
 		{"an id that would be rounded", "ndjson", `{"target":"kv-user-context","ids":[9223372036854775808]}`, 0, []string{"line 1: data.ids[0]"}},
 		{"no list", "ndjson", `{"target":"kv-user-context","ids":1}`, 0, []string{"line 1: data.ids"}},
-		{"an id of two objects and an event", "ndjson", `{"target":"kv-user-context","ids":[1],"id":"e"}` + "\n" + `{"target":"kv-user-context","ids":[2],"id":"e"}` + "\n" +
+		{"an id used by two objects and an event", "ndjson", `{"target":"kv-user-context","ids":[1],"id":"e"}` + "\n" + `{"target":"kv-user-context","ids":[2],"id":"e"}` + "\n" +
 			`{"specversion":"1.0","id":"e","source":"/s","type":"lethe.deletion.requested.v1","data":{"target":"kv-user-context","ids":[3]}}`, 1,
-			[]string{`line 2: id: "e" is on an earlier line`, `line 3: id: "e" is on an earlier line`}},
+			[]string{`line 2: id: "e" is used on an earlier line`, `line 3: id: "e" is used on an earlier line`}},
 		{"a UUID in braces in an object", "ndjson", `{"target":"sensay-knowledge-base","replica_uuid":"{` + replica + `}","knowledge_base_id":5}`, 0, []string{"line 1: data.replica_uuid"}},
-		{"an id of a request that is no string", "ndjson", `{"target":"kv-user-context","ids":[1],"id":null}`, 0, []string{"line 1: id: must be a string"}},
-		{"an id of a request that is empty", "ndjson", `{"target":"kv-user-context","ids":[1],"id":""}`, 0, []string{"line 1: id"}},
+		{"a request id that is not a string", "ndjson", `{"target":"kv-user-context","ids":[1],"id":null}`, 0, []string{"line 1: id: must be a string"}},
+		{"an empty request id", "ndjson", `{"target":"kv-user-context","ids":[1],"id":""}`, 0, []string{"line 1: id"}},
 		{"no target in an object", "ndjson", `{"ids":[1]}`, 0, []string{"line 1: data.target: is missing"}},
 		{"an unknown target", "ndjson", `{"target":"other","ids":[1]}`, 0, []string{"line 1: data.target"}},
-		{"JSON as UTF-16", "ndjson", wideText("\ufeff"+context1+"\n", little), 0, []string{"line 1: the file is not UTF-8 but UTF-16"}},
+		{"JSON as UTF-16", "ndjson", wideText("\ufeff"+context1+"\n", little), 0, []string{"line 1: the file is UTF-16"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			requests, wrong := readRows(t, c.format, "b", c.text)
@@ -176,7 +176,7 @@ func TestRows(t *testing.T) {
 	}
 }
 
-// wantPublishable checks that a worker reads from the row's event what the row says.
+// wantPublishable checks that a worker reads the same request from the row's event.
 func wantPublishable(t *testing.T, r row) {
 	t.Helper()
 	read, err := events.ReadRequest(r.Target(), map[string][]string{"content-type": {events.ContentType}}, r.event)
@@ -188,7 +188,7 @@ func wantPublishable(t *testing.T, r row) {
 	}
 }
 
-func TestAWholeEventIsPublishedAsItStands(t *testing.T) {
+func TestAnEventIsPublishedUnchanged(t *testing.T) {
 	const event = `{ "specversion":"1.0","id":"e","source":"/s","subject":"s","note":"n","type":"lethe.deletion.requested.v1","data":{"target":"sensay-knowledge-base","replica_uuid":"` + replica + `","knowledge_base_id":5}}`
 	requests, _ := readRows(t, "ndjson", "", event+"\n")
 	if len(requests) != 1 || string(requests[0].event) != event {
@@ -221,19 +221,19 @@ func TestADerivedID(t *testing.T) {
 		seen[id] = true
 	}
 	if !seen["own"] {
-		t.Error("a row's own id is gone")
+		t.Error("a row's own id was replaced")
 	}
 	if again := derived("monday", "ndjson", `{"target":"kv-user-context","ids":[2,1],"source":"/new"}`); again[0] != first[0] {
 		t.Errorf("the format and the source change the id: %s and %s", first[0], again[0])
 	}
-	// Ids must stay the same from release to release: an upgrade between two tries
-	// would ask for everything twice.
+	// Ids must not change between releases: after an upgrade, publishing a file again
+	// would request everything twice.
 	if want := "f437dc2b-024d-58e3-b33f-3b2f57ddaf30"; first[0] != want {
 		t.Errorf("the id of the batch monday is %s, want %s", first[0], want)
 	}
 }
 
-func TestARowNeedsAnIDWhereNothingNamesTheBatch(t *testing.T) {
+func TestARowWithoutABatchNeedsAnID(t *testing.T) {
 	for name, c := range map[string]struct {
 		format, text string
 		good         int
@@ -259,7 +259,7 @@ func TestARowNeedsAnIDWhereNothingNamesTheBatch(t *testing.T) {
 	}
 }
 
-func TestTheBatchOfAFileIsItsContent(t *testing.T) {
+func TestTheBatchOfAFileIsItsHash(t *testing.T) {
 	write := func(dir, text string) string {
 		path := filepath.Join(t.TempDir(), dir+".csv")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -318,7 +318,7 @@ func TestAFileThatChangesWhileItIsReadIsAnError(t *testing.T) {
 	}
 }
 
-func TestALineThatCannotBeReadToItsEndIsNone(t *testing.T) {
+func TestAnIncompleteLineIsAnError(t *testing.T) {
 	torn := io.MultiReader(strings.NewReader("target,ids\nkv-user-context,1\nkv-user-context,2"), iotest.ErrReader(errors.New("torn")))
 	next, err := csvRows(torn, newNamer("b", "/test"))
 	if err != nil {
@@ -346,8 +346,8 @@ func FuzzCSV(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) { fuzzRows(t, "csv", text) })
 }
 
-// fuzzRows: whatever a file holds, each line that is not blank is a request that a
-// worker reads as it was meant, or an error at that line.
+// fuzzRows checks that each line that is not blank gives either a request that a worker
+// reads unchanged, or an error with the line number.
 func fuzzRows(t *testing.T, format, text string) {
 	requests, wrong := readRows(t, format, "b", text)
 	for _, r := range requests {
@@ -370,7 +370,7 @@ func fuzzRows(t *testing.T, format, text string) {
 	read := len(requests) + len(wrong)
 	if format == "csv" {
 		if _, err := csvRows(strings.NewReader(text), newNamer("b", "")); err != nil {
-			return // a header that is wrong ends the reading
+			return // an invalid header ends reading
 		}
 		read++
 	}

@@ -14,13 +14,13 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// publication is a request that the stream has stored.
+// publication is a request stored in the stream.
 type publication struct {
 	ID        string        `json:"id"`
 	Target    events.Target `json:"target"`
 	Sequence  uint64        `json:"sequence,omitzero"`
 	Duplicate bool          `json:"duplicate"`
-	// Answered is when the request got its final result, if it had one before.
+	// Answered is the time of the request's earlier final result, if it has one.
 	Answered time.Time      `json:"answered_before,omitzero"`
 	Outcome  events.Outcome `json:"outcome,omitempty"`
 
@@ -36,16 +36,16 @@ func (p publication) print(w io.Writer, output string) error {
 	return err
 }
 
-// tally counts what became of rows.
+// tally counts the rows by what happened to them.
 type tally struct {
-	fresh, published, answered int       // asked for now, asked for before, answered before
-	first, last                time.Time // of the earlier answers
+	added, published, answered int       // new, published before, answered before
+	first, last                time.Time // of the earlier results
 	unconfirmed                int
 	reasons                    map[string]int // of refusals
-	examples                   []string       // the first refusals, in full
+	examples                   []string       // the first refusals in full
 }
 
-// count says of a request that the stream has stored whether it is new.
+// count adds a stored request to the tally: as new or as a repeat.
 func (t *tally) count(p *publication, out *pending) {
 	p.fingerprint = events.Fingerprint(out.Resource)
 	before := out.before
@@ -53,10 +53,10 @@ func (t *tally) count(p *publication, out *pending) {
 	case before == nil && p.Duplicate:
 		t.published++
 	case before == nil:
-		t.fresh++
+		t.added++
 	case !before.names(p.fingerprint):
-		// It is published nevertheless, so that it gets its answer.
-		t.refuse("an id that already names another resource", fmt.Errorf("%s: the id already names another resource; "+
+		// It was published all the same, so that it gets a result.
+		t.refuse("id reused for another resource", fmt.Errorf("%s: the id is already used for another resource; "+
 			"the result is %s, %s, under %s", p.ID, events.Invalid, events.CodeIDReused, events.SequenceID(p.Sequence)))
 	case !before.Outcome.Final():
 		p.before = before
@@ -91,9 +91,9 @@ func (t *tally) refused() int {
 	return n
 }
 
-// summary says what was published and what was refused, and why.
+// summary prints the counts and the reasons of the refusals.
 func (t *tally) summary(w io.Writer, batch string) {
-	line := fmt.Sprintf("%d new, %d published before, %d answered before", t.fresh, t.published, t.answered)
+	line := fmt.Sprintf("%d new, %d published before, %d answered before", t.added, t.published, t.answered)
 	if t.answered > 0 {
 		line += " (" + span(t.first, t.last) + ")"
 	}
@@ -118,7 +118,7 @@ func (t *tally) refusals(w io.Writer) {
 	}
 }
 
-// span is a time, or two.
+// span formats one time, or a range of two.
 func span(first, last time.Time) string {
 	from, to := dateTime(first), dateTime(last)
 	if from == to {
@@ -129,7 +129,7 @@ func span(first, last time.Time) string {
 
 func dateTime(t time.Time) string { return t.Local().Format(time.DateTime) }
 
-// argument is a text as a shell takes it for one argument.
+// argument quotes a text as one argument of a shell.
 func argument(text string) string {
 	if plainText.MatchString(text) {
 		return text
@@ -139,11 +139,11 @@ func argument(text string) string {
 
 var plainText = regexp.MustCompile(`^[A-Za-z0-9_.:/-]+$`)
 
-// checkBatch takes a name that can be shown and given again.
+// checkBatch accepts a name that can be printed and given again.
 func checkBatch(name string) error {
 	const limit = 128
 	if len(name) > limit || strings.TrimSpace(name) != name || printable(name) != name || strings.ContainsRune(name, '\uFFFD') {
-		return usageError("--batch: must be 1 to %d bytes of printable text, without space around it", limit)
+		return usageError("--batch: must be 1 to %d bytes of printable text without leading or trailing spaces", limit)
 	}
 	return nil
 }

@@ -14,24 +14,24 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// awaited are requests whose final results are waited for.
+// awaited waits for the final results of requests.
 type awaited struct {
 	*resultReader
 	messages *openMessages
-	open     map[awaitedName][]*publication // by the names that a result may bear
+	open     map[awaitedName][]*publication // by the ids that a result may have
 	left     int
 	total    int
 	bad      int
 	show     func(r *storedResult, before bool) error
 }
 
-// awaitedName is an id of a request, or the name that its sequence gives it.
+// awaitedName is the id of a request, or the id derived from its sequence.
 type awaitedName struct {
 	target events.Target
 	id     string
 }
 
-// awaitResults begins to listen, before anything is published.
+// awaitResults starts to listen for results. Call it before publishing.
 func awaitResults(ctx context.Context, l *resultReader, target events.Target, show func(r *storedResult, before bool) error) (*awaited, error) {
 	messages, _, err := l.open(ctx, events.ResultFilter(target, "", ""), jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy})
 	if err != nil {
@@ -42,13 +42,13 @@ func awaitResults(ctx context.Context, l *resultReader, target events.Target, sh
 
 func (a *awaited) stop() { a.messages.stop() }
 
-// expect adds a request. What was answered before is shown at once, for no new
-// result will come.
+// expect adds a request. It prints an earlier result immediately, because no other
+// will follow.
 func (a *awaited) expect(ctx context.Context, p publication) error {
 	a.total++
 	before := p.before
 	if before == nil && p.Duplicate {
-		// The first of the two may have been answered under its sequence.
+		// The first publish may have a result under its sequence.
 		var err error
 		if before, err = a.newest(ctx, p.Target, events.SequenceID(p.Sequence)); err != nil {
 			return err
@@ -78,8 +78,8 @@ func (a *awaited) print(r *storedResult, before bool) error {
 	return a.show(r, before)
 }
 
-// wait shows the results until every request has its final one, and fails if the
-// time runs out, or if one of them is failed or invalid.
+// wait prints results until every request has its final one. It returns an error after
+// the timeout, or if one of them is failed or invalid.
 func (a *awaited) wait(ctx context.Context, timeout time.Duration) error {
 	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -102,7 +102,7 @@ func (a *awaited) wait(ctx context.Context, timeout time.Duration) error {
 		if !ok {
 			continue
 		}
-		if err := a.take(r); err != nil {
+		if err := a.handle(r); err != nil {
 			return err
 		}
 	}
@@ -112,8 +112,8 @@ func (a *awaited) wait(ctx context.Context, timeout time.Duration) error {
 	return nil
 }
 
-// take shows a result that was waited for.
-func (a *awaited) take(r *storedResult) error {
+// handle prints a result if a request waits for it.
+func (a *awaited) handle(r *storedResult) error {
 	found := a.find(r)
 	if len(found) == 0 {
 		return nil
@@ -128,9 +128,9 @@ func (a *awaited) take(r *storedResult) error {
 	return a.print(r, false)
 }
 
-// find tells whose result r is: a request's own, or one under the name that its
-// sequence gives it. Requests for different resources may have the same id, and one
-// request may have been published twice.
+// find returns the requests that r answers, by id or by sequence. Requests for
+// different resources may have the same id, and one request may have been published
+// twice.
 func (a *awaited) find(r *storedResult) (found []*publication) {
 	numbered := sequenceName.FindString(r.RequestID)
 	for _, p := range a.open[awaitedName{r.Target, cmp.Or(numbered, r.RequestID)}] {
@@ -141,8 +141,8 @@ func (a *awaited) find(r *storedResult) (found []*publication) {
 	return found
 }
 
-// sequenceName is what a request's sequence makes its name; where that was taken,
-// more follows.
+// sequenceName matches an id derived from a sequence. It has a suffix if the plain one
+// was already used.
 var sequenceName = regexp.MustCompile(`^seq-[0-9]+`)
 
 func (a *awaited) forget(name awaitedName, p *publication) {
@@ -152,12 +152,12 @@ func (a *awaited) forget(name awaitedName, p *publication) {
 	}
 }
 
-// errMissing says that results did not come in time.
+// errMissing means that results did not arrive in time.
 type errMissing struct{ missing, of int }
 
 func (e errMissing) Error() string {
 	return fmt.Sprintf("%d of %d requests have no final result yet", e.missing, e.of)
 }
 
-var errNothingNew = errors.New("nothing new was asked for: every request was published or answered before; " +
-	"where that is meant, name the batch with --batch")
+var errNothingNew = errors.New("nothing new to publish: every request was published or answered before; " +
+	"if this is intended, set --batch")

@@ -43,18 +43,18 @@ func newResultsCommand() *cobra.Command {
 	addTargetFlag(cmd, &f.target)
 	flags.StringSliceVar(&f.outcomes, "outcome", nil, "only these outcomes (deleted, accepted-pending, not-found, invalid, failed)")
 	flags.StringVar(&f.id, "id", "", "only this request")
-	flags.DurationVar(&f.since, "since", 0, "only results that are at most this old, such as 24h")
-	flags.IntVar(&f.limit, "limit", 0, "stop after so many results, 0 for no limit")
-	flags.IntVar(&f.tail, "tail", -1, "only the newest so many, then with --follow the new ones (none: all)")
-	flags.Lookup("tail").DefValue = "0" // so that the help shows no default
-	flags.BoolVarP(&f.follow, "follow", "f", false, "go on with new results until interrupted")
+	flags.DurationVar(&f.since, "since", 0, "only results at most this old, such as 24h")
+	flags.IntVar(&f.limit, "limit", 0, "stop after this many results; 0: no limit")
+	flags.IntVar(&f.tail, "tail", -1, "only this many of the newest results; with --follow, new ones after them (none: all)")
+	flags.Lookup("tail").DefValue = "0" // hides the default in the help
+	flags.BoolVarP(&f.follow, "follow", "f", false, "also print new results until interrupted")
 	addOutputFlag(cmd, &f.output)
 	return cmd
 }
 
-// subject is the one filter that the server is asked for. Several outcomes are
-// told apart here: a consumer of several filters is one that a server's
-// permissions cannot bound to results.
+// subject returns the subject filter for the server. Several outcomes are filtered
+// here instead, because permissions cannot restrict a consumer with several filters
+// to results.
 func (f resultsFlags) subject() (string, error) {
 	target, err := checkTarget("--target", f.target)
 	if err != nil {
@@ -72,7 +72,7 @@ func (f resultsFlags) subject() (string, error) {
 	for _, name := range f.outcomes {
 		o := events.Outcome(name)
 		if !slices.Contains(events.Outcomes(), o) {
-			return "", usageError("--outcome: %q is none of deleted, accepted-pending, not-found, invalid, failed", name)
+			return "", usageError("--outcome: must be one of deleted, accepted-pending, not-found, invalid, failed, not %q", name)
 		}
 		if len(f.outcomes) == 1 {
 			outcome = o
@@ -115,17 +115,17 @@ func printResults(cmd *cobra.Command, f resultsFlags) error {
 		return l.each(ctx, selection{subject: subject, from: read + 1, follow: true}, show)
 	})
 	if f.follow && errors.Is(err, context.Canceled) {
-		return nil // interrupted, as it must be
+		return nil // an interruption is the only way to end it
 	}
 	return err
 }
 
-// matches tells outcomes apart where the server was asked for more than one.
+// matches filters by outcome if the subject filter does not.
 func (f resultsFlags) matches(r *storedResult) bool {
 	return len(f.outcomes) == 0 || slices.Contains(f.outcomes, string(r.Outcome))
 }
 
-// printResult prints a result as a line for people, or its event as it is.
+// printResult prints a result as a line of text, or as its event.
 func printResult(w io.Writer, output string, r *storedResult) error {
 	if output == "json" {
 		return printJSON(w, json.RawMessage(r.body))

@@ -15,7 +15,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// storedResult is a result as the stream has it.
+// storedResult is a result with its position in the stream.
 type storedResult struct {
 	events.Result
 	body   []byte
@@ -23,7 +23,7 @@ type storedResult struct {
 	stored time.Time
 }
 
-// names says that the result is about the resource with this fingerprint.
+// names reports whether the result is about the resource with this fingerprint.
 func (r *storedResult) names(fingerprint string) bool {
 	return r.Resource != nil && events.Fingerprint(r.Resource) == fingerprint
 }
@@ -31,13 +31,13 @@ func (r *storedResult) names(fingerprint string) bool {
 // resultReader reads results from DELETION_RESULTS.
 type resultReader struct {
 	js jetstream.JetStream
-	// warn is where it is said, once, that a message was read past which no worker wrote.
-	warn io.Writer
-	said sync.Once
+	// warn receives one warning if a message was skipped that no worker wrote.
+	warn   io.Writer
+	warned sync.Once
 }
 
-// read gives the result in a message, or false for a message that no worker wrote,
-// which anybody may have put there who can publish.
+// read returns the result in a message, or false if no worker wrote the message. Any
+// client with the permission to publish can store such a message.
 func (l *resultReader) read(subject string, header nats.Header, body []byte, seq uint64, stored time.Time) (*storedResult, bool) {
 	if ledger.WroteResult(header) {
 		r, err := events.ReadResult(header, body)
@@ -45,23 +45,23 @@ func (l *resultReader) read(subject string, header nats.Header, body []byte, seq
 			return &storedResult{r, body, seq, stored}, true
 		}
 	}
-	l.said.Do(func() {
-		_, _ = fmt.Fprintf(l.warn, "lethe: message %d of %s is not a worker's result; it is left out, and so are others like it\n", seq, events.StreamResults)
+	l.warned.Do(func() {
+		_, _ = fmt.Fprintf(l.warn, "lethe: message %d of %s was not written by a worker; such messages are skipped\n", seq, events.StreamResults)
 	})
 	return nil, false
 }
 
-// selection is which results are read.
+// selection says which results to read.
 type selection struct {
 	subject string
-	since   time.Duration // 0 for all
-	from    uint64        // the sequence to begin at, where since is 0; 0 for the first
+	since   time.Duration // maximum age, 0: all
+	from    uint64        // the first sequence if since is 0; 0: the beginning
 	follow  bool
 }
 
 // each calls do for every stored result of the selection, oldest first, and with
-// follow for every new one, until do says no. It needs no more memory for more
-// results.
+// follow for every new one, until do returns false. Its memory does not grow with
+// the number of results.
 func (l *resultReader) each(ctx context.Context, of selection, do func(*storedResult) (more bool, err error)) error {
 	config := jetstream.OrderedConsumerConfig{}
 	switch {
@@ -100,13 +100,13 @@ func (l *resultReader) each(ctx context.Context, of selection, do func(*storedRe
 	}
 }
 
-// openMessages are messages of DELETION_RESULTS that are being read.
+// openMessages is a running read of DELETION_RESULTS.
 type openMessages struct {
 	jetstream.MessagesContext
 	stop func()
 }
 
-// open begins to read messages of a subject, and tells how many there are by now.
+// open starts to read the messages of a subject and returns how many are stored now.
 func (l *resultReader) open(ctx context.Context, subject string, config jetstream.OrderedConsumerConfig) (*openMessages, uint64, error) {
 	config.FilterSubjects, config.InactiveThreshold = []string{subject}, time.Minute
 	cons, err := l.js.OrderedConsumer(ctx, events.StreamResults, config)
@@ -114,7 +114,7 @@ func (l *resultReader) open(ctx context.Context, subject string, config jetstrea
 		return nil, 0, readError(err)
 	}
 	remove := func() {
-		// Otherwise it would stay on the server until it has been idle for long.
+		// Otherwise it would stay on the server until it is inactive for a minute.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 		defer cancel()
 		if info := cons.CachedInfo(); info != nil {
@@ -132,15 +132,15 @@ func (l *resultReader) open(ctx context.Context, subject string, config jetstrea
 	return nil, 0, readError(err)
 }
 
-// readError says what keeps results from being read.
+// readError explains why results cannot be read.
 func readError(err error) error {
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("stream %s: missing: `lethe setup` creates it", events.StreamResults)
+		return fmt.Errorf("stream %s is missing; `lethe setup` creates it", events.StreamResults)
 	}
 	return fmt.Errorf("read %s: %w", events.StreamResults, err)
 }
 
-// newest gives the newest result of a request, nil if it has none.
+// newest returns the newest result of a request, nil if it has none.
 func (l *resultReader) newest(ctx context.Context, target events.Target, id string) (*storedResult, error) {
 	stream, err := l.js.Stream(ctx, events.StreamResults)
 	if err != nil {
@@ -161,7 +161,7 @@ func (l *resultReader) newestOn(ctx context.Context, stream jetstream.Stream, ta
 	if result, ok := l.read(msg.Subject, msg.Header, msg.Data, msg.Sequence, msg.Time); ok {
 		return result, nil
 	}
-	// A worker's own may stand before it.
+	// An earlier message may be from a worker.
 	var newest *storedResult
 	err = l.each(ctx, selection{subject: subject}, func(r *storedResult) (bool, error) {
 		newest = r

@@ -6,9 +6,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// tail gives the newest n results of the selection that match, oldest first, and the
-// sequence up to which the stream was read. It reads backwards in growing pieces, so
-// that a long history costs nothing where the newest results are enough.
+// tail returns the newest n results of the selection that match, oldest first, and the
+// last sequence that it read. It reads backwards in growing pieces, so that it does
+// not read a long history.
 func (l *resultReader) tail(ctx context.Context, of selection, n int, match func(*storedResult) bool) (newest []*storedResult, read uint64, err error) {
 	if read, err = l.last(ctx, of.subject); err != nil || read == 0 || n == 0 {
 		return nil, read, err
@@ -34,8 +34,8 @@ func (l *resultReader) tail(ctx context.Context, of selection, n int, match func
 	}
 }
 
-// last is the sequence of the newest message of a subject, 0 if there is none. A
-// subscriber may open consumers, and may not ask for the stream's own state.
+// last returns the sequence of the newest message of a subject, 0 if there is none. It
+// opens a consumer, because a subscriber may lack the permission for STREAM.INFO.
 func (l *resultReader) last(ctx context.Context, subject string) (uint64, error) {
 	messages, pending, err := l.open(ctx, subject, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverLastPolicy})
 	if err != nil {

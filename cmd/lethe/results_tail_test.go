@@ -16,7 +16,7 @@ func TestTheNewestResults(t *testing.T) {
 	for i, outcome := range []events.Outcome{events.Failed, events.Deleted, events.Failed, events.Deleted, events.NotFound} {
 		b.answer(fmt.Sprintf("r-%d", i), contexts(int64(i+1)), outcome)
 	}
-	// What lies between is more than one piece of the stream.
+	// More messages than one piece of the backward read.
 	for i := range 1200 {
 		if _, err := b.js.PublishAsync(fmt.Sprintf("deletions.attempts.kv-user-context.a-%d.1", i), nil); err != nil {
 			t.Fatal(err)
@@ -61,7 +61,7 @@ func TestTheNewestResults(t *testing.T) {
 	}
 }
 
-func TestFollowingGoesOnWhereTheNewestResultsEnd(t *testing.T) {
+func TestFollowStartsAfterTheTail(t *testing.T) {
 	b := newBench(t)
 	for _, tail := range []string{"0", "1"} {
 		b.answer("old-"+tail, contexts(1), events.Deleted)
@@ -90,7 +90,7 @@ func TestFollowingGoesOnWhereTheNewestResultsEnd(t *testing.T) {
 	}
 }
 
-// requestIDs are the ids in the lines of results.
+// requestIDs returns the ids in lines of results.
 func requestIDs(lines string) string {
 	var ids []string
 	for line := range strings.Lines(lines) {
@@ -110,7 +110,7 @@ func (b *bench) consumersOfResults() int {
 	return stream.CachedInfo().State.Consumers
 }
 
-// followed tells that the consumer that is there waits for what is new.
+// followed reports whether the consumer waits for new messages.
 func (b *bench) followed() bool {
 	b.Helper()
 	stream, err := b.js.Stream(b.Context(), events.StreamResults)

@@ -29,16 +29,16 @@ func newRunCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "run",
 		Short: "Run the worker: read requests, delete, publish results",
-		Long: `Run reads deletion requests from JetStream, calls the APIs and publishes what
-became of each request, until it gets SIGTERM or SIGINT: then it takes nothing
-new, finishes the calls that are out, hands the rest back and exits with 0. A
-second signal ends it at once.
+		Long: `Run reads deletion requests from JetStream, calls the APIs and publishes the
+outcome of each request. On SIGTERM or SIGINT it stops taking requests, finishes
+the calls in flight, returns the other requests to the stream and exits with 0.
+A second signal kills it.
 
-Requests in hand take at most 64 MiB, or an eighth of GOMEMLIMIT where that is
-set; all others wait in the stream.
+Requests in memory take at most 64 MiB, or one eighth of GOMEMLIMIT if that is
+set. All others wait in the stream.
 
-It waits for a NATS server that is not up yet, and says so. A wrong setting ends
-it with one line that names the variable, and exit status 2.
+It waits for a NATS server that is not up yet, and logs that it waits. If a
+setting is wrong, it prints one line that names the variable and exits with 2.
 
 All settings are environment variables:
 
@@ -48,18 +48,18 @@ All settings are environment variables:
 	}
 }
 
-// gcPercent is the worker's GOGC where the environment sets none. What it has in
-// hand is some megabytes, which Go's own 100 would collect so often under load
-// that a quarter of all processor time goes there.
+// gcPercent is the worker's GOGC if the environment sets none. Its heap is a few
+// megabytes. With Go's default of 100, garbage collection takes a quarter of the
+// CPU time under load.
 const gcPercent = 300
 
-// run is the worker from its settings to its end.
+// run runs the worker until ctx ends.
 func run(ctx context.Context, stderr io.Writer) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	// Go ends a process whose standard error nobody reads, at its next line.
-	// Deletions do not depend on who reads the log.
+	// Go kills a process that writes to a closed standard error. Deletions must not
+	// depend on a reader of the log.
 	signal.Ignore(syscall.SIGPIPE)
 	cfg, err := config.Load()
 	if err != nil {
@@ -76,11 +76,10 @@ func run(ctx context.Context, stderr io.Writer) error {
 	period := &grace{total: cfg.ShutdownGrace}
 	defer func() { flushWithin(ctx, tel, period.left(flushTimeout)) }()
 	if unknown := config.Unknown(commonAPIs()...); len(unknown) > 0 {
-		log.Warn("variables that Lethe does not know are set; are they misspelled?", "variables", strings.Join(unknown, ", "))
+		log.Warn("unknown variables are set; check their spelling", "variables", strings.Join(unknown, ", "))
 	}
 
-	// The context of the work ends with a signal, or with what makes going on
-	// senseless.
+	// The context of the work ends with a signal or a fatal error.
 	ctx, fatal := context.WithCancelCause(ctx)
 	defer fatal(nil)
 	defer period.watch(ctx, log)()
@@ -89,7 +88,7 @@ func run(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer takeLibraryLog(log, lanes)()
+	defer redirectLibraryLog(log, lanes)()
 	page := newAdmin(instance, tel.MetricsHandler())
 	stopAdmin, err := page.serve(cfg.AdminAddr, log)
 	if err != nil {
@@ -107,12 +106,12 @@ func run(ctx context.Context, stderr io.Writer) error {
 		return interrupted(ctx, err)
 	}
 
-	warnings, told, err := durability(ctx, nc, js, embeddedSyncing(cfg))
+	warnings, known, err := durability(ctx, nc, js, embeddedSyncing(cfg))
 	if err != nil {
 		return interrupted(ctx, err)
 	}
 	for _, warning := range warnings {
-		if told {
+		if known {
 			log.Warn(warning)
 		}
 	}
@@ -124,10 +123,10 @@ func run(ctx context.Context, stderr io.Writer) error {
 		return interrupted(ctx, err)
 	}
 	defer stopService()
-	log.Info("lethe runs", "version", buildVersion(), "instance", instance, "nats", natsconn.ConnectedURL(nc), "admin", page.url)
+	log.Info("worker started", "version", buildVersion(), "instance", instance, "nats", natsconn.ConnectedURL(nc), "admin", page.url)
 
 	defer context.AfterFunc(ctx, func() {
-		log.Info("stopping: nothing new is taken, calls that are out may finish", "grace", cfg.ShutdownGrace.String())
+		log.Info("worker stopping: no new requests are taken, calls in flight may finish", "grace", cfg.ShutdownGrace.String())
 	})()
 	if err := running.run(ctx); err != nil {
 		return interrupted(ctx, err)
@@ -135,12 +134,12 @@ func run(ctx context.Context, stderr io.Writer) error {
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}
-	log.Info("lethe has stopped")
+	log.Info("worker stopped")
 	return nil
 }
 
-// interrupted is err, or the reason why ctx ended where that came first; an end
-// that was asked for is no error.
+// interrupted returns err, or the cause if ctx ended first. A requested shutdown is
+// not an error.
 func interrupted(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
 		return err
@@ -151,12 +150,12 @@ func interrupted(ctx context.Context, err error) error {
 	return nil
 }
 
-// openNATS connects to the configured server, waiting for it if need be, or
-// starts the embedded one.
+// openNATS connects to the configured server and waits until it is up, or starts the
+// embedded server.
 func openNATS(ctx context.Context, cfg *config.Config, log *slog.Logger, period *grace, fatal func(error)) (*nats.Conn, func(), error) {
 	stopServer := func() {}
 	server := connection(cfg, "run")
-	server.Wait, server.Log, server.OnFatal, server.MayBeDenied = true, log, fatal, []string{jszSubject}
+	server.Wait, server.Log, server.OnFatal, server.OptionalSubjects = true, log, fatal, []string{jszSubject}
 	if cfg.NATSURL.Reveal() == "" {
 		embedded, err := natsconn.Embed(embedConfig(cfg, log))
 		if err != nil {
@@ -172,14 +171,14 @@ func openNATS(ctx context.Context, cfg *config.Config, log *slog.Logger, period 
 		return nil, nil, err
 	}
 	return nc, func() {
-		_ = nc.FlushTimeout(period.left(2 * time.Second)) // the last acknowledgements; lost ones bring messages again
+		_ = nc.FlushTimeout(period.left(2 * time.Second)) // the last acknowledgements; if they are lost, messages are redelivered
 		nc.Close()
 		stopServer()
 	}, nil
 }
 
-// openStreams makes sure that the server can do what is needed and that the
-// streams are as they must be.
+// openStreams checks the server's features and the streams' settings, and creates the
+// streams if the configuration says so.
 func openStreams(ctx context.Context, nc *nats.Conn, cfg *config.Config, log *slog.Logger) (jetstream.JetStream, error) {
 	js, err := natsconn.JetStream(nc, cfg.JetstreamDomain)
 	if err != nil {
@@ -192,7 +191,7 @@ func openStreams(ctx context.Context, nc *nats.Conn, cfg *config.Config, log *sl
 		settings := streamSettings(cfg)
 		settings.Created = func(c streams.Created) {
 			if c.Consumer != "" {
-				log.Warn("a consumer was missing, created it; its messages waited in the stream", "stream", c.Stream, "consumer", c.Consumer)
+				log.Warn("created a missing consumer; its messages waited in the stream", "stream", c.Stream, "consumer", c.Consumer)
 			} else {
 				log.Info("created a stream", "stream", c.Stream)
 			}
@@ -203,7 +202,7 @@ func openStreams(ctx context.Context, nc *nats.Conn, cfg *config.Config, log *sl
 		if err := natsconn.CheckServer(nc, cfg.JetstreamDomain); err != nil {
 			return fmt.Errorf("%s: %w", connection(cfg, "run").Credential(), err)
 		}
-		if cfg.NATSURL.Reveal() != "" { // the embedded server is joined to no other
+		if cfg.NATSURL.Reveal() != "" { // the embedded server has no leaf nodes
 			if err := natsconn.CheckDomains(ctx, js, writtenSubjects()); err != nil {
 				return err
 			}
@@ -212,13 +211,13 @@ func openStreams(ctx context.Context, nc *nats.Conn, cfg *config.Config, log *sl
 	})
 	var problem *streams.Problem
 	if errors.As(err, &problem) && problem.MissingBeside {
-		return js, nil // each lane is held, and says why, until `lethe setup` has created it
+		return js, nil // each lane is blocked with this reason until `lethe setup` creates the stream
 	}
 	return js, err
 }
 
-// writtenSubjects are subjects that a worker publishes on, and the streams that
-// hold them.
+// writtenSubjects maps subjects that a worker publishes on to the streams that hold
+// them.
 func writtenSubjects() map[string]string {
 	target, id := events.KVUserContext, uuid.Must(uuid.NewV7()).String()
 	return map[string]string{

@@ -19,11 +19,11 @@ import (
 	"github.com/lethe-dev/lethe/internal/e2e"
 )
 
-// The scripts run the program as processes of its own.
+// The scripts run the program as separate processes.
 func TestMain(m *testing.M) { testscript.Main(tidied{m}, map[string]func(){"lethe": main}) }
 
-// tidied removes what the tests have built, and fails when goroutines are left
-// behind by tests that pass.
+// tidied removes the built program, and fails if passing tests leave goroutines
+// behind.
 type tidied struct{ *testing.M }
 
 func (m tidied) Run() int {
@@ -39,7 +39,7 @@ func (m tidied) Run() int {
 	return 0
 }
 
-// built is the program as its users build it.
+// built is the program, built with go build.
 var built struct {
 	once sync.Once
 	dir  string
@@ -64,8 +64,8 @@ func buildLethe(t *testing.T) (path string) {
 	return built.path
 }
 
-// TestScripts runs testdata/script, each file a story that a user could tell.
-// NATS, API and ADMIN are addresses that are free in each script.
+// TestScripts runs testdata/script. NATS, API and ADMIN are free addresses in each
+// script.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -85,7 +85,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// until repeats a command until it succeeds, and prints what follows -out=.
+// until repeats a command until it succeeds and its output contains the text after -out=.
 func until(ts *testscript.TestScript, neg bool, args []string) {
 	pattern, wanted := strings.CutPrefix(args[0], "-out=")
 	if wanted {
@@ -98,7 +98,7 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 			return
 		}
 		if neg || time.Now().After(deadline) {
-			ts.Fatalf("in vain: until %v: %v", args, err)
+			ts.Fatalf("timeout: until %v: %v", args, err)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}

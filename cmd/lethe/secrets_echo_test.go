@@ -14,32 +14,31 @@ import (
 	"testing"
 )
 
-// Two credentials with everything that some format has to escape.
+// Two credentials with all characters that a format has to escape.
 const (
 	echoedKey    = `kV-Key&"One/%7e<2026>+long_enough'to-Halve`
 	echoedSecret = `Sensay~Secret=two;and\backslash?more#Than:half`
 )
 
-// What resources with these numbers and above get, rather than an echo.
+// Resources with these numbers and above get other answers than an echo.
 const (
 	firstRefused = 1_000_000 // 401, with everything, for as long as refuse is set
 	firstStuck   = 2_000_000 // no answer before the test ends
 )
 
-// parrot is both APIs, of one server that says back what it was sent: the
-// resource numbered n gets answer n-1 of echoes, and a last answer, as
-// documented, when it comes again. It writes bytes, so that an answer can be as
-// broken as it likes.
+// parrot is one server for both APIs that echoes what it was sent. The resource
+// numbered n gets answer n-1 of echoes, and the documented answer after that. It
+// writes raw bytes, so that answers can be broken.
 type parrot struct {
 	*httptest.Server
 
 	mu       sync.Mutex
 	right    map[string]int // calls with the secret that the API knows, by its header
-	wrong    int            // calls with another one
+	wrong    int            // calls with another secret
 	calls    map[string]int // by path and number
 	followed int            // redirects
 	refuse   bool
-	stuck    chan string // a call came that is not answered
+	stuck    chan string // receives when a call arrives that is not answered
 	over     chan struct{}
 }
 
@@ -61,7 +60,7 @@ func (p *parrot) setRefuse(refuse bool) {
 }
 
 func (p *parrot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(r.Body) // what cannot be read has no number
+	body, _ := io.ReadAll(r.Body) // a body that cannot be read has no number
 	header, want, number := "X-Organization-Secret", echoedSecret, path.Base(r.URL.Path)
 	if strings.HasPrefix(r.URL.Path, "/api/") {
 		header, want, number = "Access-Key", echoedKey, strings.TrimSuffix(strings.TrimPrefix(string(body), `{"ids":[`), "]}")
@@ -98,13 +97,13 @@ func (p *parrot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// write sends bytes, and leaves the connection to the other side.
+// write sends bytes and leaves the connection open.
 func (p *parrot) write(w http.ResponseWriter, raw string) {
 	conn, _, err := w.(http.Hijacker).Hijack()
 	if err != nil {
 		panic(err) // it is HTTP/1.1
 	}
-	_, _ = io.WriteString(conn, raw) // whoever called may be gone
+	_, _ = io.WriteString(conn, raw) // the client may have disconnected
 	if c, ok := conn.(*net.TCPConn); ok && !strings.Contains(raw, "Keep: open") {
 		_ = c.CloseWrite()
 	}
@@ -114,11 +113,11 @@ func (p *parrot) write(w http.ResponseWriter, raw string) {
 	}()
 }
 
-// echo is one way to say a secret back.
+// echo is one way to echo a secret.
 type echo struct {
 	name   string
 	answer func(base, secret string) string
-	always bool // and not the first call for a resource alone
+	always bool // also after the first call for a resource
 }
 
 // reply is a well-formed answer with a JSON body.
@@ -133,7 +132,7 @@ func object(pairs ...any) string {
 	}
 	text, err := json.Marshal(all)
 	if err != nil {
-		panic(err) // of texts and truths
+		panic(err) // it holds only strings and booleans
 	}
 	return string(text)
 }
@@ -143,7 +142,7 @@ func problem(loc, msg string) string {
 	return `{"detail":[` + object("loc", []string{"body", loc}, "msg", msg, "type", "value_error") + `]}`
 }
 
-// bodies are the places in JSON that hold an API's words.
+// bodies are the places in JSON that contain an API's message.
 var bodies = map[string]func(secret string) string{
 	"error and request_id": func(s string) string {
 		return object("error", allSpellings(s), "request_id", allSpellings(s), "success", true)
@@ -160,7 +159,7 @@ var bodies = map[string]func(secret string) string{
 	"a text cut in a half": func(s string) string { return `{"message":"` + s[:len(s)/2] },
 }
 
-// echoes are all ways, in the order of their numbers.
+// echoes returns all ways, in the order of their numbers.
 var echoes = func() (all []echo) {
 	for _, status := range []int{200, 202, 206, 400, 401, 403, 404, 418, 422, 429, 500, 503} {
 		for name, body := range bodies {
@@ -217,7 +216,7 @@ var echoes = func() (all []echo) {
 			return reply(303, "Go", "Location: "+base+"/elsewhere/"+each(s, "%%%02x")+"\r\n", "{}")
 		},
 		"a redirect to naught": func(_, s string) string { return reply(308, "Go", "Location: http://%zz/"+s+"\r\n", "{}") },
-		// net/http logs what it did not ask for.
+		// net/http logs unsolicited responses.
 		"more than the body":                   func(_, s string) string { return reply(500, "No", "Keep: open\r\n", "{}") + "more: " + allSpellings(s) },
 		"more than the body, without a secret": func(_, _ string) string { return reply(500, "No", "Keep: open\r\n", "{}") + "more: nothing" },
 	} {

@@ -12,7 +12,7 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// locked is an API that takes one secret, and says back all that it was ever sent.
+// locked is an API that accepts one secret and echoes all that it was sent.
 type locked struct {
 	*httptest.Server
 	mu    sync.Mutex
@@ -48,9 +48,9 @@ func (l *locked) calls(secret string) int {
 	return l.came[secret]
 }
 
-// A file is changed as people and programs change it, and a held lane goes on
-// with the new secret, by itself: its next probe would be an hour away.
-func TestAHeldLaneGoesOnWithTheSecretThatItsFileHasNow(t *testing.T) {
+// A credential file is replaced in the ways that people and programs use. The suspended
+// lane resumes with the new secret, although its next probe is an hour away.
+func TestASuspendedLaneResumesWithTheNewSecret(t *testing.T) {
 	const (
 		former = "the-former-Secret-of-this-lane-0001"
 		wrong  = "a-wrong-Secret-for-the-very-lane-0002"
@@ -70,7 +70,7 @@ func TestAHeldLaneGoesOnWithTheSecretThatItsFileHasNow(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		// As Kubernetes mounts secrets: the file is a link through a link to a folder.
+		// As Kubernetes mounts secrets: a link to a file through a link to a folder.
 		"a link to another folder": func(t *testing.T, file, secret string) {
 			dir, err := os.MkdirTemp(filepath.Dir(file), "v")
 			if err != nil {
@@ -87,7 +87,7 @@ func TestAHeldLaneGoesOnWithTheSecretThatItsFileHasNow(t *testing.T) {
 				}
 			}
 		},
-		"removed and written anew": func(t *testing.T, file, secret string) {
+		"removed and created again": func(t *testing.T, file, secret string) {
 			if err := os.Remove(file); err != nil && !os.IsNotExist(err) {
 				t.Fatal(err)
 			}
@@ -111,7 +111,7 @@ func TestAHeldLaneGoesOnWithTheSecretThatItsFileHasNow(t *testing.T) {
 					if err := os.MkdirAll(folder, 0o700); err != nil {
 						t.Fatal(err)
 					}
-					// Each has a folder of its own, where its links can stand.
+					// Each has its own folder for its links.
 					if _, err := os.Lstat(file); err != nil {
 						if err := os.Symlink(filepath.Join(folder, "file"), file); err != nil {
 							t.Fatal(err)
@@ -155,7 +155,7 @@ func TestAHeldLaneGoesOnWithTheSecretThatItsFileHasNow(t *testing.T) {
 			s.searched([]string{former, wrong, right}, "stderr", "NATS", "/readyz", "/metrics", "lethe results", events.StreamResults, events.StreamLater)
 			for _, secret := range []string{former, wrong, right} {
 				if api.calls(secret) == 0 {
-					t.Errorf("%s never came", secret)
+					t.Errorf("%s was never sent", secret)
 				}
 			}
 		})

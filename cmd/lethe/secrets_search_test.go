@@ -13,8 +13,7 @@ import (
 	"testing"
 )
 
-// tellingRun is the least number of a secret's characters that nobody may see:
-// 13 of them in a row.
+// tellingRun is the length of the shortest part of a secret that counts as a leak.
 const tellingRun = 13
 
 // needles are runs of secrets in small letters, by their length: in clear, in
@@ -29,7 +28,7 @@ func newNeedles(secrets ...string) needles {
 		for _, before := range []string{"", ":", "u:"} {
 			for _, alphabet := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
 				text := alphabet.EncodeToString([]byte(before + secret))
-				first := (len(before)*8 + 5) / 6 // the first character with bits of the secret alone
+				first := (len(before)*8 + 5) / 6 // the first character that only depends on the secret
 				last := (len(before) + len(secret)) * 8 / 6
 				n.add(text[first:last], tellingRun*8/6)
 			}
@@ -48,8 +47,8 @@ func (n needles) add(text string, length int) {
 	}
 }
 
-// in returns the first place in text that holds a needle, read in any of the
-// ways that readings knows; "" if there is none.
+// in returns the first part of text that contains a needle in any of the readings; ""
+// if there is none.
 func (n needles) in(text []byte) string {
 	for name, read := range readings {
 		view := bytes.ToLower(read(text))
@@ -70,7 +69,7 @@ var (
 	backslash = regexp.MustCompile(`\\+([^\\ux])`)
 )
 
-// readings are how a text may have been written.
+// readings returns a text decoded in all known ways.
 var readings = map[string]func([]byte) []byte{
 	"as it is": func(text []byte) []byte { return text },
 	"from a URL": func(text []byte) []byte {
@@ -98,11 +97,11 @@ func unquoteJSON(text []byte) []byte {
 }
 
 func hexByte(digits []byte) []byte {
-	code, _ := strconv.ParseUint(string(digits), 16, 8) // two digits, says the pattern
+	code, _ := strconv.ParseUint(string(digits), 16, 8) // the pattern has two digits
 	return []byte{byte(code)}
 }
 
-// spellings are ways to write a secret, or so much of it that it is told.
+// spellings are ways to write a secret or a leaking part of it.
 var spellings = map[string]func(string) string{
 	"clear":                  func(s string) string { return s },
 	"large letters":          strings.ToUpper,
@@ -139,7 +138,7 @@ func each(s, format string) string {
 	return all.String()
 }
 
-// allSpellings is one text with all of them.
+// allSpellings is one text with all spellings.
 func allSpellings(secret string) string {
 	var all []string
 	for _, spell := range spellings {
@@ -148,8 +147,8 @@ func allSpellings(secret string) string {
 	return strings.Join(all, " | ")
 }
 
-// A search that finds nothing must be one that would.
-func TestTheSearchFindsASecretHoweverItIsWritten(t *testing.T) {
+// This test shows that the search finds secrets.
+func TestTheSearchFindsEverySpelling(t *testing.T) {
 	for _, secret := range []string{echoedKey, echoedSecret, natsPassword, collectorKey} {
 		if len(secret) < 2*tellingRun {
 			t.Fatalf("%q is too short to have telling halves", secret)

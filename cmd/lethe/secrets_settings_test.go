@@ -15,11 +15,11 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// teardown is how long a process may take to end.
+// teardown limits how long a process may take to exit.
 const teardown = 30 * time.Second
 
-// refused runs lethe, which must end with status 2 and one line that begins as
-// wanted and shows none of the secrets, which are in its environment.
+// refused runs lethe, which must exit with status 2 and print one line that begins with
+// want and contains none of the secrets in its environment.
 func refused(t *testing.T, bin string, env []string, want string, secrets []string, args ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), teardown)
@@ -33,7 +33,7 @@ func refused(t *testing.T, bin string, env []string, want string, secrets []stri
 	if !errors.As(err, &status) || status.ExitCode() != exitUsage {
 		t.Errorf("ended with %v, want status %d", err, exitUsage)
 	}
-	// The log comes before, if it has begun at all.
+	// Log lines may come before it.
 	lines := strings.Split(strings.TrimSuffix(stderr.String(), "\n"), "\n")
 	if last := lines[len(lines)-1]; !strings.HasPrefix(last, "lethe: "+want) || len(last) > 300 {
 		t.Errorf("it said %q, want a line that begins with %q", last, "lethe: "+want)
@@ -49,11 +49,11 @@ func refused(t *testing.T, bin string, env []string, want string, secrets []stri
 		t.Errorf("shows a secret, %s", found)
 	}
 	if search.in(append(all, secrets[0]...)) == "" {
-		t.Error("a secret put there is not found")
+		t.Error("the search does not find a secret")
 	}
 }
 
-func TestAWrongCredentialEndsTheStartInOneLineWithoutIt(t *testing.T) {
+func TestAWrongCredentialIsAnErrorThatDoesNotShowIt(t *testing.T) {
 	t.Parallel()
 	bin, dir := buildLethe(t), t.TempDir()
 	file := func(name, content string) string {
@@ -76,8 +76,8 @@ func TestAWrongCredentialEndsTheStartInOneLineWithoutIt(t *testing.T) {
 			"a file of two lines":      {"_FILE=" + file("lines"+lane.name, lane.secret+"\n"+lane.secret+"\n"), "_FILE: the credential's file "},
 			"a file of bytes":          {"_FILE=" + file("bytes"+lane.name, lane.secret+"\x00\xff"), "_FILE: the credential's file "},
 			"a folder":                 {"_FILE=" + dir, "_FILE: "},
-			"the secret for its file":  {"_FILE=" + lane.secret, "_FILE: names no file"},
-			"both":                     {"=" + lane.secret, ": is set, and so is " + lane.name + "_FILE"},
+			"the secret for its file":  {"_FILE=" + lane.secret, "_FILE: must be the path of a readable file"},
+			"both":                     {"=" + lane.secret, ": must not be set together with " + lane.name + "_FILE"},
 		} {
 			t.Run(lane.name+", "+what, func(t *testing.T) {
 				env := []string{lane.name + tt.set}
@@ -90,7 +90,7 @@ func TestAWrongCredentialEndsTheStartInOneLineWithoutIt(t *testing.T) {
 	}
 }
 
-func TestABaseURLMustKeepTheCredentialSecretOnItsWay(t *testing.T) {
+func TestABaseURLMustBeSecure(t *testing.T) {
 	t.Parallel()
 	const password = "a-Password-in-a-URL-0001"
 	bin := buildLethe(t)
@@ -126,15 +126,15 @@ func TestABaseURLMustKeepTheCredentialSecretOnItsWay(t *testing.T) {
 	}
 }
 
-// Plain http is for this machine, or has to be allowed by name.
-func TestPlainHTTPHasToBeAllowedByName(t *testing.T) {
+// Plain http is allowed for loopback, or with LETHE_ALLOW_HTTP.
+func TestPlainHTTPMustBeAllowed(t *testing.T) {
 	s := newStand(t)
 	for _, env := range [][]string{
 		{"LETHE_KV_BASE_URL=http://localhost:1", "LETHE_SENSAY_BASE_URL=http://[::1]:1"},
 		{"LETHE_KV_BASE_URL=http://api.example", "LETHE_SENSAY_BASE_URL=http://192.0.2.1", "LETHE_ALLOW_HTTP=true"},
 	} {
-		w, _ := s.run(env...) // it fails if the worker ends
-		s.until("the worker runs", func() bool { return strings.Contains(w.Tail(5), "lethe runs") })
+		w, _ := s.run(env...) // it fails if the worker exits
+		s.until("the worker runs", func() bool { return strings.Contains(w.Tail(5), "worker started") })
 		if err := w.End(teardown); err != nil {
 			t.Errorf("%v: the worker ended with %v", env, err)
 		}
@@ -178,12 +178,12 @@ func TestACredentialForNATSIsNotShown(t *testing.T) {
 			}
 			s.env = []string{url(secret)}
 			w, admin := s.run("LETHE_LOG_FORMAT=text")
-			s.until("the worker runs", func() bool { return strings.Contains(w.Tail(20), "lethe runs") })
+			s.until("the worker runs", func() bool { return strings.Contains(w.Tail(20), "worker started") })
 			s.command("status", "--output", "json")
 			s.command("status")
 			s.command("setup")
 			s.pages(admin)
-			// The server goes, and the worker says that it waits for it.
+			// The server stops, and the worker logs that it waits.
 			ns.Shutdown()
 			ns.WaitForShutdown()
 			s.until("the worker waits", func() bool { return strings.Contains(w.Tail(20), "waiting for NATS") })
@@ -192,7 +192,7 @@ func TestACredentialForNATSIsNotShown(t *testing.T) {
 			if err := w.End(teardown); err != nil {
 				t.Errorf("the worker ended with %v", err)
 			}
-			// And another one, from its start.
+			// Another worker starts without a server.
 			w, admin = s.run("LETHE_LOG_FORMAT=json")
 			s.until("the worker waits from its start", func() bool { return strings.Contains(w.Tail(1), `"waiting for NATS at nats://`+address) })
 			s.pages(admin)

@@ -28,13 +28,13 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// The other secrets that a worker is told.
+// The other secrets of a worker.
 const (
 	natsPassword = "nats-Password-that-nobody-may-see"
 	collectorKey = "collector-Key-that-nobody-may-see"
 )
 
-// haystack is everything that was seen of the program, by where.
+// haystack is all output of the program, by place.
 type haystack struct {
 	mu    sync.Mutex
 	where map[string]*bytes.Buffer
@@ -61,8 +61,8 @@ func (h *haystack) size(where string) int {
 	return h.where[where].Len()
 }
 
-// collector is an OTLP/HTTP collector that keeps what it gets, and says back
-// its own key the first time.
+// collector is an OTLP/HTTP collector that stores what it receives, and echoes its key
+// the first time.
 type collector struct {
 	*httptest.Server
 	mu    sync.Mutex
@@ -101,8 +101,7 @@ func newCollector(t *testing.T, seen *haystack) *collector {
 	return c
 }
 
-// stand is the program as its users build it, a server that wants a password,
-// and what was seen of both.
+// stand is the built program, a server with a password, and the output of both.
 type stand struct {
 	*bench
 	seen *haystack
@@ -132,7 +131,7 @@ func newStand(t *testing.T) *stand {
 		t.Fatal(err)
 	}
 	s := &stand{bench: &bench{T: t, server: ns, js: js}, seen: &haystack{}, bin: buildLethe(t), dir: t.TempDir()}
-	// Everything that anybody says on the server, streams' messages and answers to questions alike.
+	// All messages on the server, including replies.
 	all, err := nc.Subscribe(">", func(m *nats.Msg) {
 		header, _ := json.Marshal(m.Header) // texts
 		s.seen.add("NATS", fmt.Appendf(nil, "%s %s %s", m.Subject, header, m.Data))
@@ -147,7 +146,7 @@ func newStand(t *testing.T) *stand {
 	return s
 }
 
-// run runs the worker until the end of the test, or of the process.
+// run runs the worker until the test ends or the process exits.
 func (s *stand) run(env ...string) (w *e2e.Process, admin string) {
 	s.Helper()
 	address, err := freeAddress()
@@ -178,15 +177,14 @@ func (s *stand) run(env ...string) (w *e2e.Process, admin string) {
 	return w, admin
 }
 
-// command runs lethe with some arguments in the worker's environment, and keeps
-// what it says.
+// command runs lethe with arguments in the worker's environment, and stores its output.
 func (s *stand) command(args ...string) string {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, s.bin, args...)
 	cmd.Env = append(os.Environ(), s.env...)
-	said, err := cmd.CombinedOutput() // some end with 1, because of what they found
+	said, err := cmd.CombinedOutput() // some exit with 1
 	if ctx.Err() != nil {
 		s.Fatalf("lethe %v: %v", args, err)
 	}
@@ -221,7 +219,7 @@ func (s *stand) stored() {
 		}
 		state := stream.CachedInfo().State
 		for seq := state.FirstSeq; seq > 0 && seq <= state.LastSeq; seq++ {
-			if msg, err := stream.GetMsg(s.Context(), seq); err == nil { // others are worked off
+			if msg, err := stream.GetMsg(s.Context(), seq); err == nil { // others were acknowledged
 				header, _ := json.Marshal(msg.Header) // texts
 				s.seen.add(name, fmt.Appendf(nil, "%s %s %s", msg.Subject, header, msg.Data))
 			}
@@ -229,7 +227,7 @@ func (s *stand) stored() {
 	}
 }
 
-// helps are all command lines that explain something.
+// helps returns the command lines of all help texts.
 func helps(c *cobra.Command, way ...string) [][]string {
 	all := [][]string{append(append([]string{}, way...), "--help")}
 	for _, below := range c.Commands() {
@@ -238,8 +236,8 @@ func helps(c *cobra.Command, way ...string) [][]string {
 	return all
 }
 
-// searched fails for each place that shows one of the secrets, and where a
-// place has nothing to search. It shows first that the search would find them.
+// searched reports each place that contains one of the secrets or that is empty. It
+// first checks that the search finds them.
 func (s *stand) searched(secrets []string, places ...string) {
 	s.Helper()
 	search := newNeedles(secrets...)
@@ -264,12 +262,12 @@ func (s *stand) searched(secrets []string, places ...string) {
 	}
 }
 
-// withheld is a log record of a library's text that shows the credential.
+// withheld matches the log record of a library's text that contained the credential.
 var withheld = regexp.MustCompile(`log from a library.*message[=":]+\[redacted\]`)
 
-// Everything that leaves the program is searched, with APIs, and a collector,
-// that say back what they were sent in every way that HTTP and JSON allow.
-func TestNoWayOfSayingACredentialBackMakesItSeen(t *testing.T) {
+// All output of the program is searched. The APIs and the collector echo what they
+// were sent in every way that HTTP and JSON allow.
+func TestAnEchoedCredentialIsNeverShown(t *testing.T) {
 	for _, format := range []string{"json", "text"} {
 		t.Run("log as "+format, func(t *testing.T) {
 			s := newStand(t)
@@ -292,7 +290,7 @@ func TestNoWayOfSayingACredentialBackMakesItSeen(t *testing.T) {
 				s.final(r)
 			}
 
-			// A held lane says why, in more places than another.
+			// A suspended lane shows its reason in more places.
 			apis.setRefuse(true)
 			refused := []events.Request{s.publish(entryOf(firstRefused)), s.publish(events.UserContexts{IDs: []int64{firstRefused}})}
 			s.until("both lanes are held", func() bool { return strings.Count(s.command("status", "--output", "json"), `"held"`) == 2 })
@@ -329,7 +327,7 @@ func TestNoWayOfSayingACredentialBackMakesItSeen(t *testing.T) {
 			for _, path := range []string{"OTLP /v1/traces", "OTLP /v1/metrics", "OTLP /v1/logs"} {
 				s.until(path, func() bool { return s.seen.size(path) > 0 })
 			}
-			// The stacks of all goroutines, with both calls out.
+			// The stacks of all goroutines, with both calls in flight.
 			if err := w.Signal(syscall.SIGQUIT); err != nil {
 				t.Fatal(err)
 			}
@@ -345,29 +343,29 @@ func TestNoWayOfSayingACredentialBackMakesItSeen(t *testing.T) {
 				events.StreamRequests, events.StreamResults, events.StreamLater, "lethe status --output json", "lethe status",
 				"lethe results --output json", "lethe failed list", "lethe failed list --output json", "lethe --help", "lethe run --help")
 
-			// And all of it was tried.
+			// All echoes were used.
 			apis.mu.Lock()
 			defer apis.mu.Unlock()
 			for header, right := range apis.right {
 				if right < len(echoes) {
-					t.Errorf("%s came %d times, for %d echoes", header, right, len(echoes))
+					t.Errorf("%s was sent %d times for %d echoes", header, right, len(echoes))
 				}
 			}
 			if len(apis.right) != 2 || apis.wrong != 0 || apis.followed != 0 {
-				t.Errorf("right ones %v, %d wrong ones, %d redirects followed", apis.right, apis.wrong, apis.followed)
+				t.Errorf("right secrets %v, %d wrong secrets, %d redirects followed", apis.right, apis.wrong, apis.followed)
 			}
 			if otlp.keyed == 0 {
-				t.Error("the collector's key never came")
+				t.Error("the collector's key was never sent")
 			}
 			for _, place := range []string{"stderr", "/readyz", events.StreamResults, "OTLP /v1/logs", "lethe status", "lethe failed list", "lethe results --output json"} {
 				if !strings.Contains(s.seen.where[place].String(), "[redacted]") {
-					t.Errorf("%s shows no echo at all", place)
+					t.Errorf("%s shows no redacted echo", place)
 				}
 			}
 			if !withheld.Match(said) {
-				t.Error("stderr shows no withheld text of a library")
+				t.Error("stderr shows no redacted text of a library")
 			}
-			for _, words := range []string{"Unsolicited response", "more: nothing", "SIGQUIT", "net/http.(*persistConn)", "not your key: [redacted]", "lethe runs"} {
+			for _, words := range []string{"Unsolicited response", "more: nothing", "SIGQUIT", "net/http.(*persistConn)", "not your key: [redacted]", "worker started"} {
 				if !strings.Contains(string(said), words) {
 					t.Errorf("stderr does not say %q", words)
 				}

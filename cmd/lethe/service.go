@@ -13,14 +13,14 @@ import (
 	"github.com/lethe-dev/lethe/consumer"
 )
 
-// serviceName is under which every worker answers to $SRV.PING, INFO and STATS
-// (NATS ADR-32), and so to `lethe status`.
+// serviceName is the name under which every worker answers $SRV.PING, INFO and STATS
+// (NATS ADR-32). `lethe status` asks for it.
 const serviceName = "lethe"
 
-// serviceVersion is of the service's own protocol: ADR-32 wants SemVer.
+// serviceVersion is the version of this service's protocol. ADR-32 requires SemVer.
 const serviceVersion = "1.0.0"
 
-// workerStats is what a worker adds to its answer to $SRV.STATS.
+// workerStats is the data that a worker adds to its answer to $SRV.STATS.
 type workerStats struct {
 	Instance string           `json:"instance"`
 	Lanes    []consumer.State `json:"lanes"`
@@ -28,19 +28,19 @@ type workerStats struct {
 
 // service answers questions about one worker.
 //
-// It speaks ADR-32 itself. The library answers to every reply subject: with one
-// request, anybody who may ask could have the worker write to a stream that only
-// workers may write to.
+// It implements ADR-32 itself, because the library replies to any subject. With it,
+// a client that may send questions could make the worker publish to a stream that is
+// reserved for workers.
 type service struct {
 	nc       *nats.Conn
 	identity micro.ServiceIdentity
 	started  time.Time
 	lanes    *lanes
-	asked    atomic.Int64 // for the lanes
+	requests atomic.Int64 // for the lanes
 	subs     []*nats.Subscription
 }
 
-// announce makes the worker known as a NATS service and returns how to stop.
+// announce registers the worker as a NATS service. stop unregisters it.
 func announce(nc *nats.Conn, instance string, l *lanes) (stop func(), err error) {
 	s := &service{nc: nc, lanes: l, started: time.Now().UTC(), identity: micro.ServiceIdentity{
 		Name: serviceName, ID: instance, Version: serviceVersion,
@@ -62,21 +62,21 @@ func announce(nc *nats.Conn, instance string, l *lanes) (stop func(), err error)
 			}
 		}
 	}
-	if err := s.answer(s.lanesSubject(), func() any { s.asked.Add(1); return s.worker() }); err != nil {
+	if err := s.answer(s.lanesSubject(), func() any { s.requests.Add(1); return s.worker() }); err != nil {
 		s.stop()
 		return nil, fmt.Errorf("announce the worker: %w", err)
 	}
 	return s.stop, nil
 }
 
-// answer answers each request on a subject that waits at an inbox.
+// answer answers requests on a subject if their reply subject is an inbox.
 func (s *service) answer(subject string, value func() any) error {
 	sub, err := s.nc.Subscribe(subject, func(m *nats.Msg) {
 		if !isInbox(m.Reply) {
 			return
 		}
 		if body, err := json.Marshal(value()); err == nil {
-			_ = m.Respond(body) // who asked may be gone
+			_ = m.Respond(body) // the client may be gone
 		}
 	})
 	s.subs = append(s.subs, sub)
@@ -85,7 +85,7 @@ func (s *service) answer(subject string, value func() any) error {
 
 func (s *service) stop() {
 	for _, sub := range s.subs {
-		_ = sub.Unsubscribe() // fails on a closed connection alone
+		_ = sub.Unsubscribe() // fails only on a closed connection
 	}
 }
 
@@ -101,14 +101,13 @@ func (s *service) info() micro.Info {
 }
 
 func (s *service) stats() micro.Stats {
-	endpoint := &micro.EndpointStats{Name: "lanes", Subject: s.lanesSubject(), NumRequests: int(s.asked.Load())}
-	endpoint.Data, _ = json.Marshal(s.worker()) // which holds nothing that JSON does not
+	endpoint := &micro.EndpointStats{Name: "lanes", Subject: s.lanesSubject(), NumRequests: int(s.requests.Load())}
+	endpoint.Data, _ = json.Marshal(s.worker()) // every value in it can be encoded
 	return micro.Stats{ServiceIdentity: s.identity, Type: micro.StatsResponseType, Started: s.started, Endpoints: []*micro.EndpointStats{endpoint}}
 }
 
-// isInbox says that a reply subject is one at which somebody waits for an answer:
-// an inbox, with any prefix that begins like the usual one, or what a server makes
-// of it between accounts (_R_) or clusters (_GR_, two hashes, the inbox).
+// isInbox reports whether a reply subject is an inbox: one that begins with _INBOX, or
+// its mapping between accounts (_R_) or clusters (_GR_, two hashes, the inbox).
 func isInbox(reply string) bool {
 	if rest, ok := strings.CutPrefix(reply, "_GR_."); ok {
 		tokens := strings.SplitN(rest, ".", 3)

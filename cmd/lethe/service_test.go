@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 )
 
-// Every question of ADR-32 is answered as the library does it.
+// The worker answers every request of ADR-32 like the library.
 func TestTheWorkerAnswersAsAService(t *testing.T) {
 	b := newBench(t)
 	nc := b.js.Conn()
@@ -64,9 +64,8 @@ func TestTheWorkerAnswersAsAService(t *testing.T) {
 	}
 }
 
-// An answer is a message that the worker publishes: it must not let others write with
-// the worker's rights.
-func TestTheWorkerAnswersToInboxesAlone(t *testing.T) {
+// The worker must not publish answers to other subjects with its own permissions.
+func TestTheWorkerAnswersOnlyToInboxes(t *testing.T) {
 	b := newBench(t)
 	nc := b.js.Conn()
 	stop, err := announce(nc, "instance-1", &lanes{})
@@ -87,7 +86,7 @@ func TestTheWorkerAnswersToInboxesAlone(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		// Questions on one subject are answered in their order.
+		// Requests on one subject are answered in order.
 		if _, err := nc.Request(subject, nil, 10*time.Second); err != nil {
 			t.Fatal(err)
 		}

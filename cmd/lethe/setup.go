@@ -19,10 +19,11 @@ func newSetupCommand() *cobra.Command {
 		Use:   "setup",
 		Short: "Create or update the streams and consumers",
 		Long: `Setup creates the streams DELETION_REQUESTS, DELETION_RESULTS and DELETION_LATER
-with a consumer for each lane, or updates them without loss: limits, ack_wait and
-max_ack_pending that you set stay, replicas and ages are raised and never lowered.
-A stream whose settings could drop a request is refused by name. A stream that is
-missing beside the others is created, and what may be lost with it is said.
+with a consumer for each lane, or updates them without data loss. It keeps the
+limits, ack_wait and max_ack_pending that you set; it raises replicas and ages but
+never lowers them. It refuses a stream whose settings could drop a request, and
+names the setting. If one stream is missing and others exist, setup creates it and
+prints what may be lost.
 
 It uses LETHE_NATS_URL (none: the embedded server of a running Lethe),
 LETHE_STREAM_REPLICAS, LETHE_RESULTS_MAX_AGE, LETHE_REQUESTS_MAX_BYTES,
@@ -34,7 +35,7 @@ LETHE_RESULTS_MAX_BYTES and LETHE_LATER_MAX_BYTES.`,
 				defer cancel()
 				settings := streamSettings(c.cfg)
 				settings.Created = func(created streams.Created) { printCreated(cmd.OutOrStdout(), created) }
-				// Servers that are choosing a leader let a try wait for nothing.
+				// Servers do not answer while they elect a leader, so repeat it.
 				err := untilReady(ctx, slog.New(slog.DiscardHandler), c.cfg, func(ctx context.Context) error {
 					if err := natsconn.CheckDomains(ctx, c.js, map[string]string{events.RequestSubject(events.KVUserContext): events.StreamRequests}); err != nil {
 						return err
@@ -48,20 +49,20 @@ LETHE_RESULTS_MAX_BYTES and LETHE_LATER_MAX_BYTES.`,
 					fmt.Fprintln(cmd.OutOrStdout(), "ready:", stream)
 				}
 				return nil
-			}, "deletions.requests.") // another domain is found out only where it may be published
+			}, "deletions.requests.") // without this permission, other domains are not checked
 		},
 	}
 }
 
-// printCreated says what was missing, and what that may have cost.
+// printCreated prints what was created, and what may be lost if it was missing.
 func printCreated(w io.Writer, c streams.Created) {
-	what := c.Stream
+	name := c.Stream
 	if c.Consumer != "" {
-		what += ", consumer " + c.Consumer
+		name += ", consumer " + c.Consumer
 	}
 	if c.Lost == "" {
-		_, _ = fmt.Fprintln(w, "created:", what)
+		_, _ = fmt.Fprintln(w, "created:", name)
 		return
 	}
-	_, _ = fmt.Fprintf(w, "created: %s, which was missing: %s\n", what, c.Lost)
+	_, _ = fmt.Fprintf(w, "created: %s, which was missing: %s\n", name, c.Lost)
 }

@@ -20,18 +20,18 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// workersAnswerWithin is how long status listens for workers.
+// workersAnswerWithin is how long status waits for the workers' answers.
 const workersAnswerWithin = 500 * time.Millisecond
 
 func newStatusCommand() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show each lane: waiting, in flight, later, held or open and why",
-		Long: `Status shows for each lane how many requests wait, are with a worker, and are
-scheduled for later, and what each worker says of itself. It exits with 1 if
-something is not as it should be: no worker, a lane that does not run, a stream
-that could lose a request.`,
+		Short: "Show each lane: waiting, in flight, scheduled, and its state and reason",
+		Long: `Status shows how many requests of each lane are waiting, in flight and scheduled
+for later, and the state that each worker reports. It exits with 1 if there is a
+problem: no worker, a lane that is not running, or a stream that could lose a
+request.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkOutput(output); err != nil {
@@ -39,7 +39,7 @@ that could lose a request.`,
 			}
 			var s *status
 			err := withClient(cmd, "status", func(ctx context.Context, c *client) (err error) {
-				s, err = look(ctx, c)
+				s, err = readStatus(ctx, c)
 				return err
 			})
 			if err != nil {
@@ -60,11 +60,11 @@ that could lose a request.`,
 	return cmd
 }
 
-// status is what `lethe status` found.
+// status is what `lethe status` prints.
 type status struct {
 	Well    bool   `json:"well"`
 	Problem string `json:"problem,omitempty"` // of the streams
-	// Warnings are what works, and could be lost: how the servers sync their disks.
+	// Warnings say what a power cut could lose: how the servers sync to disk.
 	Warnings []string      `json:"warnings"`
 	Lanes    []laneStatus  `json:"lanes"`
 	Workers  []workerStats `json:"workers"`
@@ -72,27 +72,27 @@ type status struct {
 
 type laneStatus struct {
 	Target events.Target `json:"target"`
-	// Waiting requests are with nobody, InFlight ones with a worker (or given
-	// back by one a moment ago), Later ones are scheduled.
+	// Waiting requests are in the stream. InFlight requests are with a worker, or one has
+	// just returned them. Later requests are scheduled.
 	Waiting  uint64 `json:"waiting"`
 	InFlight int    `json:"in_flight"`
 	Later    uint64 `json:"later"`
 }
 
-func look(ctx context.Context, c *client) (*status, error) {
+func readStatus(ctx context.Context, c *client) (*status, error) {
 	s := &status{Well: true, Warnings: []string{}, Workers: []workerStats{}}
 	var problem *streams.Problem
 	if err := streams.Check(ctx, c.js, c.cfg.MinResultsAge(), events.Targets()...); errors.As(err, &problem) {
 		s.Well, s.Problem = false, problem.Error()
 	} else if err != nil {
 		return nil, err
-	} else if passed, err := streams.Stranded(ctx, c.js, events.Targets()...); err != nil {
+	} else if stranded, err := streams.Stranded(ctx, c.js, events.Targets()...); err != nil {
 		return nil, err
-	} else if len(passed) > 0 {
-		s.Well, s.Problem = false, passed[0].Error()
+	} else if len(stranded) > 0 {
+		s.Well, s.Problem = false, stranded[0].Error()
 	}
 	for _, target := range events.Targets() {
-		lane, err := lookAtLane(ctx, c.js, target)
+		lane, err := readLane(ctx, c.js, target)
 		if err != nil {
 			return nil, err
 		}
@@ -117,13 +117,13 @@ func look(ctx context.Context, c *client) (*status, error) {
 	return s, nil
 }
 
-func lookAtLane(ctx context.Context, js jetstream.JetStream, target events.Target) (laneStatus, error) {
+func readLane(ctx context.Context, js jetstream.JetStream, target events.Target) (laneStatus, error) {
 	lane := laneStatus{Target: target}
 	for _, name := range []string{events.StreamRequests, events.StreamLater} {
 		cons, err := js.Consumer(ctx, name, string(target))
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
-			continue // the streams' problem says so
+			continue // status.Problem names the stream
 		case errors.Is(err, jetstream.ErrConsumerNotFound):
 			stored, err := storedMessages(ctx, js, name, waitingSubject(name, target))
 			if err != nil {
@@ -146,7 +146,7 @@ func lookAtLane(ctx context.Context, js jetstream.JetStream, target events.Targe
 	return lane, nil
 }
 
-// waitingSubject is where a lane's messages wait on a stream.
+// waitingSubject is the subject of a lane's waiting messages in a stream.
 func waitingSubject(stream string, target events.Target) string {
 	if stream == events.StreamLater {
 		return events.DueSubject(target)
@@ -154,8 +154,8 @@ func waitingSubject(stream string, target events.Target) string {
 	return events.RequestSubject(target)
 }
 
-// storedMessages counts the messages on one subject of a stream: where the
-// consumer is missing, nothing else tells how many wait.
+// storedMessages counts the messages on one subject of a stream. It is used if the
+// consumer, which would know the number, is missing.
 func storedMessages(ctx context.Context, js jetstream.JetStream, name, subject string) (uint64, error) {
 	stream, err := js.Stream(ctx, name)
 	if err != nil {
@@ -172,9 +172,9 @@ func storedMessages(ctx context.Context, js jetstream.JetStream, name, subject s
 // stream" (errors.json of nats-server).
 const errCodeNotUnique jetstream.ErrorCode = 10100
 
-// scheduled counts the schedules of one target. They have one subject each, of
-// which there may be millions, so that a list is no way to count them; a
-// consumer knows how many messages it would deliver, and goes again unused.
+// scheduled counts the schedules of one target. Each has its own subject, and millions
+// of subjects are too many to list. A temporary consumer knows how many messages it
+// would deliver.
 func scheduled(ctx context.Context, js jetstream.JetStream, target events.Target) (uint64, error) {
 	var counter jetstream.Consumer
 	count := func() (err error) {
@@ -183,7 +183,7 @@ func scheduled(ctx context.Context, js jetstream.JetStream, target events.Target
 		})
 		var api *jetstream.APIError
 		if errors.As(err, &api) && api.ErrorCode == errCodeNotUnique {
-			return err // somebody else counts at this moment: a work queue has one consumer for a message
+			return err // another command counts now; a work queue allows one consumer per message
 		}
 		return backoff.Permanent(err)
 	}
@@ -198,8 +198,8 @@ func scheduled(ctx context.Context, js jetstream.JetStream, target events.Target
 	return info.NumPending, nil
 }
 
-// askWorkers asks every worker for its statistics (NATS ADR-32) and returns what
-// came in time.
+// askWorkers asks every worker for its statistics (NATS ADR-32) and returns the
+// answers that arrive in time.
 func askWorkers(ctx context.Context, nc *nats.Conn) ([]workerStats, error) {
 	inbox := nc.NewInbox()
 	answers, err := nc.SubscribeSync(inbox)
@@ -216,7 +216,7 @@ func askWorkers(ctx context.Context, nc *nats.Conn) ([]workerStats, error) {
 	for {
 		msg, err := answers.NextMsgWithContext(ctx)
 		if err != nil {
-			return workers, nil // nobody, or nobody else
+			return workers, nil // no more answers
 		}
 		var stats micro.Stats
 		if json.Unmarshal(msg.Data, &stats) != nil {
@@ -234,7 +234,7 @@ func askWorkers(ctx context.Context, nc *nats.Conn) ([]workerStats, error) {
 func (s *status) print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(format string, args ...any) {
-		_, _ = fmt.Fprintf(t, format+"\n", printableArgs(args)...) // Flush tells of errors
+		_, _ = fmt.Fprintf(t, format+"\n", printableArgs(args)...) // Flush returns the error
 	}
 	line("LANE\tWAITING\tIN FLIGHT\tLATER")
 	for _, l := range s.Lanes {
@@ -242,7 +242,7 @@ func (s *status) print(w io.Writer) error {
 	}
 	line("")
 	if len(s.Workers) == 0 {
-		line("no worker answers")
+		line("no worker answered")
 	} else {
 		line("WORKER\tLANE\tSTATUS\tIN FLIGHT\tCALLS AT ONCE\tA SECOND\tWHY")
 	}

@@ -11,11 +11,11 @@ import (
 // version and commit are set by the linker for releases.
 var version, commit string
 
-// build is what this program was built from.
+// build describes the sources of this program.
 type build struct {
 	Version string `json:"version"`
-	Commit  string `json:"commit,omitempty"` // without it the build knows none
-	Dirty   bool   `json:"dirty,omitempty"`  // with changes that are in no commit
+	Commit  string `json:"commit,omitempty"` // empty if the build did not record it
+	Dirty   bool   `json:"dirty,omitempty"`  // built with uncommitted changes
 	Go      string `json:"go"`
 }
 
@@ -47,12 +47,12 @@ func (b build) String() string {
 		from = b.Commit
 	}
 	if b.Dirty {
-		from += ", with changes"
+		from += ", with uncommitted changes"
 	}
 	return fmt.Sprintf("lethe %s (commit %s, %s)", b.Version, from, b.Go)
 }
 
-// buildInfo is what the linker was told, or else what Go recorded.
+// buildInfo returns the values set by the linker, or else those that Go recorded.
 func buildInfo() build {
 	b := build{Version: version, Commit: commit, Go: runtime.Version()}
 	info, ok := debug.ReadBuildInfo()

@@ -28,7 +28,7 @@ type laneConfig struct {
 
 type laneConfigs []laneConfig
 
-// newLanes makes a lane for each line of the table of APIs.
+// newLanes configures one lane for each line of the table of APIs.
 func newLanes(cfg *config.Config, instance string, log *slog.Logger) (laneConfigs, error) {
 	table := apis(cfg)
 	common := consumer.Config{
@@ -46,19 +46,19 @@ func newLanes(cfg *config.Config, instance string, log *slog.Logger) (laneConfig
 	return configs, nil
 }
 
-// What a worker has in hand is bounded by bytes: it takes several times as much
-// memory, between two collections of the garbage.
+// Limits of the requests in memory, in bytes of messages. Between two garbage
+// collections they take several times as much memory.
 const (
-	mostHeld     = 64 << 20 // where no GOMEMLIMIT is set
-	shareOfLimit = 8        // of it, one part is for what is in hand
+	maxHeld      = 64 << 20 // if GOMEMLIMIT is not set
+	shareOfLimit = 8        // else one part in so many of GOMEMLIMIT
 )
 
-// holdBytes is how many bytes of requests a worker may have in hand.
+// holdBytes is how many bytes of requests a worker may hold in memory.
 func holdBytes() int64 {
 	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
 		return max(limit/shareOfLimit, 1)
 	}
-	return mostHeld
+	return maxHeld
 }
 
 func rules(cfg *config.Config) consumer.Rules {
@@ -80,7 +80,7 @@ type lanes struct {
 	lanes   []*consumer.Lane
 }
 
-// start makes the lanes, which take nothing before run.
+// start creates the lanes. They take no requests before run.
 func (c laneConfigs) start(js jetstream.JetStream) *lanes {
 	l := &lanes{configs: c}
 	for _, config := range c {
@@ -93,8 +93,8 @@ func (c laneConfigs) start(js jetstream.JetStream) *lanes {
 	return l
 }
 
-// run runs every lane that has a credential until ctx ends. Without a single
-// one there is nothing to do but to say so, and to wait.
+// run runs every lane that has a credential until ctx ends. It also waits for ctx if
+// no lane has one.
 func (l *lanes) run(ctx context.Context) error {
 	work, ctx := errgroup.WithContext(ctx)
 	for i, lane := range l.lanes {
@@ -117,7 +117,7 @@ func (l *lanes) states() []consumer.State {
 	return states
 }
 
-// credentialEvery is how often a credential's file is looked at.
+// credentialEvery is how often a credential's file is checked for a change.
 const credentialEvery = time.Second
 
 // retryWhenChanged lets a held lane try at once when its credential's file has
@@ -149,18 +149,18 @@ func embedConfig(cfg *config.Config, log *slog.Logger) natsconn.EmbedConfig {
 	return natsconn.EmbedConfig{Dir: cfg.Embedded.Dir, Addr: cfg.Embedded.Addr, Sync: time.Duration(cfg.Embedded.Sync), Log: log}
 }
 
-// accountTries is how often in a row an account without JetStream is believed
-// to be one whose server is still starting.
+// accountTries is after how many answers in a row an account counts as one without
+// JetStream. One such answer may come from a server that is still starting.
 const accountTries = 2
 
 // errCodeNoCluster is the server's "replicas > 1 not supported in non-clustered mode"
-// (errors.json of nats-server), which it calls an error of its own (500).
+// (errors.json of nats-server), although its status is 500.
 const errCodeNoCluster jetstream.ErrorCode = 10074
 
-// untilReady repeats check while the server is there but not ready for it, as a
-// cluster that elects its leader. A refused setting is an error at once.
+// untilReady repeats check while the server is up but not ready, for example while a
+// cluster elects its leader. A refused setting is an error immediately.
 func untilReady(ctx context.Context, log *slog.Logger, cfg *config.Config, check func(context.Context) error) error {
-	disabled, said := 0, ""
+	disabled, logged := 0, ""
 	for {
 		try, cancel := context.WithTimeout(ctx, 5*time.Second)
 		err := noJetStream(check(try), cfg)
@@ -183,9 +183,9 @@ func untilReady(ctx context.Context, log *slog.Logger, cfg *config.Config, check
 		default:
 			disabled = 0
 		}
-		if why := err.Error(); why != said {
-			log.Warn("waiting for JetStream", "why", why)
-			said = why
+		if reason := err.Error(); reason != logged {
+			log.Warn("waiting for JetStream", "reason", reason)
+			logged = reason
 		}
 		select {
 		case <-ctx.Done():

@@ -1,4 +1,4 @@
-// Package address judges addresses of hosts.
+// Package address classifies host addresses.
 package address
 
 import (
@@ -7,8 +7,8 @@ import (
 )
 
 // IsLoopback reports whether host, a name or an IP address without brackets and
-// port, is this machine by itself. Names are not looked up: of them it knows
-// localhost alone.
+// port, is a loopback address. It does not resolve names; localhost is the only name
+// that it recognizes.
 func IsLoopback(host string) bool {
 	return strings.EqualFold(host, "localhost") || net.ParseIP(host).IsLoopback()
 }

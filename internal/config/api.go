@@ -2,7 +2,7 @@ package config
 
 import "github.com/kelseyhightower/envconfig"
 
-// API is the settings that every API has. An API without others reads them with [Config.LoadAPI].
+// API holds the settings common to all APIs. An API without settings of its own reads them with [Config.LoadAPI].
 type API struct {
 	BaseURL        string `split_words:"true" desc:"address of the API; none: its default"`
 	Credential     Secret `desc:"credential for the API; none: its requests wait"`
@@ -10,8 +10,8 @@ type API struct {
 	Calls
 }
 
-// LoadAPI reads and checks the settings of an API, whose names begin with LETHE_ and name: LETHE_TOY_BASE_URL. Its
-// errors are those of [Load]. An API without a base URL gets this one.
+// LoadAPI reads and checks the settings of an API. With the name TOY, the variables begin with LETHE_TOY_. baseURL is
+// the default of the base URL. It returns errors like [Load].
 func (c *Config) LoadAPI(name, baseURL string) (API, error) {
 	var api API
 	variable := prefix + "_" + name

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Bytes is a number of bytes; 0 is none.
+// Bytes is a limit in bytes; 0 means no limit.
 type Bytes int64
 
 var byteUnits = []struct {
@@ -16,7 +16,7 @@ var byteUnits = []struct {
 	bytes  int64
 }{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}}
 
-// Decode reads a whole number, alone or with the unit KiB, MiB, GiB or TiB.
+// Decode reads an integer, optionally with the unit KiB, MiB, GiB or TiB.
 // envconfig calls it.
 func (b *Bytes) Decode(value string) error {
 	number, unit := value, int64(1)
@@ -33,7 +33,7 @@ func (b *Bytes) Decode(value string) error {
 	return nil
 }
 
-// String is the number in the largest unit that divides it.
+// String formats the number in the largest unit that divides it.
 func (b Bytes) String() string {
 	for i := len(byteUnits) - 1; i >= 0; i-- {
 		if u := byteUnits[i]; b != 0 && int64(b)%u.bytes == 0 {
@@ -43,7 +43,7 @@ func (b Bytes) String() string {
 	return strconv.FormatInt(int64(b), 10)
 }
 
-// atLeast accepts 0, which is no limit.
+// atLeast also accepts 0, which means no limit.
 func atLeast(name string, b, least Bytes) error {
 	if b != 0 && b < least {
 		return fmt.Errorf("%s: must be at least %s, not %s", name, least, b)

@@ -17,7 +17,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/natsconn"
 )
 
-// check holds every rule that the types cannot express. The first rule broken is the error.
+// check checks the rules that the types cannot express. It returns the first violation.
 func (c *Config) check() error {
 	return first(
 		c.checkNATS,
@@ -41,9 +41,9 @@ func (c *Config) check() error {
 	)
 }
 
-// MinResultsAge is the shortest time that results and attempts must be kept: twice
-// the time that a request is retried, its confirmation, and a week in which no
-// worker ran. A longer sum than a Duration holds gives the longest Duration.
+// MinResultsAge is the minimum age of results and attempts: twice the time that a
+// request is retried, plus its confirmation, plus a week in which no worker runs. It
+// is at most the maximum Duration.
 func (c *Config) MinResultsAge() time.Duration {
 	const week = 7 * 24 * time.Hour
 	least := week
@@ -73,7 +73,7 @@ func (c *Config) checkNATS() error {
 		func() error { return file("LETHE_NATS_NKEY", n.Nkey) },
 		func() error {
 			if n.Creds != "" && n.Nkey != "" {
-				return errors.New("LETHE_NATS_NKEY: is set, and so is LETHE_NATS_CREDS: set one of them")
+				return errors.New("LETHE_NATS_NKEY: must not be set together with LETHE_NATS_CREDS")
 			}
 			return nil
 		},
@@ -82,7 +82,7 @@ func (c *Config) checkNATS() error {
 		func() error { return file("LETHE_NATS_KEY", n.Key) },
 		func() error { return needs("LETHE_NATS_CERT", n.Cert, "LETHE_NATS_KEY", n.Key) },
 		func() error { return needs("LETHE_NATS_KEY", n.Key, "LETHE_NATS_CERT", n.Cert) },
-		// Without a URL the embedded server would start, which nobody who names a credential means.
+		// Without a URL the embedded server would start and ignore the credential.
 		func() error { return needs("LETHE_NATS_CREDS", n.Creds, "LETHE_NATS_URL", c.NATSURL.Reveal()) },
 		func() error { return needs("LETHE_NATS_NKEY", n.Nkey, "LETHE_NATS_URL", c.NATSURL.Reveal()) },
 		func() error { return needs("LETHE_NATS_CA", n.CA, "LETHE_NATS_URL", c.NATSURL.Reveal()) },
@@ -162,7 +162,7 @@ func within(name string, n, least, most int) error {
 	return nil
 }
 
-// numberWithin is false for NaN and the infinities, which ParseFloat reads, whatever the bounds.
+// numberWithin also refuses NaN and the infinities, which ParseFloat accepts.
 func numberWithin(name string, f, least, most float64) error {
 	switch {
 	case f >= least && f <= most:
@@ -211,7 +211,7 @@ func needs(name, value, otherName, other string) error {
 	return nil
 }
 
-// address allows an empty host, which listens everywhere, and port 0, which takes a free one.
+// address allows an empty host, which means all interfaces, and port 0, which means a free port.
 func address(name, value string) error {
 	_, port, err := net.SplitHostPort(value)
 	if err == nil {
@@ -223,7 +223,7 @@ func address(name, value string) error {
 	return nil
 }
 
-// file accepts no file at all, and one that can be opened and is not a directory.
+// file accepts an empty path, or the path of a readable file that is not a directory.
 func file(name, path string) error {
 	if path == "" {
 		return nil
@@ -243,18 +243,18 @@ func file(name, path string) error {
 	return nil
 }
 
-// credential checks a secret that is given either by value or by file. A path that does not look like one is not
-// shown: it may be the secret itself, put into the wrong variable.
+// credential checks a secret that is given by value or by file. The error does not show a path that does not look like
+// one, because it may be the secret itself in the wrong variable.
 func credential(name string, value Secret, path string) error {
 	if value.Reveal() != "" && path != "" {
-		return fmt.Errorf("%s: is set, and so is %s_FILE: set one of them", name, name)
+		return fmt.Errorf("%s: must not be set together with %s_FILE", name, name)
 	}
 	if strings.ContainsFunc(strings.TrimSpace(value.Reveal()), unicode.IsControl) {
 		return fmt.Errorf("%s: must be one line without control characters", name)
 	}
 	err := file(name+"_FILE", path)
 	if err != nil && !strings.HasPrefix(path, "/") && !strings.HasPrefix(path, ".") {
-		return fmt.Errorf("%s_FILE: names no file that can be read", name)
+		return fmt.Errorf("%s_FILE: must be the path of a readable file", name)
 	}
 	return err
 }
@@ -266,7 +266,7 @@ func validBaseURL(name, raw string, allowHTTP bool) error {
 	return nil
 }
 
-// serverURLs checks a comma-separated list; none is the embedded server.
+// serverURLs checks a comma-separated list. An empty list means the embedded server.
 func serverURLs(name, list string) error {
 	if list == "" {
 		return nil
@@ -277,7 +277,7 @@ func serverURLs(name, list string) error {
 	return nil
 }
 
-// domain checks a name that becomes a token of subjects.
+// domain checks a name that becomes a token in subjects.
 func domain(name, value string) error {
 	bad := func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(".*>", r) }
 	if strings.ContainsFunc(value, bad) {
@@ -286,7 +286,7 @@ func domain(name, value string) error {
 	return nil
 }
 
-// NATSURLName is the name of the variable that gives the NATS URL.
+// NATSURLName returns the name of the variable that sets the NATS URL.
 func NATSURLName() string {
 	if _, own := os.LookupEnv("LETHE_NATS_URL"); !own {
 		if _, plain := os.LookupEnv("NATS_URL"); plain {
@@ -296,7 +296,7 @@ func NATSURLName() string {
 	return "LETHE_NATS_URL"
 }
 
-// reason drops the path, which fs.PathError repeats.
+// reason removes the path, which fs.PathError repeats.
 func reason(err error) error {
 	var path *fs.PathError
 	if errors.As(err, &path) {
@@ -305,7 +305,7 @@ func reason(err error) error {
 	return err
 }
 
-// quote shows at most 64 bytes of a value, and no control character as it is.
+// quote returns at most 64 bytes of a value in quotes, with control characters escaped.
 func quote(value string) string {
 	const most = 64
 	if len(value) > most {

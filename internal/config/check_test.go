@@ -12,7 +12,7 @@ func TestWrongValues(t *testing.T) {
 	tests := []struct {
 		name string
 		env  map[string]string
-		want string // the error's beginning: the variable, and what follows
+		want string // prefix of the error
 	}{
 		{"a NATS URL of another scheme", map[string]string{"LETHE_NATS_URL": "http://u:" + hush + "@n:1"}, "LETHE_NATS_URL: must be"},
 		{"a NATS URL that cannot be parsed", map[string]string{"LETHE_NATS_URL": "nats://u:" + hush + "@n:port"}, "LETHE_NATS_URL: must be"},
@@ -35,18 +35,18 @@ func TestWrongValues(t *testing.T) {
 		{"a key without certificate", map[string]string{"LETHE_NATS_URL": "n:1", "LETHE_NATS_KEY": some}, "LETHE_NATS_KEY: is set, but LETHE_NATS_CERT is not"},
 		{"credentials and no server", map[string]string{"LETHE_NATS_CREDS": some}, "LETHE_NATS_CREDS: is set, but LETHE_NATS_URL is not"},
 		{"a missing seed", map[string]string{"LETHE_NATS_NKEY": "/no/where"}, `LETHE_NATS_NKEY: "/no/where": no such file`},
-		{"credentials and a seed", map[string]string{"LETHE_NATS_URL": "n:1", "LETHE_NATS_CREDS": some, "LETHE_NATS_NKEY": some}, "LETHE_NATS_NKEY: is set, and so is LETHE_NATS_CREDS"},
+		{"credentials and a seed", map[string]string{"LETHE_NATS_URL": "n:1", "LETHE_NATS_CREDS": some, "LETHE_NATS_NKEY": some}, "LETHE_NATS_NKEY: must not be set together with LETHE_NATS_CREDS"},
 		{"a seed and no server", map[string]string{"LETHE_NATS_NKEY": some}, "LETHE_NATS_NKEY: is set, but LETHE_NATS_URL is not"},
 		{"a domain and no server", map[string]string{"LETHE_JETSTREAM_DOMAIN": "hub"}, "LETHE_JETSTREAM_DOMAIN: is set, but LETHE_NATS_URL is not"},
-		{"a domain that is no token", map[string]string{"LETHE_NATS_URL": "n:1", "LETHE_JETSTREAM_DOMAIN": "hub.*"}, "LETHE_JETSTREAM_DOMAIN: must be a name"},
+		{"a domain with a wildcard", map[string]string{"LETHE_NATS_URL": "n:1", "LETHE_JETSTREAM_DOMAIN": "hub.*"}, "LETHE_JETSTREAM_DOMAIN: must be a name"},
 		{"a TLS switch that is none", map[string]string{"LETHE_NATS_TLS_FIRST": "yes please"}, "LETHE_NATS_TLS_FIRST: must be true or false"},
 		{"an embedded address without port", map[string]string{"LETHE_EMBEDDED_ADDR": "127.0.0.1"}, "LETHE_EMBEDDED_ADDR: must be host:port"},
 		{"a port that is none", map[string]string{"LETHE_EMBEDDED_ADDR": "127.0.0.1:70000"}, "LETHE_EMBEDDED_ADDR: must be host:port"},
-		{"a sync that is no interval", map[string]string{"LETHE_EMBEDDED_SYNC": "sometimes"}, "LETHE_EMBEDDED_SYNC: must be \"always\""},
+		{"an invalid sync interval", map[string]string{"LETHE_EMBEDDED_SYNC": "sometimes"}, "LETHE_EMBEDDED_SYNC: must be \"always\""},
 		{"a negative sync", map[string]string{"LETHE_EMBEDDED_SYNC": "-1s"}, "LETHE_EMBEDDED_SYNC: "},
 		{"no replicas", map[string]string{"LETHE_STREAM_REPLICAS": "0"}, "LETHE_STREAM_REPLICAS: must be 1 to 5, not 0"},
 		{"six replicas", map[string]string{"LETHE_STREAM_REPLICAS": "6"}, "LETHE_STREAM_REPLICAS: must be 1 to 5, not 6"},
-		{"replicas in words", map[string]string{"LETHE_STREAM_REPLICAS": "three"}, `LETHE_STREAM_REPLICAS: must be a whole number, not "three"`},
+		{"replicas in words", map[string]string{"LETHE_STREAM_REPLICAS": "three"}, `LETHE_STREAM_REPLICAS: must be an integer, not "three"`},
 		{"a negative age", map[string]string{"LETHE_RESULTS_MAX_AGE": "-1h"}, "LETHE_RESULTS_MAX_AGE: "},
 		{"an age without unit", map[string]string{"LETHE_RESULTS_MAX_AGE": "720"}, "LETHE_RESULTS_MAX_AGE: must be a duration"},
 		{"an age of a week", map[string]string{"LETHE_RESULTS_MAX_AGE": "168h"}, "LETHE_RESULTS_MAX_AGE: must be 0 (forever) or at least 240h0m0s (twice LETHE_RETRY_MAX_ELAPSED, plus LETHE_CONFIRM_AFTER, plus a week), not 168h0m0s"},
@@ -68,16 +68,16 @@ func TestWrongValues(t *testing.T) {
 		{"a base URL that hides a password where a port stands", map[string]string{"LETHE_SENSAY_BASE_URL": "https://u:" + hush}, "LETHE_SENSAY_BASE_URL: must be a URL"},
 		{"a base URL with a query", map[string]string{"LETHE_SENSAY_BASE_URL": "https://x/?key=" + hush}, "LETHE_SENSAY_BASE_URL: must not hold a query"},
 		{"a base URL with an empty fragment", map[string]string{"LETHE_SENSAY_BASE_URL": "https://x/#"}, "LETHE_SENSAY_BASE_URL: must not hold a query or fragment"},
-		{"a key by value and by file", map[string]string{"LETHE_KV_ACCESS_KEY": hush, "LETHE_KV_ACCESS_KEY_FILE": some}, "LETHE_KV_ACCESS_KEY: is set, and so is LETHE_KV_ACCESS_KEY_FILE"},
+		{"a key by value and by file", map[string]string{"LETHE_KV_ACCESS_KEY": hush, "LETHE_KV_ACCESS_KEY_FILE": some}, "LETHE_KV_ACCESS_KEY: must not be set together with LETHE_KV_ACCESS_KEY_FILE"},
 		{"a key of two lines", map[string]string{"LETHE_KV_ACCESS_KEY": hush + "\nx"}, "LETHE_KV_ACCESS_KEY: must be one line"},
 		{"a missing key file", map[string]string{"LETHE_KV_ACCESS_KEY_FILE": "/no/where"}, `LETHE_KV_ACCESS_KEY_FILE: "/no/where": no such file`},
-		{"a key where its file belongs", map[string]string{"LETHE_KV_ACCESS_KEY_FILE": hush}, "LETHE_KV_ACCESS_KEY_FILE: names no file"},
-		{"a secret by value and by file", map[string]string{"LETHE_SENSAY_ORGANIZATION_SECRET": hush, "LETHE_SENSAY_ORGANIZATION_SECRET_FILE": some}, "LETHE_SENSAY_ORGANIZATION_SECRET: is set, and so is"},
+		{"a key where its file belongs", map[string]string{"LETHE_KV_ACCESS_KEY_FILE": hush}, "LETHE_KV_ACCESS_KEY_FILE: must be the path of a readable file"},
+		{"a secret by value and by file", map[string]string{"LETHE_SENSAY_ORGANIZATION_SECRET": hush, "LETHE_SENSAY_ORGANIZATION_SECRET_FILE": some}, "LETHE_SENSAY_ORGANIZATION_SECRET: must not be set together with"},
 		{"a missing secret file", map[string]string{"LETHE_SENSAY_ORGANIZATION_SECRET_FILE": dir + "/x"}, "LETHE_SENSAY_ORGANIZATION_SECRET_FILE: "},
-		{"a version that is no header value", map[string]string{"LETHE_SENSAY_API_VERSION": "a b"}, "LETHE_SENSAY_API_VERSION: "},
+		{"a version with a space", map[string]string{"LETHE_SENSAY_API_VERSION": "a b"}, "LETHE_SENSAY_API_VERSION: "},
 		{"no concurrency", map[string]string{"LETHE_KV_CONCURRENCY": "0"}, "LETHE_KV_CONCURRENCY: must be 1 to 10000"},
 		{"too much concurrency", map[string]string{"LETHE_SENSAY_CONCURRENCY": "10001"}, "LETHE_SENSAY_CONCURRENCY: must be 1 to 10000"},
-		{"a concurrency beyond integers", map[string]string{"LETHE_KV_CONCURRENCY": "99999999999999999999"}, "LETHE_KV_CONCURRENCY: must be a whole number"},
+		{"a concurrency beyond integers", map[string]string{"LETHE_KV_CONCURRENCY": "99999999999999999999"}, "LETHE_KV_CONCURRENCY: must be an integer"},
 		{"a negative rate", map[string]string{"LETHE_KV_RATE": "-1"}, "LETHE_KV_RATE: must be a finite number of at least 0"},
 		{"a rate that is not a number", map[string]string{"LETHE_KV_RATE": "NaN"}, "LETHE_KV_RATE: must be a finite number"},
 		{"an infinite rate", map[string]string{"LETHE_SENSAY_RATE": "Inf"}, "LETHE_SENSAY_RATE: must be a finite number"},
@@ -130,7 +130,7 @@ func TestAllowHTTP(t *testing.T) {
 	}
 }
 
-func TestAFileThatMayNotBeReadIsNamed(t *testing.T) {
+func TestAnUnreadableFileIsNamed(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root reads every file")
 	}
@@ -144,7 +144,7 @@ func TestAFileThatMayNotBeReadIsNamed(t *testing.T) {
 	}
 }
 
-func TestTheShortestAgeOfResults(t *testing.T) {
+func TestMinResultsAge(t *testing.T) {
 	t.Setenv("LETHE_RESULTS_MAX_AGE", "240h")
 	if _, err := Load(); err != nil {
 		t.Error(err)

@@ -1,9 +1,9 @@
-// Package config reads Lethe's settings from the environment, and nowhere else.
+// Package config reads Lethe's settings from environment variables.
 //
-// Its one idea: the [Config] struct is the reference. Names, defaults and meanings stand in the struct's tags;
-// reading ([Load]), the table of `lethe run --help` ([Usage]) and the warning about misspelled names ([Unknown])
-// are all made from them, so that they cannot tell different stories. A variable that is set but empty counts as
-// not set, as in the OpenTelemetry specification, because compose files pass such variables along.
+// The [Config] struct is the only definition of a setting. Its tags hold the name, default and description. Reading
+// ([Load]), the table in `lethe run --help` ([Usage]) and the warning about unknown names ([Unknown]) all use them, so
+// that they agree. A variable that is set but empty counts as not set, as in the OpenTelemetry specification, because
+// compose files pass such variables on.
 package config
 
 import (
@@ -20,30 +20,30 @@ import (
 
 const prefix = "LETHE"
 
-// Config is every setting of Lethe. Printing it shows no secret.
+// Config holds all settings of Lethe. Printing it shows no secret.
 type Config struct {
 	// NATSURL is a Secret because a URL may hold a password or a token. Empty means the embedded server.
-	// It alone has an envconfig tag, which gives it the fallback to the name without the prefix.
-	NATSURL  Secret `envconfig:"NATS_URL" desc:"NATS server, or several with commas between; NATS_URL is read too; none: an embedded server"`
+	// Its envconfig tag makes the name without the prefix a fallback.
+	NATSURL  Secret `envconfig:"NATS_URL" desc:"NATS server URL, or several separated by commas; NATS_URL is read too; none: an embedded server"`
 	NATS     NATS
 	Embedded Embedded
 	Stream   Stream
 
-	JetstreamDomain string `split_words:"true" desc:"JetStream domain that holds the streams; none: that of the server"`
+	JetstreamDomain string `split_words:"true" desc:"JetStream domain of the streams; none: the server's own"`
 
-	ResultsMaxAge time.Duration `split_words:"true" default:"720h" desc:"how long results are kept, 0 forever; one final result a request is promised for as long"`
+	ResultsMaxAge time.Duration `split_words:"true" default:"720h" desc:"how long results are kept, 0: forever; exactly one final result is guaranteed for this time"`
 	ManageStreams bool          `split_words:"true" default:"true" desc:"create streams at start where none exists, update existing ones"`
 
-	RequestsMaxBytes Bytes `split_words:"true" desc:"limit of DELETION_REQUESTS such as 10GiB, at least 1MiB, for accounts that require one; none: no limit"`
-	ResultsMaxBytes  Bytes `split_words:"true" desc:"limit of DELETION_RESULTS, at least 1MiB"`
-	LaterMaxBytes    Bytes `split_words:"true" desc:"limit of DELETION_LATER, at least 256MiB; no requests are taken from 75% on"`
+	RequestsMaxBytes Bytes `split_words:"true" desc:"size limit of DELETION_REQUESTS such as 10GiB, at least 1MiB, for accounts that require one; none: no limit"`
+	ResultsMaxBytes  Bytes `split_words:"true" desc:"size limit of DELETION_RESULTS, at least 1MiB"`
+	LaterMaxBytes    Bytes `split_words:"true" desc:"size limit of DELETION_LATER, at least 256MiB; from 75% on, no requests are taken"`
 
 	KV     KV
 	Sensay Sensay
 	Retry  Retry
 
-	ConfirmAfter  time.Duration `split_words:"true" default:"24h" desc:"when an accepted-pending deletion is asked about again"`
-	ShutdownGrace time.Duration `split_words:"true" default:"30s" desc:"the process ends within it after SIGTERM; calls in flight may finish in most of it"`
+	ConfirmAfter  time.Duration `split_words:"true" default:"24h" desc:"when an accepted-pending deletion is confirmed by another call"`
+	ShutdownGrace time.Duration `split_words:"true" default:"30s" desc:"the process exits within this time after SIGTERM; calls in flight have most of it"`
 	AllowHTTP     bool          `split_words:"true" default:"false" desc:"allow plain http to addresses other than loopback"`
 
 	AdminAddr string     `split_words:"true" default:"127.0.0.1:8080" desc:"address of /healthz, /readyz and /metrics"`
@@ -51,29 +51,29 @@ type Config struct {
 	LogFormat string     `split_words:"true" desc:"text or json; none: text on a terminal, json elsewhere"`
 }
 
-// NATS holds the files with which Lethe shows who it is to a NATS server, and knows the server by.
+// NATS holds the files for authentication at a NATS server, and for verifying its certificate.
 type NATS struct {
 	Creds    string `desc:"credentials file (JWT and seed)"`
-	Nkey     string `desc:"file with the seed of an nkey; not beside LETHE_NATS_CREDS"`
+	Nkey     string `desc:"file with the seed of an nkey; not together with LETHE_NATS_CREDS"`
 	CA       string `desc:"file with the certificates to trust"`
 	Cert     string `desc:"client certificate file"`
 	Key      string `desc:"key file of the client certificate"`
-	TLSFirst bool   `split_words:"true" default:"false" desc:"begin with the TLS handshake, for servers with handshake_first"`
+	TLSFirst bool   `split_words:"true" default:"false" desc:"start with the TLS handshake, for servers with handshake_first"`
 }
 
-// Embedded is the server that Lethe starts inside itself when no NATS URL is set.
+// Embedded configures the NATS server that Lethe embeds if no NATS URL is set.
 type Embedded struct {
-	Dir  string `default:"./lethe-data" desc:"directory of the embedded server, locked while it runs"`
+	Dir  string `default:"./lethe-data" desc:"data directory of the embedded server, locked while it runs"`
 	Addr string `default:"127.0.0.1:4222" desc:"address of the embedded server"`
-	Sync Sync   `default:"always" desc:"when it syncs to disk: always, or an interval such as 1s (a power cut loses that much)"`
+	Sync Sync   `default:"always" desc:"when it syncs to disk: always, or an interval such as 1s (a power cut loses up to this much)"`
 }
 
-// Stream holds what is common to all streams.
+// Stream holds the settings common to all streams.
 type Stream struct {
-	Replicas int `default:"1" desc:"copies of each stream, 1 to 5 (3 or 5 need a cluster)"`
+	Replicas int `default:"1" desc:"replicas of each stream, 1 to 5 (more than 1 needs a cluster)"`
 }
 
-// KV is the lane of the target kv-user-context.
+// KV configures the lane of the target kv-user-context.
 type KV struct {
 	BaseURL       string `split_words:"true" default:"https://api.k-v.ai" desc:"address of the k-v.ai API"`
 	AccessKey     Secret `split_words:"true" desc:"access key of k-v.ai; none: its requests wait"`
@@ -82,7 +82,7 @@ type KV struct {
 	Batch Batch
 }
 
-// Sensay is the lane of the target sensay-knowledge-base.
+// Sensay configures the lane of the target sensay-knowledge-base.
 type Sensay struct {
 	BaseURL                string `split_words:"true" default:"https://api.sensay.io" desc:"address of the Sensay API"`
 	OrganizationSecret     Secret `split_words:"true" desc:"organization secret of Sensay; none: its requests wait"`
@@ -91,30 +91,30 @@ type Sensay struct {
 	Calls
 }
 
-// Calls limits a lane's calls of its API.
+// Calls limits a lane's API calls.
 type Calls struct {
-	Concurrency int           `default:"64" desc:"the most calls at the same time, 1 to 10000; fewer are made where they time out or take long"`
-	Rate        float64       `default:"0" desc:"the most calls a second, never exceeded; 0: only what the API is found to allow"`
-	Timeout     time.Duration `default:"100s" desc:"longest call, 1ms to 15m (Sensay itself gives up at 90s)"`
+	Concurrency int           `default:"64" desc:"maximum calls in flight, 1 to 10000; fewer while calls time out or are slow"`
+	Rate        float64       `default:"0" desc:"maximum calls per second; 0: only the limit learned from the API"`
+	Timeout     time.Duration `default:"100s" desc:"timeout of a call, 1ms to 15m (Sensay itself times out after 90s)"`
 }
 
-// Batch says how requests for k-v.ai are sent together in one call.
+// Batch configures calls for several requests.
 type Batch struct {
-	IDs    int           `default:"100" desc:"most ids in one call for several requests, 1 to 100 (1: each goes alone)"`
-	Linger time.Duration `default:"5ms" desc:"how long a request waits for others to share its call, at most 1s"`
+	IDs    int           `default:"100" desc:"maximum ids in one call for several requests, 1 to 100 (1: one call per request)"`
+	Linger time.Duration `default:"5ms" desc:"how long a request waits for others to join its call, at most 1s"`
 }
 
 // Retry is the exponential backoff between attempts.
 type Retry struct {
-	InitialInterval time.Duration `split_words:"true" default:"500ms" desc:"wait after the first attempt"`
-	Multiplier      float64       `default:"2" desc:"growth of the wait from one attempt to the next, at least 1"`
-	Randomization   float64       `default:"0.5" desc:"share of the wait that is random, 0 to 1"`
-	MaxInterval     time.Duration `split_words:"true" default:"15m" desc:"longest wait"`
-	MaxElapsed      time.Duration `split_words:"true" default:"24h" desc:"after this long a request has failed"`
+	InitialInterval time.Duration `split_words:"true" default:"500ms" desc:"delay after the first attempt"`
+	Multiplier      float64       `default:"2" desc:"growth of the delay from one attempt to the next, at least 1"`
+	Randomization   float64       `default:"0.5" desc:"random share of the delay, 0 to 1"`
+	MaxInterval     time.Duration `split_words:"true" default:"15m" desc:"maximum delay"`
+	MaxElapsed      time.Duration `split_words:"true" default:"24h" desc:"after this time of retries a request is failed"`
 }
 
-// Sync is how long the embedded server may leave a stored message unsynced; 0 syncs each one before it is
-// acknowledged, and is written "always".
+// Sync is the interval at which the embedded server syncs to disk. 0, written "always", syncs each message before it
+// is acknowledged.
 type Sync time.Duration
 
 // Decode reads "always" or a duration. envconfig calls it.
@@ -131,7 +131,7 @@ func (s *Sync) Decode(value string) error {
 	return nil
 }
 
-// String gives the form that Decode reads.
+// String returns the form that Decode reads.
 func (s Sync) String() string {
 	if s == 0 {
 		return "always"
@@ -139,12 +139,12 @@ func (s Sync) String() string {
 	return time.Duration(s).String()
 }
 
-// Load reads and checks the environment. An error is one line that begins with the variable's name and never
-// shows a secret. Variables of Lethe that are set but empty are removed from the process's environment.
+// Load reads and checks the environment variables. An error is one line that begins with the variable's name and never
+// shows a secret. Load unsets Lethe's variables that are empty.
 func Load() (*Config, error) {
 	for name, value := range environ() {
 		if value == "" {
-			_ = os.Unsetenv(name) // fails only for names that cannot stand in an environment
+			_ = os.Unsetenv(name) // fails only for invalid names
 		}
 	}
 	var c Config
@@ -157,8 +157,8 @@ func Load() (*Config, error) {
 	return &c, nil
 }
 
-// ClientURL is the NATS URL for commands that talk to a running Lethe: the one set, or else that of the
-// embedded server as reached from this machine. It may hold a password: do not log it.
+// ClientURL returns the NATS URL for commands that connect to a running Lethe: the configured URL, or else the URL of
+// the embedded server on this machine. It may contain a password: do not log it.
 func (c *Config) ClientURL() string {
 	if url := c.NATSURL.Reveal(); url != "" {
 		return url
@@ -173,7 +173,7 @@ func (c *Config) ClientURL() string {
 	return "nats://" + net.JoinHostPort(host, port)
 }
 
-// environ gives Lethe's own variables, and NATS_URL.
+// environ returns Lethe's own variables and NATS_URL.
 func environ() map[string]string {
 	vars := map[string]string{}
 	for _, entry := range os.Environ() {
@@ -185,15 +185,15 @@ func environ() map[string]string {
 	return vars
 }
 
-// explain turns envconfig's error, which quotes the value, into a line about what the value must be.
+// explain replaces envconfig's error, which shows the whole value, with a line that says what the value must be.
 func explain(err error) error {
 	var parse *envconfig.ParseError
 	if !errors.As(err, &parse) {
-		return fmt.Errorf("reading the environment: %w", err)
+		return fmt.Errorf("read the environment: %w", err)
 	}
 	want := map[string]string{
 		"bool":          "true or false",
-		"int":           "a whole number",
+		"int":           "an integer",
 		"float64":       "a number",
 		"time.Duration": "a duration such as 500ms, 30s or 24h",
 		"slog.Level":    "debug, info, warn or error",

@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// clearEnv removes every variable of Lethe for the time of a test.
+// clearEnv removes Lethe's variables during a test.
 func clearEnv(t *testing.T) {
 	t.Helper()
 	for name := range environ() {
@@ -66,7 +66,7 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 	}
 }
 
-// every names each variable once, with a value that is not its default and where it must arrive.
+// every lists each variable with a value other than its default, and the field that it sets.
 func every(t *testing.T) []struct {
 	name, value string
 	read        func(*Config) any
@@ -125,7 +125,7 @@ func every(t *testing.T) []struct {
 }
 
 func TestEveryVariable(t *testing.T) {
-	// What a variable is only allowed together with.
+	// Variables that others require.
 	some := someFile(t)
 	beside := map[string]map[string]string{
 		"LETHE_NATS_CREDS":       {"LETHE_NATS_URL": "n:4222"},
@@ -285,8 +285,8 @@ func TestSecretsAreNeverShown(t *testing.T) {
 	}
 }
 
-// Whoever prints a secret does not mean to: by a verb, an encoder, an error, in a struct of any kind, or by a panic.
-func TestASecretShowsInNoText(t *testing.T) {
+// A secret is not shown by any verb, encoder, error or panic, alone or in a struct.
+func TestASecretIsNeverPrinted(t *testing.T) {
 	const hush = "hush-hush"
 	secret := NewSecret(hush)
 	type hidden struct{ secret Secret }

@@ -9,11 +9,10 @@ import (
 
 const redacted = "[redacted]"
 
-// Secret is a value that must not be seen: however it is printed, logged or encoded, it reads "[redacted]", or
-// nothing when it is not set.
+// Secret is a value that is never printed, logged or encoded: its text is "[redacted]", or empty if it is not set.
 type Secret struct {
-	// A pointer, because fmt looks into unexported fields of other structs without calling any method, and shows no
-	// more of a pointer there than its address.
+	// A pointer, because fmt prints unexported fields of other structs without calling methods, and of a pointer it
+	// prints only the address.
 	value *string
 }
 
@@ -25,14 +24,13 @@ func NewSecret(value string) Secret {
 	return Secret{&value}
 }
 
-// Decode takes the value without line ends behind it, as a file's is taken: tools that read secrets from files leave
-// them. envconfig calls it.
+// Decode removes line ends after the value, which tools that read secrets from files leave there. envconfig calls it.
 func (s *Secret) Decode(value string) error {
 	*s = NewSecret(strings.TrimRight(value, "\r\n"))
 	return nil
 }
 
-// Reveal gives the value itself, "" when it is not set.
+// Reveal returns the value, "" if it is not set.
 func (s Secret) Reveal() string {
 	if s.value == nil {
 		return ""
@@ -40,7 +38,7 @@ func (s Secret) Reveal() string {
 	return *s.value
 }
 
-// String never gives the value.
+// String never returns the value.
 func (s Secret) String() string {
 	if s.value == nil {
 		return ""
@@ -48,14 +46,14 @@ func (s Secret) String() string {
 	return redacted
 }
 
-// GoString never gives the value.
+// GoString never returns the value.
 func (s Secret) GoString() string { return s.String() }
 
-// Format keeps verbs that look inside structs, such as %d and %x, from the value.
+// Format hides the value from verbs that print the fields of structs, such as %d and %x.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
-// MarshalText never gives the value. JSON uses it too.
+// MarshalText never returns the value. JSON uses it too.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// LogValue never gives the value.
+// LogValue never returns the value.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }

@@ -13,30 +13,30 @@ import (
 const usageHead = `Environment:
 `
 
-// The row's first cell is indented, so that the table stands under its heading.
+// The first cell is indented below the heading.
 const usageRow = `{{range .}}  {{usage_key .}}	{{with usage_default .}}{{.}}{{else}}none{{end}}	{{usage_description .}}
 {{end}}`
 
 const usageFoot = `
-OpenTelemetry is set by the standard OTEL_* variables, such as OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME and
-OTEL_SDK_DISABLED. With no endpoint and no exporter set, nothing is exported.
-A wrong value is a warning. The console exporters write to standard error. OTEL_PROPAGATORS is tracecontext,baggage by default.
+The standard OTEL_* variables configure OpenTelemetry, for example OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME and
+OTEL_SDK_DISABLED. Without an endpoint or an exporter, nothing is exported. A wrong value is only a warning. The console
+exporters write to standard error. The default of OTEL_PROPAGATORS is tracecontext,baggage.
 A variable that is set but empty counts as not set.
 `
 
-// Usage is a table of every variable with its default and its meaning. apis are the names for [Config.LoadAPI].
+// Usage returns a table of all variables with their defaults and descriptions. apis are the names for [Config.LoadAPI].
 func Usage(apis ...string) string {
 	var b strings.Builder
 	b.WriteString(usageHead)
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	render(table, usageRow, apis)
-	_ = table.Flush() // a strings.Builder takes everything
+	_ = table.Flush() // a strings.Builder never fails
 	b.WriteString(usageFoot)
 	return b.String()
 }
 
-// Unknown names, in order, the variables that begin with LETHE_ and mean nothing to Lethe: misspelled ones, most
-// likely. apis are the names for [Config.LoadAPI].
+// Unknown returns the sorted names of variables that begin with LETHE_ but are no settings; they are probably
+// misspelled. apis are the names for [Config.LoadAPI].
 func Unknown(apis ...string) []string {
 	var names strings.Builder
 	render(&names, "{{range .}}{{usage_key .}}\n{{end}}", apis)
@@ -58,6 +58,6 @@ func render(w io.Writer, format string, apis []string) {
 		err = errors.Join(err, envconfig.Usagef(prefix+"_"+name, &API{}, w, format))
 	}
 	if err != nil {
-		panic(err) // the templates and the structs are constant: every call works or none does
+		panic(err) // the templates and the structs are constant, so that it fails always or never
 	}
 }

@@ -9,32 +9,31 @@ import (
 	"time"
 )
 
-// coalesced is a connection that writes what many goroutines publish at the same
-// time in one go. The client library writes as soon as one of them has published,
-// which is often before the others could, and each write costs a system call here
-// and another one at the server (docs/decisions/0011).
+// coalesced is a connection that combines concurrent writes. The client library
+// writes after each publish, often before other goroutines can publish, and each
+// write costs a system call here and one at the server (docs/decisions/0011).
 //
-// So Write keeps what it is given, and a goroutine writes it when all others that
-// can run have run. Where nobody else can, that is at once. It lives as long as
-// something waits: the library forgets connections without closing them.
+// Write therefore only buffers. A goroutine yields to all others that can run and
+// then writes the buffer. If no other can run, it writes immediately. It ends when
+// the buffer is empty, because the library drops connections without closing them.
 type coalesced struct {
 	net.Conn
 
 	mu      sync.Mutex
-	changed sync.Cond // of the following
+	changed sync.Cond // broadcast when a field below changes
 	waiting []byte
-	spare   []byte // takes what is given while the other is written
+	spare   []byte // the other buffer, for writes during a write
 	writing bool
 	closing bool
 	err     error
 }
 
 const (
-	// mostWaiting is how many bytes may wait before Write waits for them.
-	mostWaiting = 64 << 10
-	// writeWithin bounds a write. A link that takes nothing for as long is dead.
+	// maxWaiting is the size of the buffer above which Write blocks.
+	maxWaiting = 64 << 10
+	// writeWithin is the timeout of a write, after which the link counts as dead.
 	writeWithin = 3 * pingEvery
-	// closeWithin bounds how long closing waits for what is still to be written.
+	// closeWithin limits how long Close waits for buffered data to be written.
 	closeWithin = time.Second
 )
 
@@ -44,12 +43,11 @@ func newCoalesced(conn net.Conn) *coalesced {
 	return c
 }
 
-// Write keeps p to be written soon. Its error is that of an earlier write, or
-// [net.ErrClosed].
+// Write buffers p. It returns the error of an earlier write, or [net.ErrClosed].
 func (c *coalesced) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.waiting) >= mostWaiting && c.err == nil && !c.closing {
+	for len(c.waiting) >= maxWaiting && c.err == nil && !c.closing {
 		c.changed.Wait()
 	}
 	switch {
@@ -66,9 +64,9 @@ func (c *coalesced) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// writeAll writes until nothing waits, or a write fails. Whoever reads finds out
-// too, after what the server said last; of a link that takes nothing, because it is
-// closed.
+// writeAll writes until the buffer is empty or a write fails. After a timeout it
+// closes the connection, so that a blocked Read returns. After other errors, Read
+// fails by itself once it has returned the server's last data.
 func (c *coalesced) writeAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -94,8 +92,8 @@ func (c *coalesced) writeAll() {
 	c.changed.Broadcast()
 }
 
-// Read reads. Where the connection was closed because it takes nothing, its error
-// says so.
+// Read reads from the connection. If a write timeout closed it, Read returns that
+// error.
 func (c *coalesced) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if err != nil {
@@ -108,8 +106,8 @@ func (c *coalesced) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close closes the connection, after what waits was written. Its error is that of
-// writing, or else of closing.
+// Close writes the buffer and closes the connection. It returns the error of writing,
+// or else of closing.
 func (c *coalesced) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -126,16 +124,16 @@ func (c *coalesced) Close() error {
 	return err
 }
 
-// SetDeadline bounds reading. How long writing may take is set for each write.
+// SetDeadline sets the deadline of reads only. Each write has its own timeout.
 func (c *coalesced) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
 
 // SetWriteDeadline does nothing: see SetDeadline.
 func (c *coalesced) SetWriteDeadline(time.Time) error { return nil }
 
-// coalescingDialer gives the client library such connections.
+// coalescingDialer makes coalesced connections for the client library.
 type coalescingDialer struct{ net.Dialer }
 
-// Dial connects.
+// Dial opens a connection.
 func (d *coalescingDialer) Dial(network, address string) (net.Conn, error) {
 	conn, err := d.Dialer.Dial(network, address)
 	if err != nil {

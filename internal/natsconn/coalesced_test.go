@@ -15,7 +15,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// counted counts writes.
+// counted counts the writes of a connection.
 type counted struct {
 	net.Conn
 	writes atomic.Int64
@@ -26,7 +26,7 @@ func (c *counted) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-func TestWhatIsWrittenWhileAWriteIsOutGoesInOne(t *testing.T) {
+func TestWritesDuringAWriteAreCombined(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		under := &counted{Conn: near}
@@ -34,7 +34,7 @@ func TestWhatIsWrittenWhileAWriteIsOutGoesInOne(t *testing.T) {
 		var want bytes.Buffer
 		for i := range 1000 {
 			if i == 1 {
-				synctest.Wait() // the first is out, and nobody reads it
+				synctest.Wait() // the first write blocks, because nothing reads it
 			}
 			line := fmt.Sprintf("line %d\n", i)
 			want.WriteString(line)
@@ -57,8 +57,7 @@ func TestWhatIsWrittenWhileAWriteIsOutGoesInOne(t *testing.T) {
 	})
 }
 
-// Whatever is written, in whichever portions, arrives whole and in its order, and
-// closing waits for it.
+// All writes arrive complete and in order, and Close waits for them.
 func TestCoalescedWritesLoseNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -83,7 +82,7 @@ func TestCoalescedWritesLoseNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		var want bytes.Buffer
-		for i, n := range rapid.SliceOfN(rapid.IntRange(0, 3*mostWaiting), 0, 20).Draw(t, "portions") {
+		for i, n := range rapid.SliceOfN(rapid.IntRange(0, 3*maxWaiting), 0, 20).Draw(t, "portions") {
 			portion := bytes.Repeat([]byte{byte(i)}, n)
 			want.Write(portion)
 			if n, err := c.Write(portion); n != len(portion) || err != nil {
@@ -99,13 +98,13 @@ func TestCoalescedWritesLoseNothing(t *testing.T) {
 	})
 }
 
-func TestCoalescedWritesToALinkThatTakesNothing(t *testing.T) {
+func TestCoalescedWritesToABlockedLink(t *testing.T) {
 	for name, test := range map[string]func(t *testing.T, c *coalesced){
 		"wait when much waits already, and fail in time": func(t *testing.T, c *coalesced) {
 			begun := time.Now()
 			var err error
 			for n := 0; err == nil; n++ {
-				if n > 3*mostWaiting/1024 {
+				if n > 3*maxWaiting/1024 {
 					t.Fatalf("%d KiB wait", n)
 				}
 				_, err = c.Write(make([]byte, 1024))
@@ -134,7 +133,7 @@ func TestCoalescedWritesToALinkThatTakesNothing(t *testing.T) {
 			go func() {
 				var err error
 				for err == nil {
-					_, err = c.Write(make([]byte, mostWaiting))
+					_, err = c.Write(make([]byte, maxWaiting))
 				}
 				failed <- err
 			}()
@@ -158,17 +157,17 @@ func TestCoalescedWritesToALinkThatTakesNothing(t *testing.T) {
 	}
 }
 
-// lastWords is a connection to a server that has said something before it closed.
+// lastWords is a connection to a server that sent data before it closed.
 type lastWords struct{ net.Conn }
 
 func (c lastWords) Read(p []byte) (int, error) {
-	if _, err := c.Conn.Read(p); err != io.EOF { //nolint:errorlint // readers give io.EOF as it is
+	if _, err := c.Conn.Read(p); err != io.EOF { //nolint:errorlint // readers return io.EOF unwrapped
 		return 0, err
 	}
 	return copy(p, "-ERR"), io.EOF
 }
 
-func TestACoalescedWriteFailsAfterOneThatFailed(t *testing.T) {
+func TestACoalescedWriteFailsAfterAFailedWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		c := newCoalesced(lastWords{near})

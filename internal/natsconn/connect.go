@@ -1,10 +1,8 @@
-// Package natsconn gives Lethe its connection to NATS: to a server named by a URL, or to one started inside the
-// process.
+// Package natsconn connects Lethe to NATS: to an external server, or to a server embedded in the process.
 //
-// Its one idea: trouble that passes is waited out, and trouble that a person must mend is an error at once. A
-// server that is down, restarting or out of reach is waited for, for as long as it takes, and said in the log. A
-// wrong password, an unknown certificate, a server that is too old or a missing permission never heal by waiting,
-// so they end the start, or the worker, with one line that says what is wrong.
+// It retries temporary errors and returns permanent ones. While a server is down, restarting or unreachable, Lethe
+// waits without a limit and logs it. A wrong password, an unknown certificate, a server that is too old or a missing
+// permission needs a person, so it stops the start, or the worker, with an error of one line.
 package natsconn
 
 import (
@@ -24,47 +22,47 @@ import (
 )
 
 const (
-	// reachWithin is how long a command that does not wait tries to reach a server.
+	// reachWithin is the timeout for connecting without Config.Wait.
 	reachWithin = 5 * time.Second
-	// sayEvery is the pause between two log lines about the same trouble.
-	sayEvery = 10 * time.Second
-	// retryAfter is the least pause between two tries; as much again is random, so that a fleet does not come
-	// back all at once.
+	// logEvery is the minimum time between two log lines about the same problem.
+	logEvery = 10 * time.Second
+	// retryAfter is the minimum delay between two tries. A random delay of up to the same length is added, so that
+	// not all workers reconnect at the same time.
 	retryAfter = 500 * time.Millisecond
-	// pingEvery makes a dead link show within three times as long.
+	// pingEvery is the ping interval. A dead link is detected within three intervals.
 	pingEvery = 10 * time.Second
 )
 
-// Config says where to connect and how to behave.
+// Config configures a connection.
 type Config struct {
-	// URL of a server, or of several with commas between. It may hold a password, which is never shown.
+	// URL is the URL of a server, or several separated by commas. It may contain a password, which is never shown.
 	URL string
-	// URLName is the variable that URL comes from, for errors; empty is LETHE_NATS_URL.
+	// URLName is the variable that URL comes from, for errors. Empty means LETHE_NATS_URL.
 	URLName string
-	// Creds, NKey (a seed), CA, Cert and Key are files; empty ones are not used.
+	// Creds, NKey (a seed), CA, Cert and Key are paths of files. Empty ones are not used.
 	Creds, NKey, CA, Cert, Key string
-	// TLSFirst begins with the TLS handshake, for servers with handshake_first.
+	// TLSFirst starts with the TLS handshake, for servers with handshake_first.
 	TLSFirst bool
-	// Command is the name of the command that connects, shown by the server as "lethe <command>".
+	// Command is the name of the connecting command. The client name is "lethe <command>".
 	Command string
-	// Wait for a server that cannot be reached yet. Without it Connect gives up after 5 s.
+	// Wait makes Connect wait for a server that is not reachable yet. Otherwise it returns an error after 5 s.
 	Wait bool
-	// Log takes what happens to the connection; nil is slog.Default().
+	// Log receives the events of the connection. nil means slog.Default().
 	Log *slog.Logger
-	// MayBeDenied are beginnings of subjects that are asked for where that is allowed. That it is not is no trouble:
-	// OnDenied is told, if there is one.
-	MayBeDenied []string
-	OnDenied    func(error)
-	// OnFatal is called, at most once and from a goroutine of its own, for what waiting does not mend: a missing
-	// permission (nats.ErrPermissionViolation, with the subject in its text), or a connection that the client
-	// library has given up. Closing the connection while the server is away may look like the latter, so a
-	// caller that closes stops listening first, or ends Connect's context before. May be nil.
+	// OptionalSubjects are subject prefixes the command can do without; a permission error on one is not fatal.
+	// OnDenied, if set, is called with it.
+	OptionalSubjects []string
+	OnDenied         func(error)
+	// OnFatal is called, at most once and in its own goroutine, with an error that does not end by waiting: a missing
+	// permission (nats.ErrPermissionViolation, with the subject in its text), or a connection that the client library
+	// has closed. Closing the connection while it is disconnected may look the same, so cancel Connect's context
+	// before you close the connection. OnFatal may be nil.
 	OnFatal func(error)
 }
 
-// Connect connects, or says in one line why not: ErrUnreachable, ErrRefused, ErrTLS or ErrSettings, or, when ctx
-// ended first, its error. Once connected, the connection comes back by itself for ever, and publishing while it is
-// away fails at once (nats.ErrReconnectBufExceeded) rather than being kept in memory, where a crash would lose it.
+// Connect connects to NATS. Its error is one line and is ErrUnreachable, ErrRefused, ErrTLS or ErrSettings, or the cause
+// of ctx if that ends first. Once connected, the connection reconnects without a limit. While it is disconnected, a
+// publish fails immediately (nats.ErrReconnectBufExceeded), because a crash would lose a publish buffered in memory.
 func Connect(ctx context.Context, c Config) (*nats.Conn, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -86,10 +84,10 @@ func Connect(ctx context.Context, c Config) (*nats.Conn, error) {
 		if err == nil || ctx.Err() != nil {
 			return nc, err
 		}
-		return nil, c.classify(c.whySilent(ctx, urls, err), shown)
+		return nil, c.classify(c.diagnoseSilence(ctx, urls, err), shown)
 	}
 
-	said := throttle{}
+	limiter := logLimiter{}
 	for {
 		nc, err := try(ctx, c.URL, options)
 		if err == nil {
@@ -97,12 +95,12 @@ func Connect(ctx context.Context, c Config) (*nats.Conn, error) {
 			return nc, nil
 		}
 		if ctx.Err() == nil {
-			err = c.classify(c.whySilent(ctx, urls, err), shown)
+			err = c.classify(c.diagnoseSilence(ctx, urls, err), shown)
 			if !errors.Is(err, ErrUnreachable) {
 				return nil, err
 			}
-			if said.allow("waiting", time.Now()) {
-				c.Log.WarnContext(ctx, fmt.Sprintf("waiting for NATS at %s", shown), "why", errors.Unwrap(err).Error())
+			if limiter.allow("waiting", time.Now()) {
+				c.Log.WarnContext(ctx, fmt.Sprintf("waiting for NATS at %s", shown), "reason", errors.Unwrap(err).Error())
 			}
 		}
 		select {
@@ -113,9 +111,9 @@ func Connect(ctx context.Context, c Config) (*nats.Conn, error) {
 	}
 }
 
-// whySilent looks, where a server took the connection and said nothing, whether it waits for a TLS handshake.
-// No waiting would help then.
-func (c Config) whySilent(ctx context.Context, urls []*url.URL, err error) error {
+// diagnoseSilence returns errTLSFirst if a server accepts the connection and sends nothing because it waits for a TLS
+// handshake. Waiting would not help then. Otherwise it returns err.
+func (c Config) diagnoseSilence(ctx context.Context, urls []*url.URL, err error) error {
 	var network net.Error
 	silent := errors.Is(err, errSilent) || errors.Is(err, io.EOF) || errors.As(err, &network) && network.Timeout()
 	if c.TLSFirst || !silent {
@@ -127,7 +125,7 @@ func (c Config) whySilent(ctx context.Context, urls []*url.URL, err error) error
 			port = "4222"
 		}
 		limited, cancel := context.WithTimeout(ctx, nats.DefaultTimeout)
-		// Nothing is sent, so it does not matter who answers.
+		// Nothing is sent, so the certificate does not matter.
 		dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}
 		conn, problem := dialer.DialContext(limited, "tcp", net.JoinHostPort(u.Hostname(), port))
 		cancel()
@@ -141,7 +139,7 @@ func (c Config) whySilent(ctx context.Context, urls []*url.URL, err error) error
 	return err
 }
 
-// try connects once to whichever server answers. The library's own Connect knows no context.
+// try connects once, to any of the servers. The library's Connect takes no context.
 func try(ctx context.Context, url string, options []nats.Option) (*nats.Conn, error) {
 	type result struct {
 		nc  *nats.Conn
@@ -166,7 +164,7 @@ func try(ctx context.Context, url string, options []nats.Option) (*nats.Conn, er
 }
 
 func (c Config) options(ctx context.Context, shown string) []nats.Option {
-	h := &handlers{ctx: ctx, log: c.Log, url: shown, mayBeDenied: c.MayBeDenied, onDenied: c.OnDenied, onFatal: c.OnFatal, said: throttle{}}
+	h := &handlers{ctx: ctx, log: c.Log, url: shown, optionalSubjects: c.OptionalSubjects, onDenied: c.OnDenied, onFatal: c.OnFatal, limiter: logLimiter{}}
 	return []nats.Option{
 		nats.Name(strings.TrimSpace("lethe " + c.Command)),
 		nats.MaxReconnects(-1),
@@ -175,19 +173,19 @@ func (c Config) options(ctx context.Context, shown string) []nats.Option {
 		nats.ReconnectBufSize(-1),
 		nats.SetCustomDialer(&coalescingDialer{net.Dialer{Timeout: nats.DefaultTimeout}}),
 		nats.PingInterval(pingEvery),
-		// A connection that was good once is not given up because a server restarts with its accounts not yet
-		// loaded, or because a credential is being replaced: the file is read again with each try.
+		// Keep trying after an authentication error: a restarting server may not have loaded its accounts yet, or the
+		// credential is being replaced. Each try reads the file again.
 		nats.IgnoreAuthErrorAbort(),
 		nats.DisconnectErrHandler(h.disconnected),
-		nats.ReconnectErrHandler(h.notYet),
+		nats.ReconnectErrHandler(h.reconnectFailed),
 		nats.ReconnectHandler(h.reconnected),
 		nats.ErrorHandler(h.failed),
 		nats.ClosedHandler(h.closed),
 	}
 }
 
-// ConnectedURL is the URL of the server that nc is connected to, without user, password and token; "" where there is
-// none. The library's own ConnectedUrlRedacted shows a token.
+// ConnectedURL returns the URL of the server that nc is connected to, without user, password and token; "" if it is
+// not connected. The library's ConnectedUrlRedacted shows a token.
 func ConnectedURL(nc *nats.Conn) string {
 	if nc.ConnectedUrl() == "" {
 		return ""

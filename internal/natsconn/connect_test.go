@@ -27,7 +27,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// freeAddr is an address where nothing listens.
+// freeAddr returns an address where nothing listens.
 func freeAddr(t *testing.T) (addr string, port int) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -38,7 +38,7 @@ func freeAddr(t *testing.T) (addr string, port int) {
 	return l.Addr().String(), l.Addr().(*net.TCPAddr).Port
 }
 
-func TestALateServerIsWaitedFor(t *testing.T) {
+func TestConnectWaitsForAServer(t *testing.T) {
 	addr, port := freeAddr(t)
 	var book logBook
 	type result struct {
@@ -90,7 +90,7 @@ func TestWaitingEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestWhatWaitingDoesNotMendIsAnErrorAtOnce(t *testing.T) {
+func TestPermanentErrorsAreReturnedImmediately(t *testing.T) {
 	open := startServer(t, &server.Options{})
 	guarded := startServer(t, &server.Options{Username: "user", Password: "right"})
 	cert, ca := certificates(t)
@@ -135,7 +135,7 @@ func TestWhatWaitingDoesNotMendIsAnErrorAtOnce(t *testing.T) {
 				var book logBook
 				tt.c.Wait, tt.c.Log = wait, book.logger()
 				if tt.c.Creds == "/no/where" {
-					// nats.go reads it when a server asks for it, and only then.
+					// nats.go reads it only when a server asks for it.
 					tt.c.URL = operatorServer(t)
 				}
 				_, err := Connect(t.Context(), tt.c)
@@ -159,7 +159,7 @@ func TestWhatWaitingDoesNotMendIsAnErrorAtOnce(t *testing.T) {
 			t.Errorf("error %q, want %q", err, want)
 		}
 	})
-	t.Run("a server that takes the connection and says nothing", func(t *testing.T) {
+	t.Run("a server that accepts the connection and sends nothing", func(t *testing.T) {
 		addr := fakeServer(t, "")
 		_, err := Connect(t.Context(), Config{URL: addr})
 		if !errors.Is(err, ErrUnreachable) {
@@ -185,7 +185,7 @@ func TestWhatWaitingDoesNotMendIsAnErrorAtOnce(t *testing.T) {
 	}
 }
 
-// everySign is a password that a URL can hold in percent-encoding alone.
+// everySign is a password that must be percent-encoded in a URL.
 const everySign = `p@s/s#w?o%r:d,&=;"'\[]{}`
 
 func difficult(t *testing.T) string { return guard(t, everySign) }
@@ -199,7 +199,7 @@ func ipv6(t *testing.T) string {
 	return "nats://" + s.Addr().String()
 }
 
-// nkeySeed makes an nkey, and a file with its seed.
+// nkeySeed creates an nkey and a file with its seed.
 func nkeySeed(t *testing.T) (file, public string) {
 	t.Helper()
 	pair, err := nkeys.CreateUser()
@@ -234,11 +234,11 @@ func readFile(t *testing.T, path string) string {
 	return string(content)
 }
 
-// A password may hold anything, and a person may forget to encode it. Then the URL is refused, or means what was
-// meant; no part of the password shows.
-func TestNoPartOfAPasswordShows(t *testing.T) {
+// A password may contain any character, and may not be encoded. Then the URL is refused or read as intended, and no
+// part of the password is shown.
+func TestNoPartOfAPasswordIsShown(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		// Parts of capital letters, which no other text of Lethe has, with signs between.
+		// The parts are capital letters, which no other text contains, separated by special characters.
 		parts := rapid.SliceOfN(rapid.StringMatching(`[A-Z]{3}|[5-9]{3}`), 1, 4).Draw(t, "parts")
 		password := strings.Join(parts, rapid.StringMatching(`[@/#?%:, \[\]\\]{1,2}`).Draw(t, "signs"))
 		scheme := rapid.SampledFrom([]string{"nats://", "tls://", ""}).Draw(t, "scheme")
@@ -258,8 +258,8 @@ func TestNoPartOfAPasswordShows(t *testing.T) {
 	})
 }
 
-// fakeServer says these lines to each connection: the first at once, the second to the client's first PING, the
-// rest after it.
+// fakeServer sends lines to each connection: the first immediately, the second as the answer to the first PING, the
+// rest after that.
 func fakeServer(t *testing.T, lines ...string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -291,14 +291,14 @@ func fakeServer(t *testing.T, lines ...string) string {
 	return "nats://" + l.Addr().String()
 }
 
-// operatorServer asks for a signature, so that a client has to read its credentials file.
+// operatorServer requires a signature, so that a client has to read its credentials file.
 func operatorServer(t *testing.T) string {
 	t.Helper()
 	s := startServer(t, &server.Options{Nkeys: []*server.NkeyUser{{Nkey: "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"}}})
 	return s.ClientURL()
 }
 
-// certificates makes a certificate for 127.0.0.1 that vouches for itself, and the file that says so.
+// certificates creates a self-signed certificate for 127.0.0.1 and a CA file with it.
 func certificates(t *testing.T) (tls.Certificate, string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -349,7 +349,7 @@ func TestTheConnectedURLShowsNoCredential(t *testing.T) {
 	}
 }
 
-func TestAUserPartThatWouldBeTakenForTheHostIsNotShown(t *testing.T) {
+func TestAUserPartReadAsTheHostIsNotShown(t *testing.T) {
 	for _, url := range []string{"nats://hush/x@127.0.0.1:1", "hush?x@127.0.0.1:1", "nats://hush#x@127.0.0.1:1"} {
 		_, err := Connect(t.Context(), Config{URL: url})
 		if !errors.Is(err, ErrSettings) || strings.Contains(err.Error(), "hush") {

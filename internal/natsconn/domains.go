@@ -11,20 +11,20 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// domainsAnswerWithin is how long the streams' answers are listened for. Another domain is one leaf connection away.
+// domainsAnswerWithin is how long to wait for the streams' answers. Another domain is one leaf connection away.
 const domainsAnswerWithin = 300 * time.Millisecond
 
-// noStream is the name of a stream that does not exist, so that no stream stores what expects it.
+// noStream is the name of a stream that does not exist. No stream stores a message that expects it.
 const noStream = "LETHE_NO_SUCH_STREAM"
 
 // notExpected is the server's error code for a publish that expects another stream (10060, JSStreamNotMatchErr).
 const notExpected jetstream.ErrorCode = 10060
 
-// CheckDomains is ErrTwoDomains where a stream outside of js's own domain takes what is published on subjects too: two
-// JetStreams joined by a leaf node, each with Lethe's streams, give one request two histories. subjects maps each
-// subject to the stream that should hold it. They must be subjects that the connection may publish on; an
-// answer that is not let through counts as none. Nothing is stored: a publish that expects another stream is refused
-// by each stream that listens, and each says so.
+// CheckDomains returns ErrTwoDomains if a stream outside js's own domain also stores what is published on the subjects.
+// Two JetStream domains connected by a leaf node, each with Lethe's streams, would give one request two ledgers.
+// subjects maps each subject to the stream that should store it. The connection needs the permission to publish on
+// them; an answer that it may not receive is missed. Nothing is stored: each stream refuses a publish that expects
+// another stream, and replies.
 func CheckDomains(parent context.Context, js jetstream.JetStream, subjects map[string]string) error {
 	nc := js.Conn()
 	answers := map[string]*nats.Subscription{}
@@ -32,7 +32,7 @@ func CheckDomains(parent context.Context, js jetstream.JetStream, subjects map[s
 		inbox := nc.NewInbox()
 		sub, err := nc.SubscribeSync(inbox)
 		if err != nil {
-			return fmt.Errorf("look for other JetStream domains: %w", err)
+			return fmt.Errorf("check for other JetStream domains: %w", err)
 		}
 		defer func() { _ = sub.Unsubscribe() }()
 		answers[subject] = sub
@@ -40,7 +40,7 @@ func CheckDomains(parent context.Context, js jetstream.JetStream, subjects map[s
 		probe.Reply = inbox
 		probe.Header.Set(jetstream.ExpectedStreamHeader, noStream)
 		if err := nc.PublishMsg(probe); err != nil {
-			return fmt.Errorf("look for other JetStream domains: %w", err)
+			return fmt.Errorf("check for other JetStream domains: %w", err)
 		}
 	}
 	ctx, cancel := context.WithTimeout(parent, domainsAnswerWithin)
@@ -54,15 +54,15 @@ func CheckDomains(parent context.Context, js jetstream.JetStream, subjects map[s
 		if streams == 1 {
 			_, err := js.Stream(parent, subjects[subject])
 			if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-				return fmt.Errorf("look for other JetStream domains: %w", err)
+				return fmt.Errorf("check for other JetStream domains: %w", err)
 			}
 			if err == nil {
-				continue // the answer is its own
+				continue // the answer is from its own stream
 			}
 		}
 		if streams > 0 {
-			return fmt.Errorf("LETHE_JETSTREAM_DOMAIN: %w: a stream of another domain, joined by a leaf node, stores what is for %s too; "+
-				"keep the streams in one domain, and set this variable to its name for the workers that are connected elsewhere", ErrTwoDomains, subjects[subject])
+			return fmt.Errorf("LETHE_JETSTREAM_DOMAIN: %w: a stream of another domain, connected by a leaf node, also stores the messages of %s; "+
+				"keep the streams in one domain, and set this variable to its name for workers connected to another one", ErrTwoDomains, subjects[subject])
 		}
 	}
 	return nil

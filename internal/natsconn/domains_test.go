@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// joined are two servers, each with a JetStream domain of its own, that a leaf node joins.
+// joined are two servers with separate JetStream domains, connected by a leaf node.
 func joined(t *testing.T) (hub, leaf *server.Server) {
 	t.Helper()
 	hub = startServer(t, &server.Options{
@@ -53,7 +53,7 @@ func streamsOf(t *testing.T, s *server.Server, domain string) jetstream.JetStrea
 	return js
 }
 
-func TestTwoDomainsThatHoldTheStreamsAreFoundOut(t *testing.T) {
+func TestCheckDomains(t *testing.T) {
 	hub, leaf := joined(t)
 	subjects := map[string]string{"things.a": "THINGS", "things.b": "THINGS"}
 	add := func(js jetstream.JetStream) {
@@ -102,7 +102,7 @@ func TestTwoDomainsThatHoldTheStreamsAreFoundOut(t *testing.T) {
 	}
 }
 
-func TestADomainIsSpokenTo(t *testing.T) {
+func TestJetStreamOfADomain(t *testing.T) {
 	hub, leaf := joined(t)
 	nc, err := Connect(t.Context(), Config{URL: leaf.ClientURL()})
 	if err != nil {
@@ -126,7 +126,7 @@ func TestADomainIsSpokenTo(t *testing.T) {
 	}
 }
 
-func TestADirectoryOfAnotherUserNamesWhoMustWrite(t *testing.T) {
+func TestADirectoryOfAnotherUserNamesTheUser(t *testing.T) {
 	err := dirError(&os.PathError{Op: "open", Path: "/data/lethe.lock", Err: syscall.EACCES})
 	want := fmt.Sprintf("LETHE_EMBEDDED_DIR: wrong setting: open /data/lethe.lock: permission denied; user %d (group %d) must be able to write there", os.Getuid(), os.Getgid())
 	if !errors.Is(err, ErrSettings) || err.Error() != want {

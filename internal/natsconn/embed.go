@@ -20,32 +20,32 @@ import (
 	"github.com/lethe-dev/lethe/internal/address"
 )
 
-// startWithin is how long the embedded server may take from having read its files to taking connections.
+// startWithin is how long the embedded server may take to accept connections after it has read its files.
 const startWithin = 10 * time.Second
 
-// EmbedConfig says where the embedded server keeps its files and where it listens.
+// EmbedConfig configures the embedded server.
 type EmbedConfig struct {
-	// Dir is created where it is missing, and locked while the server runs.
+	// Dir is the data directory. It is created if it is missing, and locked while the server runs.
 	Dir string
-	// Addr is host:port; port 0 takes a free one. The server asks nobody who they are, so anything but loopback
-	// is warned about.
+	// Addr is host:port; port 0 means a free port. The server has no authentication, so an address other than
+	// loopback is logged as a warning.
 	Addr string
-	// Sync is how long a stored message may stay unsynced; 0 syncs each before it is acknowledged, which is what
-	// keeps it through a power cut.
+	// Sync is the interval at which messages are synced to disk. 0 syncs each message before it is acknowledged, so
+	// that it survives a power cut.
 	Sync time.Duration
-	// Log takes the server's warnings and errors; nil is slog.Default().
+	// Log receives the server's warnings and errors. nil means slog.Default().
 	Log *slog.Logger
 }
 
-// Embedded is a NATS server with JetStream inside this process.
+// Embedded is a NATS server with JetStream in this process.
 type Embedded struct {
 	server *server.Server
 	lock   *flock.Flock
 	close  sync.Once
 }
 
-// Embed starts a server and returns when it takes connections. Its errors begin with the variable's name: ErrLocked
-// where another process has the directory, ErrAddrInUse where one has the address, ErrSettings otherwise.
+// Embed starts a server and returns when it accepts connections. Its errors begin with the variable's name. They are
+// ErrLocked if another process uses the directory, ErrAddrInUse if the address is in use, or ErrSettings.
 func Embed(c EmbedConfig) (*Embedded, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -64,7 +64,7 @@ func Embed(c EmbedConfig) (*Embedded, error) {
 		return nil, err
 	}
 	if !address.IsLoopback(host) {
-		c.Log.Warn("the embedded NATS server listens beyond this machine and asks nobody for a password", "addr", c.Addr)
+		c.Log.Warn("the embedded NATS server has no authentication and listens on an address other than loopback", "addr", c.Addr)
 	}
 	return e, nil
 }
@@ -96,7 +96,7 @@ func (e *Embedded) start(c EmbedConfig, host string, port int) error {
 	return nil
 }
 
-// URL is where clients on this machine connect.
+// URL returns the URL for clients on this machine.
 func (e *Embedded) URL() string {
 	addr := e.server.Addr().(*net.TCPAddr)
 	host := addr.IP.String()
@@ -106,7 +106,7 @@ func (e *Embedded) URL() string {
 	return "nats://" + net.JoinHostPort(host, strconv.Itoa(addr.Port))
 }
 
-// Close shuts the server down, waits until it has, and gives the directory free. Further calls do nothing.
+// Close shuts the server down, waits for that, and unlocks the directory. Further calls do nothing.
 func (e *Embedded) Close() {
 	e.close.Do(func() {
 		if e.server != nil {
@@ -117,7 +117,7 @@ func (e *Embedded) Close() {
 	})
 }
 
-// splitAddr turns port 0 into the server's word for a free port, which is -1: its 0 means 4222.
+// splitAddr replaces port 0 by -1, which means a free port to the server; its 0 means 4222.
 func splitAddr(addr string) (string, int, error) {
 	host, portText, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -136,8 +136,8 @@ func splitAddr(addr string) (string, int, error) {
 	return host, int(port), nil
 }
 
-// lockDir holds the directory for this process: two servers on the same files would destroy them, and the server
-// takes no lock itself. The file keeps the owner's process id for the other's error.
+// lockDir locks the directory, because two servers would corrupt the files and the server itself takes no lock. The
+// file contains the owner's process id, for the error of another process.
 func lockDir(dir string) (*flock.Flock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, dirError(err)
@@ -154,7 +154,7 @@ func lockDir(dir string) (*flock.Flock, error) {
 		if pid, err := os.ReadFile(path); err == nil && len(pid) > 0 && len(pid) < 20 {
 			owner = "process " + strings.TrimSpace(string(pid))
 		}
-		return nil, fmt.Errorf("LETHE_EMBEDDED_DIR: %w: %s holds %s", ErrLocked, owner, dir)
+		return nil, fmt.Errorf("LETHE_EMBEDDED_DIR: %w: %s has locked %s", ErrLocked, owner, dir)
 	}
 	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
 		_ = lock.Unlock()

@@ -34,7 +34,7 @@ func connect(t *testing.T, url string) *nats.Conn {
 	return nc
 }
 
-func TestWhatIsStoredOutlivesTheEmbeddedServer(t *testing.T) {
+func TestStoredMessagesSurviveARestart(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "made", "when", "missing")
 	first := embed(t, dir)
 	nc := connect(t, first.URL())
@@ -72,7 +72,7 @@ func TestWhatIsStoredOutlivesTheEmbeddedServer(t *testing.T) {
 	}
 }
 
-func TestSyncReachesTheServer(t *testing.T) {
+func TestSyncIsPassedToTheServer(t *testing.T) {
 	for _, sync := range []time.Duration{0, 3 * time.Second} {
 		t.Run(sync.String(), func(t *testing.T) {
 			e, err := Embed(EmbedConfig{Dir: t.TempDir(), Addr: "127.0.0.1:0", Sync: sync})
@@ -88,19 +88,19 @@ func TestSyncReachesTheServer(t *testing.T) {
 	}
 }
 
-func TestADirectoryHasOneServer(t *testing.T) {
+func TestADirectoryIsLocked(t *testing.T) {
 	dir := t.TempDir()
 	first := embed(t, dir)
 	_, err := Embed(EmbedConfig{Dir: dir, Addr: "127.0.0.1:0"})
-	want := fmt.Sprintf("LETHE_EMBEDDED_DIR: the directory is in use: process %d holds %s", os.Getpid(), dir)
+	want := fmt.Sprintf("LETHE_EMBEDDED_DIR: the directory is in use: process %d has locked %s", os.Getpid(), dir)
 	if !errors.Is(err, ErrLocked) || err.Error() != want {
 		t.Errorf("error %q, want %q", err, want)
 	}
 	first.Close()
-	embed(t, dir) // free again
+	embed(t, dir) // unlocked
 }
 
-func TestWhereTheEmbeddedServerCannotStart(t *testing.T) {
+func TestErrorsOfTheEmbeddedServer(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -138,7 +138,7 @@ func TestWhereTheEmbeddedServerCannotStart(t *testing.T) {
 	}
 }
 
-func TestListeningBeyondThisMachineIsWarnedAbout(t *testing.T) {
+func TestAnAddressOtherThanLoopbackIsAWarning(t *testing.T) {
 	for addr, warned := range map[string]bool{"0.0.0.0:0": true, ":0": true, "127.0.0.1:0": false, "localhost:0": false} {
 		t.Run(addr, func(t *testing.T) {
 			var book logBook
@@ -147,7 +147,7 @@ func TestListeningBeyondThisMachineIsWarnedAbout(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer e.Close()
-			if got := strings.Contains(book.String(), "asks nobody for a password"); got != warned {
+			if got := strings.Contains(book.String(), "has no authentication"); got != warned {
 				t.Errorf("warned: %t, want %t; log: %s", got, warned, book.String())
 			}
 			connect(t, e.URL()).Close()

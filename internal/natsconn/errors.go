@@ -15,58 +15,58 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// What can go wrong at the start. Each is found with errors.Is, and its line says the rest.
+// The kinds of errors at start, for errors.Is.
 var (
-	// ErrSettings means that a setting cannot be used: a URL, a file, the embedded server's directory.
+	// ErrSettings means that a setting is invalid: a URL, a file, or the embedded server's directory.
 	ErrSettings = errors.New("wrong setting")
 	// ErrUnreachable means that no server answered.
 	ErrUnreachable = errors.New("cannot reach NATS")
-	// ErrRefused means that a server answered and did not accept the credential.
+	// ErrRefused means that a server refused the credential.
 	ErrRefused = errors.New("NATS refused the credential")
-	// ErrTLS means that the two sides do not agree on encryption or certificates.
+	// ErrTLS means that the client and the server do not agree on encryption or certificates.
 	ErrTLS = errors.New("no secure connection to NATS")
-	// ErrTwoDomains means that streams of another JetStream domain take what is published as well.
+	// ErrTwoDomains means that streams of another JetStream domain also store what is published.
 	ErrTwoDomains = errors.New("two JetStream domains hold the streams")
-	// ErrServerTooOld means a server older than MinServerVersion.
+	// ErrServerTooOld means that the server is older than 2.12.
 	ErrServerTooOld = errors.New("the NATS server is too old")
-	// ErrNoJetStream means a server, or an account, without JetStream.
+	// ErrNoJetStream means that the server or the account has no JetStream.
 	ErrNoJetStream = errors.New("JetStream is not enabled on NATS")
 	// ErrLocked means that another process uses the embedded server's directory.
 	ErrLocked = errors.New("the directory is in use")
-	// ErrAddrInUse means that the embedded server's address is taken.
+	// ErrAddrInUse means that another process uses the embedded server's address.
 	ErrAddrInUse = errors.New("the address is in use")
 )
 
-// errSilent is the cause where a server takes the connection and says nothing.
+// errSilent is the cause if a server accepts the connection and sends nothing.
 var errSilent = fmt.Errorf("no answer within %s", reachWithin)
 
-// errTLSFirst is the cause where a server says nothing before the TLS handshake.
+// errTLSFirst is the cause if a server sends nothing before the TLS handshake.
 var errTLSFirst = errors.New("the server expects the TLS handshake first: set LETHE_NATS_TLS_FIRST=true")
 
-// trouble is one line that begins with the variable to look at and its kind, which errors.Is finds, and ends with its
-// cause, which errors.Unwrap gives.
-type trouble struct {
+// connectError is an error of one line: the variable to check, the kind (for errors.Is), the URL and the cause (from
+// errors.Unwrap).
+type connectError struct {
 	variable string
 	kind     error
 	where    string
 	cause    error
 }
 
-func (t *trouble) Error() string {
-	return fmt.Sprintf("%s: %s at %s: %s", t.variable, t.kind, t.where, oneLine(t.cause))
+func (e *connectError) Error() string {
+	return fmt.Sprintf("%s: %s at %s: %s", e.variable, e.kind, e.where, oneLine(e.cause))
 }
-func (t *trouble) Is(err error) bool { return err == t.kind }
-func (t *trouble) Unwrap() error     { return t.cause }
+func (e *connectError) Is(err error) bool { return err == e.kind }
+func (e *connectError) Unwrap() error     { return e.cause }
 
-// oneLine folds an error. Lethe's own line says NATS already.
+// oneLine returns an error as one line, without the library's prefix.
 func oneLine(err error) string {
 	return strings.NewReplacer("nats: ", "", "tls error: tls: ", "tls: ").Replace(strings.Join(strings.Fields(err.Error()), " "))
 }
 
-// classify tells what waiting may mend (ErrUnreachable) from what it does not. TLS comes before the network,
-// because an alert from the other side arrives as a network error.
+// classify separates temporary errors (ErrUnreachable) from permanent ones. It checks for TLS before the network,
+// because an alert from the server is a network error too.
 func (c Config) classify(err error, shown string) error {
-	kind := ErrSettings // what nats.go finds wrong by itself: a file that cannot be read, a seed that is none
+	kind := ErrSettings // found by nats.go: an unreadable file, an invalid seed
 	switch {
 	case isRefusal(err):
 		kind = ErrRefused
@@ -76,10 +76,10 @@ func (c Config) classify(err error, shown string) error {
 		kind = ErrUnreachable
 	}
 	if errors.Is(err, nats.ErrNoServers) {
-		// nats.go puts this in the place of a refused connection, and only there.
+		// nats.go returns this instead of a refused connection, and for nothing else.
 		err = syscall.ECONNREFUSED
 	}
-	return &trouble{variable: c.variable(kind, err), kind: kind, where: shown, cause: err}
+	return &connectError{variable: c.variable(kind, err), kind: kind, where: shown, cause: err}
 }
 
 func isRefusal(err error) bool {
@@ -97,7 +97,7 @@ func isTLS(err error) bool {
 		errors.Is(err, errTLSFirst) || errors.As(err, &record) || isCertificate(err) || isAlert(err)
 }
 
-// isCertificate knows the errors of a server's certificate.
+// isCertificate recognizes errors of the server's certificate.
 func isCertificate(err error) bool {
 	var (
 		verify    *tls.CertificateVerificationError
@@ -108,17 +108,17 @@ func isCertificate(err error) bool {
 	return errors.As(err, &verify) || errors.As(err, &authority) || errors.As(err, &hostname) || errors.As(err, &invalid)
 }
 
-// isAlert knows what the other side says of the handshake: most often that it wants another client certificate.
+// isAlert recognizes TLS alerts from the server, usually about the client certificate.
 func isAlert(err error) bool {
 	var alert tls.AlertError
-	return errors.As(err, &alert) || strings.Contains(err.Error(), "remote error: tls:") // which has no exported type
+	return errors.As(err, &alert) || strings.Contains(err.Error(), "remote error: tls:") // it has no exported type
 }
 
-// isNetwork knows the errors of a server that is down, starting, stopping or full.
+// isNetwork recognizes errors of a server that is down, starting, stopping or full.
 func isNetwork(err error) bool {
 	var file *fs.PathError
 	if errors.As(err, &file) {
-		return false // its system error counts as a net.Error too
+		return false // the system error in it is a net.Error too
 	}
 	var network net.Error
 	if errors.As(err, &network) {
@@ -129,7 +129,7 @@ func isNetwork(err error) bool {
 			return true
 		}
 	}
-	// What the server says while it is full or overloaded, for which nats.go has no error value at this point.
-	said := strings.ToLower(err.Error())
-	return strings.Contains(said, "connections exceeded") || strings.Contains(said, "authentication timeout")
+	// Errors from a full or overloaded server, which nats.go returns only as text here.
+	message := strings.ToLower(err.Error())
+	return strings.Contains(message, "connections exceeded") || strings.Contains(message, "authentication timeout")
 }

@@ -12,31 +12,31 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// handlers are what a connection tells while it lives. nats.go calls them one after the other.
+// handlers are the callbacks of a connection. nats.go calls them one after the other.
 type handlers struct {
 	ctx     context.Context
 	log     *slog.Logger
 	url     string
 	onFatal func(error)
 
-	mayBeDenied []string
-	onDenied    func(error)
+	optionalSubjects []string
+	onDenied         func(error)
 
-	fatal sync.Once
-	said  throttle
-	last  error // the latest error that failed has seen
+	fatal   sync.Once
+	limiter logLimiter
+	last    error // the last error passed to failed
 }
 
 func (h *handlers) disconnected(nc *nats.Conn, err error) {
 	if nc.IsClosed() {
 		return
 	}
-	h.log.WarnContext(h.ctx, "connection to NATS lost, reconnecting", "url", h.url, "why", text(err))
+	h.log.WarnContext(h.ctx, "connection to NATS lost, reconnecting", "url", h.url, "reason", reason(err))
 }
 
-func (h *handlers) notYet(_ *nats.Conn, err error) {
-	if h.said.allow("waiting", time.Now()) {
-		h.log.WarnContext(h.ctx, fmt.Sprintf("waiting for NATS at %s", h.url), "why", text(err))
+func (h *handlers) reconnectFailed(_ *nats.Conn, err error) {
+	if h.limiter.allow("waiting", time.Now()) {
+		h.log.WarnContext(h.ctx, fmt.Sprintf("waiting for NATS at %s", h.url), "reason", reason(err))
 	}
 }
 
@@ -47,7 +47,7 @@ func (h *handlers) reconnected(nc *nats.Conn) {
 func (h *handlers) failed(_ *nats.Conn, sub *nats.Subscription, err error) {
 	h.last = err
 	if errors.Is(err, nats.ErrPermissionViolation) {
-		for _, subject := range h.mayBeDenied {
+		for _, subject := range h.optionalSubjects {
 			if strings.Contains(err.Error(), `"`+subject) {
 				if h.onDenied != nil {
 					h.onDenied(err)
@@ -58,18 +58,17 @@ func (h *handlers) failed(_ *nats.Conn, sub *nats.Subscription, err error) {
 		h.stop(err)
 		return
 	}
-	if !h.said.allow(text(err), time.Now()) {
+	if !h.limiter.allow(reason(err), time.Now()) {
 		return
 	}
 	subject := ""
 	if sub != nil {
 		subject = sub.Subject
 	}
-	h.log.WarnContext(h.ctx, "error on the NATS connection", "why", text(err), "subject", subject)
+	h.log.WarnContext(h.ctx, "error on the NATS connection", "reason", reason(err), "subject", subject)
 }
 
-// closed tells a connection that its owner closed from one that the library gave up. An error that failed has
-// seen did not close it.
+// closed reports a connection that the library closed, not its owner. An error passed to failed did not close it.
 func (h *handlers) closed(nc *nats.Conn) {
 	err := nc.LastError()
 	if err == nil || h.ctx.Err() != nil || h.last != nil && errors.Is(err, h.last) {
@@ -80,30 +79,30 @@ func (h *handlers) closed(nc *nats.Conn) {
 
 func (h *handlers) stop(err error) {
 	h.fatal.Do(func() {
-		h.log.ErrorContext(h.ctx, "NATS connection cannot go on", "why", text(err))
+		h.log.ErrorContext(h.ctx, "NATS connection failed permanently", "reason", reason(err))
 		if h.onFatal != nil {
 			go h.onFatal(err)
 		}
 	})
 }
 
-func text(err error) string {
+func reason(err error) string {
 	if err == nil {
 		return "closed by the server"
 	}
 	return oneLine(err)
 }
 
-// throttle lets one line about each trouble through in sayEvery.
-type throttle map[string]time.Time
+// logLimiter allows one log line about each problem per logEvery.
+type logLimiter map[string]time.Time
 
-func (t throttle) allow(trouble string, now time.Time) bool {
-	if last, ok := t[trouble]; ok && now.Sub(last) < sayEvery {
+func (t logLimiter) allow(problem string, now time.Time) bool {
+	if last, ok := t[problem]; ok && now.Sub(last) < logEvery {
 		return false
 	}
 	if len(t) >= 32 {
-		clear(t) // a trouble may carry what changes each time, such as a port
+		clear(t) // the text may change each time, for example by a port
 	}
-	t[trouble] = now
+	t[problem] = now
 	return true
 }

@@ -11,23 +11,23 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// identity gives the options that show who Lethe is. nats.go reads the files again with each try, so that they can be
-// replaced while it runs.
+// identity returns the options for authentication and TLS. nats.go reads the files again with each try, so that they
+// can be replaced while it runs.
 func (c Config) identity() ([]nats.Option, error) {
 	var options []nats.Option
 	if c.Creds != "" {
 		if holdsSeedAlone(c.Creds) {
-			return nil, fmt.Errorf("LETHE_NATS_CREDS: %w: the file holds an nkey seed and no credentials: name it in LETHE_NATS_NKEY", ErrSettings)
+			return nil, fmt.Errorf("LETHE_NATS_CREDS: %w: the file contains only an nkey seed: set LETHE_NATS_NKEY instead", ErrSettings)
 		}
 		options = append(options, nats.UserCredentials(c.Creds))
 	}
 	if c.NKey != "" {
 		if holdsJWT(c.NKey) {
-			return nil, fmt.Errorf("LETHE_NATS_NKEY: %w: the file holds credentials and not a seed alone: name it in LETHE_NATS_CREDS", ErrSettings)
+			return nil, fmt.Errorf("LETHE_NATS_NKEY: %w: the file contains credentials, not only a seed: set LETHE_NATS_CREDS instead", ErrSettings)
 		}
 		option, err := nats.NkeyOptionFromSeed(c.NKey)
 		if err != nil {
-			return nil, fmt.Errorf("LETHE_NATS_NKEY: %w: the file must hold the seed of a user's nkey, which begins with SU", ErrSettings)
+			return nil, fmt.Errorf("LETHE_NATS_NKEY: %w: the file must contain the seed of a user's nkey, which begins with SU", ErrSettings)
 		}
 		options = append(options, option)
 	}
@@ -51,11 +51,11 @@ func (c Config) identity() ([]nats.Option, error) {
 	return options, nil
 }
 
-// holdsSeedAlone tells an nkey seed from a credentials file. nats.go takes whatever has no JWT for a JWT.
+// holdsSeedAlone recognizes an nkey seed without a JWT. nats.go would use it as a JWT.
 func holdsSeedAlone(file string) bool {
 	content, err := os.ReadFile(file)
 	if err != nil {
-		return false // the connection's error says so
+		return false // Connect returns the error
 	}
 	pair, err := nkeys.ParseDecoratedNKey(content)
 	if err != nil {
@@ -72,7 +72,7 @@ func holdsJWT(file string) bool {
 
 func hasJWT(content []byte) bool { return bytes.Contains(content, []byte("BEGIN NATS USER JWT")) }
 
-// variable is the name of the setting that an error of this kind is most likely about.
+// variable returns the name of the setting that probably causes an error of this kind.
 func (c Config) variable(kind, err error) string {
 	var record tls.RecordHeaderError
 	switch {
@@ -85,12 +85,12 @@ func (c Config) variable(kind, err error) string {
 	case errors.Is(kind, ErrTLS) && isAlert(err):
 		return "LETHE_NATS_CERT"
 	case errors.Is(kind, ErrSettings) && c.Creds != "":
-		return "LETHE_NATS_CREDS" // the one file that is read only when the server asks for it
+		return "LETHE_NATS_CREDS" // only this file is read when the server asks for it
 	}
 	return c.urlName()
 }
 
-// Credential is the name of the variable that says who Lethe is: that of a file, or that of the URL.
+// Credential returns the name of the variable with the credential: a file, or the URL.
 func (c Config) Credential() string {
 	switch {
 	case c.Creds != "":

@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-func TestTheConnectionComesBackByItself(t *testing.T) {
+func TestTheConnectionReconnects(t *testing.T) {
 	s := startServer(t, &server.Options{})
 	port := s.Addr().(*net.TCPAddr).Port
 	var book logBook
@@ -37,7 +37,7 @@ func TestTheConnectionComesBackByItself(t *testing.T) {
 	closeAndWait(t, nc)
 }
 
-func TestAPasswordThatIsRefusedForAWhileEndsNothing(t *testing.T) {
+func TestATemporarilyRefusedPasswordIsNotFatal(t *testing.T) {
 	guard := func(port int, password string) *server.Server {
 		return startServer(t, &server.Options{Port: port, Username: "u", Password: password})
 	}
@@ -106,7 +106,7 @@ func TestAMissingPermissionIsFatalAndNamesItsSubject(t *testing.T) {
 	}
 }
 
-func TestAConnectionThatTheLibraryGivesUpIsFatal(t *testing.T) {
+func TestAConnectionClosedByTheLibraryIsFatal(t *testing.T) {
 	addr := fakeServer(t, `INFO {"server_id":"x","version":"2.12.0","jetstream":true,"max_payload":1048576}`, "PONG", "-ERR 'Something New'")
 	fatal := make(chan error, 10)
 	var book logBook
@@ -155,15 +155,15 @@ func TestClosingIsNotFatal(t *testing.T) {
 	}
 }
 
-func TestThrottle(t *testing.T) {
+func TestLogLimiter(t *testing.T) {
 	start := time.Now()
-	said := throttle{}
+	said := logLimiter{}
 	for _, step := range []struct {
 		after   time.Duration
 		trouble string
 		want    bool
 	}{
-		{0, "a", true}, {0, "b", true}, {time.Second, "a", false}, {time.Second, "b", false}, {sayEvery, "a", true}, {sayEvery + time.Second, "a", false},
+		{0, "a", true}, {0, "b", true}, {time.Second, "a", false}, {time.Second, "b", false}, {logEvery, "a", true}, {logEvery + time.Second, "a", false},
 	} {
 		if got := said.allow(step.trouble, start.Add(step.after)); got != step.want {
 			t.Errorf("%s after %s: %t, want %t", step.trouble, step.after, got, step.want)
@@ -177,7 +177,7 @@ func TestThrottle(t *testing.T) {
 	}
 }
 
-// closeAndWait returns when the handlers have run: the closed handler is the last that nats.go calls.
+// closeAndWait closes the connection and waits for the handlers. The closed handler is the last that nats.go calls.
 func closeAndWait(t *testing.T, nc *nats.Conn) {
 	t.Helper()
 	ours, closed := nc.ClosedHandler(), make(chan struct{})

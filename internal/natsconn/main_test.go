@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// logBook is a log that a test can read while others write.
+// logBook is a log that can be read while it is written.
 type logBook struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -33,7 +33,7 @@ func (b *logBook) String() string {
 
 func (b *logBook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }
 
-// startServer runs a server for the time of a test, or until it is shut down.
+// startServer runs a server until the test ends or it is shut down.
 func startServer(t *testing.T, o *server.Options) *server.Server {
 	t.Helper()
 	if o.Host == "" {
@@ -60,7 +60,7 @@ func stopServer(s *server.Server) {
 	s.WaitForShutdown()
 }
 
-// eventually waits for what other goroutines must bring about.
+// eventually waits until a condition holds.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)

@@ -12,29 +12,28 @@ import (
 	"golang.org/x/mod/semver"
 )
 
-// MinServerVersion is the oldest server that Lethe works with: the first with message schedules (ADR-51).
+// MinServerVersion is the oldest supported server: the first with message schedules (ADR-51).
 const MinServerVersion = "2.12.0"
 
-// CheckServer says, in one line, whether the connected server can do what Lethe needs: ErrServerTooOld,
-// ErrNoJetStream, or ErrUnreachable when the connection is away. A server that announces JetStream is asked
-// nothing, so that the check needs no permission. A pre-release of the oldest version passes.
-// domain is the JetStream domain that is asked, empty for the server's own.
+// CheckServer checks that the connected server has the features that Lethe needs. It returns ErrServerTooOld,
+// ErrNoJetStream, or ErrUnreachable while disconnected. If the server announces JetStream, the check sends no request and
+// needs no permission. A pre-release of the oldest version passes. With a JetStream domain, only the version is checked.
 func CheckServer(nc *nats.Conn, domain string) error {
-	found := nc.ConnectedServerVersion()
-	if found == "" {
-		return fmt.Errorf("%w: the connection is away", ErrUnreachable)
+	version := nc.ConnectedServerVersion()
+	if version == "" {
+		return fmt.Errorf("%w: disconnected", ErrUnreachable)
 	}
 	// An unreadable version compares as less than any other.
-	if semver.Compare(semver.MajorMinor("v"+found), semver.MajorMinor("v"+MinServerVersion)) < 0 {
-		return fmt.Errorf("%w: found version %q, need %s or newer", ErrServerTooOld, found, MinServerVersion)
+	if semver.Compare(semver.MajorMinor("v"+version), semver.MajorMinor("v"+MinServerVersion)) < 0 {
+		return fmt.Errorf("%w: found version %q, need %s or newer", ErrServerTooOld, version, MinServerVersion)
 	}
 	if enabled, _ := nc.ConnectedServerJetStream(); enabled || domain != "" {
 		return nil
 	}
-	// A server without it may stand in a cluster that has it.
+	// Another server of the cluster may have it.
 	js, err := jetstream.New(nc)
 	if err != nil {
-		return fmt.Errorf("asking NATS for JetStream: %w", err)
+		return fmt.Errorf("check JetStream: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
@@ -43,13 +42,13 @@ func CheckServer(nc *nats.Conn, domain string) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
-		return fmt.Errorf("%w: server version %s answers, start it with --jetstream", ErrNoJetStream, found)
+		return fmt.Errorf("%w: start the server (version %s) with --jetstream", ErrNoJetStream, version)
 	default:
-		return fmt.Errorf("asking NATS for JetStream: %w", err)
+		return fmt.Errorf("check JetStream: %w", err)
 	}
 }
 
-// JetStream speaks to the streams of a domain, or, where that is empty, to those of the server's own.
+// JetStream returns the JetStream API of a domain. Empty means the server's own.
 func JetStream(nc *nats.Conn, domain string, options ...jetstream.JetStreamOpt) (jetstream.JetStream, error) {
 	if domain == "" {
 		return jetstream.New(nc, options...)
@@ -57,7 +56,7 @@ func JetStream(nc *nats.Conn, domain string, options ...jetstream.JetStreamOpt) 
 	return jetstream.NewWithDomain(nc, domain, options...)
 }
 
-// InDomain is an API subject as it is spelled for a domain; empty is the server's own.
+// InDomain returns a JetStream API subject for a domain. Empty means the server's own.
 func InDomain(subject, domain string) string {
 	if api, found := strings.CutPrefix(subject, "$JS.API."); found && domain != "" {
 		return "$JS." + domain + ".API." + api

@@ -25,7 +25,7 @@ func TestCheckServer(t *testing.T) {
 		{"an older one does not", fakeServer(t, info("2.11.0", true)...), ErrServerTooOld, `found version "2.11.0", need 2.12.0 or newer`},
 		{"a version that cannot be read does not", fakeServer(t, info("new", true)...), ErrServerTooOld, `found version "new"`},
 		{"a real one with JetStream passes", startServer(t, &server.Options{JetStream: true, StoreDir: t.TempDir()}).ClientURL(), nil, ""},
-		{"a real one without JetStream does not", startServer(t, &server.Options{}).ClientURL(), ErrNoJetStream, "start it with --jetstream"},
+		{"a real one without JetStream does not", startServer(t, &server.Options{}).ClientURL(), ErrNoJetStream, "with --jetstream"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

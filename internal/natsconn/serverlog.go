@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// serverLog hands the embedded server's warnings and errors on, and keeps what stopped its start: the server
-// reports that to its log alone.
+// serverLog logs the embedded server's warnings and errors, and stores the error of a failed start, which the server
+// only logs.
 type serverLog struct {
 	log *slog.Logger
 
@@ -21,7 +21,7 @@ func (l *serverLog) fatal() error {
 	return l.cause
 }
 
-// Fatalf keeps the error among its arguments, or the text where there is none.
+// Fatalf stores the error among its arguments, or else the text.
 func (l *serverLog) Fatalf(format string, v ...any) {
 	cause := fmt.Errorf(format, v...)
 	for _, arg := range v {

@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// ParseURLs reads a comma-separated list of server URLs in the forms that nats.go reads: the scheme is nats, tls, ws
-// or wss, and may be missing. Its error is one line that shows no part of the list, which may hold a password.
+// ParseURLs reads a comma-separated list of server URLs like nats.go. The scheme is nats, tls, ws or wss, or missing.
+// The error is one line without any part of the list, because that may contain a password.
 func ParseURLs(list string) ([]*url.URL, error) {
 	var urls []*url.URL
 	for i, raw := range strings.Split(list, ",") {
 		raw = strings.TrimSpace(raw)
 		if !strings.Contains(raw, "://") {
 			if i > 0 && strings.Contains(raw, "@") {
-				// "user:pa,ss@host" would be taken for two servers, and half of the password for a host.
-				return nil, errors.New("has a comma before an @: write it as %2C, or begin each server with its scheme")
+				// In "user:pa,ss@host", half of the password would be the host of a server.
+				return nil, errors.New("has a comma before an @: write it as %2C, or write each server with its scheme")
 			}
 			raw = "nats://" + raw // as nats.go does
 		}
@@ -37,10 +37,10 @@ func parseURL(raw string) (*url.URL, error) {
 	}
 	switch {
 	case err != nil || u.Hostname() == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme):
-		return nil, errors.New("must be a URL such as nats://nats.example.com:4222, or several with commas between; " +
-			"write special characters of a password in percent-encoding")
+		return nil, errors.New("must be a URL such as nats://nats.example.com:4222, or several separated by commas; " +
+			"percent-encode special characters in a password")
 	case strings.Contains(u.Path+u.RawQuery+u.Fragment, "@"):
-		// What was meant for the user part would be taken for the host, and shown.
+		// Part of the password would be read as the host and shown.
 		return nil, errors.New("has a /, ? or # before its @: write it as %2F, %3F or %23")
 	case !strings.HasPrefix(u.Host, "[") && strings.Count(u.Host, ":") > 1:
 		return nil, errors.New("must have an IPv6 address in brackets, such as nats://[::1]:4222")
@@ -48,7 +48,7 @@ func parseURL(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// withoutUsers gives the URLs as they may be shown: a user part holds a password, or, standing alone, a token.
+// withoutUsers formats the URLs without their user parts, which contain a password or a token.
 func withoutUsers(urls []*url.URL) string {
 	shown := make([]string, len(urls))
 	for i, u := range urls {

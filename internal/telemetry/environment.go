@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// environment checks the OTEL_* variables before OpenTelemetry reads them. It would report most faults without the
-// variable's name and with its value, which may hold a collector's key; some it would not survive. What cannot be used
-// is told once, by name, and taken out of the environment, as the specification asks: it then counts as not set.
+// environment checks the OTEL_* variables before OpenTelemetry reads them. OpenTelemetry reports most errors without the
+// variable's name and with its value, which may contain a collector's key, and panics on some. An invalid variable is
+// logged once, by name, and unset, as the specification requires.
 type environment struct {
 	warn    func(variable, reason string)
 	dropped map[string]bool
 }
 
-// The values that OpenTelemetry's Go SDK and its autoexport know.
+// The values that OpenTelemetry's Go SDK and autoexport support.
 var (
 	knownExporters = map[string][]string{
 		"TRACES": {"otlp", "console", "none"}, "METRICS": {"otlp", "prometheus", "console", "none"}, "LOGS": {"otlp", "console", "none"},
@@ -27,13 +27,13 @@ var (
 	knownPropagators = []string{"tracecontext", "baggage", "b3", "b3multi", "jaeger", "xray", "ottrace", "none"}
 )
 
-// cleanEnvironment checks every variable that is set.
+// cleanEnvironment checks all OTEL_* variables.
 func cleanEnvironment(warn func(variable, reason string)) *environment {
 	e := &environment{warn: warn, dropped: map[string]bool{}}
-	e.list("OTEL_PROPAGATORS", "must be names out of "+strings.Join(knownPropagators, ", "), func(name string) bool {
+	e.list("OTEL_PROPAGATORS", "must be a list of "+strings.Join(knownPropagators, ", "), func(name string) bool {
 		return slices.Contains(knownPropagators, name)
 	})
-	e.list("OTEL_RESOURCE_ATTRIBUTES", "must be key=value pairs in percent-encoding, with commas between", isPair)
+	e.list("OTEL_RESOURCE_ATTRIBUTES", "must be percent-encoded key=value pairs separated by commas", isPair)
 	e.list("OTEL_METRICS_PRODUCERS", "must be prometheus or none", func(name string) bool { return name == "prometheus" || name == "none" })
 	e.oneOf("OTEL_TRACES_SAMPLER", knownSamplers...)
 	e.oneOf("OTEL_SDK_DISABLED", "true", "false")
@@ -50,7 +50,7 @@ func cleanEnvironment(warn func(variable, reason string)) *environment {
 		name, value, _ := strings.Cut(entry, "=")
 		if strings.HasPrefix(name, "OTEL_") && isNumberName(name) && value != "" {
 			if _, err := strconv.Atoi(strings.TrimSpace(value)); err != nil {
-				e.drop(name, "must be a whole number")
+				e.drop(name, "must be an integer")
 			}
 		}
 	}
@@ -64,26 +64,26 @@ func (e *environment) otlp(prefix string) {
 	e.oneOf(prefix+"INSECURE", "true", "false")
 	grpc := first(os.Getenv(prefix+"PROTOCOL"), os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL")) == "grpc"
 	if value := os.Getenv(prefix + "ENDPOINT"); !isEndpoint(value, grpc) {
-		e.drop(prefix+"ENDPOINT", "must be a URL with its scheme, such as http://localhost:4318; nothing is exported there")
+		e.drop(prefix+"ENDPOINT", "must be a URL with a scheme, such as http://localhost:4318; nothing is exported")
 	}
 	for _, name := range []string{prefix + "CERTIFICATE", prefix + "CLIENT_CERTIFICATE", prefix + "CLIENT_KEY"} {
 		if path := os.Getenv(name); path != "" {
 			if _, err := os.ReadFile(path); err != nil {
-				e.drop(name, "must be a file that can be read")
+				e.drop(name, "must be a readable file")
 			}
 		}
 	}
 	for pair := range strings.SplitSeq(os.Getenv(prefix+"HEADERS"), ",") {
 		if strings.TrimSpace(pair) != "" && !isPair(pair) {
-			// The exporter leaves out the wrong one alone, and the others may be what lets it in.
-			e.warn(prefix+"HEADERS", "must be name=value pairs in percent-encoding, with commas between")
+			// The exporter skips only the invalid pair, and the others may hold its credential.
+			e.warn(prefix+"HEADERS", "must be percent-encoded name=value pairs separated by commas")
 			break
 		}
 	}
 }
 
-// exported says whether the operator asked for a signal, and named no wrong endpoint for it. Without this the OTLP
-// exporters would dial localhost.
+// exported reports whether a signal is configured, without an invalid endpoint. Otherwise the OTLP exporters would
+// dial localhost.
 func (e *environment) exported(signal string) bool {
 	exporter, own := os.Getenv("OTEL_"+signal+"_EXPORTER"), "OTEL_EXPORTER_OTLP_"+signal+"_ENDPOINT"
 	const common = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -101,7 +101,7 @@ func (e *environment) oneOf(name string, known ...string) {
 	}
 }
 
-// list keeps the good entries of a list.
+// list removes invalid entries from a list.
 func (e *environment) list(name, reason string, good func(string) bool) {
 	var kept []string
 	all := strings.Split(os.Getenv(name), ",")
@@ -114,18 +114,18 @@ func (e *environment) list(name, reason string, good func(string) bool) {
 		e.drop(name, reason)
 	}
 	if len(kept) > 0 {
-		_ = os.Setenv(name, strings.Join(kept, ",")) // fails only for names that cannot stand in an environment
+		_ = os.Setenv(name, strings.Join(kept, ",")) // fails only for invalid names
 	}
 }
 
-// drop tells of a variable and unsets it, unless it is not set.
+// drop logs and unsets a variable if it is set.
 func (e *environment) drop(name, reason string) {
 	if os.Getenv(name) == "" {
 		return
 	}
 	e.warn(name, reason)
 	e.dropped[name] = true
-	_ = os.Unsetenv(name) // fails only for names that cannot stand in an environment
+	_ = os.Unsetenv(name) // fails only for invalid names
 }
 
 func isPair(pair string) bool {
@@ -134,7 +134,7 @@ func isPair(pair string) bool {
 	return found && err == nil && strings.TrimSpace(key) != "" && !strings.ContainsAny(strings.TrimSpace(key), " :")
 }
 
-// isEndpoint holds for a URL with a host. gRPC has schemes of its own, such as dns and unix.
+// isEndpoint reports whether value is a URL with a host. gRPC also allows other schemes, such as dns and unix.
 func isEndpoint(value string, grpc bool) bool {
 	u, err := url.Parse(strings.TrimSpace(value))
 	if err != nil {
@@ -146,7 +146,7 @@ func isEndpoint(value string, grpc bool) bool {
 	return u.Host != "" && (u.Scheme == "http" || u.Scheme == "https")
 }
 
-// isNumberName knows variables of counts, sizes and milliseconds by their ends.
+// isNumberName recognizes variables with numbers by their suffixes.
 func isNumberName(name string) bool {
 	for _, end := range []string{"_TIMEOUT", "_DELAY", "_INTERVAL", "_SIZE", "_LIMIT", "_PORT"} {
 		if strings.HasSuffix(name, end) {
@@ -165,7 +165,7 @@ func first(values ...string) string {
 	return ""
 }
 
-// namesSet are the OTEL_* variables that are set.
+// namesSet lists the OTEL_* variables that are set.
 func namesSet() string {
 	var names []string
 	for _, entry := range os.Environ() {

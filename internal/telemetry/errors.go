@@ -8,17 +8,17 @@ import (
 	"github.com/lethe-dev/lethe/internal/text"
 )
 
-// warnEvery is the least time between two warnings that telemetry cannot be sent.
+// warnEvery is the minimum time between two warnings about failed exports.
 const warnEvery = 10 * time.Minute
 
-// errorHandler takes what OpenTelemetry reports while it runs: one failure for each batch, for as long as a
-// collector is away. One warning stands for all of them.
+// errorHandler receives OpenTelemetry's errors. While a collector is down there is one for each batch, so it logs only
+// some of them.
 type errorHandler struct {
 	log *slog.Logger
 
-	mu     sync.Mutex
-	warned time.Time
-	since  int // failures not told since then
+	mu         sync.Mutex
+	warned     time.Time
+	suppressed int // failures since then, not logged
 }
 
 // Handle is called by OpenTelemetry, from any goroutine.
@@ -29,12 +29,12 @@ func (h *errorHandler) Handle(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.warned.IsZero() && time.Since(h.warned) < warnEvery {
-		h.since++
+		h.suppressed++
 		return
 	}
-	h.log.Warn("telemetry cannot be sent; deletions go on", "why", oneLine(err), "untold_before", h.since)
-	h.warned, h.since = time.Now(), 0
+	h.log.Warn("telemetry cannot be exported; deletions are not affected", "reason", oneLine(err), "suppressed", h.suppressed)
+	h.warned, h.suppressed = time.Now(), 0
 }
 
-// oneLine fits an error into one line of at most 512 bytes, without what is private: it may hold a collector's answer.
-func oneLine(err error) string { return text.Line(private(err.Error()), 512) }
+// oneLine returns an error as one line of at most 512 bytes, redacted: it may contain a collector's answer.
+func oneLine(err error) string { return text.Line(redact(err.Error()), 512) }

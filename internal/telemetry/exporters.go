@@ -14,7 +14,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace"
 )
 
-// exporters makes what a signal is exported with; nil where it is not.
+// exporters creates the exporter of each signal, nil if it is not exported.
 type exporters struct {
 	env     *environment
 	console io.Writer
@@ -52,7 +52,7 @@ func (e exporters) logs(ctx context.Context) sdklog.Exporter {
 	})
 }
 
-// pick makes the console's exporter of a signal, or else what autoexport makes of the environment, which may be none.
+// pick returns the console exporter of a signal, or the one that autoexport creates from the environment, if any.
 func pick[T any](e exporters, signal string, console func() (T, error), auto func() (T, bool, error)) (exporter T) {
 	if !e.env.exported(signal) {
 		return exporter

@@ -15,21 +15,20 @@ import (
 	"github.com/lethe-dev/lethe/internal/text"
 )
 
-// handler writes records to the local log, with the ids of the span that the context holds, and to the log
-// exporter where there is one, which finds the span by itself. The ids stand inside a group that the logger has
-// open; Lethe opens none.
+// handler writes records to the local log, with the ids of the context's span, and to the log exporter if there is one,
+// which finds the span itself. The ids would be inside an open group, but Lethe opens none.
 type handler struct {
 	local    slog.Handler
 	exporter slog.Handler // nil: none
 	level    slog.Level
 }
 
-// Enabled holds for both ways: the exporter alone would take everything.
+// Enabled applies the level to both; the exporter has none.
 func (h *handler) Enabled(_ context.Context, level slog.Level) bool { return level >= h.level }
 
 func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 	if h.exporter != nil {
-		// It only puts the record into a bounded queue.
+		// It only adds the record to a bounded queue.
 		_ = h.exporter.Handle(ctx, r.Clone())
 	}
 	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
@@ -54,7 +53,7 @@ func (h *handler) with(change func(slog.Handler) slog.Handler) *handler {
 	return changed
 }
 
-// newLocalHandler writes text for people and json for machines.
+// newLocalHandler returns a handler for text or json.
 func newLocalHandler(c Config) slog.Handler {
 	terminal := isTerminal(c.Stderr)
 	if c.LogFormat == "json" || c.LogFormat == "" && !terminal {
@@ -68,7 +67,7 @@ func newLocalHandler(c Config) slog.Handler {
 	})
 }
 
-// plainError writes an error as [text.Error] does.
+// plainError formats errors with [text.Error].
 func plainError(_ []string, a slog.Attr) slog.Attr {
 	if err, ok := a.Value.Any().(error); ok {
 		a.Value = slog.StringValue(text.Error(err))
@@ -76,7 +75,7 @@ func plainError(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// exportTo adds an exporter to a logger that Setup made.
+// exportTo adds an exporter to the logger created by Setup.
 func exportTo(provider log.LoggerProvider, logger *slog.Logger) *slog.Logger {
 	h := *logger.Handler().(*handler)
 	h.exporter = otelslog.NewHandler("lethe", otelslog.WithLoggerProvider(provider))

@@ -48,7 +48,7 @@ func TestLogRecords(t *testing.T) {
 		}
 	})
 	for _, format := range []string{"json", "text"} {
-		t.Run("a library's name stands once in an error, "+format, func(t *testing.T) {
+		t.Run("a library's prefix is not repeated in an error, "+format, func(t *testing.T) {
 			var book logBook
 			setup(t, Config{Stderr: &book, LogFormat: format}, nil).Logger.Warn("failed", "error", errors.New("nats: nats: nats: API error"))
 			if got := book.String(); strings.Count(got, "nats:") != 1 || !strings.Contains(got, "nats: API error") {
@@ -79,7 +79,7 @@ func TestLogRecords(t *testing.T) {
 			t.Errorf("logged %q, exported %v", book.String(), s.paths)
 		}
 	})
-	t.Run("slog's own functions go the same way", func(t *testing.T) {
+	t.Run("slog's default logger writes to the same log", func(t *testing.T) {
 		var book logBook
 		setup(t, Config{Stderr: &book}, nil)
 		slog.InfoContext(inSpan, "working")
@@ -93,7 +93,7 @@ func TestOneWarningInTenMinutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var book logBook
 		h := &errorHandler{log: slog.New(slog.NewTextHandler(&book, nil))}
-		warnings := func() int { return strings.Count(book.String(), "telemetry cannot be sent") }
+		warnings := func() int { return strings.Count(book.String(), "telemetry cannot be exported") }
 		long := errors.New("line one\nline two" + strings.Repeat("x", 10_000))
 		for range 100 {
 			h.Handle(long)
@@ -107,14 +107,14 @@ func TestOneWarningInTenMinutes(t *testing.T) {
 		}
 		time.Sleep(warnEvery)
 		h.Handle(long)
-		if warnings() != 2 || !strings.Contains(book.String(), "untold_before=99") {
+		if warnings() != 2 || !strings.Contains(book.String(), "suppressed=99") {
 			t.Errorf("logged %s, want a second warning that counts the others", book.String())
 		}
 		h.Handle(nil)
 	})
 }
 
-func TestOpenTelemetrysReportsGoToTheLog(t *testing.T) {
+func TestOpenTelemetryErrorsAreLogged(t *testing.T) {
 	var book logBook
 	setup(t, Config{Stderr: &book}, nil)
 	otel.Handle(errors.New("some trouble"))

@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// logBook is a log that a test can read while others write.
+// logBook is a log that can be read while it is written.
 type logBook struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -31,7 +31,7 @@ func (b *logBook) String() string {
 	return b.text.String()
 }
 
-// setup sets telemetry up with these OTEL_* variables and no others.
+// setup sets up telemetry with only these OTEL_* variables.
 func setup(t *testing.T, c Config, env map[string]string) *Telemetry {
 	t.Helper()
 	setEnv(t, env)
@@ -39,7 +39,7 @@ func setup(t *testing.T, c Config, env map[string]string) *Telemetry {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = tel.Shutdown(context.Background()) }) // a second time does nothing
+	t.Cleanup(func() { _ = tel.Shutdown(context.Background()) }) // has no effect the second time
 	return tel
 }
 

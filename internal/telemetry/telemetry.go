@@ -1,9 +1,8 @@
-// Package telemetry sets up OpenTelemetry and slog, once, for the whole process.
+// Package telemetry sets up OpenTelemetry and slog for the whole process.
 //
-// Its one idea: telemetry never stands in the way of a deletion. With no OTEL_* endpoint or exporter set, nothing
-// is dialled and a span costs next to nothing, yet the trace context of a request still travels on. With a
-// collector that is down or slow, queues stay bounded, one warning is logged, and the end of the process waits no
-// longer than it is told to.
+// Telemetry must never delay or stop a deletion. Without an OTEL_* endpoint or exporter, Lethe dials nothing and a span
+// is cheap, but the trace context of a request is still propagated. If a collector is down or slow, queues stay bounded,
+// warnings are limited, and shutdown does not exceed its timeout.
 package telemetry
 
 import (
@@ -31,35 +30,33 @@ import (
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 )
 
-// Config is what telemetry needs to know that no OTEL_* variable says.
+// Config holds the settings that have no OTEL_* variable.
 type Config struct {
-	// ServiceVersion and Instance become the resource's service.version and service.instance.id; empty ones are
-	// left out.
+	// ServiceVersion and Instance are the resource's service.version and service.instance.id. Empty ones are omitted.
 	ServiceVersion, Instance string
-	// LogLevel is the least level that is logged.
+	// LogLevel is the minimum level that is logged.
 	LogLevel slog.Level
-	// LogFormat is "text" or "json"; empty means text where Stderr is a terminal, and json elsewhere.
+	// LogFormat is "text" or "json". Empty means text if Stderr is a terminal, else json.
 	LogFormat string
-	// Stderr takes the log; nil is os.Stderr.
+	// Stderr receives the log. nil means os.Stderr.
 	Stderr io.Writer
 }
 
-// Telemetry is what Setup made. OpenTelemetry's globals and slog's default are set as well.
+// Telemetry is the result of Setup, which also sets OpenTelemetry's globals and slog's default logger.
 type Telemetry struct {
-	// Logger writes to Config.Stderr and, where a log exporter is configured, to that too.
+	// Logger writes to Config.Stderr and to the log exporter if one is configured.
 	Logger *slog.Logger
 
 	metrics   *prometheus.Registry
 	shutdowns []func(context.Context) error
 }
 
-// Setup sets telemetry up from c and the OTEL_* variables. A variable that cannot be used is a warning that names it and
-// shows nothing of it, and counts as not set. The console exporters write to Config.Stderr: standard output is for
-// records.
+// Setup sets up telemetry from c and the OTEL_* variables. An invalid variable is ignored with a warning that names it
+// but does not show its value. The console exporters write to Config.Stderr, because standard output is for records.
 //
 // A signal is exported where OTEL_<SIGNAL>_EXPORTER, OTEL_EXPORTER_OTLP_ENDPOINT or
-// OTEL_EXPORTER_OTLP_<SIGNAL>_ENDPOINT is set. OTEL_SDK_DISABLED=true switches everything off but the log, the
-// trace context's way through, and an empty page of metrics.
+// OTEL_EXPORTER_OTLP_<SIGNAL>_ENDPOINT is set. OTEL_SDK_DISABLED=true disables everything but the log, the propagation of
+// the trace context, and an empty page of metrics.
 func Setup(ctx context.Context, c Config) (*Telemetry, error) {
 	if c.Stderr == nil {
 		c.Stderr = os.Stderr
@@ -67,13 +64,13 @@ func Setup(ctx context.Context, c Config) (*Telemetry, error) {
 	local := newLocalHandler(c)
 	t := &Telemetry{Logger: slog.New(&handler{local: local, level: c.LogLevel}), metrics: prometheus.NewRegistry()}
 
-	// All write to the local log alone: a report about an exporter must not go through one.
+	// Errors of exporters go only to the local log, never to an exporter.
 	localLog := t.Logger
 	warn := func(variable, reason string) {
-		localLog.Warn("OpenTelemetry setting is ignored", "variable", variable, "reason", reason)
+		localLog.Warn("invalid OpenTelemetry setting ignored", "variable", variable, "reason", reason)
 	}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { warn(namesSet(), oneLine(err)) }))
-	otel.SetLogger(logr.FromSlogHandler(discreet{local}))
+	otel.SetLogger(logr.FromSlogHandler(redactingHandler{local}))
 	defer otel.SetErrorHandler(&errorHandler{log: localLog})
 
 	env := cleanEnvironment(warn)
@@ -91,7 +88,7 @@ func Setup(ctx context.Context, c Config) (*Telemetry, error) {
 	exporters := exporters{env: env, console: c.Stderr, warn: warn}
 	t.setupTraces(exporters.spans(ctx), res)
 	if err := t.setupMetrics(exporters.metrics(ctx), res); err != nil {
-		_ = t.Shutdown(ctx) // nothing was recorded yet
+		_ = t.Shutdown(ctx) // nothing is recorded yet
 		return nil, err
 	}
 	t.setupLogs(exporters.logs(ctx), res)
@@ -99,13 +96,13 @@ func Setup(ctx context.Context, c Config) (*Telemetry, error) {
 	return t, nil
 }
 
-// MetricsHandler serves all metrics in the Prometheus text format, whatever else they are exported to.
+// MetricsHandler serves all metrics in the Prometheus text format, also if they are exported elsewhere.
 func (t *Telemetry) MetricsHandler() http.Handler {
 	return promhttp.HandlerFor(t.metrics, promhttp.HandlerOpts{})
 }
 
-// Shutdown sends what is still queued and ends all exporters. It returns when ctx ends, at the latest; what could
-// not be sent by then is lost, and the error says so.
+// Shutdown sends queued telemetry and stops all exporters. It returns when ctx ends, at the latest. If telemetry is lost,
+// it returns an error.
 func (t *Telemetry) Shutdown(ctx context.Context) error {
 	done := make(chan error, len(t.shutdowns))
 	for _, shutdown := range t.shutdowns {
@@ -119,18 +116,18 @@ func (t *Telemetry) Shutdown(ctx context.Context) error {
 				first = err
 			}
 		case <-ctx.Done():
-			return fmt.Errorf("telemetry that was not sent in time is lost: %w", ctx.Err())
+			return fmt.Errorf("telemetry was not sent in time: %w", ctx.Err())
 		}
 	}
 	if first != nil {
-		return fmt.Errorf("telemetry that could not be sent is lost: %s", oneLine(first))
+		return fmt.Errorf("telemetry could not be sent: %s", oneLine(first))
 	}
 	return nil
 }
 
 func (t *Telemetry) setupTraces(exporter trace.SpanExporter, res *resource.Resource) {
 	if exporter == nil {
-		otel.SetTracerProvider(newTransit())
+		otel.SetTracerProvider(newPassthrough())
 		return
 	}
 	provider := trace.NewTracerProvider(trace.WithResource(res), trace.WithBatcher(exporter))
@@ -165,7 +162,8 @@ func (t *Telemetry) setupLogs(exporter sdklog.Exporter, res *resource.Resource) 
 	t.Logger = exportTo(provider, t.Logger)
 }
 
-// newResource describes this process, as far as it can beside an error. What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say comes last and wins.
+// newResource describes this process. With an error, the resource is incomplete but usable. OTEL_SERVICE_NAME and
+// OTEL_RESOURCE_ATTRIBUTES come last and take precedence.
 func newResource(ctx context.Context, c Config) (*resource.Resource, error) {
 	own := []resource.Option{resource.WithTelemetrySDK(), resource.WithAttributes(semconv.ServiceName("lethe"))}
 	if c.ServiceVersion != "" {

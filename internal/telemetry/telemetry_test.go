@@ -25,7 +25,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// stub is an OTLP/HTTP collector that keeps what it gets.
+// stub is an OTLP/HTTP collector that stores what it receives.
 type stub struct {
 	*httptest.Server
 	mu    sync.Mutex
@@ -67,7 +67,7 @@ func newStub(t *testing.T) *stub {
 	return s
 }
 
-// resource gives the attributes of the first resource that came.
+// resource returns the attributes of the first resource received.
 func (s *stub) resource(t *testing.T) map[string]string {
 	t.Helper()
 	s.mu.Lock()
@@ -107,7 +107,7 @@ func TestACollectorReceivesEverySignal(t *testing.T) {
 	}
 }
 
-func TestOneSignalsEndpointExportsThatSignalAlone(t *testing.T) {
+func TestTheEndpointOfASignalExportsOnlyThatSignal(t *testing.T) {
 	s := newStub(t)
 	tel := setup(t, Config{Stderr: io.Discard}, map[string]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": s.URL + "/v1/traces"})
 	_, span := otel.Tracer("test").Start(t.Context(), "work")
@@ -120,7 +120,7 @@ func TestOneSignalsEndpointExportsThatSignalAlone(t *testing.T) {
 	}
 }
 
-func TestTheEnvironmentNamesTheService(t *testing.T) {
+func TestServiceNameFromTheEnvironment(t *testing.T) {
 	tests := []struct {
 		name     string
 		env      map[string]string
@@ -148,8 +148,8 @@ func TestTheEnvironmentNamesTheService(t *testing.T) {
 	}
 }
 
-func TestNothingIsDialledUnlessAsked(t *testing.T) {
-	// Where the exporters would go by themselves. Where a real collector has these ports there is nothing to see.
+func TestNothingIsDialledWithoutAnEndpoint(t *testing.T) {
+	// The default addresses of the exporters. If a real collector uses these ports, the test proves nothing.
 	var dialled sync.Map
 	for _, addr := range []string{"localhost:4317", "localhost:4318"} {
 		l, err := net.Listen("tcp", addr)
@@ -198,7 +198,7 @@ func TestNothingIsDialledUnlessAsked(t *testing.T) {
 	}
 }
 
-func TestACollectorThatIsDownOrSlowGivesOneWarningAndHoldsNothingUp(t *testing.T) {
+func TestAFailingCollectorGivesOneWarningAndBlocksNothing(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -220,7 +220,7 @@ func TestACollectorThatIsDownOrSlowGivesOneWarningAndHoldsNothingUp(t *testing.T
 				"OTEL_BSP_SCHEDULE_DELAY":     "10",
 				"OTEL_BLRP_SCHEDULE_DELAY":    "10",
 				"OTEL_METRIC_EXPORT_INTERVAL": "10",
-				"OTEL_BSP_EXPORT_TIMEOUT":     "50", // of all tries together
+				"OTEL_BSP_EXPORT_TIMEOUT":     "50", // of all tries
 				"OTEL_BLRP_EXPORT_TIMEOUT":    "50",
 				"OTEL_METRIC_EXPORT_TIMEOUT":  "50",
 			})
@@ -228,7 +228,7 @@ func TestACollectorThatIsDownOrSlowGivesOneWarningAndHoldsNothingUp(t *testing.T
 				h := otel.GetErrorHandler().(*errorHandler)
 				h.mu.Lock()
 				defer h.mu.Unlock()
-				return h.since
+				return h.suppressed
 			}
 			work := func() {
 				ctx, span := otel.Tracer("test").Start(t.Context(), "work")
@@ -242,7 +242,7 @@ func TestACollectorThatIsDownOrSlowGivesOneWarningAndHoldsNothingUp(t *testing.T
 				work()
 				time.Sleep(5 * time.Millisecond)
 			}
-			if n := strings.Count(book.String(), "telemetry cannot be sent"); n != 1 {
+			if n := strings.Count(book.String(), "telemetry cannot be exported"); n != 1 {
 				t.Errorf("%d warnings, want 1: %s", n, book.String())
 			}
 			heap := func() uint64 {
@@ -252,7 +252,7 @@ func TestACollectorThatIsDownOrSlowGivesOneWarningAndHoldsNothingUp(t *testing.T
 				return stats.HeapAlloc
 			}
 			before := heap()
-			for range 20_000 { // which takes tens of megabytes, if all is kept
+			for range 20_000 { // tens of megabytes if the queue were unbounded
 				work()
 			}
 			if after := heap(); after > before+16<<20+uint64(len(book.String())) {
@@ -368,7 +368,7 @@ func TestWrongVariablesAreNamedAndIgnored(t *testing.T) {
 			if err := tel.Shutdown(t.Context()); err != nil {
 				t.Errorf("it is not ignored: %v", err)
 			}
-			want := `"level":"WARN","msg":"OpenTelemetry setting is ignored","variable":"` + tt.name + `","reason":"must be `
+			want := `"level":"WARN","msg":"invalid OpenTelemetry setting ignored","variable":"` + tt.name + `","reason":"must be `
 			if !strings.Contains(book.String(), want) {
 				t.Errorf("no warning like %s in %s", want, book.String())
 			}
@@ -396,7 +396,7 @@ func TestASignalWithAWrongEndpointIsNotExported(t *testing.T) {
 	}
 }
 
-func TestThePropagatorsOfTheEnvironmentAreUsed(t *testing.T) {
+func TestPropagatorsFromTheEnvironment(t *testing.T) {
 	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 	for value, want := range map[string][]string{
 		"":                       {"traceparent"},
@@ -427,7 +427,7 @@ func TestThePropagatorsOfTheEnvironmentAreUsed(t *testing.T) {
 	}
 }
 
-func TestTheConsoleExportersWriteBesideTheLog(t *testing.T) {
+func TestConsoleExportersWriteToStderr(t *testing.T) {
 	read, write, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-// Package text fits the words of others into one line.
+// Package text formats foreign text and errors as one line.
 package text
 
 import (
@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// Error returns what err says. A library puts its name before an error, and again
-// before an error that wraps it; here it stands once.
+// Error returns the text of err. nats.go prefixes its errors with its name, also an
+// error that wraps another one of its own; Error removes repeated prefixes.
 func Error(err error) string {
 	s := err.Error()
 	for strings.Contains(s, "nats: nats: ") {
@@ -19,10 +19,9 @@ func Error(err error) string {
 
 const ellipsis = "…"
 
-// Line returns s as one line of valid UTF-8: each run of white space and
-// characters that cannot be printed becomes one blank. A longer line is cut
-// between two characters, and ends with "…"; it is never over limit bytes, which
-// must be at least 3.
+// Line returns s as one line of valid UTF-8 of at most limit bytes, which must be at
+// least 3. Each run of white space and characters that cannot be printed becomes one
+// space. A longer line is cut between two characters and ends with "…".
 func Line(s string, limit int) string {
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

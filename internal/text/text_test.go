@@ -42,7 +42,7 @@ func TestALongLineIsCutBetweenCharacters(t *testing.T) {
 	}
 }
 
-func TestALineStaysAsItIsTheSecondTime(t *testing.T) {
+func TestLineIsIdempotent(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limit := rapid.IntRange(3, 40).Draw(t, "limit")
 		got := text.Line(rapid.String().Draw(t, "text"), limit)
@@ -52,7 +52,7 @@ func TestALineStaysAsItIsTheSecondTime(t *testing.T) {
 	})
 }
 
-func TestALibrarysNameStandsOnceInAnError(t *testing.T) {
+func TestErrorRemovesRepeatedPrefixes(t *testing.T) {
 	for said, want := range map[string]string{
 		"nats: timeout":                     "nats: timeout",
 		"look: nats: nats: API error":       "look: nats: API error",

@@ -18,10 +18,10 @@ func remote() api.SpanContext {
 	})
 }
 
-func TestTransit(t *testing.T) {
-	tracer := newTransit().Tracer("test")
+func TestPassthrough(t *testing.T) {
+	tracer := newPassthrough().Tracer("test")
 
-	t.Run("a request's trace context goes through unchanged", func(t *testing.T) {
+	t.Run("a request's trace context is propagated unchanged", func(t *testing.T) {
 		ctx := api.ContextWithRemoteSpanContext(t.Context(), remote())
 		for range 3 {
 			var span api.Span
@@ -35,7 +35,7 @@ func TestTransit(t *testing.T) {
 			t.Errorf("the context has %v, want %v", got, remote())
 		}
 	})
-	t.Run("a request without one gets a trace that all its spans share", func(t *testing.T) {
+	t.Run("a request without a trace context gets one trace for all its spans", func(t *testing.T) {
 		ctx, first := tracer.Start(t.Context(), "work")
 		_, second := tracer.Start(ctx, "call")
 		if !first.SpanContext().IsValid() || !first.SpanContext().Equal(second.SpanContext()) {
@@ -52,7 +52,7 @@ func TestTransit(t *testing.T) {
 	t.Run("the sampler decides on new traces", func(t *testing.T) {
 		for sampler, want := range map[string]bool{"": true, "parentbased_always_off": false} {
 			t.Setenv("OTEL_TRACES_SAMPLER", sampler)
-			_, span := newTransit().Tracer("test").Start(t.Context(), "work")
+			_, span := newPassthrough().Tracer("test").Start(t.Context(), "work")
 			if got := span.SpanContext().IsSampled(); got != want {
 				t.Errorf("sampler %q: sampled %t, want %t", sampler, got, want)
 			}
@@ -60,8 +60,8 @@ func TestTransit(t *testing.T) {
 	})
 }
 
-func BenchmarkTransit(b *testing.B) {
-	tracer := newTransit().Tracer("bench")
+func BenchmarkPassthrough(b *testing.B) {
+	tracer := newPassthrough().Tracer("bench")
 	b.Run("continued", func(b *testing.B) {
 		ctx := api.ContextWithRemoteSpanContext(b.Context(), remote())
 		b.ReportAllocs()

@@ -1,0 +1,41 @@
+package telemetry
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/sdk/trace"
+	api "go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+)
+
+// passthrough is the tracer provider if no spans are exported. It propagates a request's trace context unchanged, so
+// that the reader of the result continues the publisher's span, not one that was never recorded. A request without a
+// trace context gets a new trace, sampled as in OTEL_TRACES_SAMPLER, that connects its messages and log lines.
+type passthrough struct {
+	noop.TracerProvider
+	roots *trace.TracerProvider
+}
+
+func newPassthrough() passthrough {
+	return passthrough{roots: trace.NewTracerProvider()}
+}
+
+// Tracer returns a tracer.
+func (t passthrough) Tracer(name string, options ...api.TracerOption) api.Tracer {
+	return passthroughTracer{roots: t.roots.Tracer(name, options...)}
+}
+
+type passthroughTracer struct {
+	noop.Tracer
+	roots api.Tracer
+}
+
+// Start returns a span that records nothing. It starts a new trace if ctx has none; no caller uses options for that.
+func (t passthroughTracer) Start(ctx context.Context, name string, _ ...api.SpanStartOption) (context.Context, api.Span) {
+	if api.SpanContextFromContext(ctx).IsValid() {
+		return t.Tracer.Start(ctx, name)
+	}
+	_, root := t.roots.Start(ctx, name)
+	root.End()
+	return t.Tracer.Start(api.ContextWithSpanContext(ctx, root.SpanContext()), name)
+}
