@@ -42,7 +42,7 @@ func TestAsyncAPISubjects(t *testing.T) {
 	}
 }
 
-func TestAsyncAPIReferencesLeadSomewhere(t *testing.T) {
+func TestAsyncAPIReferencesResolve(t *testing.T) {
 	api := asyncAPIDocument(t)
 	var seen []string
 	var walk func(node any)
@@ -80,8 +80,8 @@ func TestAsyncAPIReferencesLeadSomewhere(t *testing.T) {
 	}
 }
 
-// TestAsyncAPIExamples reads the examples with the code and holds them against the
-// schemas. Each message has at least one.
+// TestAsyncAPIExamples reads the examples and validates them with the schemas. Each
+// message has at least one.
 func TestAsyncAPIExamples(t *testing.T) {
 	api := asyncAPIDocument(t)
 	request, requestData, result := schema(t, "request.json"), schema(t, "request-data.json"), schema(t, "result.json")

@@ -13,7 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// compiler knows our schemas under file:///schemas/ and asserts formats.
+// compiler compiles the schemas as file:///schemas/ and checks formats.
 func compiler(t *testing.T) *jsonschema.Compiler {
 	t.Helper()
 	c := jsonschema.NewCompiler()
@@ -47,7 +47,7 @@ func schema(t *testing.T, name string) *jsonschema.Schema {
 	return s
 }
 
-// fits reports whether a text is JSON that a schema accepts.
+// fits reports whether a schema accepts a JSON text.
 func fits(s *jsonschema.Schema, text string) error {
 	value, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
 	if err != nil {
@@ -67,7 +67,7 @@ func TestSchemaAgreesWithReadRequest(t *testing.T) {
 	}
 	for _, test := range refused {
 		if test.unseen {
-			continue // more than a schema can say
+			continue // a schema cannot express it
 		}
 		t.Run(test.name, func(t *testing.T) {
 			if fits(s, test.body) == nil {
@@ -112,7 +112,7 @@ func TestSchemaAgreesWithReadResult(t *testing.T) {
 	}
 }
 
-// names lists text values, for comparing with what documents enumerate.
+// names converts values to strings, to compare them with enumerations in documents.
 func names[T ~string](values []T) []any {
 	var list []any
 	for _, v := range values {
@@ -121,7 +121,7 @@ func names[T ~string](values []T) []any {
 	return list
 }
 
-// at follows keys into a document.
+// at returns the value at a path of keys in a document.
 func at(t *testing.T, document any, keys ...string) any {
 	t.Helper()
 	for _, key := range keys {
@@ -156,7 +156,7 @@ func asyncAPIDocument(t *testing.T) any {
 	return document
 }
 
-func TestEverythingIsEnumeratedEverywhere(t *testing.T) {
+func TestEnumerationsAgree(t *testing.T) {
 	common, result, api := schemaDocument(t, "common.json"), schemaDocument(t, "result.json"), asyncAPIDocument(t)
 	codesOf := func(o Outcome) []any {
 		return names(slices.DeleteFunc(Codes(), func(c Code) bool { return c.Outcome() != o }))

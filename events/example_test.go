@@ -15,7 +15,7 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// An upstream program publishes a request and waits until the stream has it.
+// An upstream program publishes a request and waits until the stream has stored it.
 func Example_publish() {
 	nc, stop := serve()
 	defer stop()
@@ -29,14 +29,14 @@ func Example_publish() {
 	request := events.NewRequest("/crm/erasure", events.UserContexts{IDs: []int64{10, 11}})
 	body, err := request.Encode()
 	if err != nil {
-		log.Fatal(err) // the request breaks a rule: it says which
+		log.Fatal(err) // the request is invalid; the error names the field
 	}
 	msg := &nats.Msg{
 		Subject: events.RequestSubject(request.Target()),
 		Header:  nats.Header{"content-type": {events.ContentType}},
 		Data:    body,
 	}
-	// Published again under its id, after a lost acknowledgement, it is stored once.
+	// A repeated publish with the same id, after a lost acknowledgement, is stored once.
 	for range 2 {
 		ack, err := js.PublishMsg(ctx, msg, jetstream.WithMsgID(request.ID))
 		if err != nil {
@@ -49,8 +49,8 @@ func Example_publish() {
 	// DELETION_REQUESTS has it at 1, duplicate: true
 }
 
-// A downstream program reads results as they come. A durable consumer goes on where it
-// stopped; this one, ordered, begins with the oldest.
+// A downstream program reads results. A durable consumer resumes where it stopped; this
+// ordered consumer starts with the oldest result.
 func Example_results() {
 	nc, stop := serve()
 	defer stop()
@@ -94,7 +94,7 @@ func Example_results() {
 	// erase-7: deleted, answer 200
 }
 
-// ReadRequest says what is wrong, and whose request it was.
+// ReadRequest returns the id of an invalid request and an error that names the field.
 func ExampleReadRequest() {
 	request, err := events.ReadRequest(events.KVUserContext, nil, []byte(`{
 		"specversion": "1.0", "id": "erase-7", "source": "/crm", "type": "lethe.deletion.requested.v1",
@@ -106,8 +106,7 @@ func ExampleReadRequest() {
 	// data.ids[1]: must be an integer from 1 to 9223372036854775807, without fraction or exponent, not 1e3
 }
 
-// serve starts a NATS server with the streams of requests and results, as lethe setup
-// makes them but for their limits.
+// serve starts a NATS server with simplified streams of requests and results.
 func serve() (*nats.Conn, func()) {
 	dir, err := os.MkdirTemp("", "lethe-example")
 	if err != nil {
@@ -149,7 +148,7 @@ func serve() (*nats.Conn, func()) {
 	}
 }
 
-// publishResults stands in for the worker.
+// publishResults publishes results like a worker.
 func publishResults(ctx context.Context, js jetstream.JetStream) {
 	request := events.Request{ID: "erase-7", Source: "/crm", Resource: events.KnowledgeBaseEntry{
 		ReplicaUUID: uuid.MustParse("03db5651-cb61-4bdf-9ef0-89561f7c9c53"), KnowledgeBaseID: 12345,

@@ -9,8 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// wantKnown checks that what a reader refuses, it refuses in a way that can be shown
-// and acted upon.
+// wantKnown checks that a reader's error is printable and has a known code.
 func wantKnown(t *testing.T, err error) {
 	t.Helper()
 	problem, ok := errors.AsType[*InvalidError](err)
@@ -23,12 +22,12 @@ func wantKnown(t *testing.T, err error) {
 	wantPrintable(t, err.Error())
 }
 
-// wantSame checks that an accepted request, written and read again, is itself.
+// wantSame checks that a request is unchanged after encoding and reading.
 func wantSame(t *testing.T, want Request) {
 	t.Helper()
 	text, err := want.Encode()
 	if err != nil {
-		// Only what is nearly 64 KiB may grow too large when written in full.
+		// Only a request of nearly 64 KiB can become too large when it is encoded.
 		if len(want.Source) < MaxEventBytes/2 {
 			t.Fatal(err)
 		}
@@ -46,7 +45,7 @@ func wantSame(t *testing.T, want Request) {
 	}
 }
 
-// wantUnnamed checks what comes with an error: an id that can stand in a subject, or none.
+// wantUnnamed checks that the id returned with an error is valid in a subject, or empty.
 func wantUnnamed(t *testing.T, r Request) {
 	t.Helper()
 	if r.ID != "" && checkID("id", r.ID) != nil || r.Source != "" && checkSource("source", r.Source) != nil || r.Resource != nil {
@@ -126,13 +125,13 @@ func FuzzReadResult(f *testing.F) {
 		}
 		text, err := r.Encode()
 		if r.Error != nil && r.Error.Code.Outcome() == "" {
-			wantKnown(t, err) // a newer version's code is read, and not written
+			wantKnown(t, err) // codes of newer versions can be read but not encoded
 			return
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Encode makes foreign text printable, so it is what is written that stays the same.
+		// Encode makes foreign text printable, so the encoded text is compared.
 		again, err := ReadResult(nil, text)
 		if err != nil {
 			t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 
 const kvBody = `{"target":"kv-user-context","ids":[10,11]}`
 
-// binaryMode is the same request as kvEvent, in binary mode.
+// binaryMode is the request of kvEvent in binary mode.
 func binaryMode(changes map[string][]string) map[string][]string {
 	header := map[string][]string{
 		"ce-specversion": {"1.0"},
@@ -114,7 +114,7 @@ func TestReadRequestRefusesHeaders(t *testing.T) {
 	}{
 		{"a batch", header{"content-type": {"application/cloudevents-batch+json"}}, "[" + kvEvent + "]", CodeMalformedEvent, "content-type", ""},
 		{"another event format", header{"content-type": {"application/cloudevents+xml"}}, kvEvent, CodeMalformedEvent, "content-type", "req-1"},
-		{"a content type that is none", header{"content-type": {"json"}}, kvEvent, CodeMalformedEvent, "content-type", "req-1"},
+		{"an invalid content type", header{"content-type": {"json"}}, kvEvent, CodeMalformedEvent, "content-type", "req-1"},
 		{"a content type with half a parameter", header{"content-type": {"application/cloudevents+json; charset"}}, kvEvent, CodeMalformedEvent, "content-type", "req-1"},
 		{"two content types", header{"content-type": {ContentType, "application/json"}}, kvEvent, CodeMalformedEvent, "content-type", "req-1"},
 		{"two content types in different case", header{"content-type": {ContentType}, "Content-Type": {"application/json"}}, kvEvent, CodeMalformedEvent, "content-type", "req-1"},
@@ -142,13 +142,13 @@ func TestReadRequestRefusesHeaders(t *testing.T) {
 		{"another specversion", binaryMode(header{"ce-specversion": {"0.3"}}), kvBody, CodeMalformedEvent, "ce-specversion", "req-1"},
 		{"a wrong ce-time", binaryMode(header{"ce-time": {"yesterday"}}), kvBody, CodeMalformedEvent, "ce-time", "req-1"},
 		{"half an escape", binaryMode(header{"ce-source": {"/crm%2"}}), kvBody, CodeMalformedEvent, "ce-source", "req-1"},
-		{"an escape that is no UTF-8", binaryMode(header{"ce-id": {"%C0%A0"}}), kvBody, CodeMalformedEvent, "ce-id", ""},
+		{"an escape that is not UTF-8", binaryMode(header{"ce-id": {"%C0%A0"}}), kvBody, CodeMalformedEvent, "ce-id", ""},
 		{"two values of an attribute that is not used", binaryMode(header{"ce-subject": {"a", "b"}}), kvBody, CodeMalformedEvent, "ce-subject", "req-1"},
 		{"an empty subject", binaryMode(header{"ce-subject": {`""`}}), kvBody, CodeMalformedEvent, "ce-subject", "req-1"},
 		{"base64 in a header", binaryMode(header{"ce-data_base64": {"e30="}}), kvBody, CodeMalformedEvent, "ce-data_base64", "req-1"},
 		{"an attribute called data", binaryMode(header{"ce-data": {"{}"}}), kvBody, CodeMalformedEvent, "ce-data", "req-1"},
 		{"no body", binaryMode(nil), "", CodeMalformedEvent, "data", "req-1"},
-		{"a body that is no JSON", binaryMode(nil), "hello", CodeMalformedEvent, "data", "req-1"},
+		{"a body that is not JSON", binaryMode(nil), "hello", CodeMalformedEvent, "data", "req-1"},
 		{"a body that is an array", binaryMode(nil), "[]", CodeMalformedEvent, "data", "req-1"},
 		{"a body with bytes after its end", binaryMode(nil), kvBody + "x", CodeMalformedEvent, "data", "req-1"},
 		{"a repeated key in the body", binaryMode(nil), `{"target":"kv-user-context","ids":[1],"ids":[2]}`, CodeMalformedEvent, "data.ids", "req-1"},
@@ -169,7 +169,7 @@ func TestReadRequestRefusesHeaders(t *testing.T) {
 	}
 }
 
-func TestTraceContextIsTakenOrLeft(t *testing.T) {
+func TestTraceContext(t *testing.T) {
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	for _, test := range []struct{ name, parent, state, wantParent, wantState string }{
 		{"both", parent, "a=1,b=2", parent, "a=1,b=2"},
@@ -195,7 +195,7 @@ func TestTraceContextIsTakenOrLeft(t *testing.T) {
 }
 
 func TestReadRequestIsDeterministic(t *testing.T) {
-	// Several headers are wrong, and maps have no order.
+	// Several headers are invalid, and maps have no order.
 	wrong := binaryMode(header{"ce-type": {"%"}, "ce-subject": {""}, "ce-time": {"1", "2"}, "Ce-Time": {"3"}, "ce-source": {"%C0"}})
 	_, first := ReadRequest(KVUserContext, wrong, []byte(kvBody))
 	for range 50 {
@@ -207,14 +207,14 @@ func TestReadRequestIsDeterministic(t *testing.T) {
 
 func TestRawFingerprint(t *testing.T) {
 	base := RawFingerprint(binaryMode(nil), []byte("x"))
-	t.Run("headers of others and the case of names do not matter", func(t *testing.T) {
+	t.Run("other headers and the case of names do not matter", func(t *testing.T) {
 		same := binaryMode(header{"Nats-Msg-Id": {"1"}, "ce-id": nil, "CE-ID": {"req-1"}})
 		delete(same, "ce-id")
 		if got := RawFingerprint(same, []byte("x")); got != base {
 			t.Errorf("got %s, want %s", got, base)
 		}
 	})
-	t.Run("it is told apart from a resource's", func(t *testing.T) {
+	t.Run("it differs from a resource's", func(t *testing.T) {
 		if !strings.HasPrefix(base, "raw:") || len(base) != 4+64 {
 			t.Errorf("got %s", base)
 		}

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// Every limit of the contract as a number, with what is just within it and just beyond it.
-// The constants are not used on purpose.
+// Tests each limit of the contract with values at and just above it. Numbers are used
+// instead of the constants on purpose.
 func TestLimitsOfARequest(t *testing.T) {
 	withSource := func(source string) string { return in(kvEvent, `"/crm"`, `"`+source+`"`) }
 	deep := func(levels int) string { return strings.Repeat("[", levels) + strings.Repeat("]", levels) }
 	padded := func(body string, size int) string { return body + strings.Repeat(" ", size-len(body)) }
-	// The headers of binaryMode, each a line of its own.
+	// The headers of binaryMode, each as one line.
 	size := 0
 	for name, values := range binaryMode(nil) {
 		size += len(name) + len(values[0]) + 4
@@ -98,7 +98,7 @@ func TestLimitsOfARequest(t *testing.T) {
 	}
 }
 
-func TestLimitsOfDataOfItsOwn(t *testing.T) {
+func TestLimitsOfData(t *testing.T) {
 	for levels, want := range map[int]string{31: "data.note", 32: "data"} {
 		body := `{"target":"kv-user-context","ids":[1],"note":` + strings.Repeat("[", levels) + strings.Repeat("]", levels) + `}`
 		_, err := ReadRequest(KVUserContext, binaryMode(nil), []byte(body))

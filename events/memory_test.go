@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// allocated is how many bytes a call allocates, kept or not.
+// allocated returns how many bytes a call allocates.
 func allocated(do func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -16,9 +16,9 @@ func allocated(do func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// Reading costs memory in proportion to what is read, and what is read has a
-// limit: the rest of a message is not even looked at, but for its id.
-func TestTheWorstEventsCostLittleMemory(t *testing.T) {
+// Memory is proportional to what is read, which is limited. Of the rest of a message,
+// only the id is read.
+func TestHostileEventsUseLittleMemory(t *testing.T) {
 	const limit, most = MaxEventBytes, 1 << 20
 	fill := func(before, unit, after string, size int) []byte {
 		return []byte(before + strings.Repeat(unit, max(0, (size-len(before)-len(after))/len(unit))) + after)
@@ -58,7 +58,7 @@ func TestTheWorstEventsCostLittleMemory(t *testing.T) {
 		for _, size := range []int{limit, most} {
 			body := c.body(size)
 			// Measured: at most 35 bytes for each byte of an event, for thousands of
-			// attributes. Beyond the limit only the search for an id goes on.
+			// attributes. Beyond the limit only the id is searched for.
 			bound := uint64(45*limit + 2*len(body))
 			got := allocated(func() { _, _ = ReadRequest(KVUserContext, c.header, body) })
 			if got > bound {

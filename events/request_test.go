@@ -26,7 +26,7 @@ var (
 	}}
 )
 
-// in puts other text into an event, at one place.
+// in replaces one part of an event.
 func in(event, old, new string) string {
 	if strings.Count(event, old) != 1 {
 		panic(fmt.Sprintf("%q is not there once", old))
@@ -56,7 +56,7 @@ func numberIDs(n int) []int64 {
 	return ids
 }
 
-// accepted are bodies in structured mode that are right.
+// accepted are valid bodies in structured mode.
 var accepted = []struct {
 	name, body string
 	want       func(r *Request)
@@ -90,7 +90,7 @@ var accepted = []struct {
 	{"a broken trace context, which is left out", in(kvEvent, `"source"`, `"traceparent":"00-xyz-01","tracestate":"a=1","source"`), nil},
 	{"an empty trace context", in(kvEvent, `"source"`, `"traceparent":"","tracestate":"","source"`), nil},
 	{"a trace in another case", in(kvEvent, `"source"`, `"traceParent":"","TRACESTATE":1,"source"`), nil},
-	{"a trace context that is no text", in(kvEvent, `"source"`, `"traceparent":{"a":[]},"tracestate":1,"source"`), nil},
+	{"a trace context that is not a string", in(kvEvent, `"source"`, `"traceparent":{"a":[]},"tracestate":1,"source"`), nil},
 	{"a trace with an empty state", in(kvEvent, `"source"`, `"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","tracestate":"","source"`),
 		func(r *Request) { r.TraceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" }},
 	{"an event from Dapr", `{"data":{"target":"kv-user-context","ids":[10,11]},"datacontenttype":"application/json","id":"req-1",` +
@@ -128,15 +128,15 @@ func TestReadRequestAcceptsStructured(t *testing.T) {
 	}
 }
 
-// refused are bodies in structured mode that break a rule.
+// refused are invalid bodies in structured mode.
 var refused = []struct {
 	name  string
 	body  string
 	code  Code
 	field string
-	// unnamed says that no id can be taken from the event.
+	// unnamed means that the event has no usable id.
 	unnamed bool
-	// unseen says that a JSON Schema cannot see what is wrong.
+	// unseen means that a JSON Schema cannot detect the error.
 	unseen bool
 }{
 	{"nothing", "", CodeMalformedEvent, "body", true, true},
@@ -201,7 +201,7 @@ var refused = []struct {
 	{"a time with a comma", in(kvEvent, `"source"`, `"time":"2026-11-23T12:00:00,5Z","source"`), CodeMalformedEvent, "time", false, false},
 	{"a time as a number", in(kvEvent, `"source"`, `"time":1795608000,"source"`), CodeMalformedEvent, "time", false, false},
 	{"data that is XML", in(kvEvent, `"source"`, `"datacontenttype":"application/xml","source"`), CodeMalformedEvent, "datacontenttype", false, false},
-	{"a media type that is none", in(kvEvent, `"source"`, `"datacontenttype":"json","source"`), CodeMalformedEvent, "datacontenttype", false, false},
+	{"an invalid media type", in(kvEvent, `"source"`, `"datacontenttype":"json","source"`), CodeMalformedEvent, "datacontenttype", false, false},
 	{"an empty subject", in(kvEvent, `"source"`, `"subject":"","source"`), CodeMalformedEvent, "subject", false, false},
 
 	{"no data", in(kvEvent, `,"data":{"target":"kv-user-context","ids":[10,11]}`, ``), CodeMalformedEvent, "data", false, false},
@@ -209,7 +209,7 @@ var refused = []struct {
 	{"data that is a string", kvData(`"{}"`), CodeMalformedEvent, "data", false, false},
 	{"data that is an array", kvData(`[]`), CodeMalformedEvent, "data", false, false},
 	{"data twice", in(kvEvent, `"source"`, `"data_base64":"e30=","source"`), CodeMalformedEvent, "data_base64", false, false},
-	{"base64 that is none", in(kvEvent, `"data":{"target":"kv-user-context","ids":[10,11]}`, `"data_base64":"%"`), CodeMalformedEvent, "data_base64", false, true},
+	{"invalid base64", in(kvEvent, `"data":{"target":"kv-user-context","ids":[10,11]}`, `"data_base64":"%"`), CodeMalformedEvent, "data_base64", false, true},
 	{"base64 as a number", in(kvEvent, `"data":{"target":"kv-user-context","ids":[10,11]}`, `"data_base64":1`), CodeMalformedEvent, "data_base64", false, false},
 	{"base64 of no JSON", in(kvEvent, `"data":{"target":"kv-user-context","ids":[10,11]}`, `"data_base64":"aGVsbG8="`), CodeMalformedEvent, "data", false, true},
 
@@ -244,7 +244,7 @@ var refused = []struct {
 	{"the other target's fields instead", kvData(`{"target":"kv-user-context","replica_uuid":"03db5651-cb61-4bdf-9ef0-89561f7c9c53","knowledge_base_id":1}`), CodeInvalidResource, "data.replica_uuid", false, false},
 }
 
-// refusedEntries are the same for a knowledge-base entry.
+// refusedEntries are invalid bodies for a knowledge-base entry.
 var refusedEntries = []struct{ name, old, new, field string }{
 	{"no UUID", `"replica_uuid":"03db5651-cb61-4bdf-9ef0-89561f7c9c53",`, ``, "data.replica_uuid"},
 	{"a UUID that is null", `"03db5651-cb61-4bdf-9ef0-89561f7c9c53"`, `null`, "data.replica_uuid"},
@@ -289,7 +289,7 @@ func TestReadRequestRefusesStructured(t *testing.T) {
 	}
 }
 
-// wantInvalid checks the error of a reader, and that it can be shown as it is.
+// wantInvalid checks the error of a reader, and that it is printable.
 func wantInvalid(t *testing.T, err error, code Code, field string) {
 	t.Helper()
 	problem, ok := errors.AsType[*InvalidError](err)
@@ -309,7 +309,7 @@ func wantPrintable(t *testing.T, message string) {
 	}
 }
 
-func TestReadRequestTellsTheSourceOfARefusedRequest(t *testing.T) {
+func TestReadRequestReturnsTheSourceOfAnInvalidRequest(t *testing.T) {
 	for name, test := range map[string]struct{ body, want string }{
 		"it is there once":  {kvIDs("[0]"), "/crm"},
 		"it is there twice": {in(kvEvent, `"source"`, `"source":"/a","source"`), ""},

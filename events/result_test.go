@@ -20,7 +20,7 @@ var (
 	}
 )
 
-// resultOf is a result with this outcome that is right.
+// resultOf returns a valid result with this outcome.
 func resultOf(outcome Outcome, code Code) Result {
 	r := kvResult
 	r.Outcome = outcome
@@ -33,7 +33,7 @@ func resultOf(outcome Outcome, code Code) Result {
 	return r
 }
 
-// everyResult has one result for every outcome and code, and some that are particular.
+// everyResult has one result for every outcome and code, and some special cases.
 func everyResult() map[string]Result {
 	all := map[string]Result{}
 	for _, outcome := range []Outcome{Deleted, AcceptedPending, NotFound} {
@@ -116,7 +116,7 @@ func TestResultOnTheWire(t *testing.T) {
 	}
 }
 
-func TestResultRefusesToContradictItself(t *testing.T) {
+func TestResultMustBeConsistent(t *testing.T) {
 	tests := []struct {
 		name   string
 		result Result
@@ -126,8 +126,8 @@ func TestResultRefusesToContradictItself(t *testing.T) {
 		{"no event id", kvResult, func(r *Result) { r.EventID = "" }, "id"},
 		{"a source with a space", kvResult, func(r *Result) { r.Source = "/lethe/my host" }, "source"},
 		{"no time", kvResult, func(r *Result) { r.Time = time.Time{} }, "time"},
-		{"a request id that is no subject token", kvResult, func(r *Result) { r.RequestID = "a.b" }, "data.request_id"},
-		{"a request source that is no URI", kvResult, func(r *Result) { r.RequestSource = "a b" }, "data.request_source"},
+		{"a request id that is not a subject token", kvResult, func(r *Result) { r.RequestID = "a.b" }, "data.request_id"},
+		{"a request source that is not a URI", kvResult, func(r *Result) { r.RequestSource = "a b" }, "data.request_source"},
 		{"an unknown target", kvResult, func(r *Result) { r.Target = "x" }, "data.target"},
 		{"another target's resource", kvResult, func(r *Result) { r.Target = SensayKnowledgeBase }, "data"},
 		{"a wrong resource", kvResult, func(r *Result) { r.Resource = UserContexts{} }, "data.ids"},
@@ -195,7 +195,7 @@ func resultText(t *testing.T, r Result) string {
 	return string(text)
 }
 
-// tolerated are changes to the text of kvResult that a reader takes no notice of.
+// tolerated are changes to the text of kvResult that a reader ignores.
 var tolerated = []struct{ name, old, new string }{
 	{"a new field", `"attempts":1`, `"attempts":1,"region":{"name":"eu"}`},
 	{"a new field in the evidence", `"call_requests":1`, `"call_requests":1,"tls":"1.3"`},
@@ -204,7 +204,7 @@ var tolerated = []struct{ name, old, new string }{
 	{"a trace", `"subject"`, `"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","subject"`},
 }
 
-func TestReadResultToleratesWhatIsNew(t *testing.T) {
+func TestReadResultIgnoresNewFields(t *testing.T) {
 	for _, test := range tolerated {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := ReadResult(nil, []byte(in(resultText(t, kvResult), test.old, test.new)))
@@ -218,7 +218,7 @@ func TestReadResultToleratesWhatIsNew(t *testing.T) {
 	}
 }
 
-func TestReadResultAcceptsCodesOfANewerLethe(t *testing.T) {
+func TestReadResultAcceptsCodesOfNewerVersions(t *testing.T) {
 	s := schema(t, "result.json")
 	for _, test := range []struct {
 		name    string
@@ -259,7 +259,7 @@ func TestReadResultAcceptsCodesOfANewerLethe(t *testing.T) {
 	}
 }
 
-// wrongResults are changes to the text of kvResult that make it wrong.
+// wrongResults are changes that make kvResult invalid.
 var wrongResults = []struct {
 	name, old, new string
 	code           Code
@@ -287,7 +287,7 @@ var wrongResults = []struct {
 	{"another target's fields", `"ids":[10,11],`, `"ids":[10,11],"knowledge_base_id":1,`, CodeInvalidResource, "data.knowledge_base_id", false},
 	{"an unknown target", `"target":"kv-user-context"`, `"target":"x"`, CodeUnknownTarget, "data.target", false},
 	{"evidence that is a list", `"evidence":{`, `"evidence":[],"other":{`, CodeMalformedEvent, "data.evidence", false},
-	{"a time that is none", `"observed_at":"2026-11-23T12:00:00Z"`, `"observed_at":"noon"`, CodeMalformedEvent, "data.evidence.observed_at", false},
+	{"an invalid time", `"observed_at":"2026-11-23T12:00:00Z"`, `"observed_at":"noon"`, CodeMalformedEvent, "data.evidence.observed_at", false},
 	{"an error", `"attempts":1`, `"attempts":1,"error":{"code":"id-reused","message":""}`, CodeMalformedEvent, "data.error", false},
 }
 

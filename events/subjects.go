@@ -3,7 +3,6 @@ package events
 import (
 	"cmp"
 	"strconv"
-	"strings"
 )
 
 // The streams of the subjects.
@@ -38,12 +37,6 @@ func DueSubject(t Target) string { return "deletions.due." + string(t) }
 // ResultFilter returns a subject filter for results. Empty arguments match everything.
 func ResultFilter(t Target, id string, o Outcome) string {
 	return ResultSubject(cmp.Or(t, "*"), cmp.Or(id, "*"), cmp.Or(o, "*"))
-}
-
-// TargetOfSubject returns the target in the subject of a request, its last token. It
-// may be unknown.
-func TargetOfSubject(subject string) Target {
-	return Target(subject[strings.LastIndexByte(subject, '.')+1:])
 }
 
 // SequenceID returns the id for a request without a usable id: its sequence in the

@@ -19,8 +19,6 @@ func TestSubjects(t *testing.T) {
 		{"all results", ResultFilter("", "", ""), "deletions.results.*.*.*"},
 		{"the results of a request", ResultFilter("", "a", ""), "deletions.results.*.a.*"},
 		{"the failed ones of a target", ResultFilter(KVUserContext, "", Failed), "deletions.results.kv-user-context.*.failed"},
-		{"the target of a request's subject", string(TargetOfSubject("deletions.requests.kv-user-context")), "kv-user-context"},
-		{"the target of what is due", string(TargetOfSubject(DueSubject(SensayKnowledgeBase))), "sensay-knowledge-base"},
 		{"the id of what has none", SequenceID(math.MaxUint64), "seq-18446744073709551615"},
 		{"the type of a result", AcceptedPending.EventType(), "lethe.deletion.accepted-pending.v1"},
 	} {
@@ -73,7 +71,7 @@ func TestRequestEncodeRefuses(t *testing.T) {
 		{"no id", func(r *Request) { r.ID = "" }, CodeMalformedEvent, "id"},
 		{"a reserved id", func(r *Request) { r.ID = SequenceID(1) }, CodeMalformedEvent, "id"},
 		{"no source", func(r *Request) { r.Source = "" }, CodeMalformedEvent, "source"},
-		{"a source that is no URI", func(r *Request) { r.Source = "a b" }, CodeMalformedEvent, "source"},
+		{"a source that is not a URI", func(r *Request) { r.Source = "a b" }, CodeMalformedEvent, "source"},
 		{"a source over 2 KiB", func(r *Request) { r.Source = strings.Repeat("/", maxSourceBytes+1) }, CodeMalformedEvent, "source"},
 		{"a time that RFC 3339 cannot write", func(r *Request) { r.Time = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }, CodeMalformedEvent, "time"},
 		{"no resource", func(r *Request) { r.Resource = nil }, CodeInvalidResource, "data"},

@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// anyAtAll draws a request that may break any rule.
+// anyAtAll draws a request that may violate any rule.
 func anyAtAll() *rapid.Generator[Request] {
 	ids := rapid.SliceOfN(rapid.OneOf(rapid.Int64Range(-1, 3), rapid.Int64()), 0, 102)
 	return rapid.Custom(func(t *rapid.T) Request {
@@ -31,7 +31,7 @@ func anyAtAll() *rapid.Generator[Request] {
 				entry.KnowledgeBaseID = rapid.Int64Range(-1, 1).Draw(t, "number")
 				r.Resource = entry
 			case 5:
-				r.Resource = KnowledgeBaseEntry{KnowledgeBaseID: 1} // a forgotten UUID
+				r.Resource = KnowledgeBaseEntry{KnowledgeBaseID: 1} // without the UUID
 			case 6:
 				r.TraceParent, r.TraceState = rapid.String().Draw(t, "parent"), rapid.String().Draw(t, "state")
 			default:
@@ -42,8 +42,7 @@ func anyAtAll() *rapid.Generator[Request] {
 	})
 }
 
-// What one side refuses, the other must not write, or it would be published and
-// answered invalid, or called.
+// Encode must refuse what ReadRequest refuses, else it would write invalid requests.
 func TestEncodeRefusesWhatReadRequestRefuses(t *testing.T) {
 	written := 0
 	rapid.Check(t, func(t *rapid.T) {
@@ -70,7 +69,7 @@ func TestEncodeRefusesWhatReadRequestRefuses(t *testing.T) {
 	}
 }
 
-// The same the other way round: a request with a fault, written past Encode's checks.
+// ReadRequest must refuse what Encode refuses. The request is written without Encode's checks.
 func TestReadRequestRefusesWhatEncodeRefuses(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := anyAtAll().Draw(t, "any request")

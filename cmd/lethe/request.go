@@ -67,7 +67,7 @@ were published or answered before. If nothing was new, the exit status is 1 unle
 		},
 	}
 	flags := cmd.Flags()
-	flags.Var(&f.ids, "id", "kv-user-context: a context id; several with commas between, or the flag again")
+	flags.Var(&f.ids, "id", "kv-user-context: a context id; several separated by commas, or repeat the flag")
 	flags.StringVar(&f.replica, "replica", "", "sensay-knowledge-base: the replica's UUID")
 	flags.Var(&f.entry, "entry", "sensay-knowledge-base: the entry's id")
 	flags.StringVar(&f.id, "request-id", "", "the request's id (none: a new UUID)")

@@ -124,9 +124,9 @@ func TestPermanentErrorsAreReturnedImmediately(t *testing.T) {
 		{"LETHE_NATS_CA: a certificate that nobody vouches for", Config{URL: secure.ClientURL()}, ErrTLS},
 		{"LETHE_NATS_URL: a server without TLS where it is asked for", Config{URL: open.ClientURL(), CA: ca}, ErrTLS},
 		{"LETHE_NATS_CERT: a server that wants a client certificate", Config{URL: mutual.ClientURL(), CA: ca}, ErrTLS},
-		{"LETHE_NATS_CA: a CA file that is none", Config{URL: secure.ClientURL(), CA: "/no/where"}, ErrSettings},
-		{"LETHE_NATS_CREDS: a credentials file that is none", Config{URL: open.ClientURL(), Creds: "/no/where"}, ErrSettings},
-		{"LETHE_NATS_URL: a URL that is none", Config{URL: "nats://user:hush@host:port"}, ErrSettings},
+		{"LETHE_NATS_CA: a missing CA file", Config{URL: secure.ClientURL(), CA: "/no/where"}, ErrSettings},
+		{"LETHE_NATS_CREDS: a missing credentials file", Config{URL: open.ClientURL(), Creds: "/no/where"}, ErrSettings},
+		{"LETHE_NATS_URL: an invalid URL", Config{URL: "nats://user:hush@host:port"}, ErrSettings},
 		{"LETHE_NATS_URL: no URL", Config{URL: " , "}, ErrSettings},
 	}
 	for _, tt := range tests {

@@ -123,7 +123,7 @@ func TestErrorsOfTheEmbeddedServer(t *testing.T) {
 		{"an address that is taken", t.TempDir(), taken.Addr().String(), ErrAddrInUse, "LETHE_EMBEDDED_ADDR: "},
 		{"an address that is not this machine's", t.TempDir(), "192.0.2.1:4222", ErrSettings, "LETHE_EMBEDDED_ADDR: "},
 		{"an address without port", t.TempDir(), "127.0.0.1", ErrSettings, "LETHE_EMBEDDED_ADDR: "},
-		{"a port that is none", t.TempDir(), "127.0.0.1:x", ErrSettings, "LETHE_EMBEDDED_ADDR: "},
+		{"an invalid port", t.TempDir(), "127.0.0.1:x", ErrSettings, "LETHE_EMBEDDED_ADDR: "},
 		{"a file for a directory", file, "127.0.0.1:0", ErrSettings, "LETHE_EMBEDDED_DIR: "},
 		{"a directory where nothing can be stored", blocked, "127.0.0.1:0", ErrSettings, "LETHE_EMBEDDED_DIR: "},
 	}
