@@ -271,7 +271,7 @@ func TestARefusedCredentialSuspendsOneLaneOnly(t *testing.T) {
 	b.until("the worker is ready", func() bool { r, err := w.ready(); return err == nil && r.Ready })
 }
 
-func TestALaneWithoutACredentialTakesNoRequests(t *testing.T) {
+func TestNoCredentialMeansNoRequests(t *testing.T) {
 	b := newBench(t)
 	w := b.start("KV_ACCESS_KEY=")
 	b.publish(events.UserContexts{IDs: []int64{1}})
