@@ -244,19 +244,19 @@ func (s *status) print(w io.Writer) error {
 	if len(s.Workers) == 0 {
 		line("no worker answered")
 	} else {
-		line("WORKER\tLANE\tSTATUS\tIN FLIGHT\tCALLS AT ONCE\tA SECOND\tWHY")
+		line("WORKER\tLANE\tSTATUS\tIN FLIGHT\tMAX CALLS\tCALLS/S\tREASON")
 	}
 	for _, worker := range s.Workers {
 		for _, l := range worker.Lanes {
-			why := l.Why
+			reason := l.Why
 			if !l.NextCall.IsZero() {
-				why += fmt.Sprintf(" (next call at %s)", l.NextCall.Local().Format(time.TimeOnly))
+				reason += fmt.Sprintf(" (next call at %s)", l.NextCall.Local().Format(time.TimeOnly))
 			}
-			perSecond := "any"
+			perSecond := "no limit"
 			if l.CallsPerSecond > 0 {
 				perSecond = fmt.Sprintf("%.1f", l.CallsPerSecond)
 			}
-			line("%s\t%s\t%s\t%d\t%d\t%s\t%s", worker.Instance, l.Target, l.Status, l.InFlight, l.Calls, perSecond, why)
+			line("%s\t%s\t%s\t%d\t%d\t%s\t%s", worker.Instance, l.Target, l.Status, l.InFlight, l.Calls, perSecond, reason)
 		}
 	}
 	for _, warning := range s.Warnings {
