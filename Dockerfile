@@ -1,9 +1,9 @@
-# The image holds one static binary, the certificates to call the APIs with, and nothing else: no shell, no
-# secret. Credentials come at run time, best as files named by the _FILE variables.
+# The image holds one static binary and the CA certificates for calling the APIs. It has no shell and no secret.
+# Credentials come at run time, best as files that the _FILE variables name.
 
 FROM golang:1.26-alpine AS build
 WORKDIR /src
-# The modules are a layer of their own: a change of the code does not fetch them again.
+# The modules have a layer of their own, so that a change of the code does not fetch them again.
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
@@ -16,14 +16,14 @@ FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /src/LICENSE /LICENSE
 COPY --from=build /out/lethe /lethe
-# Where the embedded server keeps its files when no LETHE_NATS_URL is given. The directory is made here because a
-# fresh volume takes its owner and mode from the image. Group 0 may write: a platform that chooses the user id, such as
+# The embedded server keeps its files here when no LETHE_NATS_URL is given. The image has the directory because a new
+# volume takes its owner and mode from the image. Group 0 may write: a platform that chooses the user id, such as
 # OpenShift, runs it in that group.
 COPY --from=build --chown=65532:0 /out/root/ /
 ENV LETHE_EMBEDDED_DIR=/data
 VOLUME ["/data"]
 
-# A number and not a name: there is no /etc/passwd, and Kubernetes can check that it is not root.
+# A number, not a name: there is no /etc/passwd, and Kubernetes can check that it is not root.
 USER 65532:65532
 # /healthz, /readyz and /metrics, once LETHE_ADMIN_ADDR says 0.0.0.0:8080; the default is loopback.
 EXPOSE 8080

@@ -1,4 +1,4 @@
-# What a newcomer might try; `make` alone lists it. Everything is plain Go: `make test` is `go test ./...`.
+# Shortcuts; `make` lists them. All of it is plain Go: `make test` is `go test ./...`.
 
 IMAGE    ?= lethe
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -26,15 +26,15 @@ oldest: ## run the tests that use NATS against the oldest server that Lethe supp
 race: ## run the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race ./...
 
-cover: ## run the tests and say how much of each function they reach
+cover: ## run the tests and report the coverage of each function
 	go test -coverpkg ./... -coverprofile cover.out ./...
 	go tool cover -func cover.out
 
-chaos: ## kill, stop and cut off real processes for minutes, then audit what came of each request
+chaos: ## kill, stop and disconnect real processes for minutes, then audit each request
 	go test ./internal/e2e/chaos -run 'TestChaos|TestChaosInACluster' -count=1 -v -timeout 60m -chaos.requests 20000 -chaos.kills 300 $(CHAOS)
 	go test ./consumer -run 'TestTheProtocol' -count=1 -v -timeout 60m -model.deep
 
-bench: ## run the benchmarks, then real processes through workloads, then beside a BACKLOG of growing size
+bench: ## run the benchmarks, then workloads on real processes, then with a BACKLOG of growing size
 	go test -bench . -benchmem -run '^$$' ./...
 	go test ./internal/e2e/bench -run TestWorkloads -count=1 -v -timeout 60m -bench.scale $(SCALE)
 	go test ./internal/e2e/bench -run TestFlatCost -count=1 -v -timeout 120m -bench.backlog $(BACKLOG)
@@ -50,7 +50,7 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 lint: ## run the linters
 	.ci/run lint
 
-ci: ## run all that a change must pass
+ci: ## run all checks that a change must pass
 	.ci/run
 
 build: ## build ./lethe
@@ -62,5 +62,5 @@ image: ## build the container image
 up: ## start the local stack: NATS, the sandbox, Lethe and Jaeger
 	$(COMPOSE) up --build
 
-down: ## stop it; what NATS stored stays
+down: ## stop the local stack; the data of NATS stays
 	$(COMPOSE) down
