@@ -5,43 +5,36 @@
 // breaker and credential, so that no target can hold up another. The way of a
 // request is read in the files in this order:
 //
-//	lane.go      pulls messages and has batches worked on
-//	pull.go      asks the server for messages
-//	pulls.go     whether that works
-//	holding.go   how many bytes the lane may have in flight
-//	receive.go   reads a message, and finds what is known of its request
-//	hand.go      deliveries in flight
-//	ack_wait.go  how long the server waits for a sign of life
-//	batch.go     puts requests together that one call can be made for
-//	process.go   sees a batch through: permission, claims, call, steps
-//	claim.go     makes sure that no other worker is ahead
-//	call.go      makes one call for many
-//	narrow.go    gives each of them its own answer
-//	decide.go    the pure function from (progress, answer, time) to the next step
-//	store.go     makes the step durable
-//	settle.go    tells the server what became of the message
-//	refuse.go    answers an event that breaks the contract
-//	refusals.go  requests whose time does not count while they are refused
-//	suspect.go   requests that the API refused for themselves
-//	history.go   the progress of a request, carried in message headers
-//	chain.go     the request's records, each guarded by the one before it
-//	link.go      what a record is
-//	look.go      whether many requests have no record
-//	stored.go    asks a stream's leader for a message
-//	overtaken.go what to do when the records are ahead of the message
-//	retention.go whether records may have expired
-//	later.go     the next step as a message in the future
-//	replay.go    has a failed request tried again
-//	clock.go     the server's time, and when a right to call is over
-//	state.go     what the lane reports
-//	trace.go     spans and counters
-//	streams.go   the streams and consumers that all of this stands on
-//	check.go     whether they are as they must be
-//	check_stream.go  what a stream must be
-//	watch.go     checks them while a lane runs
-//	redeliver.go messages that the server would not deliver
+//	lane.go       pulls messages and has batches worked on
+//	pull.go       asks the server for messages
+//	pulls.go      reports whether that works
+//	holding.go    limits the bytes that the lane has in flight
+//	later_room.go takes no requests when there is no room for their retries
+//	receive.go    reads a message and finds what is stored of its request
+//	inflight.go   deliveries in flight
+//	ack_wait.go   how long the server waits for an acknowledgement
+//	invalid.go    answers an event that breaks the contract
+//	retention.go  whether records may have expired
+//	batch.go      groups requests that one call can be made for
+//	process.go    works on a batch: permission, claims, call, steps
+//	claim.go      makes sure that no other worker is ahead
+//	call.go       makes one call for many requests
+//	bisect.go     gives each of them its own answer
+//	refusals.go   requests whose time does not count while they are refused
+//	suspect.go    requests that the API refused for themselves
+//	decide.go     the pure function from (progress, answer, time) to the next step
+//	store.go      stores the step
+//	publish.go    publishes attempts and results
+//	settle.go     tells the server what became of the message
+//	clock.go      the server's time, and when a right to call is over
+//	wait.go       waits that end with a context
+//	health.go     checks the streams and consumers while the lane runs
+//	state.go      what the lane reports
+//	trace.go      spans and counters
 //
-// When a call may be made, and how long a request waits, is in package limiter.
+// When a call may be made, and how long a request waits, is in package limiter;
+// what is stored of a request is in package ledger; the streams and consumers are
+// set up and checked by package streams.
 //
 // Everything durable is in JetStream. A worker keeps nothing that it could
 // lose, so any number of workers can run, die and start anywhere.

@@ -1,0 +1,149 @@
+package layout
+
+import (
+	"bufio"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/tools/go/packages"
+)
+
+// maxUpwardUses is how many uses between the consumer's files may point up. With more, no file can be understood
+// without the others.
+const maxUpwardUses = 10
+
+// A use is a file that names something another file of its package declares. However often it does, it is one use.
+type use struct{ by, of string }
+
+func TestFilesOfTheConsumerStandOnEachOther(t *testing.T) {
+	t.Parallel()
+	uses := usesIn(t, "./consumer")
+	if len(uses) < 20 {
+		t.Fatalf("found %d uses between the consumer's files; they were not read", len(uses))
+	}
+	order, upward := bottomUp(uses)
+	if len(upward) <= maxUpwardUses {
+		return
+	}
+	t.Errorf("%d of %d uses between the consumer's files point up, %d may; let the lower file take what it needs "+
+		"as an argument, or move the declaration down", len(upward), len(uses), maxUpwardUses)
+	t.Logf("from the bottom up: %s", strings.Join(order, " "))
+	for _, u := range upward {
+		t.Logf("%s uses %s", u.by, u.of)
+	}
+}
+
+// usesIn type-checks a package, without its tests, and returns the uses between its files, sorted.
+func usesIn(t *testing.T, pattern string) []use {
+	t.Helper()
+	loaded, err := packages.Load(&packages.Config{
+		Dir: root,
+		Mode: packages.NeedName | packages.NeedFiles | packages.NeedImports | packages.NeedDeps |
+			packages.NeedTypes | packages.NeedSyntax | packages.NeedTypesInfo,
+	}, pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uses := map[use]bool{}
+	for _, p := range loaded {
+		for _, err := range p.Errors {
+			t.Fatal(err)
+		}
+		for name, object := range p.TypesInfo.Uses {
+			if object.Pkg() != p.Types || !object.Pos().IsValid() {
+				continue
+			}
+			by := filepath.Base(p.Fset.Position(name.Pos()).Filename)
+			of := filepath.Base(p.Fset.Position(object.Pos()).Filename)
+			if by != of {
+				uses[use{by, of}] = true
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Keys(uses), func(a, b use) int {
+		return strings.Compare(a.by+" "+a.of, b.by+" "+b.of)
+	})
+}
+
+// bottomUp orders the files such that few uses point up, and returns those that do. The next file is always the
+// one that uses the fewest of those left. (The least number of upward uses is costly to find, and not needed.)
+func bottomUp(uses []use) (order []string, upward []use) {
+	left := map[string]bool{}
+	for _, u := range uses {
+		left[u.by], left[u.of] = true, true
+	}
+	for len(left) > 0 {
+		var next string
+		var fewest []use
+		for _, file := range slices.Sorted(maps.Keys(left)) {
+			var above []use
+			for _, u := range uses {
+				if u.by == file && left[u.of] {
+					above = append(above, u)
+				}
+			}
+			if next == "" || len(above) < len(fewest) {
+				next, fewest = file, above
+			}
+		}
+		order, upward = append(order, next), append(upward, fewest...)
+		delete(left, next)
+	}
+	return order, upward
+}
+
+func TestUpwardUsesAreCounted(t *testing.T) {
+	t.Parallel()
+	down := []use{{"c.go", "a.go"}, {"c.go", "b.go"}, {"b.go", "a.go"}}
+	order, upward := bottomUp(down)
+	if got := strings.Join(order, " "); got != "a.go b.go c.go" || len(upward) != 0 {
+		t.Errorf("three floors: order %s, upward %v", got, upward)
+	}
+	if _, upward := bottomUp(append(down, use{"a.go", "c.go"})); len(upward) != 1 {
+		t.Errorf("a cycle of three files: upward %v, want one use", upward)
+	}
+}
+
+// The consumer's package comment lists its files in the order in which they are best read.
+func TestTheReadingListNamesEachFile(t *testing.T) {
+	t.Parallel()
+	comment, err := os.Open(filepath.Join(root, "consumer", "consumer.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = comment.Close() }()
+	var listed []string
+	lines := bufio.NewScanner(comment)
+	for lines.Scan() && !strings.HasPrefix(lines.Text(), "package ") {
+		if entry, ok := strings.CutPrefix(lines.Text(), "//\t"); ok {
+			if name := strings.Fields(entry); len(name) > 0 && strings.HasSuffix(name[0], ".go") {
+				listed = append(listed, name[0])
+			}
+		}
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	there, err := filepath.Glob(filepath.Join(root, "consumer", "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range there {
+		name := filepath.Base(path)
+		if !strings.HasSuffix(name, "_test.go") && name != "consumer.go" && !slices.Contains(listed, name) {
+			t.Errorf("the reading list in consumer.go lacks %s", name)
+		}
+	}
+	for i, name := range listed {
+		if !slices.Contains(there, filepath.Join(root, "consumer", name)) {
+			t.Errorf("the reading list in consumer.go names %s, which is not there", name)
+		}
+		if slices.Contains(listed[:i], name) {
+			t.Errorf("the reading list in consumer.go names %s twice", name)
+		}
+	}
+}
