@@ -1,43 +1,50 @@
-// Package consumer is the heart of Lethe: it takes one message, makes one step
-// of one request, stores that step, and only then acknowledges the message.
+// Package consumer carries a request from its message to its result: it takes one
+// message, makes one step of one request, stores that step, and only then
+// acknowledges the message.
 //
 // A [Lane] serves one target with its own durable consumers, concurrency, rate,
-// breaker and credential, so that no target can hold up another. The way of a
-// request is read in the files in this order:
+// breaker and credential, so that no target delays another. Read the files in this
+// order. Each uses only what is in the files after it.
 //
-//	lane.go       pulls messages and has batches worked on
-//	pull.go       asks the server for messages
-//	pulls.go      reports whether that works
-//	holding.go    limits the bytes that the lane has in flight
-//	later_room.go takes no requests when there is no room for their retries
-//	receive.go    reads a message and finds what is stored of its request
-//	inflight.go   deliveries in flight
-//	ack_wait.go   how long the server waits for an acknowledgement
-//	invalid.go    answers an event that breaks the contract
-//	retention.go  whether records may have expired
-//	batch.go      groups requests that one call can be made for
-//	process.go    works on a batch: permission, claims, call, steps
-//	claim.go      makes sure that no other worker is ahead
-//	call.go       makes one call for many requests
-//	bisect.go     gives each of them its own answer
-//	refusals.go   requests whose time does not count while they are refused
-//	suspect.go    requests that the API refused for themselves
-//	decide.go     the pure function from (progress, answer, time) to the next step
-//	store.go      stores the step
-//	publish.go    publishes attempts and results
-//	settle.go     tells the server what became of the message
-//	clock.go      the server's time, and when a right to call is over
-//	wait.go       waits that end with a context
-//	health.go     checks the streams and consumers while the lane runs
-//	state.go      what the lane reports
-//	trace.go      spans and counters
+// The way of a request:
+//
+//	lane.go        fetches messages, and starts the workers of batches
+//	receive.go     reads a message, and finds the progress that its request starts from
+//	invalid.go     answers an event that breaks the contract
+//	suspect.go     schedules requests that the API has refused themselves for later
+//	process.go     works on a batch: permission, claims, call, next steps
+//	call.go        makes the calls of a batch
+//	claim.go       makes sure, before a call, that no other worker is ahead
+//	store.go       makes a step durable: its result, and its next message
+//	publish.go     writes attempts and results
+//	lost.go        decides whether records of a request may be gone
+//	health.go      checks the streams, and extends ack deadlines, while a lane runs
+//	state.go       reports what the lane does
+//	settle.go      acknowledges a message, or has it delivered again
+//
+// The lane and its parts:
+//
+//	consumer.go    the configuration of a lane, and the lane
+//	decide.go      the pure function from progress, answer and time to the next step
+//	bisect.go      finds out which requests of a batch an answer is about
+//	trace.go       spans and counters
+//	batch.go       the batcher, which puts requests together for one call
+//	retention.go   how long the results stream keeps records
+//	inflight.go    deliveries in flight, and their ack deadlines
+//	ack_wait.go    how long the server waits before it delivers a message again
+//	holding.go     how many bytes the lane may have in flight
+//	later_room.go  how full the stream of next steps is
+//	refusals.go    whether many requests are refused
+//	pulls.go       whether pulls work
+//	pull.go        one pull, which asks the server for messages
+//	clock.go       the server's time, and whether a deadline has passed
+//	wait.go        timers
 //
 // When a call may be made, and how long a request waits, is in package limiter;
-// what is stored of a request is in package ledger; the streams and consumers are
-// set up and checked by package streams.
+// what is stored of a request, in package ledger.
 //
-// Everything durable is in JetStream. A worker keeps nothing that it could
-// lose, so any number of workers can run, die and start anywhere.
+// Everything durable is in JetStream. A worker has nothing that it could lose, so
+// any number of workers can start, run and die anywhere.
 package consumer
 
 import (
@@ -179,3 +186,10 @@ type Lane struct {
 	refused atomic.Pointer[string] // the id that the API refused last
 	changed chan struct{}          // holds a word of a credential that has changed
 }
+
+// callGrace is how long calls may run after stop: the grace period without the time
+// that storing their answers may take.
+func (l *Lane) callGrace() time.Duration { return l.config.Grace - min(l.config.Grace/8, storeGrace) }
+
+// storeGrace is the part of a long grace period in which answers are stored.
+const storeGrace = 3 * time.Second

@@ -12,12 +12,10 @@ import (
 )
 
 const (
-	// watchEvery is how often a lane checks its streams and its consumers.
-	watchEvery = 15 * time.Second
-	// watchAgain is how often it does while something is wrong.
-	watchAgain = 2 * time.Second
-	// watchFull is how often it asks how full DELETION_LATER is, if that has a limit.
-	watchFull = time.Second
+	// recheckEvery is how often a lane checks its streams while something is wrong.
+	recheckEvery = 2 * time.Second
+	// checkLaterEvery is how often it asks how full DELETION_LATER is, if that has a limit.
+	checkLaterEvery = time.Second
 )
 
 // watch looks at the streams' settings and the server's clock until ctx ends.
@@ -25,12 +23,12 @@ const (
 // before has found.
 func (l *Lane) watch(ctx context.Context, well bool) {
 	for {
-		every := watchEvery
+		every := checkEvery
 		if !well {
-			every = watchAgain
+			every = recheckEvery
 		}
-		for left := every; left > 0; left -= watchFull {
-			wait(ctx, min(left, watchFull))
+		for left := every; left > 0; left -= checkLaterEvery {
+			wait(ctx, min(left, checkLaterEvery))
 			if ctx.Err() != nil {
 				return
 			}

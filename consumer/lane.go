@@ -83,13 +83,6 @@ func (l *Lane) hold() int64 {
 	return defaultHold
 }
 
-// callGrace is how long calls may go on after stop: the lane's grace period but
-// for the time that storing their answers may take.
-func (l *Lane) callGrace() time.Duration { return l.config.Grace - min(l.config.Grace/8, storeGrace) }
-
-// storeGrace is what storing has of a long grace period, after the calls.
-const storeGrace = 3 * time.Second
-
 // pull takes messages from the lane's consumer of one stream, until stop ends.
 func (l *Lane) pull(stop, ctx context.Context, stream string) {
 	pause := backoff.NewExponentialBackOff(

@@ -5,10 +5,14 @@ import (
 	"time"
 )
 
-// storeTimeout bounds one try of storing or looking.
-const storeTimeout = 5 * time.Second
+const (
+	// storeTimeout bounds one try of storing or reading.
+	storeTimeout = 5 * time.Second
+	// checkEvery is how often a lane checks its streams and its consumers.
+	checkEvery = 15 * time.Second
+)
 
-// after calls do at the given time after ctx has ended, unless it is called off.
+// after calls do at the given time after ctx has ended, unless off is called before.
 func after(ctx context.Context, d time.Duration, do func()) (off func()) {
 	over := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
