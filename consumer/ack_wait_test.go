@@ -81,7 +81,7 @@ func TestWhatComesAgainWaitsOnlyAfterAckWaitBecameShorter(t *testing.T) {
 			w := newWorld(t)
 			calls := script(answerDeleted)
 			l := New(w.js, w.config(c.request.Target(), calls))
-			if !l.look(t.Context()) {
+			if !l.check(t.Context()) {
 				t.Fatal(l.State())
 			}
 			w.setAckWait(c.wait)
@@ -103,7 +103,7 @@ func TestAChangedAckWaitIsReadAgain(t *testing.T) {
 	l := New(w.js, w.config(kvTarget, nil))
 	for _, wait := range []time.Duration{streams.AckWait, 20 * time.Second, time.Minute} {
 		w.setAckWait(wait)
-		if well := l.look(t.Context()); !well || l.ackWait.get() != wait {
+		if well := l.check(t.Context()); !well || l.ackWait.get() != wait {
 			t.Errorf("well: %v, ack_wait is %s, want %s", well, l.ackWait.get(), wait)
 		}
 	}

@@ -18,7 +18,7 @@ type manyAPI struct {
 	partial  bool // it deletes the others at once
 	odd      int  // the undocumented status that it refuses with, 0 for none
 	most     int  // the most requests that it takes with one call, 0 for any number
-	trouble  int  // the call, from 1, that ends in trouble
+	trouble  int  // the call, from 1, that fails for all requests
 	with     deleter.Answer
 	calls    int
 	troubled []int // the requests of that call

@@ -10,7 +10,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// suspend has a clock's machine sleep: its wall clock goes on and the monotonic
+// suspend has a clock's machine sleep: its wall clock runs and the monotonic
 // one stands still.
 func (c *clock) suspend(d time.Duration) {
 	wall := c.wall

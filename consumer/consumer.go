@@ -73,7 +73,7 @@ type Config struct {
 	// RecordAttempts is for APIs whose answer depends on what was done before:
 	// a 404 after our own deletion. Each attempt is then stored before its call.
 	RecordAttempts bool
-	// Concurrency is the most calls that are out at the same time, at least 1. The
+	// Concurrency is the most calls in flight at the same time, at least 1. The
 	// lane makes fewer where the API answers better by that.
 	Concurrency int
 	// BatchIDs, from 2 on, lets requests for user contexts go together in one
@@ -92,21 +92,21 @@ type Config struct {
 	// Rules are the delays and limits that decide on the next step.
 	Rules Rules
 	// Instance names this worker in events and attempts, and must be new for
-	// each process: an attempt of an earlier process is somebody else's.
+	// each process: a record of an earlier process belongs to another worker.
 	Instance string
-	// Grace is how long the lane may take to end once it was told to stop: to
-	// finish the calls that are out, and to store what they gave.
+	// Grace is how long the lane may take to end once stop has ended: to
+	// finish the calls in flight, and to store their answers.
 	Grace time.Duration
-	// Hold is how many bytes of messages the lane may have in hand; 0 is 32 MiB.
+	// Hold is how many bytes of messages the lane may have in flight; 0 is 32 MiB.
 	Hold int64
-	// ManageStreams lets the lane make a consumer of its own anew, where the server
-	// would not deliver what is there.
+	// ManageStreams lets the lane recreate a consumer of its own where messages are
+	// stranded: the server would not deliver them.
 	ManageStreams bool
 	// Log receives what an operator should know.
 	Log *slog.Logger
 }
 
-// maxTogether bounds how many requests one pull takes where calls take many.
+// maxTogether bounds how many requests one pull fetches where calls take many.
 const maxTogether = 200
 
 // leaseSlack is what a lease grants beyond the call's time-out, for storing the
@@ -159,8 +159,8 @@ func New(js jetstream.JetStream, c Config) *Lane {
 	return l
 }
 
-// Lane serves one target: it takes its requests and what comes due, and sees
-// each through one step. Lanes share nothing but the connection.
+// Lane serves one target: it fetches its requests and due steps, and makes one
+// step of each. Lanes share nothing but the connection.
 type Lane struct {
 	config    Config
 	js        jetstream.JetStream
@@ -184,7 +184,7 @@ type Lane struct {
 	unfinished atomic.Int64 // steps that the end of the grace period cut off
 
 	refused atomic.Pointer[string] // the id that the API refused last
-	changed chan struct{}          // holds a word of a credential that has changed
+	changed chan struct{}          // signals that the credential has changed
 }
 
 // callGrace is how long calls may run after stop: the grace period without the time

@@ -154,7 +154,7 @@ func TestDecide(t *testing.T) {
 			failed(answer(deleter.CredentialRefused), events.CodeRefusedByAPI, "given up after 1 attempts in 24h0m0s, in which the API accepted the same credential for other requests: said")},
 		{"trouble leaves a refusal as it was", with(first, refused(before, time.Hour)), answer(deleter.Retry), noon,
 			again(time.Second, with(first, elapsed(took+time.Second), refused(before, time.Hour)))},
-		{"whoever is accepted was not refused", with(first, refused(before, time.Hour)), pending, noon, accepted},
+		{"an accepted credential is no longer refused", with(first, refused(before, time.Hour)), pending, noon, accepted},
 
 		{"a verdict that is not known has failed", first, answer("what"), noon,
 			failed(answer("what"), events.CodeUnexpectedAnswer, "the API's answer is none that is documented: said")},

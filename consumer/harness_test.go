@@ -131,7 +131,7 @@ var (
 	answerHold     = deleter.Answer{Verdict: deleter.CredentialRefused, Status: 401, Message: "who are you"}
 )
 
-// script answers the calls one after the other, and the last answer for ever.
+// script answers the calls one after the other, and the last answer from then on.
 func script(answers ...deleter.Answer) *api {
 	return &api{answer: func(call int, _ events.Resource) deleter.Answer { return answers[min(call, len(answers))-1] }}
 }

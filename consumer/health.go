@@ -18,13 +18,13 @@ const (
 	checkLaterEvery = time.Second
 )
 
-// watch looks at the streams' settings and the server's clock until ctx ends.
-// An unsafe setting holds the lane until it is fixed. well is what the look
-// before has found.
-func (l *Lane) watch(ctx context.Context, well bool) {
+// monitor checks the streams' settings and the server's clock until ctx ends. An
+// unsafe setting blocks the lane until it is fixed. healthy is the result of the
+// check before.
+func (l *Lane) monitor(ctx context.Context, healthy bool) {
 	for {
 		every := checkEvery
-		if !well {
+		if !healthy {
 			every = recheckEvery
 		}
 		for left := every; left > 0; left -= checkLaterEvery {
@@ -33,19 +33,19 @@ func (l *Lane) watch(ctx context.Context, well bool) {
 				return
 			}
 			if l.laterRoom.limited.Load() {
-				l.watchLater(ctx)
+				l.checkLater(ctx)
 			}
 		}
-		well = l.look(ctx)
+		healthy = l.check(ctx)
 	}
 }
 
-// look holds the lane or lets it go on, and says whether all is as it must be.
-func (l *Lane) look(ctx context.Context) bool {
+// check blocks or resumes the lane, and reports whether all settings are safe.
+func (l *Lane) check(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	if err := l.clock.measure(ctx, l.js, l.log); err != nil {
-		l.log.Debug("cannot ask the server for its time", "error", err)
+		l.log.Debug("cannot read the server's clock", "error", err)
 	}
 	if err := l.ledger.LearnReplicas(ctx); err != nil {
 		l.log.Debug("cannot ask for the replicas of the results", "error", err)
@@ -53,8 +53,8 @@ func (l *Lane) look(ctx context.Context) bool {
 	begun := time.Now()
 	found, err := streams.Inspect(ctx, l.js, l.config.Target)
 	if err != nil {
-		// Not being able to look says nothing about the settings.
-		l.log.Debug("cannot look at the streams", "error", err)
+		// A check that fails says nothing about the settings.
+		l.log.Debug("cannot check the streams", "error", err)
 		return false
 	}
 	l.ackWait.learn(found.AckWait(), begun)
@@ -69,24 +69,24 @@ func (l *Lane) look(ctx context.Context) bool {
 	return true
 }
 
-// redeliver sees to it that the lane's consumers pass nothing over.
+// redeliver recreates the lane's consumers that have stranded messages.
 func (l *Lane) redeliver(ctx context.Context) {
 	if !l.config.ManageStreams {
 		return
 	}
-	passed, err := streams.Stranded(ctx, l.js, l.config.Target)
-	for _, p := range passed {
-		l.log.Warn("messages below the consumer's ack floor reappeared after a server crash; they are delivered again", "stream", p.Stream, "found", p.Setting)
+	stranded, err := streams.Stranded(ctx, l.js, l.config.Target)
+	for _, p := range stranded {
+		l.log.Warn("messages below the consumer's ack floor reappeared after a server crash; they are delivered again", "stream", p.Stream, "message", p.Setting)
 	}
 	if err == nil {
-		err = streams.Redeliver(ctx, l.js, passed)
+		err = streams.Redeliver(ctx, l.js, stranded)
 	}
 	if err != nil {
-		l.log.Debug("cannot have messages delivered again", "error", err)
+		l.log.Debug("cannot recreate a consumer to redeliver messages", "error", err)
 	}
 }
 
-// learnLater takes in how full DELETION_LATER is; info is nil if it is missing.
+// learnLater records how full DELETION_LATER is; info is nil if it is missing.
 func (l *Lane) learnLater(info *jetstream.StreamInfo) {
 	if info == nil {
 		return
@@ -96,14 +96,14 @@ func (l *Lane) learnLater(info *jetstream.StreamInfo) {
 	l.laterRoom.percent.Store(streams.PercentFull(info.Config, info.State))
 	switch why := l.laterRoom.why(); {
 	case why != "" && before == "":
-		l.log.Error("the lane takes no new requests", "why", why)
+		l.log.Error("lane fetches no new requests", "reason", why)
 	case why == "" && before != "":
-		l.log.Info("the lane takes requests again", "was", before)
+		l.log.Info("lane fetches requests again", "previous", before)
 	}
 }
 
-// watchLater asks how full DELETION_LATER is.
-func (l *Lane) watchLater(ctx context.Context) {
+// checkLater asks how full DELETION_LATER is.
+func (l *Lane) checkLater(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	stream, err := l.js.Stream(ctx, events.StreamLater)
@@ -114,11 +114,11 @@ func (l *Lane) watchLater(ctx context.Context) {
 	l.learnLater(stream.CachedInfo())
 }
 
-// inDoubt returns how long a message that comes again must wait, because another
-// worker may be at work on it. The server delivers such a message when a worker
-// is gone, but also at once when ack_wait was shortened. Then a worker that has
-// not noticed yet may be in the middle of its call, and no lease tells: so such
-// messages wait until that call is over.
+// inDoubt returns how long a redelivered message must wait, because another worker
+// may have it in flight. The server delivers such a message when a worker
+// is gone, but also at once when ack_wait was shortened. Then a worker that does
+// not know it yet may be in the middle of its call, and there is no lease to tell: so
+// such messages wait until that call is over.
 func (l *Lane) inDoubt(ctx context.Context, received time.Time) time.Duration {
 	l.ackWait.reading.Lock()
 	defer l.ackWait.reading.Unlock()
@@ -140,7 +140,7 @@ func (l *Lane) inDoubt(ctx context.Context, received time.Time) time.Duration {
 	return time.Until(shorter.Add(l.config.Timeout + leaseSlack))
 }
 
-// keepAlive tells the server regularly that what is in hand is being worked on.
+// keepAlive extends the ack deadlines of the deliveries in flight.
 func (l *Lane) keepAlive(ctx context.Context) {
 	tick := time.NewTicker(keepEvery)
 	defer tick.Stop()
@@ -154,7 +154,7 @@ func (l *Lane) keepAlive(ctx context.Context) {
 					continue
 				}
 				if err := d.keep(l.clock, l.ackWait.get()); err != nil {
-					l.log.Debug("cannot keep a message in hand", "sequence", d.seq, "error", err)
+					l.log.Debug("cannot extend the ack deadline of a message", "sequence", d.seq, "error", err)
 				}
 			}
 		}

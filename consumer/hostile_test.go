@@ -78,7 +78,7 @@ func TestAnEventTooLargeToComeBackIsInvalid(t *testing.T) {
 	}
 }
 
-// Trying again for ever would hold the whole lane for the sake of one message.
+// Endless retries would block the whole lane because of one message.
 func TestWhatCanNeverBeStoredHoldsNobodyElseUp(t *testing.T) {
 	for name, c := range map[string]struct {
 		err   error
@@ -199,7 +199,7 @@ func TestALaneDoesNotWaitForAnothersConsumer(t *testing.T) {
 	r := contexts(1)
 	w.publish(r)
 	w.final(kvTarget, r.ID)
-	if !lane.look(t.Context()) || lane.State().Status != StatusRunning {
+	if !lane.check(t.Context()) || lane.State().Status != StatusRunning {
 		t.Errorf("the lane is %+v", lane.State())
 	}
 	var problem *streams.Problem

@@ -12,13 +12,13 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// Run works until stop ends; then it takes nothing new, hands back what it has
-// not begun, lets calls that are out finish, and returns within the grace
-// period. While its streams or consumers are missing or unsafe it is held.
+// Run works until stop ends. Then it fetches nothing new, returns messages for which
+// no call has begun, lets calls in flight finish, and returns within the grace
+// period. Missing or unsafe streams or consumers block it until they are fixed.
 func (l *Lane) Run(stop context.Context) error {
-	well := l.look(stop) // above all at the clock
+	healthy := l.check(stop) // above all at the clock
 
-	// Calls go on for most of the grace period after stop, and what they gave is
+	// Calls may run for most of the grace period after stop; their answers are
 	// stored in the rest.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(stop))
 	defer cancel()
@@ -26,7 +26,7 @@ func (l *Lane) Run(stop context.Context) error {
 
 	var alive errgroup.Group
 	alive.Go(func() error { l.keepAlive(ctx); return nil })
-	alive.Go(func() error { l.watch(ctx, well); return nil })
+	alive.Go(func() error { l.monitor(ctx, healthy); return nil })
 	alive.Go(func() error { l.hastenWhenChanged(ctx); return nil })
 	finish := l.startWorkers(stop, ctx)
 	var pulls sync.WaitGroup

@@ -72,7 +72,7 @@ func TestAnAnswerOutlivesItsChain(t *testing.T) {
 	for _, r := range []events.Request{contexts(10), entry(7)} {
 		t.Run(string(r.Target()), func(t *testing.T) {
 			w := newWorld(t)
-			anew := func() {
+			recreate := func() {
 				if err := w.js.DeleteStream(t.Context(), events.StreamResults); err != nil {
 					t.Error(err)
 				}
@@ -81,7 +81,7 @@ func TestAnAnswerOutlivesItsChain(t *testing.T) {
 				}
 			}
 			api := &api{answer: func(call int, _ events.Resource) deleter.Answer {
-				anew()
+				recreate()
 				return []deleter.Answer{answerBusy, answerDeleted, answerNotFound}[min(call, 3)-1]
 			}}
 			w.run(w.config(r.Target(), api))
@@ -167,7 +167,7 @@ func TestALaneThatStartsWithoutAConsumerWaitsForIt(t *testing.T) {
 	w.final(kvTarget, r.ID)
 }
 
-// A request is claimed for a call whose turn does not come. Whoever goes on with it
+// A request is claimed for a call whose turn does not come. The worker that continues with it
 // is not to take that for a call without an answer.
 func TestAClaimWithoutACallIsWithdrawn(t *testing.T) {
 	w := newWorld(t)
@@ -190,7 +190,7 @@ func TestAClaimWithoutACallIsWithdrawn(t *testing.T) {
 }
 
 // A server that was cut off shows for a moment the schedule that the step in hand
-// came from. Who waited for it would wait for ever.
+// came from. A worker that waited for it would never continue.
 func TestAStepDoesNotWaitForTheScheduleThatItCameFrom(t *testing.T) {
 	w := newWorld(t)
 	r := entry(7)

@@ -409,7 +409,7 @@ func (m *model) credential(l life, then func(func(*life))) {
 func (m *model) withdraw(l *life, i int) {
 	l.misses--
 	if current := l.hands[i].current; l.recorded && !m.noWithdrawal {
-		// Refused where somebody goes on with it.
+		// Refused where another worker continues with it.
 		if m.append(l, i, mark{known: current}, current) == readAgain {
 			m.append(l, i, mark{known: current}, current)
 		}

@@ -195,7 +195,7 @@ type life struct {
 	present  bool   // the entry exists
 	pending  bool   // its removal was accepted
 	ours     bool   // a call of ours removed it
-	vague    bool   // of some attempt nobody knows what came of it
+	vague    bool   // the result of some attempt is unknown
 	finished bool   // a final result is stored
 	orphans  int8   // calls whose caller is gone, which may still take effect
 	revoked  revocation

@@ -16,7 +16,7 @@ import (
 // ackReply begins the reply subject of every message that a consumer delivers.
 const ackReply = "$JS.ACK."
 
-// pullSlack is how long after its end a pull waits to hear of it.
+// pullSlack is how much longer than takeWait a pull waits for the server's reply.
 const pullSlack = 2 * takeWait
 
 // heartbeats is room for what the server may say beside the messages.
@@ -56,7 +56,7 @@ func pull(ctx context.Context, js jetstream.JetStream, stream, consumer string, 
 		case <-ctx.Done():
 			return nil // what comes now will come again
 		case <-timeout.C:
-			return fmt.Errorf("consumer %s of %s: no word from the server", consumer, stream)
+			return fmt.Errorf("consumer %s of %s: no reply from the server", consumer, stream)
 		}
 		if strings.HasPrefix(msg.Reply, ackReply) {
 			most--
@@ -75,6 +75,6 @@ func pull(ctx context.Context, js jetstream.JetStream, stream, consumer string, 
 }
 
 // takeWait is how long one pull waits for messages. It is short because a pull
-// is never cut off: what the server had sent meanwhile would be nobody's until
-// ackWait is over.
+// is never cut off: the server would deliver messages that it has sent already only
+// after ackWait.
 const takeWait = time.Second

@@ -14,7 +14,7 @@ import (
 // server that restarts, or elects a leader, takes less.
 const pullsFailFor = 5 * time.Second
 
-// pulls knows which of a lane's pulls fail, and says so once for each outage.
+// pulls records which of a lane's pulls fail, and logs each outage once.
 type pulls struct {
 	js  jetstream.JetStream
 	log *slog.Logger
@@ -33,7 +33,7 @@ func newPulls(js jetstream.JetStream, log *slog.Logger) *pulls {
 	return &pulls{js: js, log: log, failing: map[string]failure{}}
 }
 
-// note takes in what came of a pull.
+// note records whether a pull failed.
 func (p *pulls) note(stream string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -41,7 +41,7 @@ func (p *pulls) note(stream string, err error) {
 		delete(p.failing, stream)
 		if p.said && len(p.failing) == 0 {
 			p.said = false
-			p.log.Info("messages are taken again")
+			p.log.Info("messages are fetched again")
 		}
 		return
 	}
@@ -53,7 +53,7 @@ func (p *pulls) note(stream string, err error) {
 	p.failing[stream] = f
 	if !p.said && f.why != ledger.NotConnected && time.Since(f.since) >= pullsFailFor {
 		p.said = true
-		p.log.Warn("cannot take messages, trying again", "why", f.why)
+		p.log.Warn("cannot fetch messages, trying again", "reason", f.why)
 	}
 }
 
@@ -63,7 +63,7 @@ func (p *pulls) any() string {
 	defer p.mu.Unlock()
 	for _, f := range p.failing {
 		if time.Since(f.since) >= pullsFailFor {
-			return "cannot take messages: " + f.why
+			return "cannot fetch messages: " + f.why
 		}
 	}
 	return ""

@@ -70,7 +70,7 @@ func TestALaneWhosePullsFailForAWhileDoesNotRun(t *testing.T) {
 		if why := p.any(); why != "" {
 			t.Errorf("after the end: %s", why)
 		}
-		if got := lines(); len(got) != 2 || !strings.Contains(got[0], "cannot take messages") || !strings.Contains(got[1], "taken again") {
+		if got := lines(); len(got) != 2 || !strings.Contains(got[0], "cannot fetch messages") || !strings.Contains(got[1], "fetched again") {
 			t.Errorf("it logged %q", got)
 		}
 	})
@@ -94,7 +94,7 @@ func TestALaneSaysNothingOfItsOwnWhileNATSIsDown(t *testing.T) {
 		return s.Status != StatusRunning && strings.Contains(s.Why, ledger.NotConnected)
 	})
 	for _, line := range lines()[before:] {
-		if strings.Contains(line, "buffer") || strings.Contains(line, "cannot take messages") {
+		if strings.Contains(line, "buffer") || strings.Contains(line, "cannot fetch messages") {
 			t.Errorf("it logged %q", line)
 		}
 	}
@@ -123,7 +123,7 @@ func TestALaneIsNotRunningWhileItsPullsAreRefused(t *testing.T) {
 	w.until("the other's pull waits", func() bool { return w.requestsConsumer().NumWaiting == 1 })
 	lane, _ := w.run(w.config(kvTarget, script(answerDeleted)))
 	w.until("the lane says so", func() bool {
-		return lane.State().Status == StatusStuck && strings.Contains(lane.State().Why, "cannot take messages")
+		return lane.State().Status == StatusStuck && strings.Contains(lane.State().Why, "cannot fetch messages")
 	})
 	if err := foreign.Unsubscribe(); err != nil {
 		t.Fatal(err)

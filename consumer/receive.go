@@ -37,7 +37,7 @@ func (l *Lane) receive(stop, ctx context.Context, msg *nats.Msg, asked time.Time
 	if d.due {
 		if _, err := ledger.StrictProgress(d.Header); err != nil {
 			// There is no request to answer: those come on another subject.
-			l.log.WarnContext(ctx, "dropped a message that no worker wrote", "stream", events.StreamLater, "subject", d.Subject, "sequence", d.seq, "why", err)
+			l.log.WarnContext(ctx, "dropped a message that no worker wrote", "stream", events.StreamLater, "subject", d.Subject, "sequence", d.seq, "reason", err)
 			l.done(j, ack, nil)
 			return
 		}

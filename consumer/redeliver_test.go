@@ -86,7 +86,7 @@ func (h *hesitant) CreateOrUpdateConsumer(ctx context.Context, stream string, c 
 	return h.JetStream.CreateOrUpdateConsumer(ctx, stream, c)
 }
 
-func TestAConsumerThatIsMadeAnewIsNeverLeftMissing(t *testing.T) {
+func TestARecreatedConsumerIsNeverLeftMissing(t *testing.T) {
 	w := newWorld(t)
 	w.passOver(contexts(1))
 	consumer, err := w.js.Consumer(t.Context(), events.StreamRequests, string(kvTarget))

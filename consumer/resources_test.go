@@ -56,7 +56,7 @@ func TestAFullDiskHoldsTheLaneUntilThereIsRoom(t *testing.T) {
 }
 
 // The server's clock counts, whatever this machine's shows, and between two
-// looks at it time goes on evenly.
+// looks at it time passes evenly.
 func TestTheClockFollowsTheServersThroughJumps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClock()
@@ -83,7 +83,7 @@ func TestTheClockFollowsTheServersThroughJumps(t *testing.T) {
 }
 
 // A clock that jumped between two steps neither ends a request early nor makes
-// it wait for ever.
+// it wait forever.
 func TestAJumpBetweenStepsDoesNoHarm(t *testing.T) {
 	rules := Rules{ConfirmAfter: time.Hour, Retry: Policy{InitialInterval: time.Second, Multiplier: 2, MaxInterval: time.Minute, MaxElapsed: 24 * time.Hour}}
 	for _, since := range []time.Duration{-time.Hour, 48 * time.Hour} { // the first attempt, seen from now

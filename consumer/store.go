@@ -53,7 +53,7 @@ func (l *Lane) storeRetry(j *job, step Step) (settlement, error) {
 }
 
 // storeConflict is what becomes of a delivery whose step was refused because another
-// one was stored meanwhile. A final result answers the request; anything else
+// one was stored first. A final result answers the request; anything else
 // belongs to a worker that continues with it.
 func (l *Lane) storeConflict(j *job, step Step, err error) (settlement, error) {
 	var conflict *ledger.ConflictError
@@ -61,13 +61,13 @@ func (l *Lane) storeConflict(j *job, step Step, err error) (settlement, error) {
 	case !errors.As(err, &conflict):
 		return nakWithDelay, err
 	case conflict.Last == nil:
-		// The stream was made anew meanwhile. What the API answered must not be
-		// lost with it: the next answer would be another one.
+		// The stream was recreated. The API's answer must not be lost with it: the
+		// next answer would be another one.
 		j.progress.Seq, step.Progress.Seq = 0, 0
 		return l.store(j, step)
 	case conflict.Last.Fingerprint != j.fingerprint && step.Outcome.Final():
-		// Another event took the id during the call. What the call did is done,
-		// and must be told.
+		// Another event used the id during the call. The call is made, and its
+		// result must be published.
 		return l.publishUnder(j.ctx, []string{events.SequenceID(j.progress.RequestSeq)}, j.fingerprint, j.result(step))
 	case conflict.Last.Fingerprint != j.fingerprint:
 		return l.answerReuse(j)

@@ -190,7 +190,7 @@ func (w *world) refuses(stream, consumer, setting string) {
 		w.Errorf("the check says %v", err)
 	}
 	lane := New(w.js, w.config(kvTarget, nil))
-	if well := lane.look(w.Context()); well || lane.State().Status != StatusHeld || !strings.Contains(lane.State().Why, setting) {
+	if well := lane.check(w.Context()); well || lane.State().Status != StatusHeld || !strings.Contains(lane.State().Why, setting) {
 		w.Errorf("well: %v, the lane is %+v", well, lane.State())
 	}
 }
@@ -335,7 +335,7 @@ func TestAMissingStreamIsCreatedBySetupAlone(t *testing.T) {
 			if first := w.stream(stream).FirstSeq; first < 1<<50 {
 				t.Errorf("its first sequence is %d, which the one before may have given", first)
 			}
-			lane.look(t.Context())
+			lane.check(t.Context())
 			r := contexts(1)
 			w.publish(r)
 			w.final(kvTarget, r.ID)
@@ -392,14 +392,14 @@ func TestAConsumerThatGivesUpMessagesHoldsTheLane(t *testing.T) {
 	if _, err := w.js.UpdateConsumer(t.Context(), events.StreamRequests, config); err != nil {
 		t.Fatal(err)
 	}
-	if lane.look(t.Context()) || lane.State().Status != StatusHeld {
+	if lane.check(t.Context()) || lane.State().Status != StatusHeld {
 		t.Errorf("the lane is %+v", lane.State())
 	}
 	if err := streams.Setup(t.Context(), w.js, settings); err != nil {
 		t.Fatal(err)
 	}
-	lane.look(t.Context())
-	w.until("the lane goes on", func() bool { return lane.State().Status == StatusRunning })
+	lane.check(t.Context())
+	w.until("the lane resumes", func() bool { return lane.State().Status == StatusRunning })
 	r := contexts(1)
 	w.publish(r)
 	w.final(kvTarget, r.ID)

@@ -111,7 +111,7 @@ func TestRefusedRequestsHoldNobodyUpAndEnd(t *testing.T) {
 	}
 }
 
-// A request that is refused for ever says nothing about the credential.
+// A request that is always refused says nothing about the credential.
 func TestARequestThatWasRefusedNeverHoldsTheLane(t *testing.T) {
 	w := newWorld(t)
 	api := newForbidding(1)
@@ -222,7 +222,7 @@ func TestASuspectRequestProbesOnlyIfNoOtherWaits(t *testing.T) {
 	}
 }
 
-func TestALaneWithNothingToProbeWithClosesItsBreaker(t *testing.T) {
+func TestALaneWithoutARequestForAProbeClosesItsBreaker(t *testing.T) {
 	w := newWorld(t)
 	api := newForbidding(0)
 	c := w.config(sensayTarget, api)

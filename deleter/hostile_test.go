@@ -128,7 +128,7 @@ func bomb() string {
 }
 
 // Nothing of what a server does makes a deletion, takes longer than the
-// time-out, or costs memory; and other calls to the same server go on meanwhile.
+// time-out, or costs memory; and other calls to the same server do not wait.
 func TestAHostileAnswerIsNoAnswer(t *testing.T) {
 	const chunked = begun + "Transfer-Encoding: chunked\r\n\r\n"
 	const chunk = "10\r\n" + documented + "\r\n"

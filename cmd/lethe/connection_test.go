@@ -210,7 +210,7 @@ func TestALostConnectionIsReportedOnce(t *testing.T) {
 	time.Sleep(3 * time.Second) // the outage: longer than requests to the server wait
 	serve(t, config)
 	b.until("the worker is ready again", func() bool { r, err := w.ready(); return err == nil && r.Ready })
-	for text, want := range map[string]int{"connection to NATS lost": 1, "outbound buffer": 0, "cannot take messages": 0} {
+	for text, want := range map[string]int{"connection to NATS lost": 1, "outbound buffer": 0, "cannot fetch messages": 0} {
 		if got := strings.Count(w.output(), text); got != want {
 			t.Errorf("%q is logged %d times, want %d", text, got, want)
 		}

@@ -59,7 +59,7 @@ func (l *Ledger) head(ctx context.Context, id string) (head, error) {
 }
 
 // readAtOnce is how many messages are read before the time for it begins again:
-// however many a publisher put there, that is no failure of the stream.
+// however many a publisher put there, the stream has not failed.
 const readAtOnce = 100
 
 // lastBefore reads a request's messages forward and returns the last record before

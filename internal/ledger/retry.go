@@ -130,7 +130,7 @@ func (f *failures) add(key any, reason string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.logged && !strings.HasSuffix(reason, NotConnected) {
-		f.log.Error("a step cannot be stored; nothing is acknowledged and nothing taken until it is", "reason", reason)
+		f.log.Error("a step cannot be stored; nothing is acknowledged and nothing fetched until it is", "reason", reason)
 		f.logged = true
 	}
 	f.failing[key] = reason

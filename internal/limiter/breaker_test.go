@@ -218,7 +218,7 @@ func TestBreaker(t *testing.T) {
 			}
 			mustAllow(t, b, true)
 		},
-		"a call that is no probe ends none": func(t *testing.T, b *Breaker) {
+		"only a probe's own call ends it": func(t *testing.T, b *Breaker) {
 			before, slow := mustAllow(t, b, true), mustAllow(t, b, true)
 			mustCall(t, b, hold)
 			waited(t, b)

@@ -540,7 +540,7 @@ func TestFewerCallsAreMadeAtTheSameTimeWhereTheyTakeLonger(t *testing.T) {
 					t.Errorf("%d calls at the same time while all is well", calls)
 				}
 				if calls := run(5*time.Minute, troubled(a)); calls > testConcurrency*3/4 {
-					t.Errorf("%d calls at the same time in trouble", calls)
+					t.Errorf("%d calls at the same time while the API is slow", calls)
 				}
 				a.latency, a.capacity = 400*time.Millisecond, nil
 				if calls := run(5*time.Minute, a.call); calls != testConcurrency {
