@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -45,7 +46,7 @@ func withClient(cmd *cobra.Command, command string, do func(context.Context, *cl
 		optional[i] = natsconn.InDomain(subject, cfg.JetstreamDomain)
 	}
 	server := connection(cfg, command)
-	server.Log, server.OnFatal, server.OptionalSubjects, server.OnDenied = slog.New(slog.DiscardHandler), cancel, append(optional, jszSubject), deny
+	server.Log, server.OnFatal, server.OptionalSubjects, server.OnDenied = slog.New(slog.DiscardHandler), cancel, slices.Concat(optional, []string{jszSubject}), deny
 	nc, err := natsconn.Connect(ctx, server)
 	if err != nil {
 		if cfg.NATSURL.Reveal() == "" {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -117,7 +118,7 @@ func TestAJetStreamDomain(t *testing.T) {
 	leaf := serve(t, fmt.Sprintf(`port: FREE, server_name: leaf, jetstream { store_dir: DIR, domain: leaf }, leafnodes { remotes: [{url: "nats-leaf://127.0.0.1:%d"}] }`, info.LeafNode.Port))
 	b.until("the leaf is joined", func() bool { return hub.NumLeafNodes() == 1 && leaf.NumLeafNodes() == 1 })
 	atLeaf := []string{"LETHE_NATS_URL=" + leaf.ClientURL()}
-	fromLeaf := append(atLeaf, "LETHE_JETSTREAM_DOMAIN=hub")
+	fromLeaf := slices.Concat(atLeaf, []string{"LETHE_JETSTREAM_DOMAIN=hub"})
 
 	if status, said := lethe(t, fromLeaf, "setup"); status != 0 {
 		t.Fatalf("setup: %d, %s", status, said)

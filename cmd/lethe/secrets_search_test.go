@@ -71,10 +71,8 @@ var (
 
 // readings returns a text decoded in all known ways.
 var readings = map[string]func([]byte) []byte{
-	"as it is": func(text []byte) []byte { return text },
-	"from a URL": func(text []byte) []byte {
-		return unpercent(text)
-	},
+	"as it is":         func(text []byte) []byte { return text },
+	"from a URL":       unpercent,
 	"twice from a URL": func(text []byte) []byte { return unpercent(unpercent(text)) },
 	"from JSON":        unquoteJSON,
 	"from JSON in JSON": func(text []byte) []byte {

@@ -243,7 +243,7 @@ func TestNoPartOfAPasswordIsShown(t *testing.T) {
 		password := strings.Join(parts, rapid.StringMatching(`[@/#?%:, \[\]\\]{1,2}`).Draw(t, "signs"))
 		scheme := rapid.SampledFrom([]string{"nats://", "tls://", ""}).Draw(t, "scheme")
 		user := rapid.SampledFrom([]string{"u:", ""}).Draw(t, "user")
-		shown := ""
+		var shown string
 		if urls, err := ParseURLs(scheme + user + password + "@127.0.0.1:1"); err != nil {
 			shown = err.Error()
 		} else {
