@@ -27,7 +27,7 @@ func TestEachPartyDoesItsWork(t *testing.T) {
 	t.Cleanup(func() { web.Close(); _ = apis.Close() })
 	script(t, apis, 11, "503")  // a retry, by way of DELETION_LATER
 	script(t, apis, 12, "418")  // what no document knows: failed
-	script(t, apis, 13, "503*") // waits for ever
+	script(t, apis, 13, "503*") // waits without end
 
 	t.Run("admin: lethe setup makes the streams, and again updates them", func(t *testing.T) {
 		for range 2 {
@@ -135,7 +135,7 @@ func TestEachPartyDoesItsWork(t *testing.T) {
 	})
 }
 
-// script sets the faults that calls for a k-v.ai context meet; * after a fault is for ever.
+// script sets the faults that calls for a k-v.ai context meet; * after a fault repeats it without end.
 func script(t *testing.T, apis *fakeapi.Server, id int64, fault string) {
 	t.Helper()
 	step := fakeapi.Step{Fault: fakeapi.Fault(strings.TrimSuffix(fault, "*"))}
