@@ -56,18 +56,18 @@ func TestSensayRefusesUndocumentedRequests(t *testing.T) {
 		headers            []string
 		status             int
 	}{
-		"no secret":                  {"DELETE", sensayBase + "1", "", nil, 401},
-		"a wrong secret":             {"DELETE", sensayBase + "1", "", []string{"X-ORGANIZATION-SECRET", "x"}, 401},
-		"the other API's credential": {"DELETE", sensayBase + "1", "", []string{"access-key", accessKey}, 401},
-		"an unknown version":         {"DELETE", sensayBase + "1", "", append([]string{"X-API-Version", "2024-01-01"}, good...), 400},
+		"no secret":                   {"DELETE", sensayBase + "1", "", nil, 401},
+		"a wrong secret":              {"DELETE", sensayBase + "1", "", []string{"X-ORGANIZATION-SECRET", "x"}, 401},
+		"the other API's credential":  {"DELETE", sensayBase + "1", "", []string{"access-key", accessKey}, 401},
+		"an unknown version":          {"DELETE", sensayBase + "1", "", append([]string{"X-API-Version", "2024-01-01"}, good...), 400},
 		"a replica without UUID form": {"DELETE", "/v1/replicas/x/knowledge-base/1", "", good, 400},
-		"a UUID in braces":           {"DELETE", "/v1/replicas/{" + replica + "}/knowledge-base/1", "", good, 400},
-		"a replica that climbs up":   {"DELETE", "/v1/replicas/../knowledge-base/1", "", good, 400},
-		"an id of letters":           {"DELETE", sensayBase + "x", "", good, 400},
-		"an id with a leading zero":  {"DELETE", sensayBase + "01", "", good, 400},
-		"an id of 2^63":              {"DELETE", sensayBase + "9223372036854775808", "", good, 400},
-		"a body":                     {"DELETE", sensayBase + "1", "{}", good, 400},
-		"another method":             {"POST", sensayBase + "1", "", good, 405},
+		"a UUID in braces":            {"DELETE", "/v1/replicas/{" + replica + "}/knowledge-base/1", "", good, 400},
+		"a replica that climbs up":    {"DELETE", "/v1/replicas/../knowledge-base/1", "", good, 400},
+		"an id of letters":            {"DELETE", sensayBase + "x", "", good, 400},
+		"an id with a leading zero":   {"DELETE", sensayBase + "01", "", good, 400},
+		"an id of 2^63":               {"DELETE", sensayBase + "9223372036854775808", "", good, 400},
+		"a body":                      {"DELETE", sensayBase + "1", "{}", good, 400},
+		"another method":              {"POST", sensayBase + "1", "", good, 405},
 	} {
 		t.Run(name, func(t *testing.T) {
 			resp, body, err := ask(t, tt.method, base+tt.path, tt.body, tt.headers...)
