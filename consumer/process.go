@@ -167,6 +167,9 @@ func (l *Lane) decide(j *job, s share) Step {
 	if s.left {
 		return leftOver(l.config.Rules, j.progress, s.answer, now)
 	}
+	if s.answer.Verdict == deleter.Retry { // a failed result keeps it for a replay
+		j.progress.MayHaveDeleted = j.progress.MayHaveDeleted || s.answer.MayHaveDeleted
+	}
 	// An acceptance that came during the call may be younger than the refusal that
 	// the call got: what was known before it counts.
 	step := Decide(l.config.Rules, j.progress, s.answer, j.accepted.Since(s.answer.Credential), now)

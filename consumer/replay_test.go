@@ -49,3 +49,27 @@ func TestAReplayAddsANewerFinalResultAndOnlyToAFailure(t *testing.T) {
 		})
 	}
 }
+
+func TestAReplayKnowsThatTheLastAttemptMayHaveDeleted(t *testing.T) {
+	w := newWorld(t)
+	r := entry(7)
+	c := w.config(r.Target(), script(answerLost, answerNotFound))
+	c.Rules.Retry.MaxElapsed = 0
+	w.run(c)
+	w.publish(r)
+	w.final(r.Target(), r.ID)
+	body, err := r.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, err := New(w.js, w.config(r.Target(), nil)).ledger.Last(t.Context(), r.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.publishRaw(r.Target(), body, nats.Header{"Lethe-Expected": {fmt.Sprint(last.Seq)}})
+	w.settled()
+	got := w.final(r.Target(), r.ID)
+	if got.Outcome != events.Deleted || !got.Evidence.AfterUnansweredAttempt {
+		t.Errorf("the replay ends as %s, after an unanswered attempt: %t", got.Outcome, got.Evidence.AfterUnansweredAttempt)
+	}
+}
