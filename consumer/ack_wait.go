@@ -7,12 +7,12 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// keepAfter is how long a message may be in hand without a sign of life to the
+// extendAfter is how long a message may be in hand without a sign of life to the
 // server. It fits the shortest ack_wait that is accepted, because a shortened one
 // counts at the server at once, and here only when it was read.
 const (
-	keepAfter = streams.MinAckWait / 3
-	keepEvery = keepAfter / 4
+	extendAfter = streams.MinAckWait / 3
+	extendEvery = extendAfter / 4
 )
 
 // ackWaits is the ack_wait of a lane's consumers, the shorter one, as it was last

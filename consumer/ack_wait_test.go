@@ -111,7 +111,7 @@ func TestAChangedAckWaitIsReadAgain(t *testing.T) {
 
 // Two signs of life fit into the shortest ack_wait, whatever was read last.
 func TestAMessageInHandIsKeptByTheShortestAckWait(t *testing.T) {
-	if keepAfter+keepEvery > streams.MinAckWait/2 {
-		t.Errorf("%s may pass between signs of life, ack_wait may be %s", keepAfter+keepEvery, streams.MinAckWait)
+	if extendAfter+extendEvery > streams.MinAckWait/2 {
+		t.Errorf("%s may pass between signs of life, ack_wait may be %s", extendAfter+extendEvery, streams.MinAckWait)
 	}
 }

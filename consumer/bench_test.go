@@ -152,8 +152,8 @@ func BenchmarkNarrow(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				api := &manyAPI{bad: bad}
-				if shares := api.narrowing().narrow(requests); len(shares) != requests {
-					b.Fatal(shares)
+				if results := api.bisection().run(requests); len(results) != requests {
+					b.Fatal(results)
 				}
 			}
 		})

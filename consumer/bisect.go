@@ -7,22 +7,22 @@ import (
 	"github.com/lethe-dev/lethe/deleter"
 )
 
-// share is what one of the requests in a call has of its answer.
-type share struct {
+// callResult is what one of the requests in a call has of its answer.
+type callResult struct {
 	answer deleter.Answer
 	calls  int  // that were made for it
-	again  bool // it has no answer: something came between two calls
+	retry  bool // it has no answer: something came between two calls
 	left   bool // it has no answer of its own: no further call could be made, answer says why
 }
 
-// narrowing gives each of the requests that go together in a call an answer of
+// bisection gives each of the requests that go together in a call an answer of
 // its own. Most calls have one answer for all. A refusal that names ids is that
-// of the requests which hold them; one that names none is narrowed by halving,
+// of the requests which hold them; one that names none is bisected by halving,
 // in at most 2·k·log2(n) calls after the first for k refused among n requests.
 //
 // While few are refused, a half that has not been tried yet waits for the others
 // of its kind, and goes in one call with them: those are probably all well.
-type narrowing struct {
+type bisection struct {
 	// try makes one call for some of the requests, and says for which of them it
 	// was made in the end.
 	try func(set []int) (answer deleter.Answer, called []int)
@@ -31,37 +31,37 @@ type narrowing struct {
 	// refusedOf are the ids of a request among those that an answer refuses.
 	refusedOf func(request int, a deleter.Answer) []int64
 
-	shares  []share
+	results []callResult
 	refused int
 	waiting []int // not tried yet
 	called  bool
 	trouble *deleter.Answer // which ends it: the next call would have it too
 }
 
-// dense is the part of refused requests, one in so many, from which on halves
+// denseShare is the part of refused requests, one in so many, from which on halves
 // are tried one by one.
-const dense = 8
+const denseShare = 8
 
-// narrow answers n requests.
-func (n *narrowing) narrow(requests int) []share {
-	n.shares = make([]share, requests)
+// run answers n requests.
+func (n *bisection) run(requests int) []callResult {
+	n.results = make([]callResult, requests)
 	for i := range requests {
 		n.waiting = append(n.waiting, i)
 	}
 	for len(n.waiting) > 0 {
 		set := n.waiting
 		n.waiting = nil
-		n.solve(set, false)
+		n.split(set, false)
 	}
-	return n.shares
+	return n.results
 }
 
-// solve answers the requests of set, or lets some of them wait, and says whether
+// split answers the requests of set, or lets some of them wait, and says whether
 // all were well. known is true if one of them at least must be refused.
 //
 // A status that is not documented may depend on how many requests the call is made
 // for. Then one half tells nothing about the other, and each is tried by itself.
-func (n *narrowing) solve(set []int, known bool) (well bool) {
+func (n *bisection) split(set []int, known bool) (well bool) {
 	if len(set) == 0 {
 		return true
 	}
@@ -70,9 +70,9 @@ func (n *narrowing) solve(set []int, known bool) (well bool) {
 	}
 	if n.trouble != nil {
 		for _, i := range set { // a refusal of all is all that they were told
-			n.shares[i].left = true
-			n.shares[i].answer = *n.trouble
-			n.shares[i].answer.MayHaveDeleted = false
+			n.results[i].left = true
+			n.results[i].answer = *n.trouble
+			n.results[i].answer.MayHaveDeleted = false
 		}
 		return false
 	}
@@ -86,12 +86,12 @@ func (n *narrowing) solve(set []int, known bool) (well bool) {
 	left, right := set[:len(set)/2], set[len(set)/2:]
 	switch {
 	case !documented:
-		n.solve(left, false)
-		n.solve(right, false)
-	case n.solve(left, false):
-		n.solve(right, true)
-	case n.refused*dense > len(n.shares):
-		n.solve(right, false)
+		n.split(left, false)
+		n.split(right, false)
+	case n.split(left, false):
+		n.split(right, true)
+	case n.refused*denseShare > len(n.results):
+		n.split(right, false)
 	default:
 		n.waiting = append(n.waiting, right...)
 	}
@@ -101,22 +101,22 @@ func (n *narrowing) solve(set []int, known bool) (well bool) {
 // call makes a call for set. done says that nothing is left to find out; what is
 // left else are the requests of an answer that refuses it knows not which, and
 // whether it is a documented one.
-func (n *narrowing) call(set []int) (left []int, documented, well, done bool) {
+func (n *bisection) call(set []int) (left []int, documented, well, done bool) {
 	n.called = true
 	answer, called := n.try(set)
 	for _, i := range set {
 		if !slices.Contains(called, i) {
-			n.shares[i].again = true
+			n.results[i].retry = true
 		}
 	}
 	answer.Requests = len(called)
 	for _, i := range called {
-		n.shares[i].calls++
+		n.results[i].calls++
 	}
 	documented = answer.Verdict != deleter.Retry
 	if !answer.Divisible() || len(called) <= 1 {
 		for _, i := range called {
-			n.shares[i].answer = answer
+			n.results[i].answer = answer
 			if answer.Divisible() {
 				n.refused++
 			}
@@ -135,18 +135,18 @@ func (n *narrowing) call(set []int) (left []int, documented, well, done bool) {
 			continue
 		}
 		n.refused++
-		n.shares[i].answer = answer
-		n.shares[i].answer.Refused = own
+		n.results[i].answer = answer
+		n.results[i].answer.Refused = own
 	}
 	switch {
 	case answer.Status == http.StatusOK || answer.Status == http.StatusPartialContent:
 		for _, i := range rest { // what is not refused is deleted
-			n.shares[i].answer = answer
-			n.shares[i].answer.Verdict, n.shares[i].answer.Refused = deleter.Deleted, nil
+			n.results[i].answer = answer
+			n.results[i].answer.Verdict, n.results[i].answer.Refused = deleter.Deleted, nil
 		}
 		return nil, documented, false, true
 	case len(rest) < len(called): // nothing is deleted yet
-		n.solve(rest, false)
+		n.split(rest, false)
 		return nil, documented, false, true
 	}
 	return rest, documented, false, false

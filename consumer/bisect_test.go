@@ -25,9 +25,9 @@ type manyAPI struct {
 	deleted  []int // times
 }
 
-func (a *manyAPI) narrowing() *narrowing {
+func (a *manyAPI) bisection() *bisection {
 	a.deleted = make([]int, len(a.bad))
-	return &narrowing{try: a.try, halted: func() bool { return false }, refusedOf: func(i int, answer deleter.Answer) []int64 {
+	return &bisection{try: a.try, halted: func() bool { return false }, refusedOf: func(i int, answer deleter.Answer) []int64 {
 		if slices.Contains(answer.Refused, int64(i)) {
 			return []int64{int64(i)}
 		}
@@ -91,10 +91,10 @@ func TestEveryRequestOfACallHasItsOwnTrueAnswer(t *testing.T) {
 		}
 		a.odd = rapid.SampledFrom([]int{0, 0, 409, 410, 413}).Draw(t, "odd")
 		a.most = rapid.SampledFrom([]int{0, 0, 1, 2, 5}).Draw(t, "most")
-		for i, s := range a.narrowing().narrow(len(a.bad)) {
+		for i, s := range a.bisection().run(len(a.bad)) {
 			own := a.bad[i] && a.odd > 0 && s.answer.Status == a.odd && !s.left
 			switch {
-			case s.again || s.calls == 0 || s.answer.Requests == 0:
+			case s.retry || s.calls == 0 || s.answer.Requests == 0:
 				t.Fatalf("request %d has no answer: %+v", i, s)
 			case own && s.answer.Requests != 1:
 				t.Fatalf("request %d has the undocumented answer to a call for %d", i, s.answer.Requests)
@@ -129,7 +129,7 @@ func TestNarrowingTakesFewCalls(t *testing.T) {
 			}
 		}
 		a := &manyAPI{bad: bad}
-		a.narrowing().narrow(len(bad))
+		a.bisection().run(len(bad))
 		if most := 1 + 2*float64(k)*math.Log2(float64(len(bad))); float64(a.calls) > most {
 			t.Errorf("%d calls for %d refused of %d, want at most %.1f: %v", a.calls, k, len(bad), most, bad)
 		}
@@ -166,7 +166,7 @@ func TestNarrowingTakesFewCalls(t *testing.T) {
 			bad[i*100/k] = true
 		}
 		a := &manyAPI{bad: bad}
-		a.narrowing().narrow(100)
+		a.bisection().run(100)
 		t.Logf("%3d refused of 100: %3d calls", k, a.calls)
 	}
 }
@@ -176,16 +176,16 @@ func TestTroubleEndsNarrowing(t *testing.T) {
 	for name, with := range map[string]deleter.Answer{"lost": answerLost, "busy": answerBusy, "401": answerHold, "403": answerRefused} {
 		for trouble := 1; trouble <= 4; trouble++ {
 			a := &manyAPI{bad: []bool{true, false, false, true, false, true, true, false}, trouble: trouble, with: with}
-			a.narrowing().narrow(len(a.bad))
+			a.bisection().run(len(a.bad))
 			if a.calls != trouble {
 				t.Errorf("%s: %d calls, the last of which should be number %d", name, a.calls, trouble)
 			}
 		}
 	}
 	a := &manyAPI{bad: []bool{true, false, true, false}}
-	n := a.narrowing()
+	n := a.bisection()
 	n.halted = func() bool { return a.calls == 2 }
-	for i, s := range n.narrow(4) {
+	for i, s := range n.run(4) {
 		if a.calls != 2 || !s.left && s.answer.Requests != 1 && s.answer.Verdict != deleter.Deleted {
 			t.Errorf("request %d after %d calls: %+v", i, a.calls, s)
 		}
@@ -195,7 +195,7 @@ func TestTroubleEndsNarrowing(t *testing.T) {
 func TestALimitOnTheNumberOfRequestsIsFoundInFewCalls(t *testing.T) {
 	for most := 1; most <= 100; most++ {
 		a := &manyAPI{bad: make([]bool, 100), most: most}
-		a.narrowing().narrow(100)
+		a.bisection().run(100)
 		if calls := 4*100/most + 1; a.calls > calls {
 			t.Errorf("%d calls for at most %d requests each, want at most %d", a.calls, most, calls)
 		}
@@ -204,7 +204,7 @@ func TestALimitOnTheNumberOfRequestsIsFoundInFewCalls(t *testing.T) {
 
 func TestACallThatNamesWhatItRefusesIsFollowedByOne(t *testing.T) {
 	a := &manyAPI{bad: []bool{false, true, false, false, true}, names: true}
-	a.narrowing().narrow(5)
+	a.bisection().run(5)
 	if a.calls != 2 {
 		t.Errorf("%d calls", a.calls)
 	}

@@ -12,19 +12,19 @@ import (
 
 // callFor makes the call for all jobs, or as many as it needs until each has its
 // own answer. probe is that of the permission.
-func (l *Lane) callFor(stop, ctx context.Context, probe int, jobs []*job) []share {
+func (l *Lane) callFor(stop, ctx context.Context, probe int, jobs []*job) []callResult {
 	ctx, end := l.trace.call(ctx, jobs)
 	defer end()
 	if len(jobs) == 1 {
 		answer, made := l.call(stop, ctx, jobs)
 		if !made {
-			return []share{{again: true}}
+			return []callResult{{retry: true}}
 		}
 		answer.Requests = 1
-		return []share{{answer: answer, calls: 1}}
+		return []callResult{{answer: answer, calls: 1}}
 	}
 	first := true
-	n := &narrowing{
+	n := &bisection{
 		halted: func() bool { return !l.breaker.Allows(probe) },
 		try: func(set []int) (deleter.Answer, []int) {
 			if !first {
@@ -50,7 +50,7 @@ func (l *Lane) callFor(stop, ctx context.Context, probe int, jobs []*job) []shar
 			return own
 		},
 	}
-	return n.narrow(len(jobs))
+	return n.run(len(jobs))
 }
 
 // subset are the jobs at some indexes.
@@ -123,7 +123,7 @@ func (l *Lane) stillWanted(stop context.Context, jobs []*job, set []int) []int {
 			continue
 		}
 		looks.Go(func() {
-			ours, begun := j.oursUntil(l.ackWait.get()), time.Now()
+			ours, begun := j.ackDeadline(l.ackWait.get()), time.Now()
 			if l.clock.over(ours) || l.ledger.CheckHead(j.ctx, j.ID, j.progress) != nil {
 				return
 			}

@@ -86,7 +86,7 @@ func (l *Lane) tryClaims(ctx context.Context, jobs []*job, begun time.Time) []bo
 // claim began.
 func (j *job) claimed(progress ledger.Progress, begun time.Time, ackWait time.Duration) {
 	j.progress = progress
-	j.startBy = earlier(begun.Add(leaseSlack), j.oursUntil(ackWait))
+	j.startBy = earlier(begun.Add(leaseSlack), j.ackDeadline(ackWait))
 }
 
 // isClaimed says whether a call for j may begin now.
@@ -110,7 +110,7 @@ func (l *Lane) claim(j *job) bool {
 		}
 		j.unclaim()
 		begun := time.Now()
-		if l.clock.over(j.oursUntil(l.ackWait.get())) {
+		if l.clock.over(j.ackDeadline(l.ackWait.get())) {
 			l.done(j, abandon, l.withdraw(j))
 			return false
 		}

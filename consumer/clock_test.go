@@ -55,7 +55,7 @@ func TestAfterASleepNoCallIsMadeAndNoMessageTouched(t *testing.T) {
 			if calls.count() != 0 {
 				t.Errorf("%d calls", calls.count())
 			}
-			if err := d.keep(l.clock, l.ackWait.get()); err != nil {
+			if err := d.extend(l.clock, l.ackWait.get()); err != nil {
 				t.Fatal(err)
 			}
 			if signs := heard(""); signs != 0 {

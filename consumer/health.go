@@ -140,9 +140,9 @@ func (l *Lane) inDoubt(ctx context.Context, received time.Time) time.Duration {
 	return time.Until(shorter.Add(l.config.Timeout + leaseSlack))
 }
 
-// keepAlive extends the ack deadlines of the deliveries in flight.
-func (l *Lane) keepAlive(ctx context.Context) {
-	tick := time.NewTicker(keepEvery)
+// extendAckDeadlines extends the ack deadlines of the deliveries in flight.
+func (l *Lane) extendAckDeadlines(ctx context.Context) {
+	tick := time.NewTicker(extendEvery)
 	defer tick.Stop()
 	for {
 		select {
@@ -150,10 +150,10 @@ func (l *Lane) keepAlive(ctx context.Context) {
 			return
 		case <-tick.C:
 			for _, d := range l.inflight.all() {
-				if time.Since(*d.kept.Load()) < keepAfter {
+				if time.Since(*d.extendedAt.Load()) < extendAfter {
 					continue
 				}
-				if err := d.keep(l.clock, l.ackWait.get()); err != nil {
+				if err := d.extend(l.clock, l.ackWait.get()); err != nil {
 					l.log.Debug("cannot extend the ack deadline of a message", "sequence", d.seq, "error", err)
 				}
 			}

@@ -15,38 +15,40 @@ import (
 // delivery is a message in hand, read.
 type delivery struct {
 	*nats.Msg
-	seq     uint64    // on its stream
-	stored  time.Time // on its stream, by the server's clock
-	taken   time.Time // by this worker
-	times   uint64    // that its consumer delivered it, this one included
-	due     bool      // from DELETION_LATER, so its headers are the worker's own
-	request events.Request
-	invalid error                     // why it is no request
-	raw     string                    // then, the fingerprint of its content
-	kept    atomic.Pointer[time.Time] // when the server last heard that it is in hand, or before
-	holding *holding                  // that counts its bytes,
-	bytes   int64                     // which are these
+	seq        uint64    // on its stream
+	stored     time.Time // on its stream, by the server's clock
+	taken      time.Time // by this worker
+	times      uint64    // that its consumer delivered it, this one included
+	due        bool      // from DELETION_LATER, so its headers are the worker's own
+	request    events.Request
+	invalid    error                     // why it is no request
+	raw        string                    // then, the fingerprint of its content
+	extendedAt atomic.Pointer[time.Time] // when the server last heard that it is in hand, or before
+	holding    *holding                  // that counts its bytes,
+	bytes      int64                     // which are these
 
 	prefetched atomic.Bool // it counts as prefetched
 }
 
-// oursUntil is when the server may be about to deliver the message again, to
+// ackDeadline is when the server may be about to deliver the message again, to
 // another worker. It waits ackWait after a sign of life; half of that leaves
 // room for signs that were lost with a connection.
-func (d *delivery) oursUntil(ackWait time.Duration) time.Time { return d.kept.Load().Add(ackWait / 2) }
+func (d *delivery) ackDeadline(ackWait time.Duration) time.Time {
+	return d.extendedAt.Load().Add(ackWait / 2)
+}
 
-// keep gives the server a sign of life, unless it comes so late that the
+// extend gives the server a sign of life, unless it comes so late that the
 // message may be another worker's by now: that one is not to be disturbed, nor
 // this one to believe that it has it still.
-func (d *delivery) keep(c *clock, ackWait time.Duration) error {
+func (d *delivery) extend(c *clock, ackWait time.Duration) error {
 	now := time.Now()
-	if c.over(d.kept.Load().Add(ackWait)) {
+	if c.over(d.extendedAt.Load().Add(ackWait)) {
 		return nil
 	}
 	if err := d.InProgress(); err != nil {
 		return err
 	}
-	d.kept.Store(&now)
+	d.extendedAt.Store(&now)
 	return nil
 }
 

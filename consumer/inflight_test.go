@@ -21,7 +21,7 @@ func (w *world) delivered(before time.Duration) (d *delivery, heard func(sign st
 	}
 	then := time.Now().Add(-before)
 	d = &delivery{Msg: &nats.Msg{Subject: events.RequestSubject(kvTarget), Reply: replies.Subject, Sub: replies}, stored: time.Now(), taken: time.Now(), times: 1}
-	d.kept.Store(&then)
+	d.extendedAt.Store(&then)
 	return d, func(sign string) (n int) {
 		w.Helper()
 		if err := w.nc.Flush(); err != nil {
@@ -53,10 +53,10 @@ func TestADeliveryIsKeptAliveUntilItMayBeAnothers(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d, heard := newWorld(t).delivered(c.since)
-			if err := d.keep(newClock(), streams.AckWait); err != nil {
+			if err := d.extend(newClock(), streams.AckWait); err != nil {
 				t.Fatal(err)
 			}
-			if ours, alive := time.Now().Before(d.oursUntil(streams.AckWait)), heard("+WPI"); alive != c.alive || ours != c.ours {
+			if ours, alive := time.Now().Before(d.ackDeadline(streams.AckWait)), heard("+WPI"); alive != c.alive || ours != c.ours {
 				t.Errorf("%d signs of life, ours %v; want %d, %v", alive, ours, c.alive, c.ours)
 			}
 		})

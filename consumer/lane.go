@@ -25,7 +25,7 @@ func (l *Lane) Run(stop context.Context) error {
 	defer after(stop, l.config.Grace, cancel)()
 
 	var alive errgroup.Group
-	alive.Go(func() error { l.keepAlive(ctx); return nil })
+	alive.Go(func() error { l.extendAckDeadlines(ctx); return nil })
 	alive.Go(func() error { l.monitor(ctx, healthy); return nil })
 	alive.Go(func() error { l.hastenWhenChanged(ctx); return nil })
 	finish := l.startWorkers(stop, ctx)

@@ -27,14 +27,14 @@ func (l *Lane) work(stop, ctx context.Context, b *batch) {
 		jobs = l.leaveSingle(jobs)
 	}
 	l.limiter.Claimed(time.Since(p.at))
-	var shares []share
+	var results []callResult
 	if len(jobs) > 0 {
 		failpoint.At(failpoint.Claimed)
-		shares = l.callFor(stop, ctx, p.probe, jobs)
+		results = l.callFor(stop, ctx, p.probe, jobs)
 	}
 	l.breaker.Release(p.probe)
 	l.limiter.Release()
-	l.finish(stop, jobs, shares)
+	l.finish(stop, jobs, results)
 }
 
 // linger waits until the batch is full, but no longer than requests wait for others.
@@ -87,13 +87,13 @@ func (l *Lane) leaveSingle(jobs []*job) []*job {
 
 // finish makes the next step of each job. Final results are published together, and
 // their messages acknowledged together; what else there is to store, each by itself.
-func (l *Lane) finish(stop context.Context, jobs []*job, shares []share) {
+func (l *Lane) finish(stop context.Context, jobs []*job, answered []callResult) {
 	together := len(jobs) > 1
 	var results []*ledger.Pending
 	var ended []decided
 	for i, j := range jobs {
-		s := shares[i]
-		if s.again {
+		s := answered[i]
+		if s.retry {
 			l.again(stop, j, s)
 			continue
 		}
@@ -143,7 +143,7 @@ type decided struct {
 }
 
 // answered tells what a request was answered.
-func (l *Lane) answered(j *job, s share) {
+func (l *Lane) answered(j *job, s callResult) {
 	a := s.answer
 	if l.log.Enabled(j.ctx, slog.LevelDebug) {
 		l.log.DebugContext(j.ctx, "answered", "request_id", j.ID, "attempt", j.progress.Attempts, "verdict", string(a.Verdict),
@@ -158,7 +158,7 @@ func (l *Lane) answered(j *job, s share) {
 }
 
 // decide is [Decide] for what one of the requests in a call has of its answer.
-func (l *Lane) decide(j *job, s share) Step {
+func (l *Lane) decide(j *job, s callResult) Step {
 	if s.answer.Verdict == deleter.CredentialRefused {
 		id := j.ID
 		l.refused.Store(&id)
@@ -179,7 +179,7 @@ func (l *Lane) decide(j *job, s share) Step {
 }
 
 // again puts a job that has no answer into another batch.
-func (l *Lane) again(stop context.Context, j *job, s share) {
+func (l *Lane) again(stop context.Context, j *job, s callResult) {
 	if s.calls > 0 { // the attempt was made
 		j.progress.Attempts += s.calls - 1
 		j.startBy = time.Time{}

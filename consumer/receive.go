@@ -77,7 +77,7 @@ func (l *Lane) read(msg *nats.Msg, asked time.Time) *delivery {
 		stored: meta.Timestamp, taken: time.Now(), times: meta.NumDelivered,
 	}
 	d.prefetched.Store(true)
-	d.kept.Store(&asked) // the server sent it later
+	d.extendedAt.Store(&asked) // the server sent it later
 	d.request, d.invalid = events.ReadRequest(l.config.Target, msg.Header, msg.Data)
 	if d.invalid != nil {
 		// Of an invalid event only its fingerprint is kept: events may be large, and many.
@@ -125,7 +125,7 @@ func (l *Lane) prepare(j *job) (settled settlement, err error) {
 			return settled, err
 		}
 	}
-	return l.putOff(j)
+	return l.postpone(j)
 }
 
 // startingPoint is the progress that the delivery brings along. Only the worker

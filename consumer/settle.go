@@ -51,7 +51,7 @@ func (l *Lane) settle(ctx context.Context, d *delivery, s settlement) {
 	if d.holding != nil {
 		d.holding.drop(d.bytes)
 	}
-	if s != ack && l.clock.over(d.oursUntil(l.ackWait.get())) {
+	if s != ack && l.clock.over(d.ackDeadline(l.ackWait.get())) {
 		s = abandon // a nak could take it from the worker that has it now
 	}
 	_, end := l.trace.settle(ctx, string(s))

@@ -12,9 +12,9 @@ import (
 // request alone. While the breaker is open, others are to probe before it does:
 // their answers say more about the API.
 
-// putOff schedules a suspect request for later where it may not probe now. The
+// postpone schedules a suspect request for later where it may not probe now. The
 // message of its next step stays the same, and no time counts.
-func (l *Lane) putOff(j *job) (settlement, error) {
+func (l *Lane) postpone(j *job) (settlement, error) {
 	if !j.progress.Suspect() {
 		return "", nil
 	}

@@ -115,7 +115,7 @@ func TestAnEndpointThatIsGoneFailsNoBacklog(t *testing.T) {
 	}
 }
 
-// While a call for many is narrowed, one of its requests can be answered elsewhere,
+// While a call for many is bisected, one of its requests can be answered elsewhere,
 // and the message of another can become another worker's.
 func TestWhatIsNoMoreThisWorkersGoesIntoNoFurtherCall(t *testing.T) {
 	w := newWorld(t)
@@ -133,7 +133,7 @@ func TestWhatIsNoMoreThisWorkersGoesIntoNoFurtherCall(t *testing.T) {
 			t.Error(err)
 		}
 		past := time.Now().Add(-time.Hour)
-		jobs[2].kept.Store(&past)
+		jobs[2].extendedAt.Store(&past)
 		for _, j := range jobs {
 			j.startBy = past // what follows has to look again
 		}
@@ -145,7 +145,7 @@ func TestWhatIsNoMoreThisWorkersGoesIntoNoFurtherCall(t *testing.T) {
 		jobs[i].startBy = time.Now().Add(time.Minute)
 	}
 	for i, got := range lane.callFor(t.Context(), t.Context(), 0, jobs) {
-		if got.again != (i > 0) {
+		if got.retry != (i > 0) {
 			t.Errorf("request %d: %+v", i, got)
 		}
 	}
