@@ -96,7 +96,7 @@ func TestCluster(t *testing.T) {
 	apis := fakeapi.New(fakeapi.Config{})
 	web := httptest.NewServer(apis)
 	t.Cleanup(func() { web.Close(); _ = apis.Close() })
-	script(t, apis, 11, "503")
+	script(t, apis, fakeapi.Context(11), fakeapi.Step{Fault: "503"})
 
 	t.Run("every party does its work, each on another server", func(t *testing.T) {
 		until(t, "lethe setup", func() error { // an election may be going on

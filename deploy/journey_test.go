@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
@@ -25,9 +27,11 @@ func TestEachPartyDoesItsWork(t *testing.T) {
 	apis := fakeapi.New(fakeapi.Config{})
 	web := httptest.NewServer(apis)
 	t.Cleanup(func() { web.Close(); _ = apis.Close() })
-	script(t, apis, 11, "503")  // a retry, by way of DELETION_LATER
-	script(t, apis, 12, "418")  // what no document knows: failed
-	script(t, apis, 13, "503*") // waits without end
+	const replica = "03db5651-cb61-4bdf-9ef0-89561f7c9c53"
+	accepted := fakeapi.KnowledgeBaseEntry(uuid.MustParse(replica), 6)
+	script(t, apis, fakeapi.Context(11), fakeapi.Step{Fault: "503"})            // a retry, by way of DELETION_LATER
+	script(t, apis, fakeapi.Context(12), fakeapi.Step{Fault: "418", Times: -1}) // a status that no document names: failed
+	script(t, apis, accepted, fakeapi.Step{Fault: fakeapi.AcceptPending})       // waits for its confirmation
 
 	t.Run("admin: lethe setup makes the streams, and again updates them", func(t *testing.T) {
 		for range 2 {
@@ -38,16 +42,18 @@ func TestEachPartyDoesItsWork(t *testing.T) {
 	})
 	worker := s.worker(t, web.URL)
 	t.Run("publishers: lethe request publishes to their targets", func(t *testing.T) {
-		for _, id := range []string{"10", "11", "12", "13"} {
+		for _, id := range []string{"10", "11", "12"} {
 			s.run(t, "publisher-kv", "request", "kv-user-context", "--id", id, "--request-id", "kv-"+id).must(t)
 		}
-		s.run(t, "publisher-sensay", "request", "sensay-knowledge-base", "--entry", "5",
-			"--replica", "03db5651-cb61-4bdf-9ef0-89561f7c9c53", "--request-id", "sensay-5").must(t)
+		for _, id := range []string{"5", "6"} {
+			s.run(t, "publisher-sensay", "request", "sensay-knowledge-base", "--entry", id,
+				"--replica", replica, "--request-id", "sensay-"+id).must(t)
+		}
 	})
 	t.Run("subscriber: lethe results follows what the worker publishes", func(t *testing.T) {
-		followed := s.run(t, "subscriber", "results", "--follow", "--limit", "4", "--output", "json").must(t)
+		followed := s.run(t, "subscriber", "results", "--follow", "--limit", "5", "--output", "json").must(t)
 		got := outcomes(t, followed.stdout)
-		want := []string{"kv-10 deleted 1", "kv-11 deleted 2", "kv-12 failed 1", "sensay-5 deleted 1"}
+		want := []string{"kv-10 deleted", "kv-11 deleted", "kv-12 failed", "sensay-5 deleted", "sensay-6 accepted-pending"}
 		if !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)
 		}
@@ -63,6 +69,7 @@ func TestEachPartyDoesItsWork(t *testing.T) {
 		if err := wantOutput(s.run(t, "admin", "failed", "list").must(t), "kv-12"); err != nil {
 			t.Error(err)
 		}
+		script(t, apis, fakeapi.Context(12)) // it answers as documented from now on
 		s.run(t, "admin", "failed", "replay", "kv-12").must(t)
 		until(t, "a result of the replay", func() error {
 			return wantOutput(s.run(t, "subscriber", "results", "--id", "kv-12", "--outcome", "deleted").must(t), "kv-12")
@@ -70,7 +77,6 @@ func TestEachPartyDoesItsWork(t *testing.T) {
 	})
 	t.Run("admin: lethe status sees what waits, and the worker", func(t *testing.T) {
 		until(t, "one request is scheduled, and the worker answers", func() error {
-			// The lane may be open, for 503 is all it gets now: that is status 1.
 			got := s.run(t, "admin", "status", "--output", "json")
 			var status struct {
 				Lanes   []struct{ Later int }
@@ -86,13 +92,13 @@ func TestEachPartyDoesItsWork(t *testing.T) {
 		})
 	})
 	t.Run("worker: it sees that a request which comes again waits already", func(t *testing.T) {
-		again := events.NewRequest("/journey", events.UserContexts{IDs: []int64{13}})
-		again.ID = "kv-13"
+		again := events.NewRequest("/journey", events.KnowledgeBaseEntry{ReplicaUUID: accepted.Replica, KnowledgeBaseID: accepted.ID})
+		again.ID = "sensay-6"
 		body, err := again.Encode()
 		if err != nil {
 			t.Fatal(err)
 		}
-		ask(t, s.connect(t, "publisher-kv"), &nats.Msg{Subject: "deletions.requests.kv-user-context", Data: body})
+		ask(t, s.connect(t, "publisher-sensay"), &nats.Msg{Subject: "deletions.requests.sensay-knowledge-base", Data: body})
 		until(t, "the worker looks", func() error {
 			if !slices.Contains(seen("WORKER"), "$JS.API.STREAM.MSG.GET.DELETION_LATER") {
 				return errors.New("it has not")
@@ -135,14 +141,10 @@ func TestEachPartyDoesItsWork(t *testing.T) {
 	})
 }
 
-// script sets the faults that calls for a k-v.ai context meet; * after a fault repeats it without end.
-func script(t *testing.T, apis *fakeapi.Server, id int64, fault string) {
+// script sets what the next calls for an entry meet; no step, as documented.
+func script(t *testing.T, apis *fakeapi.Server, of fakeapi.Entry, steps ...fakeapi.Step) {
 	t.Helper()
-	step := fakeapi.Step{Fault: fakeapi.Fault(strings.TrimSuffix(fault, "*"))}
-	if strings.HasSuffix(fault, "*") {
-		step.Times = -1
-	}
-	if err := apis.Script(fakeapi.Context(id), step); err != nil {
+	if err := apis.Script(of, steps...); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -154,15 +156,14 @@ func outcomes(t *testing.T, output string) []string {
 	for line := range strings.Lines(output) {
 		var event struct {
 			Data struct {
-				ID       string `json:"request_id"`
-				Outcome  string
-				Attempts int
+				ID      string `json:"request_id"`
+				Outcome string
 			}
 		}
 		if err := json.Unmarshal([]byte(line), &event); err != nil {
 			t.Fatalf("%v: %s", err, line)
 		}
-		all = append(all, fmt.Sprintf("%s %s %d", event.Data.ID, event.Data.Outcome, event.Data.Attempts))
+		all = append(all, event.Data.ID+" "+event.Data.Outcome)
 	}
 	slices.Sort(all)
 	return all

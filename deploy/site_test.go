@@ -207,7 +207,7 @@ func (s *site) worker(t *testing.T, api string) *e2e.Process {
 	t.Helper()
 	p := &e2e.Process{Name: "worker", Path: s.lethe(), Args: []string{"run"}, Log: filepath.Join(t.TempDir(), "worker.log")}
 	p.Env = append(s.settings("worker"),
-		"LETHE_MANAGE_STREAMS=false", "LETHE_ADMIN_ADDR=127.0.0.1:0", "LETHE_RETRY_INITIAL_INTERVAL=10ms",
+		"LETHE_MANAGE_STREAMS=false", "LETHE_ADMIN_ADDR=127.0.0.1:0", "LETHE_RETRY_INITIAL_INTERVAL=10ms", "LETHE_RETRY_MAX_ELAPSED=300ms",
 		"LETHE_KV_BATCH_IDS=1", "LETHE_KV_BASE_URL="+api, "LETHE_KV_ACCESS_KEY=sandbox-access-key",
 		"LETHE_SENSAY_BASE_URL="+api, "LETHE_SENSAY_ORGANIZATION_SECRET=sandbox-organization-secret")
 	if err := p.Start(); err != nil {
