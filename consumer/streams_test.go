@@ -421,3 +421,36 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 		t.Errorf("the check says %v", err)
 	}
 }
+
+// overtaken is a server on which somebody else creates streams right before Setup does.
+type overtaken struct {
+	jetstream.JetStream
+	others []jetstream.StreamConfig
+}
+
+func (o *overtaken) CreateStream(ctx context.Context, c jetstream.StreamConfig) (jetstream.Stream, error) {
+	for _, other := range o.others {
+		if _, err := o.JetStream.CreateStream(ctx, other); err != nil {
+			return nil, err
+		}
+	}
+	o.others = nil
+	return o.JetStream.CreateStream(ctx, c)
+}
+
+// A worker that starts while an administrator sets up finds some streams and not others,
+// which then exist all the same.
+func TestSetUpsAtTheSameTimeBothSucceed(t *testing.T) {
+	w := bareWorld(t)
+	all := w.blueprints()
+	if _, err := w.js.CreateStream(t.Context(), all[events.StreamRequests]); err != nil {
+		t.Fatal(err)
+	}
+	js := &overtaken{w.js, []jetstream.StreamConfig{all[events.StreamResults], all[events.StreamLater]}}
+	if err := streams.Setup(t.Context(), js, settings); err != nil {
+		t.Fatal(err)
+	}
+	if err := streams.Check(t.Context(), w.js, 0, events.Targets()...); err != nil {
+		t.Error(err)
+	}
+}

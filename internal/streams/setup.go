@@ -88,7 +88,18 @@ func Setup(ctx context.Context, js jetstream.JetStream, s Settings) error {
 			created.Lost = lostWith[want.Name]
 			want.FirstSeq = beyondAnyOther(time.Now())
 		}
-		if _, err := js.CreateStream(ctx, want); err != nil {
+		_, err := js.CreateStream(ctx, want)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another set-up was faster
+			stream, err := js.Stream(ctx, want.Name)
+			if err == nil {
+				err = updateStream(ctx, js, stream.CachedInfo(), want, s.ResultsMinAge)
+			}
+			if err != nil {
+				return fmt.Errorf("stream %s: %w", want.Name, err)
+			}
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("create stream %s: %w", want.Name, limitRequired(want.Name, err))
 		}
 		s.created(created)
