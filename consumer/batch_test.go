@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -153,6 +154,96 @@ func TestWhoIsAnsweredAlreadyGoesIntoNoCall(t *testing.T) {
 	w.settled()
 	if got := calls.calls[len(calls.calls)-1]; calls.count() != 2 || got != fmt.Sprint(fresh.Resource) {
 		t.Errorf("the calls are %v", calls.calls)
+	}
+}
+
+// newJob is a job of a message that was just delivered.
+func (w *world) newJob(r events.Request) *job {
+	w.Helper()
+	d, _ := w.delivered(0)
+	d.request = r
+	return &job{delivery: d, Request: r, fingerprint: events.Fingerprint(r.Resource), ctx: w.Context(), end: func() {}}
+}
+
+// hasRecord stores an attempt of j that is over.
+func (w *world) hasRecord(l *Lane, j *job, p ledger.Progress) (seq uint64) {
+	w.Helper()
+	seq, err := recordAttempt(w.Context(), l.ledger, j.ID, j.fingerprint, p, 0)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return seq
+}
+
+// Behind a backlog, a request that had to wait for a second permission would never be
+// called for: its claim would be over each time.
+func TestARequestWithRecordsGoesIntoTheCallThatItWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	calls := script(answerDeleted)
+	l := New(w.js, w.together(100, calls))
+	l.batcher.start = func(*batch) { t.Error("a second batch was started") }
+	jobs := []*job{w.newJob(contexts(1)), w.newJob(contexts(2)), w.newJob(contexts(3))}
+	for _, j := range jobs[1:] {
+		j.progress.Attempts, j.progress.Waits = 1, 1
+		j.progress.Seq = w.hasRecord(l, j, j.progress)
+	}
+	l.work(t.Context(), t.Context(), &batch{jobs: jobs, full: make(chan struct{})})
+	l.steps.Wait()
+	if calls.count() != 1 {
+		t.Fatalf("the calls are %v", calls.calls)
+	}
+	for i, j := range jobs {
+		if got := w.final(kvTarget, j.ID); got.Evidence.CallRequests != len(jobs) || got.Attempts != min(i, 1)+1 {
+			t.Errorf("request %d: attempts %d, in a call for %d", i, got.Attempts, got.Evidence.CallRequests)
+		}
+	}
+}
+
+// slowLooks is a ledger that looks for the records of one request only once it may.
+type slowLooks struct {
+	requestLedger
+	id  string
+	may chan struct{}
+}
+
+func (s slowLooks) CheckHead(ctx context.Context, id string, p ledger.Progress) error {
+	if id == s.id {
+		<-s.may
+	}
+	return s.requestLedger.CheckHead(ctx, id, p)
+}
+
+func TestACallLeavesOutWhatIsHeldUpOrMustBeAlone(t *testing.T) {
+	w := newWorld(t)
+	calls := script(answerDeleted)
+	l := New(w.js, w.together(100, calls))
+	jobs := []*job{w.newJob(contexts(1)), w.newJob(contexts(2)), w.newJob(contexts(3)), w.newJob(contexts(4))}
+	heldUp, single := jobs[2], jobs[3]
+	w.hasRecord(l, single, ledger.Progress{Attempts: 1, Alone: true}) // which its message does not know
+	may := make(chan struct{})
+	l.ledger = slowLooks{l.ledger, heldUp.ID, may}
+	started := make(chan *batch, len(jobs))
+	l.batcher.start = func(b *batch) { started <- b }
+	l.work(t.Context(), t.Context(), &batch{jobs: jobs, full: make(chan struct{})})
+	close(may)
+	l.steps.Wait()
+	if want := fmt.Sprint(contexts(1, 2).Resource); calls.count() != 1 || calls.calls[0] != want && calls.calls[0] != fmt.Sprint(contexts(2, 1).Resource) {
+		t.Errorf("the calls are %v", calls.calls)
+	}
+	later := map[*job]bool{}
+	for range 2 {
+		select {
+		case b := <-started:
+			later[b.jobs[0]] = b.alone
+		default:
+			t.Fatal("a job is in no batch")
+		}
+	}
+	if alone, in := later[heldUp]; !in || alone {
+		t.Errorf("the request that was held up is in a later batch: %t, alone: %t", in, alone)
+	}
+	if !later[single] {
+		t.Error("the request that must be alone is in no batch of its own")
 	}
 }
 

@@ -3,10 +3,15 @@ package consumer
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
+
+// claimWithin is how long a call waits for jobs that are claimed one by one. Each may be
+// held up by what must be stored or looked at for it.
+const claimWithin = time.Second
 
 // claimAll makes sure, before a call, that no other worker is ahead with any of
 // the jobs. It returns those to call for. The others are settled, or come in a
@@ -20,7 +25,7 @@ func (l *Lane) claimAll(ctx context.Context, jobs []*job) []*job {
 	}
 	begun := time.Now()
 	claimed := make([]*job, 0, len(jobs))
-	var open []*job
+	var open, rest []*job
 	for _, j := range jobs {
 		if l.isClaimed(j) {
 			claimed = append(claimed, j)
@@ -30,17 +35,53 @@ func (l *Lane) claimAll(ctx context.Context, jobs []*job) []*job {
 		}
 	}
 	for i, ok := range l.tryClaims(ctx, open, begun) {
-		j := open[i]
-		if ok && l.isClaimed(j) {
-			claimed = append(claimed, j)
-			continue
+		if ok && l.isClaimed(open[i]) {
+			claimed = append(claimed, open[i])
+		} else {
+			rest = append(rest, open[i])
 		}
+	}
+	return append(claimed, l.claimEach(rest)...)
+}
+
+// claimEach claims jobs one by one, at the same time. A job that is claimed too late for
+// this call comes in a later batch. It is not sent there at once: behind a backlog its
+// claim would be over by then, again and again.
+func (l *Lane) claimEach(jobs []*job) (claimed []*job) {
+	if len(jobs) == 0 {
+		return nil
+	}
+	var mu sync.Mutex
+	open, late := len(jobs), false
+	all := make(chan struct{})
+	for _, j := range jobs {
 		l.steps.Go(func() {
-			if l.claim(j) {
-				l.add(j)
+			ok := l.claim(j)
+			mu.Lock()
+			defer mu.Unlock()
+			if late {
+				if ok {
+					l.add(j)
+				}
+				return
+			}
+			if ok {
+				claimed = append(claimed, j)
+			}
+			if open--; open == 0 {
+				close(all)
 			}
 		})
 	}
+	timer := time.NewTimer(claimWithin)
+	defer timer.Stop()
+	select {
+	case <-all:
+	case <-timer.C:
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	late = true
 	return claimed
 }
 
