@@ -180,7 +180,7 @@ func openNATS(ctx context.Context, cfg *config.Config, log *slog.Logger, period 
 // openStreams checks the server's features and the streams' settings, and creates the
 // streams if the configuration says so.
 func openStreams(ctx context.Context, nc *nats.Conn, cfg *config.Config, log *slog.Logger) (jetstream.JetStream, error) {
-	js, err := natsconn.JetStream(nc, cfg.JetstreamDomain)
+	js, err := natsconn.JetStream(nc, cfg.JetstreamDomain, jetstream.WithPublishAsyncTimeout(answersWithin))
 	if err != nil {
 		return nil, fmt.Errorf("JetStream: %w", err)
 	}
