@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net"
 	"sync/atomic"
+	"time"
 )
 
 // fencedConn is a connection whose next write must pass a fence. The standard write
@@ -15,6 +16,7 @@ type fencedConn struct {
 	fence  atomic.Pointer[fence]
 	reads  *readTracker
 	shared atomic.Bool // by several calls, as on HTTP/2
+	ending atomic.Bool // no request follows
 }
 
 // fenced gives a dialer's connections their fences.
@@ -61,13 +63,22 @@ func (c *fencedConn) Close() error {
 	return c.Conn.Close()
 }
 
+// SetWriteDeadline says that the connection ends. On HTTP/1 only crypto/tls
+// sets a write deadline, before the alert with which it closes; it writes no request
+// afterwards. That alert passes the fence: the reader closes the connection when an
+// answer came too early, and would wait for itself.
+func (c *fencedConn) SetWriteDeadline(t time.Time) error {
+	c.ending.Store(true)
+	return c.Conn.SetWriteDeadline(t)
+}
+
 // Write writes p if the fence of the call lets its request begin.
 func (c *fencedConn) Write(p []byte) (int, error) {
-	f := c.fence.Load()
-	if f == nil {
+	f, shared := c.fence.Load(), c.shared.Load()
+	if f == nil || c.ending.Load() && !shared {
 		return c.Conn.Write(p)
 	}
-	if !c.shared.Load() {
+	if !shared {
 		waitUntilRead(c.reads, f)
 	}
 	if err := f.pass(); err != nil {

@@ -116,6 +116,49 @@ func waiting(r *readTracker) bool {
 	return r.waiting && !r.over
 }
 
+// The reader closes a connection on which an answer came too early. Over TLS that
+// writes an alert, while the next call's fence is set already.
+func TestTheReaderOfATLSConnectionCanCloseIt(t *testing.T) {
+	model := httptest.NewUnstartedServer(nil)
+	model.StartTLS()
+	t.Cleanup(model.Close)
+	for name, version := range map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13} {
+		t.Run(name, func(t *testing.T) {
+			here, there := net.Pipe()
+			server := tls.Server(there, &tls.Config{Certificates: model.TLS.Certificates})
+			conn := &fencedConn{Conn: here, reads: newReadTracker()}
+			client := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, MaxVersion: version}) //nolint:gosec // the test's own server
+			var work sync.WaitGroup
+			var closed error
+			work.Go(func() {
+				if closed = server.HandshakeContext(t.Context()); closed == nil {
+					_, closed = server.Read(make([]byte, 1))
+				}
+			})
+			if err := client.HandshakeContext(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			f := newFence(ctx, cancel)
+			conn.fence.Store(f)
+			if err := client.Close(); err != nil {
+				t.Error(err)
+			}
+			work.Wait()
+			if !errors.Is(closed, io.EOF) { // as the alert says
+				t.Errorf("the server read %v", closed)
+			}
+			if _, err := client.Write([]byte("DELETE")); err == nil {
+				t.Error("a request was written after the close")
+			}
+			if _, passed, _ := f.end(); passed {
+				t.Error("the alert counts as the request")
+			}
+		})
+	}
+}
+
 // The reader may have taken bytes that the transport has not looked at yet.
 func TestARequestWaitsUntilWhatCameBeforeItIsRead(t *testing.T) {
 	for name, c := range map[string]struct {
