@@ -171,7 +171,7 @@ func BenchmarkPublishResult(b *testing.B) {
 	for b.Loop() {
 		j.ID = ledger.NewID()
 		step := Decide(lane.config.Rules, j.progress, answer, time.Time{}, noon)
-		if _, err := lane.publishResult(b.Context(), j.ID, j.fingerprint, j.progress, j.result(step)); err != nil {
+		if err := lane.publishResult(b.Context(), j.ID, j.fingerprint, j.progress, j.result(step)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -200,8 +200,7 @@ func (l *Lane) withdraw(j *job) error {
 	}
 	j.leased = false
 	_, err := l.record(j, j.progress, 0)
-	var conflict *ledger.ConflictError
-	if errors.As(err, &conflict) {
+	if _, ok := errors.AsType[*ledger.ConflictError](err); ok {
 		return nil // another worker continues with it
 	}
 	return err

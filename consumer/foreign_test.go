@@ -20,14 +20,12 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// foreign publishes a message that no worker wrote, and returns its sequence.
-func (w *world) foreign(subject, body string, header nats.Header) uint64 {
+// foreign publishes a message that no worker wrote.
+func (w *world) foreign(subject, body string, header nats.Header) {
 	w.Helper()
-	ack, err := w.js.PublishMsg(context.Background(), &nats.Msg{Subject: subject, Data: []byte(body), Header: header})
-	if err != nil {
+	if _, err := w.js.PublishMsg(context.Background(), &nats.Msg{Subject: subject, Data: []byte(body), Header: header}); err != nil {
 		w.Fatal(err)
 	}
-	return ack.Sequence
 }
 
 // unreadable publishes a message with headers that cannot be read.

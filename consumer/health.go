@@ -59,8 +59,7 @@ func (l *Lane) check(ctx context.Context) bool {
 	}
 	l.ackWait.learn(found.AckWait(), begun)
 	l.learnLater(found.Streams[events.StreamLater])
-	var problem *streams.Problem
-	if errors.As(found.Check(l.config.ResultsMinAge), &problem) {
+	if problem, ok := errors.AsType[*streams.Problem](found.Check(l.config.ResultsMinAge)); ok {
 		l.Block(problem.Error())
 		return false
 	}

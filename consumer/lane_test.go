@@ -355,7 +355,7 @@ func TestAWorkerThatWasOvertakenLetsGo(t *testing.T) {
 				if h.Seq, err = recordAttempt(t.Context(), other.ledger, r.ID, last.Fingerprint, h, time.Minute); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := other.publishResult(t.Context(), r.ID, last.Fingerprint, h, (&job{Request: r, progress: h}).result(
+				if err := other.publishResult(t.Context(), r.ID, last.Fingerprint, h, (&job{Request: r, progress: h}).result(
 					Step{Outcome: events.Deleted, Evidence: events.Evidence{Status: 404, ObservedAt: time.Now(), AfterUnansweredAttempt: true}})); err != nil {
 					t.Fatal(err)
 				}

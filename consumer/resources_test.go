@@ -30,8 +30,7 @@ func TestAFullDiskHoldsTheLaneUntilThereIsRoom(t *testing.T) {
 	for size := 512 << 10; size > 0; size /= 2 { // to the last byte
 		for {
 			_, err := w.js.Publish(t.Context(), "ballast", make([]byte, size))
-			var full *jetstream.APIError
-			if errors.As(err, &full) {
+			if _, ok := errors.AsType[*jetstream.APIError](err); ok {
 				break
 			}
 			if err != nil {

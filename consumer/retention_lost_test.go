@@ -50,10 +50,10 @@ func (w *world) newResults() {
 	}
 }
 
-// deliverOnce has the requests' consumer deliver what is there, to nobody.
-func (w *world) deliverOnce(target events.Target) {
+// deliverOnce fetches the waiting Sensay request once without processing it.
+func (w *world) deliverOnce() {
 	w.Helper()
-	consumer, err := w.js.Consumer(w.Context(), events.StreamRequests, string(target))
+	consumer, err := w.js.Consumer(w.Context(), events.StreamRequests, string(sensayTarget))
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -78,14 +78,14 @@ func TestARequestThatIsOlderThanItsRecords(t *testing.T) {
 		ours   bool
 	}{
 		{"delivered before, and older than results are kept", func(w *world) {
-			w.deliverOnce(sensayTarget)
+			w.deliverOnce()
 			w.keepResults(ledger.ClockTolerance)
 		}, true},
 		{"delivered before, and younger than results are kept", func(w *world) {
-			w.deliverOnce(sensayTarget)
+			w.deliverOnce()
 		}, false},
 		{"delivered before, results are kept forever", func(w *world) {
-			w.deliverOnce(sensayTarget)
+			w.deliverOnce()
 			w.keepResults(0)
 		}, false},
 		{"never delivered, though older than results are kept", func(w *world) {
@@ -103,7 +103,7 @@ func TestARequestThatIsOlderThanItsRecords(t *testing.T) {
 			}
 		}, false},
 		{"delivered before, and older than the results stream", func(w *world) {
-			w.deliverOnce(sensayTarget)
+			w.deliverOnce()
 			w.newResults()
 		}, true},
 		{"never delivered, though older than the results stream", func(w *world) {

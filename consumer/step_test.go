@@ -71,17 +71,13 @@ func (w *watched) IsScheduled(ctx context.Context, id string, due uint64, now ti
 	return w.requestLedger.IsScheduled(ctx, id, due, now)
 }
 
-// publishResult stores a result after the link that h names, and returns its
-// sequence.
-func (l *Lane) publishResult(ctx context.Context, id, fingerprint string, h ledger.Progress, result events.Result) (uint64, error) {
-	r, err := l.newResult(ctx, id, fingerprint, h, result)
-	if err == nil {
-		err = l.publish(ctx, r)
-	}
+// publishResult stores a result after the record that progress names.
+func (l *Lane) publishResult(ctx context.Context, id, fingerprint string, progress ledger.Progress, result events.Result) error {
+	r, err := l.newResult(ctx, id, fingerprint, progress, result)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	return r.Progress.Seq, nil
+	return l.publish(ctx, r)
 }
 
 // step makes one step of the request in a delivery, and settles it.

@@ -92,7 +92,7 @@ func TestAnIDThatIsTakenDuringTheCall(t *testing.T) {
 				if n == 1 {
 					j := &job{Request: other, progress: ledger.Progress{Attempts: 1, RequestSeq: 9}}
 					step := Step{Outcome: events.Deleted, Evidence: events.Evidence{Status: 200, ObservedAt: time.Now()}}
-					if _, err := theirs.publishResult(t.Context(), other.ID, events.Fingerprint(other.Resource), ledger.Progress{}, j.result(step)); err != nil {
+					if err := theirs.publishResult(t.Context(), other.ID, events.Fingerprint(other.Resource), ledger.Progress{}, j.result(step)); err != nil {
 						t.Error(err)
 					}
 				}
@@ -141,7 +141,7 @@ func TestAnIDThatIsTakenWhileItsRequestWaits(t *testing.T) {
 	w.foreign(events.ResultSubject(kvTarget, "some-other", events.Deleted), "{}", nil)
 	j := &job{Request: other, progress: ledger.Progress{Attempts: 1, RequestSeq: 9}}
 	step := Step{Outcome: events.Deleted, Evidence: events.Evidence{Status: 200, ObservedAt: time.Now()}}
-	if _, err := New(w.js, config).publishResult(t.Context(), other.ID, events.Fingerprint(other.Resource), ledger.Progress{}, j.result(step)); err != nil {
+	if err := New(w.js, config).publishResult(t.Context(), other.ID, events.Fingerprint(other.Resource), ledger.Progress{}, j.result(step)); err != nil {
 		t.Fatal(err)
 	}
 	w.run(config)

@@ -128,7 +128,7 @@ func TestWhatIsNoMoreThisWorkersGoesIntoNoFurtherCall(t *testing.T) {
 			return answerDeleted
 		}
 		done := &job{Request: requests[1], progress: ledger.Progress{Attempts: 1}}
-		if _, err := lane.publishResult(t.Context(), done.ID, jobs[1].fingerprint, done.progress, done.result(
+		if err := lane.publishResult(t.Context(), done.ID, jobs[1].fingerprint, done.progress, done.result(
 			Step{Outcome: events.Deleted, Evidence: events.Evidence{Status: 200, ObservedAt: time.Now()}})); err != nil {
 			t.Error(err)
 		}

@@ -49,9 +49,9 @@ func serve(t testing.TB, handler http.HandlerFunc) string {
 	return server.URL
 }
 
-// raw is a server that reads a request and then does what it likes with the
+// raw returns the URL of a server that reads a request and then runs then with the
 // connection.
-func raw(t *testing.T, read bool, then func(net.Conn)) string {
+func raw(t *testing.T, then func(net.Conn)) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -65,10 +65,7 @@ func raw(t *testing.T, read bool, then func(net.Conn)) string {
 			if err != nil {
 				return
 			}
-			if read {
-				buffer := make([]byte, 4096)
-				_, _ = conn.Read(buffer)
-			}
+			_, _ = conn.Read(make([]byte, 4096))
 			then(conn)
 			_ = conn.Close()
 		}
@@ -87,12 +84,12 @@ func TestHostileServers(t *testing.T) {
 		url     func(t *testing.T) string
 		mayHave bool
 	}{
-		{"a connection that is cut after the request was sent", func(t *testing.T) string { return raw(t, true, write("")) }, true},
-		{"half an answer", func(t *testing.T) string { return raw(t, true, write(ok+"Content-Length: 100\r\n\r\n{")) }, true},
-		{"half a header", func(t *testing.T) string { return raw(t, true, write("HTTP/1.1 200 O")) }, true},
-		{"something that is not HTTP", func(t *testing.T) string { return raw(t, true, write("SSH-2.0-hello\r\n")) }, true},
+		{"a connection that is cut after the request was sent", func(t *testing.T) string { return raw(t, write("")) }, true},
+		{"half an answer", func(t *testing.T) string { return raw(t, write(ok+"Content-Length: 100\r\n\r\n{")) }, true},
+		{"half a header", func(t *testing.T) string { return raw(t, write("HTTP/1.1 200 O")) }, true},
+		{"something that is not HTTP", func(t *testing.T) string { return raw(t, write("SSH-2.0-hello\r\n")) }, true},
 		{"headers without an end", func(t *testing.T) string {
-			return raw(t, true, write(ok+strings.Repeat("X-More: "+strings.Repeat("x", 1000)+"\r\n", 200)+"\r\n"))
+			return raw(t, write(ok+strings.Repeat("X-More: "+strings.Repeat("x", 1000)+"\r\n", 200)+"\r\n"))
 		}, true},
 		{"a body without an end", func(t *testing.T) string {
 			return serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -153,7 +150,7 @@ func TestHostileServers(t *testing.T) {
 func TestAServerCannotChangeTheProtocol(t *testing.T) {
 	stop := make(chan struct{})
 	late := time.AfterFunc(10*time.Second, func() { close(stop) })
-	client := newTestClient(t, raw(t, true, func(c net.Conn) {
+	client := newTestClient(t, raw(t, func(c net.Conn) {
 		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
 		<-stop
 	}))

@@ -30,7 +30,7 @@ func TestWhatAStatusMeans(t *testing.T) {
 		500: perhaps, 501: perhaps, 502: perhaps, 503: perhaps, 504: perhaps, 505: perhaps, 507: perhaps, 508: perhaps, 511: perhaps, 520: perhaps, 599: perhaps,
 	}
 	for status, want := range want {
-		client := newTestClient(t, raw(t, true, func(c net.Conn) {
+		client := newTestClient(t, raw(t, func(c net.Conn) {
 			_, _ = io.WriteString(c, fmt.Sprintf("HTTP/1.1 %03d Some\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length: 4\r\n\r\npage", status))
 		}))
 		got := client.Call(t.Context(), "DELETE", "/thing", nil, nil, Unknown)

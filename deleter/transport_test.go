@@ -78,7 +78,7 @@ func TestTheCredentialIsInNoAnswerAndNoSpan(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			spans.Reset()
-			client := newTestClient(t, raw(t, true, func(c net.Conn) { _, _ = io.WriteString(c, answer) }))
+			client := newTestClient(t, raw(t, func(c net.Conn) { _, _ = io.WriteString(c, answer) }))
 			got := client.Call(t.Context(), http.MethodDelete, "/thing", nil, nil, func(r Response) Answer {
 				return Answer{Verdict: Retry, Message: string(r.Body), APIRequestID: string(r.Body)}
 			})

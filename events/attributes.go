@@ -55,8 +55,7 @@ func checkSource(field, source string) error {
 	if len(source) > maxSourceBytes {
 		return malformed(field, "must be at most %d bytes, not %d", maxSourceBytes, len(source))
 	}
-	for i := 0; i < len(source); i++ {
-		c := source[i]
+	for i, c := range []byte(source) {
 		if c == '%' && i+2 < len(source) && isHex(source[i+1]) && isHex(source[i+2]) {
 			continue
 		}

@@ -13,15 +13,17 @@ import (
 // KVUserContext is the target for user contexts at k-v.ai.
 const KVUserContext Target = "kv-user-context"
 
-var _ = register(kind{
-	target: KVUserContext,
-	fields: []string{"ids"},
-	read:   readIDs,
-	resource: func(fields ResourceFields) (Resource, error) {
-		contexts := UserContexts{IDs: fields.IDs}
-		return contexts, contexts.Validate()
-	},
-})
+func init() {
+	register(kind{
+		target: KVUserContext,
+		fields: []string{"ids"},
+		read:   readIDs,
+		resource: func(fields ResourceFields) (Resource, error) {
+			contexts := UserContexts{IDs: fields.IDs}
+			return contexts, contexts.Validate()
+		},
+	})
+}
 
 // MaxIDs is the largest number of ids in one [UserContexts].
 const MaxIDs = 100

@@ -9,19 +9,21 @@ import (
 // SensayKnowledgeBase is the target for knowledge-base entries at Sensay.
 const SensayKnowledgeBase Target = "sensay-knowledge-base"
 
-var _ = register(kind{
-	target: SensayKnowledgeBase,
-	fields: []string{"replica_uuid", "knowledge_base_id"},
-	read:   readEntry,
-	resource: func(fields ResourceFields) (Resource, error) {
-		replica, err := parseUUID("data.replica_uuid", fields.ReplicaUUID)
-		if err != nil {
-			return nil, err
-		}
-		entry := KnowledgeBaseEntry{ReplicaUUID: replica, KnowledgeBaseID: fields.KnowledgeBaseID}
-		return entry, entry.Validate()
-	},
-})
+func init() {
+	register(kind{
+		target: SensayKnowledgeBase,
+		fields: []string{"replica_uuid", "knowledge_base_id"},
+		read:   readEntry,
+		resource: func(fields ResourceFields) (Resource, error) {
+			replica, err := parseUUID("data.replica_uuid", fields.ReplicaUUID)
+			if err != nil {
+				return nil, err
+			}
+			entry := KnowledgeBaseEntry{ReplicaUUID: replica, KnowledgeBaseID: fields.KnowledgeBaseID}
+			return entry, entry.Validate()
+		},
+	})
+}
 
 // KnowledgeBaseEntry names one entry of a replica's knowledge base at Sensay.
 type KnowledgeBaseEntry struct {

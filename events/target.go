@@ -24,8 +24,8 @@ var (
 	dataNames = []string{"target"} // all fields in the data of requests
 )
 
-// register adds a target. It returns a value so that a package variable can call it.
-func register(k kind) Target {
+// register adds a target.
+func register(k kind) {
 	kinds = append(kinds, k)
 	slices.SortFunc(kinds, func(a, b kind) int { return cmp.Compare(a.target, b.target) })
 	for _, name := range k.fields {
@@ -33,7 +33,6 @@ func register(k kind) Target {
 			dataNames = append(dataNames, name)
 		}
 	}
-	return k.target
 }
 
 func kindOf(t Target) (kind, bool) {

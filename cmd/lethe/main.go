@@ -38,8 +38,7 @@ func execute(ctx context.Context, args []string) int {
 	if err == nil {
 		return exitDone
 	}
-	var silent silentError
-	if !errors.As(err, &silent) {
+	if _, ok := errors.AsType[silentError](err); !ok {
 		fmt.Fprintln(root.ErrOrStderr(), "lethe:", oneLine(err))
 	}
 	return exitStatus(err)

@@ -25,8 +25,7 @@ func openInput(ctx context.Context, name string, stdin io.Reader) (input, error)
 		return input{}, errInterrupted
 	}
 	if err != nil {
-		var path *os.PathError
-		if errors.As(err, &path) {
+		if path, ok := errors.AsType[*os.PathError](err); ok {
 			err = path.Err
 		}
 		return input{}, usageError("--file %s: %w", name, err)

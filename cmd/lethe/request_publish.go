@@ -162,7 +162,7 @@ func (p *publisher) publish(ctx context.Context, out *pending) {
 func (p *publisher) settle(ctx context.Context, out *pending, done func(publication) error) error {
 	if out.invalid != nil {
 		p.refuse("invalid row", out.invalid)
-		return nil
+		return nil //nolint:nilerr // the row is counted and named; the next rows are published
 	}
 	if out.msg == nil {
 		return nil // interrupted before it was published
@@ -173,13 +173,13 @@ func (p *publisher) settle(ctx context.Context, out *pending, done func(publicat
 		ack, err = p.again(ctx, out.msg, err)
 		p.gaveUp = err != nil
 	}
-	switch {
-	case err != nil && ctx.Err() != nil:
-		p.unconfirmed++
-		return nil // publishAll returns errInterrupted
-	case err != nil:
-		p.refuse(err.Error(), fmt.Errorf("%s: %w", out.ID, err))
-		return nil
+	if err != nil {
+		if ctx.Err() != nil {
+			p.unconfirmed++
+		} else {
+			p.refuse(err.Error(), fmt.Errorf("%s: %w", out.ID, err))
+		}
+		return nil // publishAll continues with the next row, or returns errInterrupted
 	}
 	// After a repeat, a duplicate is our own first publish.
 	published := publication{ID: out.ID, Target: out.Target(), Sequence: ack.Sequence, Duplicate: ack.Duplicate && !repeated}

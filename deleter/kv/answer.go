@@ -67,10 +67,8 @@ func readDone(r deleter.Response, body deleter.Object, ids []int64) deleter.Answ
 // unwrap takes the answer out of "value", in which the sibling call's reference
 // shows it, unless the answer stands beside it.
 func unwrap(body deleter.Object) deleter.Object {
-	for _, name := range []string{"message", "data", "detail"} {
-		if body.Has(name) {
-			return body
-		}
+	if slices.ContainsFunc([]string{"message", "data", "detail"}, body.Has) {
+		return body
 	}
 	if value, ok := body.Object("value"); ok {
 		return value

@@ -53,7 +53,7 @@ func TestTheCallIsTheDocumentedOne(t *testing.T) {
 		t.Fatalf("%+v", a)
 	}
 	for what, ok := range map[string]bool{
-		"method":           got.Method == "DELETE",
+		"method":           got.Method == http.MethodDelete,
 		"path":             got.URL.Path == "/api/user_context/delete",
 		"access key":       got.Header.Get("access-key") == "key-1",
 		"content type":     got.Header.Get("Content-Type") == "application/json",

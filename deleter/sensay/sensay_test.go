@@ -57,7 +57,7 @@ func TestTheCallIsTheDocumentedOne(t *testing.T) {
 		t.Fatalf("%+v", a)
 	}
 	for what, ok := range map[string]bool{
-		"method":               got.Method == "DELETE",
+		"method":               got.Method == http.MethodDelete,
 		"path":                 got.URL.Path == "/v1/replicas/03db5651-cb61-4bdf-9ef0-89561f7c9c53/knowledge-base/9223372036854775807",
 		"organization secret":  got.Header.Get("X-ORGANIZATION-SECRET") == "org-secret-1",
 		"version":              got.Header.Get("X-API-Version") == "2025-03-25",

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -35,8 +36,8 @@ func (b *Bytes) Decode(value string) error {
 
 // String formats the number in the largest unit that divides it.
 func (b Bytes) String() string {
-	for i := len(byteUnits) - 1; i >= 0; i-- {
-		if u := byteUnits[i]; b != 0 && int64(b)%u.bytes == 0 {
+	for _, u := range slices.Backward(byteUnits) {
+		if b != 0 && int64(b)%u.bytes == 0 {
 			return fmt.Sprintf("%d%s", int64(b)/u.bytes, u.suffix)
 		}
 	}

@@ -298,8 +298,7 @@ func NATSURLName() string {
 
 // reason removes the path, which fs.PathError repeats.
 func reason(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		return path.Err
 	}
 	return err

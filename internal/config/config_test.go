@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -141,9 +142,7 @@ func TestEveryVariable(t *testing.T) {
 	for _, row := range rows {
 		t.Run(row.name+" is read", func(t *testing.T) {
 			env := map[string]string{row.name: row.value}
-			for name, value := range beside[row.name] {
-				env[name] = value
-			}
+			maps.Copy(env, beside[row.name])
 			c, err := load(t, env)
 			if err != nil {
 				t.Fatal(err)

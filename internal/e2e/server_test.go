@@ -50,8 +50,7 @@ func TestAServerIsTheSameInThisProcessAndInItsOwn(t *testing.T) {
 			for size := int64(0); err == nil && size < 2*c.MaxStore; size += 1 << 19 {
 				err = publish(make([]byte, 1<<19))
 			}
-			var full *jetstream.APIError
-			if !errors.As(err, &full) {
+			if _, ok := errors.AsType[*jetstream.APIError](err); !ok {
 				t.Errorf("a full store says %v", err)
 			}
 			c.Dir, c.Port = s.StoreDir(), s.Addr().(*net.TCPAddr).Port

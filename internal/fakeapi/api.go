@@ -27,11 +27,10 @@ type definition struct {
 
 var definitions []definition
 
-// register adds an API. It returns a value so that a package variable can call it.
-func register(d definition) API {
+// register adds an API.
+func register(d definition) {
 	definitions = append(definitions, d)
 	slices.SortFunc(definitions, func(a, b definition) int { return cmp.Compare(a.api, b.api) })
-	return d.api
 }
 
 // APIs returns all APIs, sorted by name.

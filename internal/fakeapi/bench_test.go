@@ -2,6 +2,7 @@ package fakeapi_test
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
@@ -26,7 +27,7 @@ func BenchmarkHandler(b *testing.B) {
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
 					path, body := next(n.Add(1))
-					r := httptest.NewRequest("DELETE", path, strings.NewReader(body))
+					r := httptest.NewRequest(http.MethodDelete, path, strings.NewReader(body))
 					r.Header.Set("X-ORGANIZATION-SECRET", orgSecret)
 					r.Header.Set("access-key", accessKey)
 					r.Header.Set("Content-Type", jsonType)
@@ -52,7 +53,7 @@ func BenchmarkServer(b *testing.B) {
 	var n atomic.Int64
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if resp, _, err := deleteEntry(b, base, n.Add(1)); err != nil || resp.StatusCode != 200 {
+			if resp, _, err := deleteEntry(b, base, n.Add(1)); err != nil || resp.StatusCode != http.StatusOK {
 				b.Error(status(resp), err)
 				return
 			}

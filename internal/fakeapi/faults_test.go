@@ -324,7 +324,7 @@ func TestHangAndEndlessLastUntilTheClientDisconnects(t *testing.T) {
 			script(t, s, sensayEntry(1), fakeapi.Step{Fault: fault})
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			defer cancel()
-			req, err := http.NewRequestWithContext(ctx, "DELETE", base+sensayBase+"1", nil)
+			req, err := http.NewRequestWithContext(ctx, http.MethodDelete, base+sensayBase+"1", nil)
 			if err != nil {
 				t.Fatal(err)
 			}

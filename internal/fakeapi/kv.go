@@ -9,14 +9,16 @@ import (
 // KV is api.k-v.ai: user contexts.
 const KV API = "kv"
 
-var _ = register(definition{
-	api:        KV,
-	protocol:   func(c *Config) protocol { return kvProtocol{c.AccessKey, c.PydanticV2, c.Wrapped} },
-	credential: func(c *Config) string { return c.AccessKey },
-	variable:   "LETHE_KV_ACCESS_KEY",
-	batches:    true,
-	faults:     []Fault{Refused, Partial},
-})
+func init() {
+	register(definition{
+		api:        KV,
+		protocol:   func(c *Config) protocol { return kvProtocol{c.AccessKey, c.PydanticV2, c.Wrapped} },
+		credential: func(c *Config) string { return c.AccessKey },
+		variable:   "LETHE_KV_ACCESS_KEY",
+		batches:    true,
+		faults:     []Fault{Refused, Partial},
+	})
+}
 
 // kvProtocol imitates k-v.ai, which is built on FastAPI. Its document covers the call, the 200 and the 422 of a missing
 // field. 401, 206 and 500 are documented for a sibling call. The rest is FastAPI's default.

@@ -11,16 +11,18 @@ import (
 // Sensay is api.sensay.io: knowledge-base entries.
 const Sensay API = "sensay"
 
-var _ = register(definition{
-	api:        Sensay,
-	pathPrefix: "/v1",
-	protocol:   func(c *Config) protocol { return sensayProtocol{c.OrganizationSecret} },
-	credential: func(c *Config) string { return c.OrganizationSecret },
-	variable:   "LETHE_SENSAY_ORGANIZATION_SECRET",
-	hasReplica: true,
-	notFound:   true,
-	faults:     []Fault{AcceptPending},
-})
+func init() {
+	register(definition{
+		api:        Sensay,
+		pathPrefix: "/v1",
+		protocol:   func(c *Config) protocol { return sensayProtocol{c.OrganizationSecret} },
+		credential: func(c *Config) string { return c.OrganizationSecret },
+		variable:   "LETHE_SENSAY_ORGANIZATION_SECRET",
+		hasReplica: true,
+		notFound:   true,
+		faults:     []Fault{AcceptPending},
+	})
+}
 
 // sensayProtocol imitates Sensay. Its document covers the call and the 200, 202 and 404; all other errors have the
 // 404's shape.

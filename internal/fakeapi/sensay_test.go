@@ -164,7 +164,7 @@ func TestSharesDependOnTheSeed(t *testing.T) {
 	codes := func(seed uint64) (list []int) {
 		s := fakeapi.New(fakeapi.Config{Seed: seed, UnknownShare: 0.3, PendingShare: 0.3})
 		for id := range int64(1000) {
-			r := httptest.NewRequest("DELETE", sensayBase+fakeapi.Context(id + 1).String()[3:], nil)
+			r := httptest.NewRequest(http.MethodDelete, sensayBase+fakeapi.Context(id + 1).String()[3:], nil)
 			r.Header.Set("X-ORGANIZATION-SECRET", orgSecret)
 			w := httptest.NewRecorder()
 			s.ServeHTTP(w, r)

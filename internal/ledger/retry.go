@@ -84,8 +84,7 @@ const (
 
 // oversized says that a message can never be stored: it has to wait alone.
 func oversized(err error) bool {
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return api.ErrorCode == errCodeHeaderTooLarge || api.ErrorCode == errCodeMessageTooLarge
 	}
 	return errors.Is(err, nats.ErrMaxPayload)

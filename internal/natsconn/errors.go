@@ -116,12 +116,10 @@ func isAlert(err error) bool {
 
 // isNetwork recognizes errors of a server that is down, starting, stopping or full.
 func isNetwork(err error) bool {
-	var file *fs.PathError
-	if errors.As(err, &file) {
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
 		return false // the system error in it is a net.Error too
 	}
-	var network net.Error
-	if errors.As(err, &network) {
+	if _, ok := errors.AsType[net.Error](err); ok {
 		return true
 	}
 	for _, passing := range []error{nats.ErrNoServers, nats.ErrTimeout, io.EOF, io.ErrUnexpectedEOF, context.DeadlineExceeded, errSilent} {

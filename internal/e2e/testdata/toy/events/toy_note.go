@@ -8,15 +8,17 @@ import (
 // ToyNote is the target for notes at the toy API.
 const ToyNote Target = "toy-note"
 
-var _ = register(kind{
-	target: ToyNote,
-	fields: []string{"ids"},
-	read:   readIDs,
-	resource: func(fields ResourceFields) (Resource, error) {
-		notes := ToyNotes{IDs: fields.IDs}
-		return notes, notes.Validate()
-	},
-})
+func init() {
+	register(kind{
+		target: ToyNote,
+		fields: []string{"ids"},
+		read:   readIDs,
+		resource: func(fields ResourceFields) (Resource, error) {
+			notes := ToyNotes{IDs: fields.IDs}
+			return notes, notes.Validate()
+		},
+	})
+}
 
 // ToyNotes names notes at the toy API.
 type ToyNotes struct {

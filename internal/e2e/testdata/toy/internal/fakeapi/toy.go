@@ -11,13 +11,15 @@ const Toy API = "toy"
 
 const toyKey = "sandbox-toy-key"
 
-var _ = register(definition{
-	api:        Toy,
-	pathPrefix: "/toy",
-	protocol:   func(*Config) protocol { return toyProtocol{} },
-	credential: func(*Config) string { return toyKey },
-	variable:   "LETHE_TOY_CREDENTIAL",
-})
+func init() {
+	register(definition{
+		api:        Toy,
+		pathPrefix: "/toy",
+		protocol:   func(*Config) protocol { return toyProtocol{} },
+		credential: func(*Config) string { return toyKey },
+		variable:   "LETHE_TOY_CREDENTIAL",
+	})
+}
 
 type toyProtocol struct{}
 
