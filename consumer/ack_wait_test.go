@@ -86,9 +86,9 @@ func TestWhatComesAgainWaitsOnlyAfterAckWaitBecameShorter(t *testing.T) {
 			}
 			w.setAckWait(c.wait)
 			d, heard := w.delivered(0)
-			d.request, d.seq, d.taken = c.request, 1, time.Now()
-			if d.times = 1; c.again {
-				d.times = 2
+			d.request, d.seq, d.receivedAt = c.request, 1, time.Now()
+			if d.numDelivered = 1; c.again {
+				d.numDelivered = 2
 			}
 			w.step(l, d)
 			if calls.count() != c.calls || heard("-NAK") != 1-c.calls {

@@ -20,11 +20,11 @@ type job struct {
 	ctx         context.Context // carries the span of its processing
 	end         func()          // ends that span
 
-	rounds   int                // batches that it was in
-	startBy  time.Time          // when a call for it must have begun; zero while it is not claimed
-	leased   bool               // the claim is recorded, and no call was made on it
-	accepted limiter.Acceptance // of a credential, as it was known before the call
-	evidence *events.Evidence   // of this delivery's call, nil before it
+	rounds        int                // batches that it was in
+	startDeadline time.Time          // when a call for it must have begun; zero while it is not claimed
+	leased        bool               // the claim is recorded, and no call was made on it
+	accepted      limiter.Acceptance // of a credential, as it was known before the call
+	evidence      *events.Evidence   // of this delivery's call, nil before it
 }
 
 // size is how many ids the job brings into a call.

@@ -130,7 +130,7 @@ func BenchmarkBatch(b *testing.B) {
 		var full *batch
 		lane.batcher.start = func(b *batch) { full = b }
 		for _, j := range jobs {
-			j.startBy = time.Now().Add(time.Minute) // as if claimed
+			j.startDeadline = time.Now().Add(time.Minute) // as if claimed
 			lane.batcher.add(j, false)
 		}
 		for _, s := range lane.callFor(b.Context(), b.Context(), 0, lane.batcher.close(full)) {

@@ -9,10 +9,10 @@ import (
 
 // callResult is what one of the requests in a call has of its answer.
 type callResult struct {
-	answer deleter.Answer
-	calls  int  // that were made for it
-	retry  bool // it has no answer: something came between two calls
-	left   bool // it has no answer of its own: no further call could be made, answer says why
+	answer     deleter.Answer
+	calls      int  // that were made for it
+	retry      bool // it has no answer: something came between two calls
+	unanswered bool // it has no answer of its own: no further call could be made, answer says why
 }
 
 // bisection gives each of the requests that go together in a call an answer of
@@ -35,7 +35,7 @@ type bisection struct {
 	refused int
 	waiting []int // not tried yet
 	called  bool
-	trouble *deleter.Answer // which ends it: the next call would have it too
+	stop    *deleter.Answer // set: make no further call, this would be its answer too
 }
 
 // denseShare is the part of refused requests, one in so many, from which on halves
@@ -57,30 +57,30 @@ func (n *bisection) run(requests int) []callResult {
 }
 
 // split answers the requests of set, or lets some of them wait, and says whether
-// all were well. known is true if one of them at least must be refused.
+// all were deleted. someRefused is true if at least one of them must be refused.
 //
 // A status that is not documented may depend on how many requests the call is made
 // for. Then one half tells nothing about the other, and each is tried by itself.
-func (n *bisection) split(set []int, known bool) (well bool) {
+func (n *bisection) split(set []int, someRefused bool) (allDeleted bool) {
 	if len(set) == 0 {
 		return true
 	}
-	if n.trouble == nil && n.called && n.halted() {
-		n.trouble = &deleter.Answer{}
+	if n.stop == nil && n.called && n.halted() {
+		n.stop = &deleter.Answer{}
 	}
-	if n.trouble != nil {
+	if n.stop != nil {
 		for _, i := range set { // a refusal of all is all that they were told
-			n.results[i].left = true
-			n.results[i].answer = *n.trouble
+			n.results[i].unanswered = true
+			n.results[i].answer = *n.stop
 			n.results[i].answer.MayHaveDeleted = false
 		}
 		return false
 	}
 	documented := true
-	if !known || len(set) == 1 {
+	if !someRefused || len(set) == 1 {
 		var done bool
-		if set, documented, well, done = n.call(set); done {
-			return well
+		if set, documented, allDeleted, done = n.call(set); done {
+			return allDeleted
 		}
 	}
 	left, right := set[:len(set)/2], set[len(set)/2:]
@@ -101,7 +101,7 @@ func (n *bisection) split(set []int, known bool) (well bool) {
 // call makes a call for set. done says that nothing is left to find out; what is
 // left else are the requests of an answer that refuses it knows not which, and
 // whether it is a documented one.
-func (n *bisection) call(set []int) (left []int, documented, well, done bool) {
+func (n *bisection) call(set []int) (undecided []int, documented, allDeleted, done bool) {
 	n.called = true
 	answer, called := n.try(set)
 	for _, i := range set {
@@ -122,21 +122,21 @@ func (n *bisection) call(set []int) (left []int, documented, well, done bool) {
 			}
 		}
 		if !answer.Divisible() && (answer.Verdict == deleter.CredentialRefused || answer.Verdict == deleter.Retry) {
-			n.trouble = &answer
+			n.stop = &answer
 		}
 		return nil, documented, answer.Verdict == deleter.Deleted && len(called) == len(set), true
 	}
 
 	var rest []int
 	for _, i := range called {
-		own := n.refusedOf(i, answer)
-		if len(own) == 0 {
+		ids := n.refusedOf(i, answer)
+		if len(ids) == 0 {
 			rest = append(rest, i)
 			continue
 		}
 		n.refused++
 		n.results[i].answer = answer
-		n.results[i].answer.Refused = own
+		n.results[i].answer.Refused = ids
 	}
 	switch {
 	case answer.Status == http.StatusOK || answer.Status == http.StatusPartialContent:

@@ -92,7 +92,7 @@ func TestEveryRequestOfACallHasItsOwnTrueAnswer(t *testing.T) {
 		a.odd = rapid.SampledFrom([]int{0, 0, 409, 410, 413}).Draw(t, "odd")
 		a.most = rapid.SampledFrom([]int{0, 0, 1, 2, 5}).Draw(t, "most")
 		for i, s := range a.bisection().run(len(a.bad)) {
-			own := a.bad[i] && a.odd > 0 && s.answer.Status == a.odd && !s.left
+			own := a.bad[i] && a.odd > 0 && s.answer.Status == a.odd && !s.unanswered
 			switch {
 			case s.retry || s.calls == 0 || s.answer.Requests == 0:
 				t.Fatalf("request %d has no answer: %+v", i, s)
@@ -106,7 +106,7 @@ func TestEveryRequestOfACallHasItsOwnTrueAnswer(t *testing.T) {
 				if a.deleted[i] > 0 {
 					t.Fatalf("request %d is deleted and was told %s", i, s.answer.Verdict)
 				}
-				if in := slices.Contains(a.troubled, i); s.left == in || s.answer.MayHaveDeleted != (in && a.with.MayHaveDeleted) {
+				if in := slices.Contains(a.troubled, i); s.unanswered == in || s.answer.MayHaveDeleted != (in && a.with.MayHaveDeleted) {
 					t.Fatalf("request %d, in the troubled call %v, was told %+v", i, in, s)
 				}
 			case a.bad[i] != (s.answer.Verdict == deleter.Invalid) || !a.bad[i] != (s.answer.Verdict == deleter.Deleted):
@@ -186,7 +186,7 @@ func TestTroubleEndsNarrowing(t *testing.T) {
 	n := a.bisection()
 	n.halted = func() bool { return a.calls == 2 }
 	for i, s := range n.run(4) {
-		if a.calls != 2 || !s.left && s.answer.Requests != 1 && s.answer.Verdict != deleter.Deleted {
+		if a.calls != 2 || !s.unanswered && s.answer.Requests != 1 && s.answer.Verdict != deleter.Deleted {
 			t.Errorf("request %d after %d calls: %+v", i, a.calls, s)
 		}
 	}

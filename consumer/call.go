@@ -28,7 +28,7 @@ func (l *Lane) callFor(stop, ctx context.Context, probe int, jobs []*job) []call
 		halted: func() bool { return !l.breaker.Allows(probe) },
 		try: func(set []int) (deleter.Answer, []int) {
 			if !first {
-				set = l.stillWanted(stop, jobs, set)
+				set = l.stillClaimed(stop, jobs, set)
 			}
 			first = false
 			if len(set) == 0 {
@@ -41,13 +41,13 @@ func (l *Lane) callFor(stop, ctx context.Context, probe int, jobs []*job) []call
 			return answer, set
 		},
 		refusedOf: func(i int, a deleter.Answer) []int64 {
-			var own []int64
+			var ids []int64
 			for _, id := range jobs[i].Resource.BatchIDs() {
 				if slices.Contains(a.Refused, id) {
-					own = append(own, id)
+					ids = append(ids, id)
 				}
 			}
-			return own
+			return ids
 		},
 	}
 	return n.run(len(jobs))
@@ -69,11 +69,11 @@ func subset(jobs []*job, set []int) []*job {
 // before the right to call is over for one of them. It is broken off when the
 // grace period after stop is over.
 func (l *Lane) call(stop, ctx context.Context, jobs []*job) (answer deleter.Answer, made bool) {
-	by := jobs[0].startBy
+	deadline := jobs[0].startDeadline
 	for _, j := range jobs {
-		by = earlier(by, j.startBy)
+		deadline = earlier(deadline, j.startDeadline)
 	}
-	begun, err := l.turn(stop, by)
+	begun, err := l.waitToCall(stop, deadline)
 	if err != nil {
 		return answer, false
 	}
@@ -86,7 +86,7 @@ func (l *Lane) call(stop, ctx context.Context, jobs []*job) (answer deleter.Answ
 		l.callBegins(j.delivery)
 	}
 	since := l.clock.now()
-	answer = l.config.Deleter.Delete(deleter.WithStartDeadline(ctx, by), merge(jobs))
+	answer = l.config.Deleter.Delete(deleter.WithStartDeadline(ctx, deadline), merge(jobs))
 	answer.Took = time.Since(begun)
 	throttled := l.limiter.Learn(begun, answer)
 	l.breaker.Record(answer, limiter.Call{
@@ -96,44 +96,44 @@ func (l *Lane) call(stop, ctx context.Context, jobs []*job) (answer deleter.Answ
 	return answer, true
 }
 
-// turn waits for the turn of a call that must begin by a time, and before stop ends.
-func (l *Lane) turn(stop context.Context, by time.Time) (begun time.Time, err error) {
-	if l.clock.over(by) {
+// waitToCall waits until a call may begin: before the deadline, and before stop ends.
+func (l *Lane) waitToCall(stop context.Context, deadline time.Time) (begun time.Time, err error) {
+	if l.clock.passed(deadline) {
 		return begun, context.DeadlineExceeded
 	}
-	return l.limiter.Wait(stop, by)
+	return l.limiter.Wait(stop, deadline)
 }
 
-// stillWanted returns which of set may go into a further call: no record was stored
+// stillClaimed returns which of set may go into a further call: no record was stored
 // for them since they were claimed, and they are still this worker's. None are when
 // stop ends, or when no call can be made soon.
-func (l *Lane) stillWanted(stop context.Context, jobs []*job, set []int) []int {
+func (l *Lane) stillClaimed(stop context.Context, jobs []*job, set []int) []int {
 	// Others of these have their answers, and are not to wait until the API works again.
 	soon, cancel := context.WithTimeout(stop, leaseSlack)
 	defer cancel()
 	if l.limiter.WaitNear(soon) != nil {
 		return nil
 	}
-	wanted := make([]bool, len(set))
-	var looks sync.WaitGroup
+	claimed := make([]bool, len(set))
+	var checks sync.WaitGroup
 	for n, i := range set {
 		j := jobs[i]
 		if l.isClaimed(j) {
-			wanted[n] = true
+			claimed[n] = true
 			continue
 		}
-		looks.Go(func() {
-			ours, begun := j.ackDeadline(l.ackWait.get()), time.Now()
-			if l.clock.over(ours) || l.ledger.CheckHead(j.ctx, j.ID, j.progress) != nil {
+		checks.Go(func() {
+			deadline, begun := j.ackDeadline(l.ackWait.get()), time.Now()
+			if l.clock.passed(deadline) || l.ledger.CheckHead(j.ctx, j.ID, j.progress) != nil {
 				return
 			}
-			j.startBy, wanted[n] = earlier(begun.Add(leaseSlack), ours), true
+			j.startDeadline, claimed[n] = earlier(begun.Add(leaseSlack), deadline), true
 		})
 	}
-	looks.Wait()
+	checks.Wait()
 	var still []int
 	for n, i := range set {
-		if wanted[n] {
+		if claimed[n] {
 			still = append(still, i)
 		}
 	}

@@ -127,16 +127,18 @@ func (l *Lane) tryClaims(ctx context.Context, jobs []*job, begun time.Time) []bo
 // claim began.
 func (j *job) claimed(progress ledger.Progress, begun time.Time, ackWait time.Duration) {
 	j.progress = progress
-	j.startBy = earlier(begun.Add(leaseSlack), j.ackDeadline(ackWait))
+	j.startDeadline = earlier(begun.Add(leaseSlack), j.ackDeadline(ackWait))
 }
 
 // isClaimed says whether a call for j may begin now.
-func (l *Lane) isClaimed(j *job) bool { return !j.startBy.IsZero() && !l.clock.over(j.startBy) }
+func (l *Lane) isClaimed(j *job) bool {
+	return !j.startDeadline.IsZero() && !l.clock.passed(j.startDeadline)
+}
 
 // unclaim takes back an attempt for which no call was made.
 func (j *job) unclaim() {
-	if !j.startBy.IsZero() {
-		j.progress, j.startBy = j.progress.WithoutLastAttempt(), time.Time{}
+	if !j.startDeadline.IsZero() {
+		j.progress, j.startDeadline = j.progress.WithoutLastAttempt(), time.Time{}
 	}
 }
 
@@ -151,11 +153,11 @@ func (l *Lane) claim(j *job) bool {
 		}
 		j.unclaim()
 		begun := time.Now()
-		if l.clock.over(j.ackDeadline(l.ackWait.get())) {
-			l.done(j, abandon, l.withdraw(j))
+		if l.clock.passed(j.ackDeadline(l.ackWait.get())) {
+			l.done(j, abandon, l.releaseClaim(j))
 			return false
 		}
-		next, err := l.own(j, j.progress.WithAttempt(l.clock.now()))
+		next, err := l.tryClaim(j, j.progress.WithAttempt(l.clock.now()))
 
 		var conflict *ledger.ConflictError
 		switch {
@@ -176,13 +178,13 @@ func (l *Lane) claim(j *job) bool {
 		// claim counts from when it began.
 		j.claimed(next, begun, l.ackWait.get())
 	}
-	l.done(j, nakWithDelay, l.withdraw(j))
+	l.done(j, nakWithDelay, l.releaseClaim(j))
 	return false
 }
 
-// own stores the attempt where the API's answer depends on it; where it does not,
-// it looks.
-func (l *Lane) own(j *job, next ledger.Progress) (ledger.Progress, error) {
+// tryClaim stores the attempt where the API's answer depends on it. Elsewhere it only
+// checks that no other worker is ahead.
+func (l *Lane) tryClaim(j *job, next ledger.Progress) (ledger.Progress, error) {
 	if !l.config.RecordAttempts {
 		return next, l.ledger.CheckHead(j.ctx, j.ID, next)
 	}
@@ -191,9 +193,9 @@ func (l *Lane) own(j *job, next ledger.Progress) (ledger.Progress, error) {
 	return next, err
 }
 
-// withdraw stores that nothing came of a claim, because no call was made. The next
+// releaseClaim stores that no call was made on a claim. The next
 // worker would take it for an unanswered attempt, and wait until its lease is over.
-func (l *Lane) withdraw(j *job) error {
+func (l *Lane) releaseClaim(j *job) error {
 	j.unclaim()
 	if !j.leased {
 		return nil
@@ -206,9 +208,9 @@ func (l *Lane) withdraw(j *job) error {
 	return err
 }
 
-// resolve follows the records that are ahead of known. It returns the progress to
+// resolve reads the records that are ahead of carried. It returns the progress to
 // continue from, or what becomes of the delivery.
-func (l *Lane) resolve(j *job, known ledger.Progress, last *ledger.Record) (ledger.Progress, settlement, error) {
+func (l *Lane) resolve(j *job, carried ledger.Progress, last *ledger.Record) (ledger.Progress, settlement, error) {
 	scheduled := false
 	if last != nil && !last.Outcome.Final() && last.Fingerprint == j.fingerprint {
 		due := uint64(0)
@@ -217,14 +219,14 @@ func (l *Lane) resolve(j *job, known ledger.Progress, last *ledger.Record) (ledg
 		}
 		var err error
 		if scheduled, err = l.ledger.IsScheduled(j.ctx, j.ID, due, l.clock.now()); err != nil {
-			return known, nakWithDelay, err
+			return carried, nakWithDelay, err
 		}
 	}
-	lost, err := l.lostRecord(j.ctx, known, last)
+	lost, err := l.lostRecord(j.ctx, carried, last)
 	if err != nil {
-		return known, nakWithDelay, err
+		return carried, nakWithDelay, err
 	}
-	action, at, next := ledger.Resolve(known, j.fingerprint, last, scheduled, l.config.Instance, l.clock.now())
+	action, at, next := ledger.Resolve(carried, j.fingerprint, last, scheduled, l.config.Instance, l.clock.now())
 	next.MayHaveDeleted = next.MayHaveDeleted || lost
 	switch action {
 	case ledger.Acknowledge:
@@ -240,9 +242,9 @@ func (l *Lane) resolve(j *job, known ledger.Progress, last *ledger.Record) (ledg
 	}
 }
 
-// giveUp gives a message back for which no call can be made now.
-func (l *Lane) giveUp(stop context.Context, j *job) {
-	err := l.withdraw(j)
+// returnMessage has a message delivered again, because no call can be made for it now.
+func (l *Lane) returnMessage(stop context.Context, j *job) {
+	err := l.releaseClaim(j)
 	settled := nakWithDelay
 	if stop.Err() != nil {
 		settled = nak

@@ -19,8 +19,8 @@ import (
 // nothing.
 //
 // On Linux the monotonic clock stands still while a machine is suspended. What
-// ends a right to call is therefore checked on the wall clock too, by [clock.over],
-// and the server is asked for its time again once the two have parted.
+// ends a right to call is therefore checked on the wall clock too, by [clock.passed],
+// and the server is asked for its time again once the two have diverged.
 type clock struct {
 	start  time.Time
 	offset atomic.Int64     // server minus start's wall clock, nanoseconds
@@ -28,7 +28,7 @@ type clock struct {
 
 	asked  atomic.Pointer[moment] // when the server was last asked for its time
 	asking sync.Mutex
-	apart  atomic.Bool // the wall clock and the server's were too far apart then
+	skewed atomic.Bool // the wall clock and the server's were too far apart then
 }
 
 // moment is a point in time by both clocks of this machine.
@@ -50,22 +50,22 @@ func (c *clock) now() time.Time {
 	return c.local().Add(time.Duration(c.offset.Load())).UTC()
 }
 
-// over says that t has come, by the monotonic clock or by the wall clock. t must
+// passed reports whether t has come, by the monotonic clock or by the wall clock. t must
 // come from time.Now, which gives the time by both.
-func (c *clock) over(t time.Time) bool {
+func (c *clock) passed(t time.Time) bool {
 	return !time.Now().Before(t) || !c.wall().Before(t.Round(0))
 }
 
-// parted says that the wall clock and the monotonic clock have moved differently
+// diverged reports whether the wall clock and the monotonic clock have moved differently
 // since the server was asked for its time: the machine was suspended, or its wall
 // clock was set.
-func (c *clock) parted() bool {
+func (c *clock) diverged() bool {
 	asked := c.asked.Load()
 	if asked == nil {
 		return false
 	}
-	by := c.wall().Sub(asked.wall) - (time.Since(c.start) - asked.elapsed)
-	return by.Abs() > ledger.ClockTolerance
+	drift := c.wall().Sub(asked.wall) - (time.Since(c.start) - asked.elapsed)
+	return drift.Abs() > ledger.ClockTolerance
 }
 
 // measured takes what the server's clock showed at some moment between asked
@@ -103,22 +103,22 @@ func (c *clock) compare(server, asked time.Time, took time.Duration, log *slog.L
 		return
 	}
 	ahead := asked.Add(took / 2).Sub(server) // give or take half the time that it took
-	apart := ahead.Abs()-took/2 > ledger.ClockTolerance
-	if apart && !c.apart.Load() {
+	skewed := ahead.Abs()-took/2 > ledger.ClockTolerance
+	if skewed && !c.skewed.Load() {
 		log.Warn("this machine's clock and the server's differ; synchronize them, or leases are misjudged",
 			"difference", ahead.Round(time.Millisecond).String(), "allowed", ledger.ClockTolerance.String())
 	}
-	c.apart.Store(apart)
+	c.skewed.Store(skewed)
 }
 
-// correct asks the server for its time if the clocks of this machine have parted.
+// correct asks the server for its time if the clocks of this machine have diverged.
 func (c *clock) correct(ctx context.Context, js jetstream.JetStream, log *slog.Logger) {
-	if !c.parted() {
+	if !c.diverged() {
 		return
 	}
 	c.asking.Lock()
 	defer c.asking.Unlock()
-	if !c.parted() {
+	if !c.diverged() {
 		return
 	}
 	log.Warn("this machine was suspended, or its clock was set; asking the server for its time")

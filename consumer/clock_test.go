@@ -32,7 +32,7 @@ func TestATimeIsOverByEitherClock(t *testing.T) {
 	} {
 		clock := newClock()
 		clock.suspend(c.suspended)
-		if got := clock.over(time.Now().Add(c.in)); got != c.over {
+		if got := clock.passed(time.Now().Add(c.in)); got != c.over {
 			t.Errorf("%s: over is %v", c.name, got)
 		}
 	}
@@ -102,7 +102,7 @@ func TestATurnThatComesTooLateByTheWallClock(t *testing.T) {
 	l := New(w.js, w.config(sensayTarget, nil))
 	by := time.Now().Add(time.Minute)
 	l.clock.suspend(time.Hour)
-	if _, err := l.turn(t.Context(), by); err == nil {
+	if _, err := l.waitToCall(t.Context(), by); err == nil {
 		t.Error("it may call")
 	}
 }
@@ -118,10 +118,10 @@ func TestTheServerIsAskedForItsTimeAfterASleep(t *testing.T) {
 		t.Error("it was asked without a reason")
 	}
 	c.suspend(time.Hour)
-	if !c.parted() {
+	if !c.diverged() {
 		t.Error("the sleep is not seen")
 	}
-	if c.correct(t.Context(), w.js, testLog()); c.asked.Load() == before || c.parted() {
+	if c.correct(t.Context(), w.js, testLog()); c.asked.Load() == before || c.diverged() {
 		t.Error("it was not asked")
 	}
 }

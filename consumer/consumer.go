@@ -32,8 +32,8 @@
 //	retention.go   how long the results stream keeps records
 //	inflight.go    deliveries in flight, and their ack deadlines
 //	ack_wait.go    how long the server waits before it delivers a message again
-//	holding.go     how many bytes the lane may have in flight
-//	later_room.go  how full the stream of next steps is
+//	byte_limit.go  how many bytes the lane may have in flight
+//	later_usage.go how full the stream of next steps is
 //	refusals.go    whether many requests are refused
 //	pulls.go       whether pulls work
 //	pull.go        one pull, which asks the server for messages
@@ -97,8 +97,8 @@ type Config struct {
 	// Grace is how long the lane may take to end once stop has ended: to
 	// finish the calls in flight, and to store their answers.
 	Grace time.Duration
-	// Hold is how many bytes of messages the lane may have in flight; 0 is 32 MiB.
-	Hold int64
+	// MaxBytesInFlight is how many bytes of messages the lane may have in flight; 0 is 32 MiB.
+	MaxBytesInFlight int64
 	// ManageStreams lets the lane recreate a consumer of its own where messages are
 	// stranded: the server would not deliver them.
 	ManageStreams bool
@@ -126,8 +126,8 @@ type requestLedger interface {
 	Schedule(ctx context.Context, id string, msg *nats.Msg, p ledger.Progress, at time.Time) error
 	IsScheduled(ctx context.Context, id string, due uint64, now time.Time) (bool, error)
 	RetryScheduled(ctx context.Context) (bool, error)
-	Hasten(ctx context.Context, id string, at time.Time) error
-	Retry(ctx context.Context, what string, do func(context.Context) error) error
+	BringForward(ctx context.Context, id string, at time.Time) error
+	Retry(ctx context.Context, operation string, do func(context.Context) error) error
 	Failing() string
 }
 
@@ -139,7 +139,7 @@ func New(js jetstream.JetStream, c Config) *Lane {
 		js:       js,
 		log:      log,
 		clock:    newClock(),
-		most:     c.Concurrency,
+		maxPull:  c.Concurrency,
 		inflight: newInflight(),
 		batcher:  &batcher{maxIDs: max(c.BatchIDs, 1)},
 		trace:    newTracing(c.Target),
@@ -148,9 +148,9 @@ func New(js jetstream.JetStream, c Config) *Lane {
 		changed:  make(chan struct{}, 1),
 	}
 	if c.BatchIDs > 1 {
-		l.most = max(c.Concurrency, min(c.Concurrency*c.BatchIDs, maxTogether))
+		l.maxPull = max(c.Concurrency, min(c.Concurrency*c.BatchIDs, maxTogether))
 	}
-	l.prefetch = semaphore.NewWeighted(int64(4 * l.most)) // two pulls of each stream
+	l.prefetch = semaphore.NewWeighted(int64(4 * l.maxPull)) // two pulls of each stream
 	l.breaker = limiter.NewBreaker(c.Rules.Retry, log)
 	l.limiter = limiter.New(limiter.Config{
 		Concurrency: c.Concurrency, Rate: c.Rate, Timeout: c.Timeout, MaxWait: c.Rules.Retry.MaxInterval, Log: log,
@@ -162,24 +162,24 @@ func New(js jetstream.JetStream, c Config) *Lane {
 // Lane serves one target: it fetches its requests and due steps, and makes one
 // step of each. Lanes share nothing but the connection.
 type Lane struct {
-	config    Config
-	js        jetstream.JetStream
-	log       *slog.Logger
-	clock     *clock
-	most      int                 // messages in one pull
-	prefetch  *semaphore.Weighted // messages for which no call has begun
-	batcher   *batcher
-	inflight  *inflight
-	steps     sync.WaitGroup // batches, and what runs beside them
-	breaker   *limiter.Breaker
-	limiter   *limiter.Limiter
-	ledger    requestLedger
-	records   retention
-	refusals  refusals
-	trace     *tracing
-	ackWait   *ackWaits
-	laterRoom laterRoom
-	pulls     *pulls
+	config     Config
+	js         jetstream.JetStream
+	log        *slog.Logger
+	clock      *clock
+	maxPull    int                 // messages in one pull
+	prefetch   *semaphore.Weighted // messages for which no call has begun
+	batcher    *batcher
+	inflight   *inflight
+	steps      sync.WaitGroup // batches, and what runs beside them
+	breaker    *limiter.Breaker
+	limiter    *limiter.Limiter
+	ledger     requestLedger
+	records    retention
+	refusals   refusals
+	trace      *tracing
+	ackWait    *ackWaits
+	laterUsage laterUsage
+	pulls      *pulls
 
 	unfinished atomic.Int64 // steps that the end of the grace period cut off
 

@@ -34,8 +34,8 @@ type Step struct {
 	// Error goes with the outcomes invalid and failed.
 	Error *events.ResultError
 
-	// Again is when to make the next call, zero for never.
-	Again time.Time
+	// NextCallAt is when to make the next call, zero for never.
+	NextCallAt time.Time
 	// Progress is what that call must know.
 	Progress ledger.Progress
 }
@@ -62,11 +62,11 @@ func Decide(r Rules, h ledger.Progress, a deleter.Answer, accepted, now time.Tim
 			return exhausted(h, a)
 		}
 		if h.AwaitingRemoval {
-			return Step{Again: due, Progress: h.WithRetry(0, r.ConfirmAfter)}
+			return Step{NextCallAt: due, Progress: h.WithRetry(0, r.ConfirmAfter)}
 		}
 		step := finalStep(events.AcceptedPending, a)
 		step.ExpectedBy = a.ExpectedBy
-		step.Again = due
+		step.NextCallAt = due
 		step.Progress = h
 		step.Progress.AwaitingRemoval = true
 		step.Progress.FirstAttempt = due
@@ -100,7 +100,7 @@ func decideRetry(r Rules, h ledger.Progress, a deleter.Answer, now time.Time) St
 	if a.Requests <= 1 && (a.Divisible() || a.UnknownStatus) {
 		next.Undocumented = ledger.Sum(h.Undocumented, a.Took, wait)
 	}
-	step := Step{Again: now.Add(wait), Progress: next}
+	step := Step{NextCallAt: now.Add(wait), Progress: next}
 	if a.UnknownStatus {
 		// It may be that of an endpoint which is gone, or of an unpaid bill: it ends
 		// a request only after it was the answer to that request's own calls.
@@ -123,7 +123,7 @@ func decideRetry(r Rules, h ledger.Progress, a deleter.Answer, now time.Time) St
 // request fails.
 func decideRefused(r Rules, h ledger.Progress, a deleter.Answer, accepted, now time.Time) Step {
 	wait := r.Retry.Delay(h.Waits+1, a.RetryAfter)
-	step := Step{Again: now.Add(wait)}
+	step := Step{NextCallAt: now.Add(wait)}
 	switch {
 	case a.Status == 0: // the credential could not even be read
 		step.Progress = h.WithoutLastAttempt()
@@ -153,7 +153,7 @@ func leftOver(r Rules, h ledger.Progress, a deleter.Answer, now time.Time) Step 
 	wait := r.Retry.Delay(h.Waits+1, a.RetryAfter)
 	h.Alone = true
 	h.Waits++
-	return Step{Again: now.Add(wait), Progress: h}
+	return Step{NextCallAt: now.Add(wait), Progress: h}
 }
 
 // decideNotFound tells our own deletion from one that never was. After an
@@ -185,12 +185,12 @@ func finalStep(o events.Outcome, a deleter.Answer) Step {
 	return Step{Outcome: o, Evidence: evidenceOf(a)}
 }
 
-func failedStep(code events.Code, a deleter.Answer, why string) Step {
+func failedStep(code events.Code, a deleter.Answer, reason string) Step {
 	step := finalStep(events.Failed, a)
 	if a.Message != "" {
-		why += ": " + a.Message
+		reason += ": " + a.Message
 	}
-	step.Error = &events.ResultError{Code: code, Message: why}
+	step.Error = &events.ResultError{Code: code, Message: reason}
 	return step
 }
 

@@ -59,7 +59,7 @@ func TestDecide(t *testing.T) {
 
 	again := func(wait time.Duration, h ledger.Progress) Step {
 		h.Waits++
-		return Step{Again: noon.Add(wait), Progress: h}
+		return Step{NextCallAt: noon.Add(wait), Progress: h}
 	}
 	result := func(o events.Outcome, a deleter.Answer, e *events.ResultError) Step {
 		return Step{Outcome: o, Error: e, Evidence: events.Evidence{
@@ -73,7 +73,7 @@ func TestDecide(t *testing.T) {
 	ours.Evidence.AfterUnansweredAttempt = true
 	pending := answer(deleter.AcceptedPending, func(a *deleter.Answer) { a.ExpectedBy = noon.Add(time.Minute) })
 	accepted := result(events.AcceptedPending, pending, nil)
-	accepted.ExpectedBy, accepted.Again = noon.Add(time.Minute), noon.Add(most)
+	accepted.ExpectedBy, accepted.NextCallAt = noon.Add(time.Minute), noon.Add(most)
 	accepted.Progress = with(first, func(h *ledger.Progress) { h.AwaitingRemoval, h.FirstAttempt = true, noon.Add(most) })
 	listed := answer(deleter.Invalid, shared, func(a *deleter.Answer) { a.Refused = []int64{5} })
 	before := noon.Add(-time.Minute) // of an earlier refusal
@@ -169,7 +169,7 @@ func TestDecide(t *testing.T) {
 
 func TestWhoGotNoAnswerOfItsOwnIsCalledAloneAndLosesNoTime(t *testing.T) {
 	h := ledger.Progress{Attempts: 3, Elapsed: 100 * plain.Retry.MaxElapsed}
-	want := Step{Again: noon.Add(10 * time.Second), Progress: h}
+	want := Step{NextCallAt: noon.Add(10 * time.Second), Progress: h}
 	want.Progress.Alone, want.Progress.Waits = true, 1
 	got := leftOver(plain, h, deleter.Answer{Verdict: deleter.Retry, Status: 503, Took: time.Hour, RetryAfter: 10 * time.Second}, noon)
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -203,10 +203,10 @@ func TestDecideKeepsThePromises(t *testing.T) {
 		}
 		s := Decide(plain, h, a, accepted, noon)
 
-		if s.Outcome == "" && s.Again.IsZero() {
+		if s.Outcome == "" && s.NextCallAt.IsZero() {
 			t.Fatal("the request would be lost: no result and no next call")
 		}
-		if s.Outcome.Final() && !s.Again.IsZero() {
+		if s.Outcome.Final() && !s.NextCallAt.IsZero() {
 			t.Fatal("a call would follow a final result")
 		}
 		if s.Outcome == events.Deleted && a.Verdict != deleter.Deleted && a.Verdict != deleter.NotFound {
@@ -218,10 +218,10 @@ func TestDecideKeepsThePromises(t *testing.T) {
 		if a.Verdict == deleter.CredentialRefused && s.Outcome != "" && !(accepted.After(h.Refused) && !h.Refused.IsZero()) {
 			t.Fatalf("a wrong credential gave a result")
 		}
-		if !s.Again.IsZero() && (h.MayHaveDeleted && !s.Progress.MayHaveDeleted || s.Progress.Attempts != h.Attempts && a.Status != 0) {
+		if !s.NextCallAt.IsZero() && (h.MayHaveDeleted && !s.Progress.MayHaveDeleted || s.Progress.Attempts != h.Attempts && a.Status != 0) {
 			t.Fatal("the next call would know less than this one")
 		}
-		if !s.Again.IsZero() && s.Again.Before(noon) {
+		if !s.NextCallAt.IsZero() && s.NextCallAt.Before(noon) {
 			t.Fatal("the next call is in the past")
 		}
 	})
@@ -232,7 +232,7 @@ func BenchmarkDecide(b *testing.B) {
 	a := deleter.Answer{Verdict: deleter.Retry, Status: 503}
 	b.ReportAllocs()
 	for b.Loop() {
-		if s := Decide(plain, h, a, time.Time{}, noon); s.Again.IsZero() {
+		if s := Decide(plain, h, a, time.Time{}, noon); s.NextCallAt.IsZero() {
 			b.Fatal("no retry")
 		}
 	}

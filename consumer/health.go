@@ -32,7 +32,7 @@ func (l *Lane) monitor(ctx context.Context, healthy bool) {
 			if ctx.Err() != nil {
 				return
 			}
-			if l.laterRoom.limited.Load() {
+			if l.laterUsage.limited.Load() {
 				l.checkLater(ctx)
 			}
 		}
@@ -90,13 +90,13 @@ func (l *Lane) learnLater(info *jetstream.StreamInfo) {
 	if info == nil {
 		return
 	}
-	l.laterRoom.limited.Store(info.Config.MaxBytes > 0)
-	before := l.laterRoom.why()
-	l.laterRoom.percent.Store(streams.PercentFull(info.Config, info.State))
-	switch why := l.laterRoom.why(); {
-	case why != "" && before == "":
-		l.log.Error("lane fetches no new requests", "reason", why)
-	case why == "" && before != "":
+	l.laterUsage.limited.Store(info.Config.MaxBytes > 0)
+	before := l.laterUsage.reason()
+	l.laterUsage.percent.Store(streams.PercentFull(info.Config, info.State))
+	switch reason := l.laterUsage.reason(); {
+	case reason != "" && before == "":
+		l.log.Error("lane fetches no new requests", "reason", reason)
+	case reason == "" && before != "":
 		l.log.Info("lane fetches requests again", "previous", before)
 	}
 }

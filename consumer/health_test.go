@@ -27,16 +27,16 @@ func TestWhatMayBeTakenAsTheScheduledStepsFillTheirStream(t *testing.T) {
 		{900, limit, false, false},
 		{limit, limit, false, false},
 	} {
-		var room laterRoom
+		var room laterUsage
 		room.percent.Store(streams.PercentFull(jetstream.StreamConfig{MaxBytes: c.limit}, jetstream.StreamState{Bytes: c.bytes}))
-		if got := room.mayTake(events.StreamRequests); got != c.requests {
+		if got := room.mayFetch(events.StreamRequests); got != c.requests {
 			t.Errorf("%d of %d: requests are taken: %v", c.bytes, c.limit, got)
 		}
-		if got := room.mayTake(events.StreamLater); got != c.due {
+		if got := room.mayFetch(events.StreamLater); got != c.due {
 			t.Errorf("%d of %d: due steps are taken: %v", c.bytes, c.limit, got)
 		}
-		if got := room.why() == ""; got != c.requests {
-			t.Errorf("%d of %d: the reason is %q", c.bytes, c.limit, room.why())
+		if got := room.reason() == ""; got != c.requests {
+			t.Errorf("%d of %d: the reason is %q", c.bytes, c.limit, room.reason())
 		}
 	}
 }
@@ -54,7 +54,7 @@ func TestALaneTakesNoRequestsWhileScheduledStepsFillTheirStream(t *testing.T) {
 	}
 	limit(minLaterBytes)
 	lane, _ := w.run(w.config(kvTarget, script(answerDeleted)))
-	w.until("the lane knows of the limit", func() bool { return lane.laterRoom.limited.Load() })
+	w.until("the lane knows of the limit", func() bool { return lane.laterUsage.limited.Load() })
 	ballast := &nats.Msg{Subject: "deletions.later.sensay-knowledge-base.ballast", Data: make([]byte, 1<<20-100)}
 	for range minLaterBytes*streams.LaterFullAt/100>>20 + 1 {
 		if _, err := w.js.PublishMsgAsync(ballast); err != nil {

@@ -15,17 +15,17 @@ import (
 // delivery is a message in hand, read.
 type delivery struct {
 	*nats.Msg
-	seq        uint64    // on its stream
-	stored     time.Time // on its stream, by the server's clock
-	taken      time.Time // by this worker
-	times      uint64    // that its consumer delivered it, this one included
-	due        bool      // from DELETION_LATER, so its headers are the worker's own
-	request    events.Request
-	invalid    error                     // why it is no request
-	raw        string                    // then, the fingerprint of its content
-	extendedAt atomic.Pointer[time.Time] // when the server last heard that it is in hand, or before
-	holding    *holding                  // that counts its bytes,
-	bytes      int64                     // which are these
+	seq            uint64    // on its stream
+	storedAt       time.Time // on its stream, by the server's clock
+	receivedAt     time.Time // by this worker
+	numDelivered   uint64    // that its consumer delivered it, this one included
+	due            bool      // from DELETION_LATER, so its headers are the worker's own
+	request        events.Request
+	invalid        error                     // why it is no request
+	rawFingerprint string                    // then, the fingerprint of its content
+	extendedAt     atomic.Pointer[time.Time] // when the server last heard that it is in hand, or before
+	byteLimit      *byteLimit                // that counts its bytes,
+	bytes          int64                     // which are these
 
 	prefetched atomic.Bool // it counts as prefetched
 }
@@ -42,7 +42,7 @@ func (d *delivery) ackDeadline(ackWait time.Duration) time.Time {
 // this one to believe that it has it still.
 func (d *delivery) extend(c *clock, ackWait time.Duration) error {
 	now := time.Now()
-	if c.over(d.extendedAt.Load().Add(ackWait)) {
+	if c.passed(d.extendedAt.Load().Add(ackWait)) {
 		return nil
 	}
 	if err := d.InProgress(); err != nil {
@@ -69,7 +69,7 @@ func (h *inflight) add(d *delivery) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if id := d.request.ID; id != "" { // an invalid event may bear the id of a request
-		if _, taken := h.ids[id]; taken {
+		if _, exists := h.ids[id]; exists {
 			return false
 		}
 		h.ids[id] = struct{}{}

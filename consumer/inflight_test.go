@@ -20,7 +20,7 @@ func (w *world) delivered(before time.Duration) (d *delivery, heard func(sign st
 		w.Fatal(err)
 	}
 	then := time.Now().Add(-before)
-	d = &delivery{Msg: &nats.Msg{Subject: events.RequestSubject(kvTarget), Reply: replies.Subject, Sub: replies}, stored: time.Now(), taken: time.Now(), times: 1}
+	d = &delivery{Msg: &nats.Msg{Subject: events.RequestSubject(kvTarget), Reply: replies.Subject, Sub: replies}, storedAt: time.Now(), receivedAt: time.Now(), numDelivered: 1}
 	d.extendedAt.Store(&then)
 	return d, func(sign string) (n int) {
 		w.Helper()

@@ -23,7 +23,7 @@ func (l *Lane) refuse(ctx context.Context, d *delivery) (settlement, error) {
 	if id := d.request.ID; id != "" {
 		names = []string{id, names[0]}
 	}
-	return l.publishUnder(ctx, names, d.raw, events.Result{
+	return l.publishUnder(ctx, names, d.rawFingerprint, events.Result{
 		RequestSource: d.request.Source,
 		Outcome:       events.Invalid,
 		Error:         &events.ResultError{Code: invalid.Code, Message: invalid.Error()},

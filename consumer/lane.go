@@ -27,7 +27,7 @@ func (l *Lane) Run(stop context.Context) error {
 	var alive errgroup.Group
 	alive.Go(func() error { l.extendAckDeadlines(ctx); return nil })
 	alive.Go(func() error { l.monitor(ctx, healthy); return nil })
-	alive.Go(func() error { l.hastenWhenChanged(ctx); return nil })
+	alive.Go(func() error { l.bringForwardWhenChanged(ctx); return nil })
 	finish := l.startWorkers(stop, ctx)
 	var pulls sync.WaitGroup
 	for _, stream := range []string{events.StreamRequests, events.StreamLater} {
@@ -75,43 +75,43 @@ func (l *Lane) startWorkers(stop, ctx context.Context) (finish func()) {
 	}
 }
 
-// hold is how many bytes of messages the lane may have in hand.
-func (l *Lane) hold() int64 {
-	if l.config.Hold > 0 {
-		return l.config.Hold
+// maxBytes is how many bytes of messages the lane may have in flight.
+func (l *Lane) maxBytes() int64 {
+	if l.config.MaxBytesInFlight > 0 {
+		return l.config.MaxBytesInFlight
 	}
-	return defaultHold
+	return defaultMaxBytes
 }
 
 // pull takes messages from the lane's consumer of one stream, until stop ends.
 func (l *Lane) pull(stop, ctx context.Context, stream string) {
 	pause := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
-	held := newHolding(l.hold()/2, l.js.Conn().MaxPayload())
+	limit := newByteLimit(l.maxBytes()/2, l.js.Conn().MaxPayload())
 	for stop.Err() == nil {
 		probe, err := l.breaker.Wait(stop)
 		if err != nil {
 			return
 		}
-		if l.ledger.Failing() != "" || !l.laterRoom.mayTake(stream) {
-			wait(stop, takeWait)
+		if l.ledger.Failing() != "" || !l.laterUsage.mayFetch(stream) {
+			wait(stop, pullWait)
 			continue
 		}
-		most := l.most
+		maxMessages := l.maxPull
 		if probe {
-			most = 1
+			maxMessages = 1
 		}
-		found, err := l.pullOnce(stop, ctx, stream, most, held)
+		found, err := l.pullOnce(stop, ctx, stream, maxMessages, limit)
 		if stop.Err() != nil {
 			return
 		}
-		l.pulls.note(stream, err)
+		l.pulls.report(stream, err)
 		if err != nil {
 			wait(stop, pause.NextBackOff())
 			continue
 		}
 		if probe {
-			l.probed(stop, stream, found > 0)
+			l.reportProbePull(stop, stream, found > 0)
 		}
 		pause.Reset()
 	}
@@ -119,21 +119,21 @@ func (l *Lane) pull(stop, ctx context.Context, stream string) {
 
 // pullOnce receives at most so many messages, fewer where their bytes would be too
 // many, and returns how many there were.
-func (l *Lane) pullOnce(stop, ctx context.Context, stream string, most int, held *holding) (found int, err error) {
-	most, each, ok := held.ask(stop, most)
+func (l *Lane) pullOnce(stop, ctx context.Context, stream string, maxMessages int, limit *byteLimit) (found int, err error) {
+	maxMessages, each, ok := limit.reserve(stop, maxMessages)
 	if !ok {
 		return 0, nil
 	}
-	defer held.drop(int64(most) * each)
-	if l.prefetch.Acquire(stop, int64(most)) != nil {
+	defer limit.release(int64(maxMessages) * each)
+	if l.prefetch.Acquire(stop, int64(maxMessages)) != nil {
 		return 0, nil
 	}
 	asked := time.Now()
-	err = pull(ctx, l.js, stream, string(l.config.Target), most, func(msg *nats.Msg) {
+	err = pull(ctx, l.js, stream, string(l.config.Target), maxMessages, func(msg *nats.Msg) {
 		found++
-		held.learn(int64(msg.Size()))
-		l.receive(stop, ctx, msg, asked, held)
+		limit.learn(int64(msg.Size()))
+		l.receive(stop, ctx, msg, asked, limit)
 	})
-	l.prefetch.Release(int64(most - found))
+	l.prefetch.Release(int64(maxMessages - found))
 	return found, err
 }

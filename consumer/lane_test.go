@@ -119,7 +119,7 @@ func TestARepeatWhileTheFirstWaitsChangesNothing(t *testing.T) {
 			if api.count() != 1 {
 				t.Errorf("%d calls before the retry is due", api.count())
 			}
-			if err := lane.ledger.Hasten(t.Context(), r.ID, time.Now()); err != nil {
+			if err := lane.ledger.BringForward(t.Context(), r.ID, time.Now()); err != nil {
 				t.Fatal(err)
 			}
 			if got := w.final(r.Target(), r.ID); got.Outcome != events.NotFound || got.Attempts != 2 {

@@ -34,30 +34,30 @@ func (l *Lane) mayHaveLostRecords(ctx context.Context, d *delivery, replays uint
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := l.clock.now()
-	if r.recent() && d.times <= 1 && replays == 0 && !r.expired(d, now) {
+	if r.recent() && d.numDelivered <= 1 && replays == 0 && !r.expired(d, now) {
 		return false, nil
 	}
-	if !r.asked.After(d.taken) { // what was known before it was delivered may have changed
+	if !r.asked.After(d.receivedAt) { // what was known before it was delivered may have changed
 		if err := l.readRetention(ctx); err != nil {
 			return false, err
 		}
 	}
-	delivered := d.times > 1
+	delivered := d.numDelivered > 1
 	switch {
 	case replays > 0 && replays < r.first:
 		return true, nil // a failed result was there, after calls
-	case delivered && d.stored.Before(r.created):
+	case delivered && d.storedAt.Before(r.created):
 		return true, nil
 	default:
-		return r.expired(d, now) && (delivered || d.stored.Before(r.consumer)), nil
+		return r.expired(d, now) && (delivered || d.storedAt.Before(r.consumer)), nil
 	}
 }
 
 // lostRecord says that the record which a step knows is gone although the request has
 // an open one: it expired, or the stream was created again and another delivery
 // began its records in it.
-func (l *Lane) lostRecord(ctx context.Context, known ledger.Progress, last *ledger.Record) (bool, error) {
-	if !l.config.RecordAttempts || known.Seq == 0 || last == nil || last.Outcome.Final() {
+func (l *Lane) lostRecord(ctx context.Context, carried ledger.Progress, last *ledger.Record) (bool, error) {
+	if !l.config.RecordAttempts || carried.Seq == 0 || last == nil || last.Outcome.Final() {
 		return false, nil
 	}
 	r := &l.records
@@ -66,7 +66,7 @@ func (l *Lane) lostRecord(ctx context.Context, known ledger.Progress, last *ledg
 	if err := l.readRetention(ctx); err != nil {
 		return false, err
 	}
-	return known.Seq < r.first, nil
+	return carried.Seq < r.first, nil
 }
 
 // readRetention reads the retention from the server, with its lock held.

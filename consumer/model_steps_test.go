@@ -479,7 +479,7 @@ func (m *model) decide(l *life, i int) {
 	if m.noUnanswered {
 		step.Progress.MayHaveDeleted = false
 	}
-	h.outcome, h.again = numbered(step.Outcome), !step.Again.IsZero()
+	h.outcome, h.again = numbered(step.Outcome), !step.NextCallAt.IsZero()
 	h.next = rememberedOf(step.Progress, h.current.fresh)
 	switch {
 	case h.outcome != 0:

@@ -18,13 +18,13 @@ func (l *Lane) work(stop, ctx context.Context, b *batch) {
 	jobs := l.batcher.close(b)
 	if !permitted {
 		for _, j := range jobs {
-			l.giveUp(stop, j)
+			l.returnMessage(stop, j)
 		}
 		return
 	}
 	jobs = l.claimAll(ctx, jobs)
 	if len(jobs) > 1 {
-		jobs = l.leaveSingle(jobs)
+		jobs = l.splitSingle(jobs)
 	}
 	l.limiter.Claimed(time.Since(p.at))
 	var results []callResult
@@ -71,9 +71,9 @@ func (l *Lane) acquire(stop context.Context, b *batch) (p permit, permitted bool
 	return p, permitted
 }
 
-// leaveSingle puts jobs that must not share a call into batches of their own, and
+// splitSingle puts jobs that must not share a call into batches of their own, and
 // returns the others. What makes them so was learned only from their records.
-func (l *Lane) leaveSingle(jobs []*job) []*job {
+func (l *Lane) splitSingle(jobs []*job) []*job {
 	shared := jobs[:0:0]
 	for _, j := range jobs {
 		if j.progress.Single() {
@@ -94,11 +94,11 @@ func (l *Lane) finish(stop context.Context, jobs []*job, answered []callResult) 
 	for i, j := range jobs {
 		s := answered[i]
 		if s.retry {
-			l.again(stop, j, s)
+			l.retry(stop, j, s)
 			continue
 		}
 		j.progress.Attempts += s.calls - 1
-		j.startBy, j.leased = time.Time{}, false
+		j.startDeadline, j.leased = time.Time{}, false
 		l.answered(j, s)
 		step := l.decide(j, s)
 		if together && step.Outcome.Final() {
@@ -150,7 +150,7 @@ func (l *Lane) answered(j *job, s callResult) {
 			"status", a.Status, "message", a.Message, "call_id", a.CallID)
 	}
 	l.trace.answered(j.ctx, a)
-	if !s.left {
+	if !s.unanswered {
 		evidence := evidenceOf(a)
 		j.evidence = &evidence
 	}
@@ -164,7 +164,7 @@ func (l *Lane) decide(j *job, s callResult) Step {
 		l.refused.Store(&id)
 	}
 	now := l.clock.now()
-	if s.left {
+	if s.unanswered {
 		return leftOver(l.config.Rules, j.progress, s.answer, now)
 	}
 	if s.answer.Verdict == deleter.Retry { // a failed result keeps it for a replay
@@ -174,18 +174,18 @@ func (l *Lane) decide(j *job, s callResult) Step {
 	// the call got: what was known before it counts.
 	step := Decide(l.config.Rules, j.progress, s.answer, j.accepted.Since(s.answer.Credential), now)
 	refused := s.answer.Verdict == deleter.CredentialRefused && step.Outcome == ""
-	l.refusals.note(j.ID, refused && step.Progress.Elapsed == j.progress.Elapsed)
+	l.refusals.report(j.ID, refused && step.Progress.Elapsed == j.progress.Elapsed)
 	return step
 }
 
-// again puts a job that has no answer into another batch.
-func (l *Lane) again(stop context.Context, j *job, s callResult) {
+// retry puts a job that has no answer into another batch.
+func (l *Lane) retry(stop context.Context, j *job, s callResult) {
 	if s.calls > 0 { // the attempt was made
 		j.progress.Attempts += s.calls - 1
-		j.startBy = time.Time{}
+		j.startDeadline = time.Time{}
 	}
 	if j.rounds++; stop.Err() != nil || j.rounds >= maxRounds {
-		l.giveUp(stop, j)
+		l.returnMessage(stop, j)
 		return
 	}
 	l.add(j)

@@ -16,14 +16,14 @@ import (
 // ackReply begins the reply subject of every message that a consumer delivers.
 const ackReply = "$JS.ACK."
 
-// pullSlack is how much longer than takeWait a pull waits for the server's reply.
-const pullSlack = 2 * takeWait
+// pullSlack is how much longer than pullWait a pull waits for the server's reply.
+const pullSlack = 2 * pullWait
 
 // heartbeats is room for what the server may say beside the messages.
 const heartbeats = 16
 
-// pull asks a durable consumer for up to most messages and hands on each as it
-// comes, for about takeWait. It returns early once it has them all, and fails
+// pull asks a durable consumer for up to maxMessages messages and hands on each as it
+// comes, for about pullWait. It returns early once it has them all, and fails
 // when the server says that it cannot give any, or nothing. The end of ctx ends it
 // at once: what the server had sent by then comes again after ack_wait.
 //
@@ -31,25 +31,25 @@ const heartbeats = 16
 // from messages by a Status header and an empty body, which any publisher can
 // write: one such request would end each of its pulls, and nobody would ever
 // answer it. Here a message is what can be acknowledged.
-func pull(ctx context.Context, js jetstream.JetStream, stream, consumer string, most int, each func(*nats.Msg)) error {
+func pull(ctx context.Context, js jetstream.JetStream, stream, consumer string, maxMessages int, each func(*nats.Msg)) error {
 	nc := js.Conn()
 	inbox := nc.NewInbox()
-	messages := make(chan *nats.Msg, most+heartbeats)
+	messages := make(chan *nats.Msg, maxMessages+heartbeats)
 	sub, err := nc.ChanSubscribe(inbox, messages)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails on a closed connection alone
-	request, err := json.Marshal(map[string]int64{"batch": int64(most), "expires": int64(takeWait)})
+	request, err := json.Marshal(map[string]int64{"batch": int64(maxMessages), "expires": int64(pullWait)})
 	if err != nil {
 		return err
 	}
 	if err := nc.PublishRequest(streams.APISubject(js, "CONSUMER.MSG.NEXT."+stream+"."+consumer), inbox, request); err != nil {
 		return err
 	}
-	timeout := time.NewTimer(takeWait + pullSlack)
+	timeout := time.NewTimer(pullWait + pullSlack)
 	defer timeout.Stop()
-	for most > 0 {
+	for maxMessages > 0 {
 		var msg *nats.Msg
 		select {
 		case msg = <-messages:
@@ -59,22 +59,22 @@ func pull(ctx context.Context, js jetstream.JetStream, stream, consumer string, 
 			return fmt.Errorf("consumer %s of %s: no reply from the server", consumer, stream)
 		}
 		if strings.HasPrefix(msg.Reply, ackReply) {
-			most--
+			maxMessages--
 			each(msg)
 			continue
 		}
-		switch status, why := msg.Header.Get("Status"), msg.Header.Get("Description"); {
+		switch status, description := msg.Header.Get("Status"), msg.Header.Get("Description"); {
 		case status == "100": // a heartbeat
-		case status == "404", status == "408", status == "409" && why == "Batch Completed": // no more messages
+		case status == "404", status == "408", status == "409" && description == "Batch Completed": // no more messages
 			return nil
 		default:
-			return fmt.Errorf("consumer %s of %s: the server says %s", consumer, stream, strings.TrimSpace(status+" "+why))
+			return fmt.Errorf("consumer %s of %s: the server says %s", consumer, stream, strings.TrimSpace(status+" "+description))
 		}
 	}
 	return nil
 }
 
-// takeWait is how long one pull waits for messages. It is short because a pull
+// pullWait is how long one pull waits for messages. It is short because a pull
 // is never cut off: the server would deliver messages that it has sent already only
 // after ackWait.
-const takeWait = time.Second
+const pullWait = time.Second

@@ -21,26 +21,26 @@ type pulls struct {
 
 	mu      sync.Mutex
 	failing map[string]failure // by stream
-	said    bool
+	logged  bool
 }
 
 type failure struct {
-	since time.Time
-	why   string
+	since  time.Time
+	reason string
 }
 
 func newPulls(js jetstream.JetStream, log *slog.Logger) *pulls {
 	return &pulls{js: js, log: log, failing: map[string]failure{}}
 }
 
-// note records whether a pull failed.
-func (p *pulls) note(stream string, err error) {
+// report records whether a pull failed.
+func (p *pulls) report(stream string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err == nil {
 		delete(p.failing, stream)
-		if p.said && len(p.failing) == 0 {
-			p.said = false
+		if p.logged && len(p.failing) == 0 {
+			p.logged = false
 			p.log.Info("messages are fetched again")
 		}
 		return
@@ -49,21 +49,21 @@ func (p *pulls) note(stream string, err error) {
 	if !before {
 		f.since = time.Now()
 	}
-	f.why = ledger.FailureText(p.js, err)
+	f.reason = ledger.FailureText(p.js, err)
 	p.failing[stream] = f
-	if !p.said && f.why != ledger.NotConnected && time.Since(f.since) >= pullsFailFor {
-		p.said = true
-		p.log.Warn("cannot fetch messages, trying again", "reason", f.why)
+	if !p.logged && f.reason != ledger.NotConnected && time.Since(f.since) >= pullsFailFor {
+		p.logged = true
+		p.log.Warn("cannot fetch messages, trying again", "reason", f.reason)
 	}
 }
 
-// any returns why pulls have failed for a while, "" if they have not.
-func (p *pulls) any() string {
+// reason returns why pulls have failed for a while, "" if they have not.
+func (p *pulls) reason() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, f := range p.failing {
 		if time.Since(f.since) >= pullsFailFor {
-			return "cannot fetch messages: " + f.why
+			return "cannot fetch messages: " + f.reason
 		}
 	}
 	return ""

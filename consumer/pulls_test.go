@@ -54,20 +54,20 @@ func TestALaneWhosePullsFailForAWhileDoesNotRun(t *testing.T) {
 		log, lines := captured()
 		p := newPulls(playedServer{conn: conn}, log)
 		refused := errors.New("the server says 409 Exceeded MaxWaiting")
-		p.note(events.StreamRequests, refused)
-		p.note(events.StreamLater, nil)
-		if why := p.any(); why != "" {
+		p.report(events.StreamRequests, refused)
+		p.report(events.StreamLater, nil)
+		if why := p.reason(); why != "" {
 			t.Errorf("after a moment: %s", why)
 		}
 		time.Sleep(pullsFailFor)
 		for range 10 {
-			p.note(events.StreamRequests, refused)
+			p.report(events.StreamRequests, refused)
 		}
-		if why := p.any(); !strings.Contains(why, refused.Error()) {
+		if why := p.reason(); !strings.Contains(why, refused.Error()) {
 			t.Errorf("after a while: %q", why)
 		}
-		p.note(events.StreamRequests, nil)
-		if why := p.any(); why != "" {
+		p.report(events.StreamRequests, nil)
+		if why := p.reason(); why != "" {
 			t.Errorf("after the end: %s", why)
 		}
 		if got := lines(); len(got) != 2 || !strings.Contains(got[0], "cannot fetch messages") || !strings.Contains(got[1], "fetched again") {

@@ -14,13 +14,13 @@ import (
 
 // receive reads a message and puts its request into a batch. It is called in the
 // order of the stream, so that of two requests under one id the first is the first.
-func (l *Lane) receive(stop, ctx context.Context, msg *nats.Msg, asked time.Time, held *holding) {
+func (l *Lane) receive(stop, ctx context.Context, msg *nats.Msg, asked time.Time, limit *byteLimit) {
 	d := l.read(msg, asked)
 	if d == nil {
 		return
 	}
-	d.holding, d.bytes = held, bytesOf(d.Msg)+perDelivery
-	held.keep(d.bytes)
+	d.byteLimit, d.bytes = limit, bytesOf(d.Msg)+perDelivery
+	limit.add(d.bytes)
 	ctx, end := l.trace.process(ctx, d)
 	if !l.inflight.add(d) {
 		l.settle(ctx, d, nakWithDelay)
@@ -51,7 +51,7 @@ func (l *Lane) receive(stop, ctx context.Context, msg *nats.Msg, asked time.Time
 	}
 	l.trace.request(ctx, d.request)
 	j.fingerprint = events.Fingerprint(d.request.Resource)
-	if l.begin(j) {
+	if l.setInitialProgress(j) {
 		l.add(j)
 		return
 	}
@@ -74,14 +74,14 @@ func (l *Lane) read(msg *nats.Msg, asked time.Time) *delivery {
 	}
 	d := &delivery{
 		Msg: msg, seq: meta.Sequence.Stream, due: meta.Stream == events.StreamLater,
-		stored: meta.Timestamp, taken: time.Now(), times: meta.NumDelivered,
+		storedAt: meta.Timestamp, receivedAt: time.Now(), numDelivered: meta.NumDelivered,
 	}
 	d.prefetched.Store(true)
 	d.extendedAt.Store(&asked) // the server sent it later
 	d.request, d.invalid = events.ReadRequest(l.config.Target, msg.Header, msg.Data)
 	if d.invalid != nil {
 		// Of an invalid event only its fingerprint is kept: events may be large, and many.
-		d.raw = events.RawFingerprint(msg.Header, msg.Data)
+		d.rawFingerprint = events.RawFingerprint(msg.Header, msg.Data)
 		msg.Data = nil
 	} else {
 		slim(msg, &d.request)
@@ -89,65 +89,65 @@ func (l *Lane) read(msg *nats.Msg, asked time.Time) *delivery {
 	return d
 }
 
-// begin sets the progress that j starts from, where that takes no look at the
-// server, and says whether it is so.
-func (l *Lane) begin(j *job) bool {
+// setInitialProgress sets the progress that j starts from, where that takes no request
+// to the server, and reports whether it did.
+func (l *Lane) setInitialProgress(j *job) bool {
 	switch {
 	case l.config.Rate > 0:
 		return false
 	case j.due:
 		j.progress = dueProgress(ledger.ReadProgress(j.Header))
-		return !j.progress.Suspect() && (j.times == 1 || l.config.RecordAttempts)
+		return !j.progress.Suspect() && (j.numDelivered == 1 || l.config.RecordAttempts)
 	default:
 		j.progress = ledger.Progress{RequestSeq: j.seq}
-		return j.times == 1 && ledger.Expected(j.Header) == 0 && !l.mayBeOld(j.delivery)
+		return j.numDelivered == 1 && ledger.Expected(j.Header) == 0 && !l.mayBeOld(j.delivery)
 	}
 }
 
 // dueProgress is the progress of a due message. A schedule follows a record. Where
 // that is gone, what it said is unknown; where it is there, it tells more.
-func dueProgress(told ledger.Progress) ledger.Progress {
-	told.MayHaveDeleted = told.MayHaveDeleted || told.Seq == 0
-	return told
+func dueProgress(carried ledger.Progress) ledger.Progress {
+	carried.MayHaveDeleted = carried.MayHaveDeleted || carried.Seq == 0
+	return carried
 }
 
 // prepare finds the progress that j starts from. It returns what becomes of the
 // delivery where there is nothing to call for now.
 func (l *Lane) prepare(j *job) (settled settlement, err error) {
-	if j.times > 1 && !l.config.RecordAttempts && l.inDoubt(j.ctx, j.taken) > 0 {
+	if j.numDelivered > 1 && !l.config.RecordAttempts && l.inDoubt(j.ctx, j.receivedAt) > 0 {
 		return nakWithDelay, nil
 	}
-	if j.progress, err = l.startingPoint(j); err != nil {
+	if j.progress, err = l.initialProgress(j); err != nil {
 		return nakWithDelay, err
 	}
 	if l.config.Rate > 0 { // a request that is answered has no need to wait for a call
-		if settled, err = l.follow(j); settled != "" || err != nil {
+		if settled, err = l.catchUp(j); settled != "" || err != nil {
 			return settled, err
 		}
 	}
 	return l.postpone(j)
 }
 
-// startingPoint is the progress that the delivery brings along. Only the worker
+// initialProgress is the progress that the delivery brings along. Only the worker
 // publishes on the due subject; what comes from upstream has none, unless a person
 // asked for a failed request to be tried again.
-func (l *Lane) startingPoint(j *job) (ledger.Progress, error) {
+func (l *Lane) initialProgress(j *job) (ledger.Progress, error) {
 	if j.due {
 		return dueProgress(ledger.ReadProgress(j.Header)), nil
 	}
 	replayOf := ledger.Expected(j.Header)
-	fresh := ledger.Progress{RequestSeq: j.seq}
+	initial := ledger.Progress{RequestSeq: j.seq}
 	lost, err := l.mayHaveLostRecords(j.ctx, j.delivery, replayOf)
 	if err != nil {
-		return fresh, err
+		return initial, err
 	}
-	fresh.MayHaveDeleted = lost
+	initial.MayHaveDeleted = lost
 	if replayOf == 0 {
-		return fresh, nil
+		return initial, nil
 	}
 	last, err := l.ledger.Last(j.ctx, j.ID)
 	if err != nil {
-		return fresh, err
+		return initial, err
 	}
 	if last != nil && last.Seq == replayOf && last.Outcome == events.Failed && last.Fingerprint == j.fingerprint {
 		replay := last.Progress
@@ -156,12 +156,12 @@ func (l *Lane) startingPoint(j *job) (ledger.Progress, error) {
 		replay.Waits, replay.Elapsed, replay.Undocumented, replay.RefusedWait = 0, 0, 0, 0
 		return replay, nil
 	}
-	return fresh, nil
+	return initial, nil
 }
 
-// follow makes j's progress that of the last record, if that is ahead. It returns
+// catchUp makes j's progress that of the last record, if that is ahead. It returns
 // what becomes of the delivery if there is nothing left to call for.
-func (l *Lane) follow(j *job) (settled settlement, err error) {
+func (l *Lane) catchUp(j *job) (settled settlement, err error) {
 	err = l.ledger.CheckHead(j.ctx, j.ID, j.progress)
 	var conflict *ledger.ConflictError
 	switch {

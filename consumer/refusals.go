@@ -16,8 +16,8 @@ type refusals struct {
 // maxRefusals bounds how many ids are kept. More are not told apart.
 const maxRefusals = 1000
 
-// note says whether a request waits uncounted now.
-func (r *refusals) note(id string, uncounted bool) {
+// report records whether a request waits now without its time being counted.
+func (r *refusals) report(id string, uncounted bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {

@@ -26,7 +26,7 @@ func (r *retention) recent() bool { return time.Since(r.asked) < checkEvery }
 
 // expired says that records as old as a delivery's message may be gone.
 func (r *retention) expired(d *delivery, now time.Time) bool {
-	return r.maxAge > 0 && now.Add(ledger.ClockTolerance).Sub(d.stored) >= r.maxAge
+	return r.maxAge > 0 && now.Add(ledger.ClockTolerance).Sub(d.storedAt) >= r.maxAge
 }
 
 // read asks the server, with the lock held.

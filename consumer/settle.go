@@ -48,10 +48,10 @@ func (l *Lane) done(j *job, s settlement, err error) {
 func (l *Lane) settle(ctx context.Context, d *delivery, s settlement) {
 	defer l.inflight.remove(d)
 	l.callBegins(d)
-	if d.holding != nil {
-		d.holding.drop(d.bytes)
+	if d.byteLimit != nil {
+		d.byteLimit.release(d.bytes)
 	}
-	if s != ack && l.clock.over(d.ackDeadline(l.ackWait.get())) {
+	if s != ack && l.clock.passed(d.ackDeadline(l.ackWait.get())) {
 		s = abandon // a nak could take it from the worker that has it now
 	}
 	_, end := l.trace.settle(ctx, string(s))

@@ -62,17 +62,17 @@ func (l *Lane) status(breaker limiter.State) (status Status, why string) {
 		return StatusOpen, breaker.Reason
 	case l.ledger.Failing() != "":
 		return StatusStuck, l.ledger.Failing()
-	case l.laterRoom.why() != "":
-		return StatusHeld, l.laterRoom.why()
-	case l.pulls.any() != "":
-		return StatusStuck, l.pulls.any()
+	case l.laterUsage.reason() != "":
+		return StatusHeld, l.laterUsage.reason()
+	case l.pulls.reason() != "":
+		return StatusStuck, l.pulls.reason()
 	default:
 		return StatusRunning, l.refusals.reason()
 	}
 }
 
-// Block keeps the lane from taking anything, for the reason why; "" lets it go on.
-func (l *Lane) Block(why string) { l.breaker.Block(why) }
+// Block keeps the lane from taking anything, for a reason; "" lets it go on.
+func (l *Lane) Block(reason string) { l.breaker.Block(reason) }
 
 // Retry tries one call at once, without waiting for the next probe: for when
 // the credential has changed.

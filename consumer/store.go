@@ -15,7 +15,7 @@ func (l *Lane) store(j *job, step Step) (settlement, error) {
 		return l.storeRetry(j, step)
 	}
 	next := step.Progress
-	if step.Again.IsZero() {
+	if step.NextCallAt.IsZero() {
 		next = j.progress
 	}
 	next.Seq = j.progress.Seq
@@ -31,12 +31,12 @@ func (l *Lane) storeResult(j *job, step Step, r *ledger.Pending) (settlement, er
 		return l.storeConflict(j, step, err)
 	}
 	failpoint.At(failpoint.Resulted)
-	if step.Again.IsZero() {
+	if step.NextCallAt.IsZero() {
 		return ack, nil
 	}
 	next := step.Progress
 	next.Seq = r.Progress.Seq
-	return l.schedule(j, next, step.Again)
+	return l.schedule(j, next, step.NextCallAt)
 }
 
 // storeRetry stores what came of the attempt, then the next one. The chain must
@@ -49,7 +49,7 @@ func (l *Lane) storeRetry(j *job, step Step) (settlement, error) {
 		j.progress = step.Progress
 		return l.storeConflict(j, step, err)
 	}
-	return l.schedule(j, next, step.Again)
+	return l.schedule(j, next, step.NextCallAt)
 }
 
 // storeConflict is what becomes of a delivery whose step was refused because another

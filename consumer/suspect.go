@@ -24,7 +24,7 @@ func (l *Lane) postpone(j *job) (settlement, error) {
 	}
 	wait := time.Until(at)
 	if wait <= 0 {
-		others, err := l.othersWait(j.ctx)
+		others, err := l.othersPending(j.ctx)
 		if err != nil {
 			return nakWithDelay, err
 		}
@@ -36,8 +36,8 @@ func (l *Lane) postpone(j *job) (settlement, error) {
 	return l.schedule(j, j.progress, l.clock.now().Add(wait))
 }
 
-// othersWait says whether a request waits beside the one in hand that came due.
-func (l *Lane) othersWait(ctx context.Context) (bool, error) {
+// othersPending says whether a request waits beside the one in hand that came due.
+func (l *Lane) othersPending(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	requests, err := l.js.Consumer(ctx, events.StreamRequests, string(l.config.Target))
@@ -52,8 +52,8 @@ func (l *Lane) othersWait(ctx context.Context) (bool, error) {
 	return r.NumPending > 0 || r.NumAckPending > 0 || d.NumPending > 0, nil
 }
 
-// probed tells the breaker whether a pull of a probe from a stream found one.
-func (l *Lane) probed(ctx context.Context, stream string, found bool) {
+// reportProbePull tells the breaker whether a pull of a probe from a stream found one.
+func (l *Lane) reportProbePull(ctx context.Context, stream string, found bool) {
 	if !found && stream == events.StreamLater {
 		waits, err := l.ledger.RetryScheduled(ctx)
 		found = waits || err != nil
@@ -61,10 +61,10 @@ func (l *Lane) probed(ctx context.Context, stream string, found bool) {
 	l.breaker.Found(stream, found)
 }
 
-// hastenWhenChanged brings the request that the API refused last forward each time
+// bringForwardWhenChanged brings the request that the API refused last forward each time
 // that the credential has changed: it may be the only one that can probe, and would
 // come due only after its own wait.
-func (l *Lane) hastenWhenChanged(ctx context.Context) {
+func (l *Lane) bringForwardWhenChanged(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -75,7 +75,7 @@ func (l *Lane) hastenWhenChanged(ctx context.Context) {
 		if id == nil {
 			continue
 		}
-		if err := l.ledger.Hasten(ctx, *id, l.clock.now()); err != nil {
+		if err := l.ledger.BringForward(ctx, *id, l.clock.now()); err != nil {
 			l.log.Debug("cannot bring the refused request forward, it comes at its time", "request_id", *id, "error", err)
 		}
 	}

@@ -27,7 +27,7 @@ type tracing struct {
 
 	// What is known of spans beforehand. The rest is set on those that are
 	// recorded: one that is not should cost next to nothing.
-	always                        trace.SpanStartEventOption
+	common                        trace.SpanStartEventOption
 	processing, sending, settling []trace.SpanStartOption
 }
 
@@ -39,15 +39,15 @@ func newTracing(target events.Target) *tracing {
 	// and the instruments that come with an error can be used all the same.
 	results, _ := meter.Int64Counter("lethe.results", metric.WithDescription("Results published, by target and outcome."), metric.WithUnit("{result}"))
 	answers, _ := meter.Int64Counter("lethe.answers", metric.WithDescription("Answers read from the APIs, by target and verdict."), metric.WithUnit("{answer}"))
-	always := trace.WithAttributes(semconv.MessagingSystemKey.String("nats"), attribute.String("lethe.target", string(target)))
+	common := trace.WithAttributes(semconv.MessagingSystemKey.String("nats"), attribute.String("lethe.target", string(target)))
 	return &tracing{
 		tracer:     otel.Tracer(scope),
 		results:    counter{Int64Counter: results, target: target, name: "lethe.outcome"},
 		answers:    counter{Int64Counter: answers, target: target, name: "lethe.verdict"},
-		processing: []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer), always, trace.WithAttributes(semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("process"))},
-		sending:    []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindProducer), always, trace.WithAttributes(semconv.MessagingOperationTypeSend, semconv.MessagingOperationName("send"))},
-		settling:   []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient), always, trace.WithAttributes(semconv.MessagingOperationTypeSettle)},
-		always:     always,
+		processing: []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer), common, trace.WithAttributes(semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("process"))},
+		sending:    []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindProducer), common, trace.WithAttributes(semconv.MessagingOperationTypeSend, semconv.MessagingOperationName("send"))},
+		settling:   []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient), common, trace.WithAttributes(semconv.MessagingOperationTypeSettle)},
+		common:     common,
 	}
 }
 
@@ -74,8 +74,8 @@ func (t *tracing) request(ctx context.Context, r events.Request) {
 }
 
 // publish begins the span of storing an attempt, a result or a schedule.
-func (t *tracing) publish(ctx context.Context, what string, subject string) (context.Context, func(error)) {
-	ctx, span := t.tracer.Start(ctx, "send "+what, t.sending...)
+func (t *tracing) publish(ctx context.Context, record string, subject string) (context.Context, func(error)) {
+	ctx, span := t.tracer.Start(ctx, "send "+record, t.sending...)
 	if span.IsRecording() {
 		span.SetAttributes(semconv.MessagingDestinationName(subject))
 	}
@@ -111,7 +111,7 @@ func (t *tracing) call(ctx context.Context, jobs []*job) (context.Context, func(
 		links[i] = trace.LinkFromContext(j.ctx)
 	}
 	ctx = trace.ContextWithSpanContext(ctx, trace.SpanContext{})
-	ctx, span := t.tracer.Start(ctx, "call for many", t.always, trace.WithLinks(links...), trace.WithAttributes(semconv.MessagingBatchMessageCount(len(jobs))))
+	ctx, span := t.tracer.Start(ctx, "call for many", t.common, trace.WithLinks(links...), trace.WithAttributes(semconv.MessagingBatchMessageCount(len(jobs))))
 	return ctx, func() { span.End() }
 }
 
@@ -137,16 +137,16 @@ func (t *tracing) outcome(ctx context.Context, o events.Outcome) {
 // of attributes for each, which costs more to make than to count.
 type counter struct {
 	metric.Int64Counter
-	target events.Target
-	name   string
-	known  sync.Map // a [metric.AddOption] for each value
+	target  events.Target
+	name    string
+	options sync.Map // a [metric.AddOption] for each value
 }
 
 func (c *counter) count(ctx context.Context, value string) {
-	option, known := c.known.Load(value)
-	if !known {
+	option, found := c.options.Load(value)
+	if !found {
 		option = metric.WithAttributeSet(attribute.NewSet(attribute.String("lethe.target", string(c.target)), attribute.String(c.name, value)))
-		c.known.Store(value, option)
+		c.options.Store(value, option)
 	}
 	c.Add(ctx, 1, option.(metric.AddOption))
 }

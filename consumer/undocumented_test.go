@@ -135,14 +135,14 @@ func TestWhatIsNoMoreThisWorkersGoesIntoNoFurtherCall(t *testing.T) {
 		past := time.Now().Add(-time.Hour)
 		jobs[2].extendedAt.Store(&past)
 		for _, j := range jobs {
-			j.startBy = past // what follows has to look again
+			j.startDeadline = past // what follows has to look again
 		}
 		return deleter.Answer{Verdict: deleter.Invalid, Status: 422, Message: "no"}
 	}
 	for i, r := range requests {
 		d, _ := w.delivered(0)
 		jobs[i] = &job{delivery: d, Request: r, ctx: t.Context(), fingerprint: events.Fingerprint(r.Resource)}
-		jobs[i].startBy = time.Now().Add(time.Minute)
+		jobs[i].startDeadline = time.Now().Add(time.Minute)
 	}
 	for i, got := range lane.callFor(t.Context(), t.Context(), 0, jobs) {
 		if got.retry != (i > 0) {

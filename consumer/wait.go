@@ -14,17 +14,17 @@ const (
 
 // after calls do at the given time after ctx has ended, unless off is called before.
 func after(ctx context.Context, d time.Duration, do func()) (off func()) {
-	over := make(chan struct{})
+	cancelled := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		timer := time.NewTimer(d)
 		defer timer.Stop()
 		select {
-		case <-over:
+		case <-cancelled:
 		case <-timer.C:
 			do()
 		}
 	})
-	return func() { stop(); close(over) }
+	return func() { stop(); close(cancelled) }
 }
 
 // wait returns after d, or when ctx ends.

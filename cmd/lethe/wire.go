@@ -33,7 +33,7 @@ func newLanes(cfg *config.Config, instance string, log *slog.Logger) (laneConfig
 	table := apis(cfg)
 	common := consumer.Config{
 		Rules: rules(cfg), ResultsMinAge: cfg.MinResultsAge(), Instance: instance, Grace: (&grace{total: cfg.ShutdownGrace}).lanes(),
-		ManageStreams: cfg.ManageStreams, Hold: holdBytes() / int64(len(table)), Log: log,
+		ManageStreams: cfg.ManageStreams, MaxBytesInFlight: maxBytesInFlight() / int64(len(table)), Log: log,
 	}
 	configs := make(laneConfigs, 0, len(table))
 	for _, a := range table {
@@ -49,16 +49,16 @@ func newLanes(cfg *config.Config, instance string, log *slog.Logger) (laneConfig
 // Limits of the requests in memory, in bytes of messages. Between two garbage
 // collections they take several times as much memory.
 const (
-	maxHeld      = 64 << 20 // if GOMEMLIMIT is not set
-	shareOfLimit = 8        // else one part in so many of GOMEMLIMIT
+	defaultMaxBytes = 64 << 20 // if GOMEMLIMIT is not set
+	shareOfLimit    = 8        // else one part in so many of GOMEMLIMIT
 )
 
-// holdBytes is how many bytes of requests a worker may hold in memory.
-func holdBytes() int64 {
+// maxBytesInFlight is how many bytes of requests a worker may have in flight.
+func maxBytesInFlight() int64 {
 	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
 		return max(limit/shareOfLimit, 1)
 	}
-	return maxHeld
+	return defaultMaxBytes
 }
 
 func rules(cfg *config.Config) consumer.Rules {

@@ -14,7 +14,7 @@ func (l *Ledger) CheckHead(ctx context.Context, id string, p Progress) error {
 		return nil
 	}
 	head, err := l.head(ctx, id)
-	if err == nil && !head.follows(p.Seq) {
+	if err == nil && !head.isAt(p.Seq) {
 		err = &ConflictError{Last: head.last}
 	}
 	return err
@@ -32,8 +32,8 @@ type head struct {
 	seq  uint64  // of the last message, a record or a foreign one; 0 if there is none
 }
 
-// follows says that no record came after the one with this sequence, 0 for none.
-func (h head) follows(seq uint64) bool {
+// isAt reports whether the last record has this sequence; 0: there is none.
+func (h head) isAt(seq uint64) bool {
 	return h.last == nil && seq == 0 || h.last != nil && h.last.Seq == seq
 }
 
@@ -53,7 +53,7 @@ func (l *Ledger) head(ctx context.Context, id string) (head, error) {
 	if foreign == nil {
 		return head{last, msg.Seq}, nil
 	}
-	l.readPast(msg, foreign)
+	l.logForeign(msg, foreign)
 	last, err = l.lastBefore(ctx, id, msg.Seq)
 	return head{last, msg.Seq}, err
 }
@@ -80,7 +80,7 @@ func (l *Ledger) lastBefore(ctx context.Context, id string, before uint64) (last
 				if r, foreign := readRecord(msg); foreign == nil {
 					last = r
 				} else {
-					l.readPast(msg, foreign)
+					l.logForeign(msg, foreign)
 				}
 			}
 			return nil
@@ -92,9 +92,9 @@ func (l *Ledger) lastBefore(ctx context.Context, id string, before uint64) (last
 	return last, nil
 }
 
-// readPast logs, once for each subject, that a message is no record.
-func (l *Ledger) readPast(msg *streams.Message, why error) {
+// logForeign logs, once for each subject, that a message is no record.
+func (l *Ledger) logForeign(msg *streams.Message, reason error) {
 	if l.foreign.first(msg.Subject) {
-		l.log.Warn("read past a message that no worker wrote", "stream", events.StreamResults, "subject", msg.Subject, "sequence", msg.Seq, "reason", why)
+		l.log.Warn("read past a message that no worker wrote", "stream", events.StreamResults, "subject", msg.Subject, "sequence", msg.Seq, "reason", reason)
 	}
 }

@@ -177,7 +177,7 @@ func (l *Ledger) Append(ctx context.Context, p *Pending) error {
 		case head.last != nil && head.last.name == p.msg.Header.Get(headerRecord):
 			p.Stored, p.Progress.Seq = true, head.last.Seq
 			return nil
-		case !head.follows(after):
+		case !head.isAt(after):
 			return &ConflictError{Last: head.last}
 		case head.seq == expected: // what was there is gone again, or not settled
 			sleep(ctx, notSettled)

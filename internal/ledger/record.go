@@ -137,7 +137,7 @@ const maxSeen = 1000
 func (t *seenSubjects) first(subject string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, told := t.subjects[subject]; told {
+	if _, known := t.subjects[subject]; known {
 		return false
 	}
 	if t.subjects == nil || len(t.subjects) >= maxSeen {

@@ -78,9 +78,9 @@ func (l *Ledger) RetryScheduled(ctx context.Context) (bool, error) {
 	return !ReadProgress(last.Header).AwaitingRemoval, nil
 }
 
-// Hasten has the next step of a request come at a time instead of its own. It does
+// BringForward has the next step of a request come at a time instead of its own. It does
 // nothing where no step is scheduled.
-func (l *Ledger) Hasten(ctx context.Context, id string, at time.Time) error {
+func (l *Ledger) BringForward(ctx context.Context, id string, at time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, tryWithin)
 	defer cancel()
 	subject := events.LaterSubject(l.target, id)

@@ -63,7 +63,7 @@ type Limiter struct {
 	mu          sync.Mutex
 	rate        *rate
 	concurrency *concurrency
-	held        int           // slots
+	acquired    int           // slots
 	calls       int           // in flight
 	claimTime   time.Duration // from a slot to the call, a moving average
 	callTime    time.Duration // from a call to its answer, likewise
@@ -91,12 +91,12 @@ func (l *Limiter) Acquire(ctx context.Context) error {
 	}
 	defer unlock(l.acquiring)
 	return l.waitFor(ctx, time.Time{}, func(now time.Time) (time.Duration, bool) {
-		if l.held >= l.slots() {
+		if l.acquired >= l.slots() {
 			return 0, true
 		}
-		wait, change := l.untilNear(now, l.held)
+		wait, change := l.untilNear(now, l.acquired)
 		if wait <= 0 && !change {
-			l.held++
+			l.acquired++
 		}
 		return wait, change
 	})
@@ -105,7 +105,7 @@ func (l *Limiter) Acquire(ctx context.Context) error {
 // WaitNear waits until a turn is near, as Acquire does, with a slot that is held
 // already. It fails only when ctx ends.
 func (l *Limiter) WaitNear(ctx context.Context) error {
-	return l.waitFor(ctx, time.Time{}, func(now time.Time) (time.Duration, bool) { return l.untilNear(now, l.held-1) })
+	return l.waitFor(ctx, time.Time{}, func(now time.Time) (time.Duration, bool) { return l.untilNear(now, l.acquired-1) })
 }
 
 // untilNear is how long it is until a turn is near, behind the slots of others.
@@ -124,9 +124,9 @@ func (l *Limiter) Claimed(took time.Duration) {
 
 // Wait waits for the turn of a call, and returns when it began: now. The caller
 // must make the call and report its answer to Learn. Wait fails when ctx ends, and
-// with [context.DeadlineExceeded] when the turn does not come by a time; the zero
+// with [context.DeadlineExceeded] when the turn does not come before the deadline; the zero
 // time is no deadline.
-func (l *Limiter) Wait(ctx context.Context, by time.Time) (begun time.Time, err error) {
+func (l *Limiter) Wait(ctx context.Context, deadline time.Time) (begun time.Time, err error) {
 	asked := time.Now()
 	defer func() {
 		if err != nil { // the slot was given too early
@@ -135,12 +135,12 @@ func (l *Limiter) Wait(ctx context.Context, by time.Time) (begun time.Time, err 
 			l.callTime = max(l.callTime, time.Since(asked))
 		}
 	}()
-	if err := lockBy(ctx, l.beginning, by); err != nil {
+	if err := lockBy(ctx, l.beginning, deadline); err != nil {
 		return begun, err
 	}
 	defer unlock(l.beginning)
 	waited := false
-	err = l.waitFor(ctx, by, func(now time.Time) (time.Duration, bool) {
+	err = l.waitFor(ctx, deadline, func(now time.Time) (time.Duration, bool) {
 		wait, change := l.rate.wait(now)
 		if change || l.calls >= l.concurrency.limit() {
 			return wait, true
@@ -160,7 +160,7 @@ func (l *Limiter) Wait(ctx context.Context, by time.Time) (begun time.Time, err 
 func (l *Limiter) Release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.held--
+	l.acquired--
 	l.notify()
 }
 

@@ -279,7 +279,7 @@ func TestNoCallWaitsForAClaim(t *testing.T) {
 					keepBusy(ctx, l, func() deleter.Answer {
 						most.Store(max(most.Load(), out.Add(1)))
 						l.mu.Lock()
-						ahead.Store(max(ahead.Load(), int64(l.held-l.concurrency.limit())))
+						ahead.Store(max(ahead.Load(), int64(l.acquired-l.concurrency.limit())))
 						l.mu.Unlock()
 						time.Sleep(latency)
 						out.Add(-1)

@@ -78,11 +78,11 @@ func newRate(perSecond float64, longest time.Duration) *rate {
 
 // current is how many calls may begin in a second now.
 func (r *rate) current() float64 {
-	most := min(r.configured, r.granted)
+	limit := min(r.configured, r.granted)
 	if !r.learned {
-		return most
+		return limit
 	}
-	return min(r.curve(r.grown), most)
+	return min(r.curve(r.grown), limit)
 }
 
 // curve is the learned rate after some time of growth.

@@ -6,12 +6,12 @@ import (
 )
 
 // waitFor waits as long as wait says. It asks again after each change, with the
-// lock held, and waits for a change alone if wait says so. by is a deadline, unless
-// it is zero.
-func (l *Limiter) waitFor(ctx context.Context, by time.Time, wait func(now time.Time) (d time.Duration, change bool)) error {
+// lock held, and waits for a change alone if wait says so. The zero
+// deadline is none.
+func (l *Limiter) waitFor(ctx context.Context, deadline time.Time, wait func(now time.Time) (d time.Duration, change bool)) error {
 	for ctx.Err() == nil {
 		now := time.Now()
-		if over(by, now) {
+		if passed(deadline, now) {
 			return context.DeadlineExceeded
 		}
 		l.mu.Lock()
@@ -28,15 +28,15 @@ func (l *Limiter) waitFor(ctx context.Context, by time.Time, wait func(now time.
 		if change {
 			d = time.Hour
 		}
-		if !by.IsZero() {
-			d = min(d, by.Sub(now))
+		if !deadline.IsZero() {
+			d = min(d, deadline.Sub(now))
 		}
 		sleep(ctx, d, changed)
 	}
 	return ctx.Err()
 }
 
-func over(by, now time.Time) bool { return !by.IsZero() && !now.Before(by) }
+func passed(deadline, now time.Time) bool { return !deadline.IsZero() && !now.Before(deadline) }
 
 // notify wakes those who wait for a change, with the lock held.
 func (l *Limiter) notify() {
@@ -68,16 +68,16 @@ func lock(ctx context.Context, mutex chan struct{}) error {
 }
 
 // lockBy is lock with a deadline, unless that is zero.
-func lockBy(ctx context.Context, mutex chan struct{}, by time.Time) error {
+func lockBy(ctx context.Context, mutex chan struct{}, deadline time.Time) error {
 	select {
 	case mutex <- struct{}{}:
 		return nil
 	default:
 	}
-	if by.IsZero() {
+	if deadline.IsZero() {
 		return lock(ctx, mutex)
 	}
-	timer := time.NewTimer(time.Until(by))
+	timer := time.NewTimer(time.Until(deadline))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

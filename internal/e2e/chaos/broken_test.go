@@ -27,8 +27,8 @@ var rules = map[string][]e2e.Replacement{
 		{File: "internal/ledger/ledger.go", Old: "		jetstream.WithExpectLastSequenceForSubject(expected, l.filter(id)),\n", New: ""},
 	},
 	"no call on a lapsed lease": {
-		{File: "consumer/call.go", Old: "deleter.WithStartDeadline(ctx, by)", New: "ctx"},
-		{File: "consumer/call.go", Old: "	if l.clock.over(by) {\n		return begun, context.DeadlineExceeded\n	}\n	return l.limiter.Wait(stop, by)\n", New: "	return l.limiter.Wait(stop, time.Time{})\n"},
+		{File: "consumer/call.go", Old: "deleter.WithStartDeadline(ctx, deadline)", New: "ctx"},
+		{File: "consumer/call.go", Old: "	if l.clock.passed(deadline) {\n		return begun, context.DeadlineExceeded\n	}\n	return l.limiter.Wait(stop, deadline)\n", New: "	return l.limiter.Wait(stop, time.Time{})\n"},
 		{File: "consumer/claim.go", Old: "l.config.Instance, l.clock.now())", New: "l.config.Instance, l.clock.now().Add(time.Hour))"},
 	},
 }

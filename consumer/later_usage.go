@@ -8,26 +8,26 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// laterRoom is what a lane knows of the room in DELETION_LATER.
-type laterRoom struct {
+// laterUsage is how full DELETION_LATER is, as it was last read from the server.
+type laterUsage struct {
 	limited atomic.Bool
 	percent atomic.Uint64
 }
 
 // laterStopAt is the share of its max_bytes, in percent, from which on nothing is
-// taken at all. From [streams.LaterFullAt] on a lane takes no new requests, which
+// fetched at all. From [streams.LaterFullAt] on a lane fetches no new requests, which
 // could become retries.
 const laterStopAt = 90
 
-// mayTake says whether messages of the stream may be taken, as far as there is
-// room for their next steps. Due steps free more than they need.
-func (r *laterRoom) mayTake(stream string) bool {
+// mayFetch reports whether DELETION_LATER has space for the next steps of the
+// stream's messages. Due steps free more space than they need.
+func (r *laterUsage) mayFetch(stream string) bool {
 	percent := r.percent.Load()
 	return percent < streams.LaterFullAt || stream == events.StreamLater && percent < laterStopAt
 }
 
-// why is the reason why requests are not taken, "" if they are.
-func (r *laterRoom) why() string {
+// reason says why requests are not fetched, "" if they are.
+func (r *laterUsage) reason() string {
 	percent := r.percent.Load()
 	if percent < streams.LaterFullAt {
 		return ""

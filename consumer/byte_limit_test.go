@@ -18,10 +18,10 @@ import (
 func TestAPullAsksForWhatThereIsRoomFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stop, end := context.WithCancel(t.Context())
-		h := newHolding(1000, 100)
+		h := newByteLimit(1000, 100)
 		ask := func(most, want int) int64 {
 			t.Helper()
-			n, each, ok := h.ask(stop, most)
+			n, each, ok := h.reserve(stop, most)
 			if !ok || n != want {
 				t.Errorf("room for %d, %v, want %d", n, ok, want)
 			}
@@ -32,19 +32,19 @@ func TestAPullAsksForWhatThereIsRoomFor(t *testing.T) {
 		for range 200 {
 			h.learn(10) // but light ones come,
 		}
-		h.keep(10)
-		h.drop(first)
+		h.add(10)
+		h.release(first)
 		second := ask(50, 50) // so that more may come at once
 		h.learn(400)          // and a heavy one
-		h.keep(400)
-		h.drop(second)
+		h.add(400)
+		h.release(second)
 		third := ask(50, 1)
-		h.keep(600)
-		h.drop(third)
+		h.add(600)
+		h.release(third)
 
 		full := make(chan bool)
 		go func() {
-			_, _, ok := h.ask(stop, 1)
+			_, _, ok := h.reserve(stop, 1)
 			full <- ok
 		}()
 		synctest.Wait()
@@ -53,20 +53,20 @@ func TestAPullAsksForWhatThereIsRoomFor(t *testing.T) {
 			t.Error("there is room in a full one")
 		default:
 		}
-		h.drop(600)
+		h.release(600)
 		if !<-full {
 			t.Error("there is no room where it was left")
 		}
 		end()
-		if _, _, ok := h.ask(stop, 1); ok {
+		if _, _, ok := h.reserve(stop, 1); ok {
 			t.Error("there is room after the end")
 		}
 	})
 }
 
 func TestAMessageThatIsLargerThanTheBoundGoesAlone(t *testing.T) {
-	h := newHolding(1000, 5000)
-	if n, each, ok := h.ask(t.Context(), 50); n != 1 || each != 5000 || !ok {
+	h := newByteLimit(1000, 5000)
+	if n, each, ok := h.reserve(t.Context(), 50); n != 1 || each != 5000 || !ok {
 		t.Errorf("room for %d of %d, %v", n, each, ok)
 	}
 }
@@ -166,7 +166,7 @@ func TestAHeavyMessageInHandWeighsWhatIsKeptOfIt(t *testing.T) {
 func TestHeavyRequestsAreAnsweredWhereFewFit(t *testing.T) {
 	w := newWorld(t)
 	c := w.config(kvTarget, script(answerBusy, answerBusy, answerDeleted))
-	c.BatchIDs, c.Hold = 100, 64<<10
+	c.BatchIDs, c.MaxBytesInFlight = 100, 64<<10
 	w.run(c)
 	var all []events.Request
 	for i := range 40 {
