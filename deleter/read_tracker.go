@@ -54,9 +54,15 @@ func (r *readTracker) done() <-chan struct{} {
 // connection, or when the call has ended. On HTTP/1 the next bytes are taken for the
 // answer, whenever they came: a second answer to the call before would be taken for
 // the answer to this one. Such an answer shuts the fence.
+//
+// The reader itself may wait here, in vain: crypto/tls writes an alert or a key update
+// while it reads. No time-out of the transport helps then, because closing a TLS
+// connection waits for its writes. So the end of the call shuts the fence.
 func waitUntilRead(r *readTracker, f *fence) {
 	select {
 	case <-r.done():
 	case <-f.settled:
+	case <-f.ended:
+		f.close(errEnded)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // A server that answers twice: the second answer is there before the next request
@@ -156,6 +157,54 @@ func TestTheReaderOfATLSConnectionCanCloseIt(t *testing.T) {
 				t.Error("the alert counts as the request")
 			}
 		})
+	}
+}
+
+// A server breaks TLS as the next call begins. The reader writes an alert, which waits
+// at the call's fence for the reader itself, and the transport waits for that write
+// before it closes the connection.
+func TestTheAlertOfATLSReaderEndsWithTheCall(t *testing.T) {
+	model := httptest.NewUnstartedServer(nil)
+	model.StartTLS()
+	t.Cleanup(model.Close)
+	here, there := net.Pipe()
+	conn := &fencedConn{Conn: here, reads: newReadTracker()}
+	t.Cleanup(func() { _ = conn.Close() }) // which ends every wait
+	server := tls.Server(there, &tls.Config{Certificates: model.TLS.Certificates})
+	client := tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the test's own server
+	var handshake sync.WaitGroup
+	handshake.Go(func() {
+		if err := server.HandshakeContext(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := client.HandshakeContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	f := newFence(ctx, cancel)
+	conn.fence.Store(f)
+	read := make(chan error, 1)
+	go func() {
+		_, err := client.Read(make([]byte, 1))
+		read <- err
+	}()
+	handshake.Wait()
+	if _, err := there.Write([]byte("this is no record of TLS")); err != nil {
+		t.Fatal(err)
+	}
+	cancel(context.DeadlineExceeded)
+	select {
+	case err := <-read:
+		if err == nil {
+			t.Error("the reader took it for an answer")
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("the reader waits for itself")
+	}
+	if _, passed, _ := f.end(); passed {
+		t.Error("the alert counts as the request")
 	}
 }
 

@@ -41,7 +41,8 @@ type fence struct {
 	cancel   context.CancelCauseFunc // of the try
 	timer    *time.Timer             // nil without a start deadline
 
-	settled chan struct{} // closed once the fence is passed or shut
+	settled chan struct{}   // closed once the fence is passed or shut
+	ended   <-chan struct{} // closed when the try ends
 
 	mu     sync.Mutex
 	conn   bool  // a connection was there
@@ -50,7 +51,7 @@ type fence struct {
 }
 
 func newFence(ctx context.Context, cancel context.CancelCauseFunc) *fence {
-	f := &fence{cancel: cancel, settled: make(chan struct{})}
+	f := &fence{cancel: cancel, settled: make(chan struct{}), ended: ctx.Done()}
 	if by, ok := ctx.Value(startDeadlineKey{}).(time.Time); ok {
 		f.deadline = by
 		f.timer = time.AfterFunc(time.Until(by), func() { f.close(errTooLate) })
