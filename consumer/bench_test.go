@@ -170,7 +170,7 @@ func BenchmarkPublishResult(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		j.ID = ledger.NewID()
-		step := Decide(lane.config.Rules, j.progress, answer, time.Time{}, noon)
+		step := decide(lane.config.Rules, j.progress, answer, time.Time{}, noon)
 		if err := lane.publishResult(b.Context(), j.ID, j.fingerprint, j.progress, j.result(step)); err != nil {
 			b.Fatal(err)
 		}

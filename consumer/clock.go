@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
@@ -19,12 +20,15 @@ import (
 // nothing.
 //
 // On Linux the monotonic clock stands still while a machine is suspended. What
-// ends a right to call is therefore checked on the wall clock too, by [clock.passed],
+// ends a right to call is therefore checked on the wall clock too, by [deleter.Passed],
 // and the server is asked for its time again once the two have diverged.
 type clock struct {
 	start  time.Time
-	offset atomic.Int64     // server minus start's wall clock, nanoseconds
-	wall   func() time.Time // the wall clock alone; a test sets another
+	offset atomic.Int64 // server minus start's wall clock, nanoseconds
+	// What a test for a suspended machine sets: the wall clock alone, and whether a
+	// deadline has passed by either clock.
+	wall   func() time.Time
+	passed func(time.Time) bool
 
 	asked  atomic.Pointer[moment] // when the server was last asked for its time
 	asking sync.Mutex
@@ -38,7 +42,7 @@ type moment struct {
 }
 
 func newClock() *clock {
-	return &clock{start: time.Now(), wall: func() time.Time { return time.Now().Round(0) }}
+	return &clock{start: time.Now(), wall: func() time.Time { return time.Now().Round(0) }, passed: deleter.Passed}
 }
 
 func (c *clock) local() time.Time {
@@ -48,12 +52,6 @@ func (c *clock) local() time.Time {
 // now is the server's time.
 func (c *clock) now() time.Time {
 	return c.local().Add(time.Duration(c.offset.Load())).UTC()
-}
-
-// passed reports whether t has come, by the monotonic clock or by the wall clock. t must
-// come from time.Now, which gives the time by both.
-func (c *clock) passed(t time.Time) bool {
-	return !time.Now().Before(t) || !c.wall().Before(t.Round(0))
 }
 
 // diverged reports whether the wall clock and the monotonic clock have moved differently

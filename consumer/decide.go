@@ -13,7 +13,7 @@ import (
 // Policy is how long a request waits between its attempts, and when it fails.
 type Policy = limiter.Policy
 
-// Rules are what [Decide] goes by.
+// Rules are the delays and limits by which a lane decides on the next step.
 type Rules struct {
 	// Retry says when to try again and when to give up.
 	Retry Policy
@@ -22,30 +22,30 @@ type Rules struct {
 	ConfirmAfter time.Duration
 }
 
-// Step is what happens next with a request. A step with neither part does not
+// nextStep is what happens next with a request. A step with neither part does not
 // exist; accepted-pending has both.
-type Step struct {
-	// Outcome is what to publish, "" for nothing yet.
-	Outcome events.Outcome
-	// Evidence is what was seen; it goes with an Outcome.
-	Evidence events.Evidence
-	// ExpectedBy goes with accepted-pending: when removal should be complete.
-	ExpectedBy time.Time
-	// Error goes with the outcomes invalid and failed.
-	Error *events.ResultError
+type nextStep struct {
+	// outcome is what to publish, "" for nothing yet.
+	outcome events.Outcome
+	// evidence is what was seen; it goes with an outcome.
+	evidence events.Evidence
+	// expectedBy goes with accepted-pending: when removal should be complete.
+	expectedBy time.Time
+	// resultError goes with the outcomes invalid and failed.
+	resultError *events.ResultError
 
-	// NextCallAt is when to make the next call, zero for never.
-	NextCallAt time.Time
-	// Progress is what that call must know.
-	Progress ledger.Progress
+	// nextCallAt is when to make the next call, zero for never.
+	nextCallAt time.Time
+	// progress is what that call must know.
+	progress ledger.Progress
 }
 
-// Decide turns the answer of an API into the next step of a request. h is the
+// decide turns the answer of an API into the next step of a request. h is the
 // request's history with this attempt counted, accepted the time of the last call
 // in which the API accepted the answer's credential (zero if this worker knows of
 // none), now the time of the decision. It is pure, but for the random spread of
 // Rules.Retry.
-func Decide(r Rules, h ledger.Progress, a deleter.Answer, accepted, now time.Time) Step {
+func decide(r Rules, h ledger.Progress, a deleter.Answer, accepted, now time.Time) nextStep {
 	if a.Verdict != deleter.CredentialRefused && a.Verdict != deleter.Retry { // the credential is accepted
 		h.Refused, h.RefusedWait = time.Time{}, 0
 	}
@@ -62,15 +62,15 @@ func Decide(r Rules, h ledger.Progress, a deleter.Answer, accepted, now time.Tim
 			return exhausted(h, a)
 		}
 		if h.AwaitingRemoval {
-			return Step{NextCallAt: due, Progress: h.WithRetry(0, r.ConfirmAfter)}
+			return nextStep{nextCallAt: due, progress: h.WithRetry(0, r.ConfirmAfter)}
 		}
 		step := finalStep(events.AcceptedPending, a)
-		step.ExpectedBy = a.ExpectedBy
-		step.NextCallAt = due
-		step.Progress = h
-		step.Progress.AwaitingRemoval = true
-		step.Progress.FirstAttempt = due
-		step.Progress.Elapsed, step.Progress.Undocumented = 0, 0
+		step.expectedBy = a.ExpectedBy
+		step.nextCallAt = due
+		step.progress = h
+		step.progress.AwaitingRemoval = true
+		step.progress.FirstAttempt = due
+		step.progress.Elapsed, step.progress.Undocumented = 0, 0
 		return step
 
 	case deleter.Invalid:
@@ -78,7 +78,7 @@ func Decide(r Rules, h ledger.Progress, a deleter.Answer, accepted, now time.Tim
 			return failedStep(events.CodeUnexpectedAnswer, a, "the API refused the confirmation of a deletion that it had accepted")
 		}
 		step := finalStep(events.Invalid, a)
-		step.Error = &events.ResultError{Code: events.CodeRejectedByAPI, Message: a.Message, IDs: a.Refused}
+		step.resultError = &events.ResultError{Code: events.CodeRejectedByAPI, Message: a.Message, IDs: a.Refused}
 		return step
 
 	case deleter.CredentialRefused:
@@ -93,18 +93,18 @@ func Decide(r Rules, h ledger.Progress, a deleter.Answer, accepted, now time.Tim
 }
 
 // decideRetry waits for the next call, or gives up once the time for retries is over.
-func decideRetry(r Rules, h ledger.Progress, a deleter.Answer, now time.Time) Step {
+func decideRetry(r Rules, h ledger.Progress, a deleter.Answer, now time.Time) nextStep {
 	h.MayHaveDeleted = h.MayHaveDeleted || a.MayHaveDeleted
 	wait := r.Retry.Delay(h.Waits+1, a.RetryAfter)
 	next := h.WithRetry(a.Took, wait)
 	if a.Requests <= 1 && (a.Divisible() || a.UnknownStatus) {
 		next.Undocumented = ledger.Sum(h.Undocumented, a.Took, wait)
 	}
-	step := Step{NextCallAt: now.Add(wait), Progress: next}
+	step := nextStep{nextCallAt: now.Add(wait), progress: next}
 	if a.UnknownStatus {
 		// It may be that of an endpoint which is gone, or of an unpaid bill: it ends
 		// a request only after it was the answer to that request's own calls.
-		step.Progress.Alone = true
+		step.progress.Alone = true
 		if next.Undocumented > r.Retry.MaxElapsed {
 			return failedStep(events.CodeUnexpectedAnswer, a, givenUp(h, ledger.Sum(h.Undocumented, a.Took))+", the status is not documented")
 		}
@@ -121,18 +121,18 @@ func decideRetry(r Rules, h ledger.Progress, a deleter.Answer, now time.Time) St
 // while the same credential is accepted for others is refused for itself, and time
 // counts for it. While nothing is accepted it can be the credential, for which no
 // request fails.
-func decideRefused(r Rules, h ledger.Progress, a deleter.Answer, accepted, now time.Time) Step {
+func decideRefused(r Rules, h ledger.Progress, a deleter.Answer, accepted, now time.Time) nextStep {
 	wait := r.Retry.Delay(h.Waits+1, a.RetryAfter)
-	step := Step{NextCallAt: now.Add(wait)}
+	step := nextStep{nextCallAt: now.Add(wait)}
 	switch {
 	case a.Status == 0: // the credential could not even be read
-		step.Progress = h.WithoutLastAttempt()
-		step.Progress.Waits++
+		step.progress = h.WithoutLastAttempt()
+		step.progress.Waits++
 		return step
 	case a.Requests > 1: // one of the others may be the reason
 		h.Alone = true
 		h.Waits++
-		step.Progress = h
+		step.progress = h
 		return step
 	}
 	if counts := !h.Refused.IsZero() && accepted.After(h.Refused); counts {
@@ -143,29 +143,29 @@ func decideRefused(r Rules, h ledger.Progress, a deleter.Answer, accepted, now t
 	}
 	h.Refused, h.RefusedWait = now, ledger.Sum(a.Took, wait)
 	h.Waits++
-	step.Progress = h
+	step.progress = h
 	return step
 }
 
 // leftOver is the next step of a request that shared a call, and for which the API
 // gave no answer of its own. It is called alone, and no time counts.
-func leftOver(r Rules, h ledger.Progress, a deleter.Answer, now time.Time) Step {
+func leftOver(r Rules, h ledger.Progress, a deleter.Answer, now time.Time) nextStep {
 	wait := r.Retry.Delay(h.Waits+1, a.RetryAfter)
 	h.Alone = true
 	h.Waits++
-	return Step{NextCallAt: now.Add(wait), Progress: h}
+	return nextStep{nextCallAt: now.Add(wait), progress: h}
 }
 
 // decideNotFound tells our own deletion from one that never was. After an
 // attempt that may have deleted, or once the API had accepted the deletion, the
 // resource is gone because it was asked for; otherwise it was not there.
-func decideNotFound(h ledger.Progress, a deleter.Answer) Step {
+func decideNotFound(h ledger.Progress, a deleter.Answer) nextStep {
 	switch {
 	case h.AwaitingRemoval:
 		return finalStep(events.Deleted, a)
 	case h.MayHaveDeleted:
 		step := finalStep(events.Deleted, a)
-		step.Evidence.AfterUnansweredAttempt = true
+		step.evidence.AfterUnansweredAttempt = true
 		return step
 	default:
 		return finalStep(events.NotFound, a)
@@ -173,7 +173,7 @@ func decideNotFound(h ledger.Progress, a deleter.Answer) Step {
 }
 
 // exhausted gives up a request that was tried for as long as is allowed.
-func exhausted(h ledger.Progress, a deleter.Answer) Step {
+func exhausted(h ledger.Progress, a deleter.Answer) nextStep {
 	return failedStep(events.CodeRetriesExhausted, a, givenUp(h, h.Elapsed))
 }
 
@@ -181,16 +181,16 @@ func givenUp(h ledger.Progress, elapsed time.Duration) string {
 	return fmt.Sprintf("given up after %d attempts in %s", h.Attempts, elapsed.Round(time.Millisecond))
 }
 
-func finalStep(o events.Outcome, a deleter.Answer) Step {
-	return Step{Outcome: o, Evidence: evidenceOf(a)}
+func finalStep(o events.Outcome, a deleter.Answer) nextStep {
+	return nextStep{outcome: o, evidence: evidenceOf(a)}
 }
 
-func failedStep(code events.Code, a deleter.Answer, reason string) Step {
+func failedStep(code events.Code, a deleter.Answer, reason string) nextStep {
 	step := finalStep(events.Failed, a)
 	if a.Message != "" {
 		reason += ": " + a.Message
 	}
-	step.Error = &events.ResultError{Code: code, Message: reason}
+	step.resultError = &events.ResultError{Code: code, Message: reason}
 	return step
 }
 

@@ -57,24 +57,24 @@ func TestDecide(t *testing.T) {
 	unknown := func(a *deleter.Answer) { a.Status, a.UnknownStatus = 410, true }
 	after := func(d time.Duration) func(*deleter.Answer) { return func(a *deleter.Answer) { a.RetryAfter = d } }
 
-	again := func(wait time.Duration, h ledger.Progress) Step {
+	again := func(wait time.Duration, h ledger.Progress) nextStep {
 		h.Waits++
-		return Step{NextCallAt: noon.Add(wait), Progress: h}
+		return nextStep{nextCallAt: noon.Add(wait), progress: h}
 	}
-	result := func(o events.Outcome, a deleter.Answer, e *events.ResultError) Step {
-		return Step{Outcome: o, Error: e, Evidence: events.Evidence{
+	result := func(o events.Outcome, a deleter.Answer, e *events.ResultError) nextStep {
+		return nextStep{outcome: o, resultError: e, evidence: events.Evidence{
 			Status: a.Status, Message: a.Message, APIRequestID: a.APIRequestID, ObservedAt: noon, CallID: "c", CallRequests: max(a.Requests, 1),
 		}}
 	}
-	failed := func(a deleter.Answer, code events.Code, message string) Step {
+	failed := func(a deleter.Answer, code events.Code, message string) nextStep {
 		return result(events.Failed, a, &events.ResultError{Code: code, Message: message})
 	}
 	ours := result(events.Deleted, answer(deleter.NotFound), nil)
-	ours.Evidence.AfterUnansweredAttempt = true
+	ours.evidence.AfterUnansweredAttempt = true
 	pending := answer(deleter.AcceptedPending, func(a *deleter.Answer) { a.ExpectedBy = noon.Add(time.Minute) })
 	accepted := result(events.AcceptedPending, pending, nil)
-	accepted.ExpectedBy, accepted.NextCallAt = noon.Add(time.Minute), noon.Add(most)
-	accepted.Progress = with(first, func(h *ledger.Progress) { h.AwaitingRemoval, h.FirstAttempt = true, noon.Add(most) })
+	accepted.expectedBy, accepted.nextCallAt = noon.Add(time.Minute), noon.Add(most)
+	accepted.progress = with(first, func(h *ledger.Progress) { h.AwaitingRemoval, h.FirstAttempt = true, noon.Add(most) })
 	listed := answer(deleter.Invalid, shared, func(a *deleter.Answer) { a.Refused = []int64{5} })
 	before := noon.Add(-time.Minute) // of an earlier refusal
 
@@ -83,7 +83,7 @@ func TestDecide(t *testing.T) {
 		history  ledger.Progress
 		answer   deleter.Answer
 		accepted time.Time
-		want     Step
+		want     nextStep
 	}{
 		{"deleted is deleted", first, answer(deleter.Deleted), noon, result(events.Deleted, answer(deleter.Deleted), nil)},
 		{"deleted with others is deleted", first, answer(deleter.Deleted, shared), noon, result(events.Deleted, answer(deleter.Deleted, shared), nil)},
@@ -160,7 +160,7 @@ func TestDecide(t *testing.T) {
 			failed(answer("what"), events.CodeUnexpectedAnswer, "the API's answer is none that is documented: said")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if diff := cmp.Diff(c.want, Decide(plain, c.history, c.answer, c.accepted, noon)); diff != "" {
+			if diff := cmp.Diff(c.want, decide(plain, c.history, c.answer, c.accepted, noon), cmp.AllowUnexported(nextStep{})); diff != "" {
 				t.Errorf("step (-want +got):\n%s", diff)
 			}
 		})
@@ -169,8 +169,8 @@ func TestDecide(t *testing.T) {
 
 func TestWhoGotNoAnswerOfItsOwnIsCalledAloneAndLosesNoTime(t *testing.T) {
 	h := ledger.Progress{Attempts: 3, Elapsed: 100 * plain.Retry.MaxElapsed}
-	want := Step{NextCallAt: noon.Add(10 * time.Second), Progress: h}
-	want.Progress.Alone, want.Progress.Waits = true, 1
+	want := nextStep{nextCallAt: noon.Add(10 * time.Second), progress: h}
+	want.progress.Alone, want.progress.Waits = true, 1
 	got := leftOver(plain, h, deleter.Answer{Verdict: deleter.Retry, Status: 503, Took: time.Hour, RetryAfter: 10 * time.Second}, noon)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("step (-want +got):\n%s", diff)
@@ -201,27 +201,27 @@ func TestDecideKeepsThePromises(t *testing.T) {
 			RetryAfter:     time.Duration(rapid.Int64Range(0, int64(1000*time.Hour)).Draw(t, "retry after")),
 			Status:         200, ObservedAt: noon,
 		}
-		s := Decide(plain, h, a, accepted, noon)
+		s := decide(plain, h, a, accepted, noon)
 
-		if s.Outcome == "" && s.NextCallAt.IsZero() {
+		if s.outcome == "" && s.nextCallAt.IsZero() {
 			t.Fatal("the request would be lost: no result and no next call")
 		}
-		if s.Outcome.Final() && !s.NextCallAt.IsZero() {
+		if s.outcome.Final() && !s.nextCallAt.IsZero() {
 			t.Fatal("a call would follow a final result")
 		}
-		if s.Outcome == events.Deleted && a.Verdict != deleter.Deleted && a.Verdict != deleter.NotFound {
+		if s.outcome == events.Deleted && a.Verdict != deleter.Deleted && a.Verdict != deleter.NotFound {
 			t.Fatalf("deleted was guessed from %s", a.Verdict)
 		}
-		if s.Outcome == events.NotFound && (a.Verdict != deleter.NotFound || h.MayHaveDeleted || h.AwaitingRemoval) {
+		if s.outcome == events.NotFound && (a.Verdict != deleter.NotFound || h.MayHaveDeleted || h.AwaitingRemoval) {
 			t.Fatalf("not-found was said of what may have been ours")
 		}
-		if a.Verdict == deleter.CredentialRefused && s.Outcome != "" && !(accepted.After(h.Refused) && !h.Refused.IsZero()) {
+		if a.Verdict == deleter.CredentialRefused && s.outcome != "" && !(accepted.After(h.Refused) && !h.Refused.IsZero()) {
 			t.Fatalf("a wrong credential gave a result")
 		}
-		if !s.NextCallAt.IsZero() && (h.MayHaveDeleted && !s.Progress.MayHaveDeleted || s.Progress.Attempts != h.Attempts && a.Status != 0) {
+		if !s.nextCallAt.IsZero() && (h.MayHaveDeleted && !s.progress.MayHaveDeleted || s.progress.Attempts != h.Attempts && a.Status != 0) {
 			t.Fatal("the next call would know less than this one")
 		}
-		if !s.NextCallAt.IsZero() && s.NextCallAt.Before(noon) {
+		if !s.nextCallAt.IsZero() && s.nextCallAt.Before(noon) {
 			t.Fatal("the next call is in the past")
 		}
 	})
@@ -232,7 +232,7 @@ func BenchmarkDecide(b *testing.B) {
 	a := deleter.Answer{Verdict: deleter.Retry, Status: 503}
 	b.ReportAllocs()
 	for b.Loop() {
-		if s := Decide(plain, h, a, time.Time{}, noon); s.NextCallAt.IsZero() {
+		if s := decide(plain, h, a, time.Time{}, noon); s.nextCallAt.IsZero() {
 			b.Fatal("no retry")
 		}
 	}

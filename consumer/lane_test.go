@@ -356,7 +356,7 @@ func TestAWorkerThatWasOvertakenLetsGo(t *testing.T) {
 					t.Fatal(err)
 				}
 				if err := other.publishResult(t.Context(), r.ID, last.Fingerprint, h, (&job{Request: r, progress: h}).result(
-					Step{Outcome: events.Deleted, Evidence: events.Evidence{Status: 404, ObservedAt: time.Now(), AfterUnansweredAttempt: true}})); err != nil {
+					nextStep{outcome: events.Deleted, evidence: events.Evidence{Status: 404, ObservedAt: time.Now(), AfterUnansweredAttempt: true}})); err != nil {
 					t.Fatal(err)
 				}
 				return answer

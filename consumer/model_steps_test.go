@@ -472,15 +472,15 @@ func (m *model) decide(l *life, i int) {
 	if h.accepted || m.alwaysCounts || m.lateCounts && l.accepted[i] {
 		accepted = noon
 	}
-	step := Decide(modelRules, h.current.history(), deleter.Answer{Verdict: verdicts[h.answer], Status: 1, MayHaveDeleted: h.maybe}, accepted, noon)
-	if !step.Progress.Refused.IsZero() && step.Progress.Refused != refusedAt && !m.staleCounts {
+	step := decide(modelRules, h.current.history(), deleter.Answer{Verdict: verdicts[h.answer], Status: 1, MayHaveDeleted: h.maybe}, accepted, noon)
+	if !step.progress.Refused.IsZero() && step.progress.Refused != refusedAt && !m.staleCounts {
 		l.accepted = [workers]bool{}
 	}
 	if m.noUnanswered {
-		step.Progress.MayHaveDeleted = false
+		step.progress.MayHaveDeleted = false
 	}
-	h.outcome, h.again = numbered(step.Outcome), !step.NextCallAt.IsZero()
-	h.next = rememberedOf(step.Progress, h.current.fresh)
+	h.outcome, h.again = numbered(step.outcome), !step.nextCallAt.IsZero()
+	h.next = rememberedOf(step.progress, h.current.fresh)
 	switch {
 	case h.outcome != 0:
 		h.at = storing

@@ -101,7 +101,7 @@ func (l *Lane) finish(stop context.Context, jobs []*job, answered []callResult) 
 		j.startDeadline, j.leased = time.Time{}, false
 		l.answered(j, s)
 		step := l.decide(j, s)
-		if together && step.Outcome.Final() {
+		if together && step.outcome.Final() {
 			if r, err := l.newResult(j.ctx, j.ID, j.fingerprint, j.progress, j.result(step)); err == nil {
 				results, ended = append(results, r), append(ended, decided{j, step})
 				continue
@@ -139,7 +139,7 @@ func (l *Lane) finish(stop context.Context, jobs []*job, answered []callResult) 
 // decided is a job whose next step is known.
 type decided struct {
 	job  *job
-	step Step
+	step nextStep
 }
 
 // answered tells what a request was answered.
@@ -157,8 +157,8 @@ func (l *Lane) answered(j *job, s callResult) {
 	failpoint.At(failpoint.Answered)
 }
 
-// decide is [Decide] for what one of the requests in a call has of its answer.
-func (l *Lane) decide(j *job, s callResult) Step {
+// decide is [decide] for what one of the requests in a call has of its answer.
+func (l *Lane) decide(j *job, s callResult) nextStep {
 	if s.answer.Verdict == deleter.CredentialRefused {
 		id := j.ID
 		l.refused.Store(&id)
@@ -172,9 +172,9 @@ func (l *Lane) decide(j *job, s callResult) Step {
 	}
 	// An acceptance that came during the call may be younger than the refusal that
 	// the call got: what was known before it counts.
-	step := Decide(l.config.Rules, j.progress, s.answer, j.accepted.Since(s.answer.Credential), now)
-	refused := s.answer.Verdict == deleter.CredentialRefused && step.Outcome == ""
-	l.refusals.report(j.ID, refused && step.Progress.Elapsed == j.progress.Elapsed)
+	step := decide(l.config.Rules, j.progress, s.answer, j.accepted.Since(s.answer.Credential), now)
+	refused := s.answer.Verdict == deleter.CredentialRefused && step.outcome == ""
+	l.refusals.report(j.ID, refused && step.progress.Elapsed == j.progress.Elapsed)
 	return step
 }
 

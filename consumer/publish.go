@@ -45,20 +45,20 @@ func (l *Lane) published(ctx context.Context, r *ledger.Pending) {
 }
 
 // result is the event that says what the step found.
-func (j *job) result(step Step) events.Result {
-	evidence := step.Evidence
-	if step.Error != nil && j.Resource != nil && len(step.Error.IDs) == len(j.Resource.BatchIDs()) {
-		step.Error.IDs = nil // ids stand there only where some of the request's were refused
+func (j *job) result(step nextStep) events.Result {
+	evidence := step.evidence
+	if step.resultError != nil && j.Resource != nil && len(step.resultError.IDs) == len(j.Resource.BatchIDs()) {
+		step.resultError.IDs = nil // ids stand there only where some of the request's were refused
 	}
 	return events.Result{
 		RequestID:     j.ID,
 		RequestSource: j.Source,
 		Resource:      j.Resource,
-		Outcome:       step.Outcome,
+		Outcome:       step.outcome,
 		Attempts:      j.progress.Attempts,
 		Evidence:      &evidence,
-		ExpectedBy:    step.ExpectedBy,
-		Error:         step.Error,
+		ExpectedBy:    step.expectedBy,
+		Error:         step.resultError,
 	}
 }
 
@@ -66,7 +66,7 @@ func (j *job) result(step Step) events.Result {
 // first one is untouched, so the answer stands under a name made of the stream
 // sequence. It tells of the calls that were made before the id was taken.
 func (l *Lane) answerReuse(j *job) (settlement, error) {
-	r := j.result(Step{Outcome: events.Invalid, Error: &events.ResultError{
+	r := j.result(nextStep{outcome: events.Invalid, resultError: &events.ResultError{
 		Code:    events.CodeIDReused,
 		Message: fmt.Sprintf("id: %s already names a request for another resource; use a new id", j.ID),
 	}})

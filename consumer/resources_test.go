@@ -86,12 +86,12 @@ func TestTheClockFollowsTheServersThroughJumps(t *testing.T) {
 func TestAJumpBetweenStepsDoesNoHarm(t *testing.T) {
 	rules := Rules{ConfirmAfter: time.Hour, Retry: Policy{InitialInterval: time.Second, Multiplier: 2, MaxInterval: time.Minute, MaxElapsed: 24 * time.Hour}}
 	for _, since := range []time.Duration{-time.Hour, 48 * time.Hour} { // the first attempt, seen from now
-		step := Decide(rules, ledger.Progress{Attempts: 2, FirstAttempt: noon.Add(since)}, answerLost, time.Time{}, noon)
-		if since > 0 && (step.Outcome != "" || !step.NextCallAt.After(noon) || step.NextCallAt.After(noon.Add(2*time.Minute))) {
+		step := decide(rules, ledger.Progress{Attempts: 2, FirstAttempt: noon.Add(since)}, answerLost, time.Time{}, noon)
+		if since > 0 && (step.outcome != "" || !step.nextCallAt.After(noon) || step.nextCallAt.After(noon.Add(2*time.Minute))) {
 			t.Errorf("a first attempt in the future: %+v", step)
 		}
-		if !step.NextCallAt.IsZero() && step.NextCallAt.Sub(noon) > rules.Retry.MaxInterval {
-			t.Errorf("comes back only at %s", step.NextCallAt)
+		if !step.nextCallAt.IsZero() && step.nextCallAt.Sub(noon) > rules.Retry.MaxInterval {
+			t.Errorf("comes back only at %s", step.nextCallAt)
 		}
 	}
 	// A lease from the future is over at the latest when it would be from now on,

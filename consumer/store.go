@@ -10,12 +10,12 @@ import (
 )
 
 // store makes the step durable: its result, then its next message.
-func (l *Lane) store(j *job, step Step) (settlement, error) {
-	if step.Outcome == "" {
+func (l *Lane) store(j *job, step nextStep) (settlement, error) {
+	if step.outcome == "" {
 		return l.storeRetry(j, step)
 	}
-	next := step.Progress
-	if step.NextCallAt.IsZero() {
+	next := step.progress
+	if step.nextCallAt.IsZero() {
 		next = j.progress
 	}
 	next.Seq = j.progress.Seq
@@ -26,36 +26,36 @@ func (l *Lane) store(j *job, step Step) (settlement, error) {
 	return l.storeResult(j, step, r)
 }
 
-func (l *Lane) storeResult(j *job, step Step, r *ledger.Pending) (settlement, error) {
+func (l *Lane) storeResult(j *job, step nextStep, r *ledger.Pending) (settlement, error) {
 	if err := l.publish(j.ctx, r); err != nil {
 		return l.storeConflict(j, step, err)
 	}
 	failpoint.At(failpoint.Resulted)
-	if step.NextCallAt.IsZero() {
+	if step.nextCallAt.IsZero() {
 		return ack, nil
 	}
-	next := step.Progress
+	next := step.progress
 	next.Seq = r.Progress.Seq
-	return l.schedule(j, next, step.NextCallAt)
+	return l.schedule(j, next, step.nextCallAt)
 }
 
 // storeRetry stores what came of the attempt, then the next one. The chain must
 // know that the request waits: a repeat of it must not take the attempt for an
 // unanswered one, and another request under its id would replace its schedule. The
 // attempt is over and has no lease.
-func (l *Lane) storeRetry(j *job, step Step) (settlement, error) {
-	next, err := l.record(j, step.Progress, 0)
+func (l *Lane) storeRetry(j *job, step nextStep) (settlement, error) {
+	next, err := l.record(j, step.progress, 0)
 	if err != nil {
-		j.progress = step.Progress
+		j.progress = step.progress
 		return l.storeConflict(j, step, err)
 	}
-	return l.schedule(j, next, step.NextCallAt)
+	return l.schedule(j, next, step.nextCallAt)
 }
 
 // storeConflict is what becomes of a delivery whose step was refused because another
 // one was stored first. A final result answers the request; anything else
 // belongs to a worker that continues with it.
-func (l *Lane) storeConflict(j *job, step Step, err error) (settlement, error) {
+func (l *Lane) storeConflict(j *job, step nextStep, err error) (settlement, error) {
 	var conflict *ledger.ConflictError
 	switch {
 	case !errors.As(err, &conflict):
@@ -63,9 +63,9 @@ func (l *Lane) storeConflict(j *job, step Step, err error) (settlement, error) {
 	case conflict.Last == nil:
 		// The stream was recreated. The API's answer must not be lost with it: the
 		// next answer would be another one.
-		j.progress.Seq, step.Progress.Seq = 0, 0
+		j.progress.Seq, step.progress.Seq = 0, 0
 		return l.store(j, step)
-	case conflict.Last.Fingerprint != j.fingerprint && step.Outcome.Final():
+	case conflict.Last.Fingerprint != j.fingerprint && step.outcome.Final():
 		// Another event used the id during the call. The call is made, and its
 		// result must be published.
 		return l.publishUnder(j.ctx, []string{events.SequenceID(j.progress.RequestSeq)}, j.fingerprint, j.result(step))

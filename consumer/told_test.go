@@ -91,7 +91,7 @@ func TestAnIDThatIsTakenDuringTheCall(t *testing.T) {
 			calls.answer = func(n int, _ events.Resource) deleter.Answer {
 				if n == 1 {
 					j := &job{Request: other, progress: ledger.Progress{Attempts: 1, RequestSeq: 9}}
-					step := Step{Outcome: events.Deleted, Evidence: events.Evidence{Status: 200, ObservedAt: time.Now()}}
+					step := nextStep{outcome: events.Deleted, evidence: events.Evidence{Status: 200, ObservedAt: time.Now()}}
 					if err := theirs.publishResult(t.Context(), other.ID, events.Fingerprint(other.Resource), ledger.Progress{}, j.result(step)); err != nil {
 						t.Error(err)
 					}
@@ -140,7 +140,7 @@ func TestAnIDThatIsTakenWhileItsRequestWaits(t *testing.T) {
 	w.newResults() // nothing else lets another event have the id
 	w.foreign(events.ResultSubject(kvTarget, "some-other", events.Deleted), "{}", nil)
 	j := &job{Request: other, progress: ledger.Progress{Attempts: 1, RequestSeq: 9}}
-	step := Step{Outcome: events.Deleted, Evidence: events.Evidence{Status: 200, ObservedAt: time.Now()}}
+	step := nextStep{outcome: events.Deleted, evidence: events.Evidence{Status: 200, ObservedAt: time.Now()}}
 	if err := New(w.js, config).publishResult(t.Context(), other.ID, events.Fingerprint(other.Resource), ledger.Progress{}, j.result(step)); err != nil {
 		t.Fatal(err)
 	}

@@ -129,7 +129,7 @@ func TestWhatIsNoMoreThisWorkersGoesIntoNoFurtherCall(t *testing.T) {
 		}
 		done := &job{Request: requests[1], progress: ledger.Progress{Attempts: 1}}
 		if err := lane.publishResult(t.Context(), done.ID, jobs[1].fingerprint, done.progress, done.result(
-			Step{Outcome: events.Deleted, Evidence: events.Evidence{Status: 200, ObservedAt: time.Now()}})); err != nil {
+			nextStep{outcome: events.Deleted, evidence: events.Evidence{Status: 200, ObservedAt: time.Now()}})); err != nil {
 			t.Error(err)
 		}
 		past := time.Now().Add(-time.Hour)

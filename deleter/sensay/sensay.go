@@ -18,9 +18,9 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// RemovalWithin is how long after a 202 the API may take to remove everything
+// removalWithin is how long after a 202 the API may take to remove everything
 // ("within 24 hours", says its reference).
-const RemovalWithin = 24 * time.Hour
+const removalWithin = 24 * time.Hour
 
 // Config is what the API needs.
 type Config struct {
@@ -83,7 +83,7 @@ func read(r deleter.Response) deleter.Answer {
 		a.Verdict = deleter.Deleted
 	case r.Status == http.StatusAccepted && body.True("success"):
 		a.Verdict = deleter.AcceptedPending
-		a.ExpectedBy = time.Now().UTC().Add(RemovalWithin)
+		a.ExpectedBy = time.Now().UTC().Add(removalWithin)
 	case r.Status == http.StatusNotFound && explained && identified:
 		// success is not looked at: an older endpoint documents it as true here.
 		a.Verdict = deleter.NotFound

@@ -149,7 +149,7 @@ func TestAnswers(t *testing.T) {
 			if diff := cmp.Diff(c.want, got, cmpopts.IgnoreFields(deleter.Answer{}, ignored...)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			if pending := got.Verdict == deleter.AcceptedPending; pending != (got.ExpectedBy.Sub(got.ObservedAt).Round(time.Hour) == RemovalWithin) {
+			if pending := got.Verdict == deleter.AcceptedPending; pending != (got.ExpectedBy.Sub(got.ObservedAt).Round(time.Hour) == removalWithin) {
 				t.Errorf("expected by %v, observed at %v", got.ExpectedBy, got.ObservedAt)
 			}
 			if _, err := uuid.Parse(got.CallID); err != nil || got.ObservedAt.IsZero() {

@@ -25,8 +25,8 @@ func LastMessage(ctx context.Context, js jetstream.JetStream, stream, subject st
 	return leaderGet(ctx, js, stream, get{Last: subject})
 }
 
-// FirstMessage is LastMessage for the first one.
-func FirstMessage(ctx context.Context, js jetstream.JetStream, stream, subject string) (*Message, error) {
+// firstMessage is LastMessage for the first one.
+func firstMessage(ctx context.Context, js jetstream.JetStream, stream, subject string) (*Message, error) {
 	return NextMessage(ctx, js, stream, subject, 1)
 }
 

@@ -61,7 +61,7 @@ func belowFloor(ctx context.Context, js jetstream.JetStream, name consumerName) 
 		return 0, fmt.Errorf("consumer %s of %s: %w", name.target, name.stream, err)
 	}
 	info := consumer.CachedInfo()
-	first, err := FirstMessage(ctx, js, name.stream, info.Config.FilterSubject)
+	first, err := firstMessage(ctx, js, name.stream, info.Config.FilterSubject)
 	if err != nil || first == nil || first.Seq > info.AckFloor.Stream {
 		return 0, err
 	}
