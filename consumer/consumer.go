@@ -48,6 +48,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -102,7 +103,7 @@ type Config struct {
 	// ManageStreams lets the lane recreate a consumer of its own where messages are
 	// stranded: the server would not deliver them.
 	ManageStreams bool
-	// Log receives what an operator should know.
+	// Log receives what an operator should know. nil means slog.Default().
 	Log *slog.Logger
 }
 
@@ -133,7 +134,7 @@ type requestLedger interface {
 
 // New returns the lane that c describes, on the streams that [Setup] made.
 func New(js jetstream.JetStream, c Config) *Lane {
-	log := c.Log.With("target", string(c.Target))
+	log := cmp.Or(c.Log, slog.Default()).With("target", string(c.Target))
 	l := &Lane{
 		config:   c,
 		js:       js,

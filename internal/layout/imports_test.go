@@ -38,7 +38,7 @@ var (
 		"deleter":           {code: events},
 		"deleter/kv":        api,
 		"deleter/sensay":    api,
-		"internal/streams":  {code: events},
+		"internal/streams":  {code: events, tests: []string{"internal/natsconn"}},
 		"internal/ledger":   {code: []string{"events", "internal/streams"}},
 		"internal/limiter":  {code: []string{"deleter", "events"}},
 		"internal/natsconn": {},
@@ -48,7 +48,7 @@ var (
 		"internal/telemetry": {},
 		"consumer": {code: []string{
 			"deleter", "events", "internal/failpoint", "internal/ledger", "internal/limiter", "internal/streams",
-		}},
+		}, tests: []string{"internal/natsconn"}},
 		"cmd/lethe": {code: []string{
 			"consumer", "deleter", "deleter/kv", "deleter/sensay", "events", "internal/config", "internal/fakeapi",
 			"internal/ledger", "internal/natsconn", "internal/streams", "internal/telemetry",
