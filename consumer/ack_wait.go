@@ -7,8 +7,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// extendAfter is how long a message may be in hand without a sign of life to the
-// server. It fits the shortest ack_wait that is accepted, because a shortened one
+// extendAfter is how long a message may be in flight before its ack deadline is
+// extended. It fits the shortest ack_wait that is accepted, because a shortened one
 // counts at the server at once, and here only when it was read.
 const (
 	extendAfter = streams.MinAckWait / 3
@@ -18,7 +18,7 @@ const (
 // ackWaits is the ack_wait of a lane's consumers, the shorter one, as it was last
 // read from the server. An operator may change it at any time.
 type ackWaits struct {
-	reading sync.Mutex // held while one asks the server
+	reading sync.Mutex // locked while the server is asked
 
 	mu      sync.Mutex
 	wait    time.Duration
@@ -36,7 +36,7 @@ func (a *ackWaits) get() time.Duration {
 	return a.wait
 }
 
-// learn takes in what the server said when asked at some time; 0 is nothing.
+// learn records the ack_wait that the server gave when asked at a time; 0 is none.
 func (a *ackWaits) learn(wait time.Duration, asked time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

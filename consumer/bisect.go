@@ -17,11 +17,11 @@ type callResult struct {
 
 // bisection gives each of the requests that go together in a call an answer of
 // its own. Most calls have one answer for all. A refusal that names ids is that
-// of the requests which hold them; one that names none is bisected by halving,
+// of the requests which contain them; one that names none is bisected by halving,
 // in at most 2·k·log2(n) calls after the first for k refused among n requests.
 //
 // While few are refused, a half that has not been tried yet waits for the others
-// of its kind, and goes in one call with them: those are probably all well.
+// of its kind, and goes in one call with them: probably all of those can be deleted.
 type bisection struct {
 	// try makes one call for some of the requests, and says for which of them it
 	// was made in the end.
@@ -60,7 +60,7 @@ func (n *bisection) run(requests int) []callResult {
 // all were deleted. someRefused is true if at least one of them must be refused.
 //
 // A status that is not documented may depend on how many requests the call is made
-// for. Then one half tells nothing about the other, and each is tried by itself.
+// for. Then one half says nothing about the other, and each is tried by itself.
 func (n *bisection) split(set []int, someRefused bool) (allDeleted bool) {
 	if len(set) == 0 {
 		return true
@@ -69,7 +69,7 @@ func (n *bisection) split(set []int, someRefused bool) (allDeleted bool) {
 		n.stop = &deleter.Answer{}
 	}
 	if n.stop != nil {
-		for _, i := range set { // a refusal of all is all that they were told
+		for _, i := range set { // the call that was made refused all of them
 			n.results[i].unanswered = true
 			n.results[i].answer = *n.stop
 			n.results[i].answer.MayHaveDeleted = false
@@ -98,9 +98,9 @@ func (n *bisection) split(set []int, someRefused bool) (allDeleted bool) {
 	return false
 }
 
-// call makes a call for set. done says that nothing is left to find out; what is
-// left else are the requests of an answer that refuses it knows not which, and
-// whether it is a documented one.
+// call makes a call for set. done is true if each request has its answer. Otherwise
+// the answer refuses some of the undecided requests without naming them; documented
+// says whether its status is a documented one.
 func (n *bisection) call(set []int) (undecided []int, documented, allDeleted, done bool) {
 	n.called = true
 	answer, called := n.try(set)

@@ -10,12 +10,12 @@ import (
 )
 
 // claimWithin is how long a call waits for jobs that are claimed one by one. Each may be
-// held up by what must be stored or looked at for it.
+// delayed by what must be stored or read for it.
 const claimWithin = time.Second
 
 // claimAll makes sure, before a call, that no other worker is ahead with any of
 // the jobs. It returns those to call for. The others are settled, or come in a
-// later batch: what holds one up does not hold up the rest.
+// later batch: what delays one does not delay the rest.
 func (l *Lane) claimAll(ctx context.Context, jobs []*job) []*job {
 	if len(jobs) == 1 {
 		if !l.claim(jobs[0]) {
@@ -46,7 +46,7 @@ func (l *Lane) claimAll(ctx context.Context, jobs []*job) []*job {
 
 // claimEach claims jobs one by one, at the same time. A job that is claimed too late for
 // this call comes in a later batch. It is not sent there at once: behind a backlog its
-// claim would be over by then, again and again.
+// claim would expire before the call each time.
 func (l *Lane) claimEach(jobs []*job) (claimed []*job) {
 	if len(jobs) == 0 {
 		return nil

@@ -95,12 +95,12 @@ func (c *clock) measure(ctx context.Context, js jetstream.JetStream, log *slog.L
 }
 
 // compare warns where the server's clock differs from this machine's wall clock,
-// which showed asked at the start of a look that took so long.
+// which showed asked at the start of a request that took so long.
 func (c *clock) compare(server, asked time.Time, took time.Duration, log *slog.Logger) {
 	if server.IsZero() {
 		return
 	}
-	ahead := asked.Add(took / 2).Sub(server) // give or take half the time that it took
+	ahead := asked.Add(took / 2).Sub(server) // exact to half the time that the request took
 	skewed := ahead.Abs()-took/2 > ledger.ClockTolerance
 	if skewed && !c.skewed.Load() {
 		log.Warn("this machine's clock and the server's differ; synchronize them, or leases are misjudged",

@@ -156,7 +156,7 @@ func leftOver(r Rules, h ledger.Progress, a deleter.Answer, now time.Time) nextS
 	return nextStep{nextCallAt: now.Add(wait), progress: h}
 }
 
-// decideNotFound tells our own deletion from one that never was. After an
+// decideNotFound distinguishes our own deletion from a resource that never existed. After an
 // attempt that may have deleted, or once the API had accepted the deletion, the
 // resource is gone because it was asked for; otherwise it was not there.
 func decideNotFound(h ledger.Progress, a deleter.Answer) nextStep {

@@ -12,7 +12,7 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// delivery is a message in hand, read.
+// delivery is a message in flight, with what was read from it.
 type delivery struct {
 	*nats.Msg
 	seq            uint64    // on its stream
@@ -21,9 +21,9 @@ type delivery struct {
 	numDelivered   uint64    // that its consumer delivered it, this one included
 	due            bool      // from DELETION_LATER, so its headers are the worker's own
 	request        events.Request
-	invalid        error                     // why it is no request
+	invalid        error                     // why the event is invalid
 	rawFingerprint string                    // then, the fingerprint of its content
-	extendedAt     atomic.Pointer[time.Time] // when the server last heard that it is in hand, or before
+	extendedAt     atomic.Pointer[time.Time] // when the ack deadline was last extended, or before
 	byteLimit      *byteLimit                // that counts its bytes,
 	bytes          int64                     // which are these
 
@@ -31,15 +31,14 @@ type delivery struct {
 }
 
 // ackDeadline is when the server may be about to deliver the message again, to
-// another worker. It waits ackWait after a sign of life; half of that leaves
-// room for signs that were lost with a connection.
+// another worker. It waits ackWait after an extension; half of that allows for
+// extensions that were lost with a connection.
 func (d *delivery) ackDeadline(ackWait time.Duration) time.Time {
 	return d.extendedAt.Load().Add(ackWait / 2)
 }
 
-// extend gives the server a sign of life, unless it comes so late that the
-// message may be another worker's by now: that one is not to be disturbed, nor
-// this one to believe that it has it still.
+// extend extends the ack deadline, unless it is so late that another worker may have
+// the message by now: then the deadline is that worker's.
 func (d *delivery) extend(c *clock, ackWait time.Duration) error {
 	now := time.Now()
 	if c.passed(d.extendedAt.Load().Add(ackWait)) {
@@ -63,8 +62,8 @@ func newInflight() *inflight {
 	return &inflight{deliveries: map[*delivery]struct{}{}, ids: map[string]struct{}{}}
 }
 
-// add adds a delivery. It says no if another of the same id is in flight: worked
-// on at the same time, the later one would often be answered first.
+// add adds a delivery. It returns false if another of the same id is in flight: if
+// both were worked on at the same time, the later one would often be answered first.
 func (h *inflight) add(d *delivery) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

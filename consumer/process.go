@@ -142,7 +142,7 @@ type decided struct {
 	step nextStep
 }
 
-// answered tells what a request was answered.
+// answered reports the answer to a request.
 func (l *Lane) answered(j *job, s callResult) {
 	a := s.answer
 	if l.log.Enabled(j.ctx, slog.LevelDebug) {

@@ -36,7 +36,7 @@ func (l *Lane) publish(ctx context.Context, r *ledger.Pending) (err error) {
 	return nil
 }
 
-// published tells that a result is stored.
+// published reports that a result is stored.
 func (l *Lane) published(ctx context.Context, r *ledger.Pending) {
 	l.trace.outcome(ctx, r.Outcome)
 	if l.log.Enabled(ctx, slog.LevelInfo) {
@@ -48,7 +48,7 @@ func (l *Lane) published(ctx context.Context, r *ledger.Pending) {
 func (j *job) result(step nextStep) events.Result {
 	evidence := step.evidence
 	if step.resultError != nil && j.Resource != nil && len(step.resultError.IDs) == len(j.Resource.BatchIDs()) {
-		step.resultError.IDs = nil // ids stand there only where some of the request's were refused
+		step.resultError.IDs = nil // ids are named only where some of the request's were refused
 	}
 	return events.Result{
 		RequestID:     j.ID,
@@ -63,8 +63,8 @@ func (j *job) result(step nextStep) events.Result {
 }
 
 // answerReuse answers a request whose id already names another resource. The
-// first one is untouched, so the answer stands under a name made of the stream
-// sequence. It tells of the calls that were made before the id was taken.
+// first one is untouched, so the answer has a name made of the stream sequence.
+// It includes the calls that were made before the id was in use.
 func (l *Lane) answerReuse(j *job) (settlement, error) {
 	r := j.result(nextStep{outcome: events.Invalid, resultError: &events.ResultError{
 		Code:    events.CodeIDReused,
@@ -75,7 +75,7 @@ func (l *Lane) answerReuse(j *job) (settlement, error) {
 }
 
 // publishUnder publishes an answer under the first of names whose chain is free
-// or holds this very answer. A sequence can stand for two messages in a results
+// or holds this very answer. A sequence can mean two messages in a results
 // stream that outlived its requests stream, so a last name adds the fingerprint.
 func (l *Lane) publishUnder(ctx context.Context, names []string, fingerprint string, r events.Result) (settlement, error) {
 	last := names[len(names)-1]

@@ -19,7 +19,7 @@ const ackReply = "$JS.ACK."
 // pullSlack is how much longer than pullWait a pull waits for the server's reply.
 const pullSlack = 2 * pullWait
 
-// heartbeats is room for what the server may say beside the messages.
+// heartbeats is how many status messages of the server fit beside the messages.
 const heartbeats = 16
 
 // pull asks a durable consumer for up to maxMessages messages and hands on each as it
@@ -27,10 +27,10 @@ const heartbeats = 16
 // when the server says that it cannot give any, or nothing. The end of ctx ends it
 // at once: what the server had sent by then comes again after ack_wait.
 //
-// It speaks the protocol (ADR-13) itself. nats.go tells the server's own words
-// from messages by a Status header and an empty body, which any publisher can
-// write: one such request would end each of its pulls, and nobody would ever
-// answer it. Here a message is what can be acknowledged.
+// It speaks the protocol (ADR-13) itself. nats.go tells the server's status
+// messages from others by a Status header and an empty body, which any publisher can
+// write: one such request would end each of its pulls, and it would
+// never be answered. Here a message is what can be acknowledged.
 func pull(ctx context.Context, js jetstream.JetStream, stream, consumer string, maxMessages int, each func(*nats.Msg)) error {
 	nc := js.Conn()
 	inbox := nc.NewInbox()

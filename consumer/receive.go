@@ -105,7 +105,7 @@ func (l *Lane) setInitialProgress(j *job) bool {
 }
 
 // dueProgress is the progress of a due message. A schedule follows a record. Where
-// that is gone, what it said is unknown; where it is there, it tells more.
+// that is gone, what it said is unknown; where it exists, it says more.
 func dueProgress(carried ledger.Progress) ledger.Progress {
 	carried.MayHaveDeleted = carried.MayHaveDeleted || carried.Seq == 0
 	return carried

@@ -13,7 +13,7 @@ type refusals struct {
 	ids map[string]struct{}
 }
 
-// maxRefusals bounds how many ids are kept. More are not told apart.
+// maxRefusals bounds how many ids are kept. More are not distinguished.
 const maxRefusals = 1000
 
 // report records whether a request waits now without its time being counted.

@@ -72,7 +72,7 @@ func (l *Lane) settle(ctx context.Context, d *delivery, s settlement) {
 }
 
 // callBegins ends counting a message as prefetched: a call for it begins, or it is
-// settled without one. An API that is slow does not keep the lane from calling it as
+// settled without one. An API that is slow does not prevent the lane from calling it as
 // often as the concurrency allows.
 func (l *Lane) callBegins(d *delivery) {
 	if d.prefetched.CompareAndSwap(true, false) {

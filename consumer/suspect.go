@@ -36,7 +36,7 @@ func (l *Lane) postpone(j *job) (settlement, error) {
 	return l.schedule(j, j.progress, l.clock.now().Add(wait))
 }
 
-// othersPending says whether a request waits beside the one in hand that came due.
+// othersPending says whether a request waits beside the due one in flight.
 func (l *Lane) othersPending(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()

@@ -37,9 +37,9 @@ func (h head) isAt(seq uint64) bool {
 	return h.last == nil && seq == 0 || h.last != nil && h.last.Seq == seq
 }
 
-// head looks at the end of a request's records. It asks the stream's leader: a direct
-// get may be answered by a replica that lags behind and has not yet heard of a final
-// result.
+// head reads the end of a request's records. It asks the stream's leader: a direct
+// get may be answered by a replica that lags behind and does not have a final
+// result yet.
 func (l *Ledger) head(ctx context.Context, id string) (head, error) {
 	var msg *streams.Message
 	err := l.Retry(ctx, "stream "+events.StreamResults, func(ctx context.Context) (err error) {

@@ -41,8 +41,8 @@ import (
 // before a lease is misjudged.
 const ClockTolerance = 5 * time.Second
 
-// Ledger holds the records of one target's requests, as one worker sees and writes
-// them. It may be used by many goroutines.
+// Ledger reads and writes the records of one target's requests for one worker. It is
+// safe for concurrent use.
 type Ledger struct {
 	js       jetstream.JetStream
 	target   events.Target
@@ -186,10 +186,10 @@ func (l *Ledger) Append(ctx context.Context, p *Pending) error {
 	}
 }
 
-// notSettled is how long to wait after a refusal that a look does not explain.
+// notSettled is how long to wait after a refusal that the last record does not explain.
 const notSettled = 20 * time.Millisecond
 
-// refused tells the server's definite "another record is there" (10071) from all
+// refused distinguishes the server's definite "another record is there" (10071) from all
 // errors after which the outcome is unknown, 10164 among them: a concurrent publish
 // that is not settled.
 func refused(err error) bool {

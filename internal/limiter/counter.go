@@ -11,7 +11,7 @@ type counter struct {
 	}
 }
 
-// period is what a counter tells apart.
+// period is the resolution of a counter.
 const period = 8 * time.Millisecond
 
 func (c *counter) add(begun time.Time) {

@@ -57,7 +57,7 @@ type Config struct {
 type Limiter struct {
 	config Config
 
-	acquiring chan struct{} // held by the one who acquires a slot next,
+	acquiring chan struct{} // locked by the caller that acquires a slot next,
 	beginning chan struct{} // and by the one whose call begins next
 
 	mu          sync.Mutex
@@ -67,7 +67,7 @@ type Limiter struct {
 	calls       int           // in flight
 	claimTime   time.Duration // from a slot to the call, a moving average
 	callTime    time.Duration // from a call to its answer, likewise
-	changed     chan struct{} // closed at the next change; nil if nobody waits for it
+	changed     chan struct{} // closed at the next change; nil if no caller waits for it
 	report      report
 }
 
@@ -102,8 +102,8 @@ func (l *Limiter) Acquire(ctx context.Context) error {
 	})
 }
 
-// WaitNear waits until a turn is near, as Acquire does, with a slot that is held
-// already. It fails only when ctx ends.
+// WaitNear waits until a turn is near, as Acquire does, with a slot that the caller
+// has already. It fails only when ctx ends.
 func (l *Limiter) WaitNear(ctx context.Context) error {
 	return l.waitFor(ctx, time.Time{}, func(now time.Time) (time.Duration, bool) { return l.untilNear(now, l.acquired-1) })
 }
@@ -164,7 +164,7 @@ func (l *Limiter) Release() {
 	l.notify()
 }
 
-// slots is how many may be held: one for each call that may run, and those for
+// slots is how many there are: one for each call that may run, and those for
 // requests that are claimed while calls run. Where calls take much longer than
 // claims, nothing is claimed ahead.
 func (l *Limiter) slots() int {

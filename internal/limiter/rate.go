@@ -32,8 +32,8 @@ type rate struct {
 	slowStart bool
 	floor     float64       // the rate after the last decrease
 	ceiling   float64       // at which the API throttled
-	grown     time.Duration // since the last decrease, while the rate kept calls back
-	limiting  bool          // the rate kept the last call back
+	grown     time.Duration // since the last decrease, while the rate delayed calls
+	limiting  bool          // the rate delayed the last call
 
 	refusals    int       // in a row, 0 outside an episode
 	lastRefused time.Time // when the call of the last refusal began
@@ -177,7 +177,7 @@ func (r *rate) onNothing(begun time.Time) {
 // onThrottle takes that the call which began then was refused, for at least the
 // given time if that is not 0.
 func (r *rate) onThrottle(begun, now time.Time, wait time.Duration) {
-	if wait > time.Second { // a second, the shortest Retry-After there is, often stands for less
+	if wait > time.Second { // a second, the shortest Retry-After there is, often means less
 		r.pause(now.Add(wait))
 	}
 	if !begun.After(r.lowered) {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// report tells the operator about the learned rate: when the API throttles for the
+// report logs the learned rate for the operator: when the API throttles for the
 // first time, and then at most once a minute, if the rate has halved or doubled.
 type report struct {
 	log  *slog.Logger
