@@ -42,15 +42,15 @@ func (u UserContexts) Validate() error {
 	if len(u.IDs) == 0 || len(u.IDs) > MaxIDs {
 		return invalid(CodeInvalidResource, "data.ids", "must hold 1 to %d ids, not %d", MaxIDs, len(u.IDs))
 	}
-	first := make(map[int64]int, len(u.IDs))
+	seen := make(map[int64]bool, len(u.IDs))
 	for i, id := range u.IDs {
 		if id < 1 {
 			return invalid(CodeInvalidResource, idField(i), "must be %s, not %d", integerRule, id)
 		}
-		if j, seen := first[id]; seen {
-			return invalid(CodeInvalidResource, idField(i), "repeats data.ids[%d], %d", j, id)
+		if seen[id] {
+			return invalid(CodeInvalidResource, idField(i), "repeats the id %d", id)
 		}
-		first[id] = i
+		seen[id] = true
 	}
 	return nil
 }

@@ -138,8 +138,10 @@ func csvRequest(columns, cells []string) (events.Request, error) {
 	if err != nil {
 		return r, err
 	}
-	r.Resource, err = events.NewResource(target, named)
-	return r, err
+	if r.Resource, err = events.NewResource(target, named); err != nil {
+		return r, rowFieldError(err)
+	}
+	return r, nil
 }
 
 // csvFields reads the cells that name a resource.

@@ -68,7 +68,7 @@ func ndjsonRequest(line []byte) (events.Request, []byte, error) {
 	event.WriteString(`}}`)
 	request, err := readEvent([]byte(event.String()))
 	if err != nil {
-		return events.Request{}, nil, err
+		return events.Request{}, nil, rowFieldError(err)
 	}
 	if !given["id"] {
 		request.ID = ""

@@ -204,6 +204,14 @@ func (n *namer) complete(line int, r events.Request, event []byte) (row, error) 
 	return row{Request: r, event: event}, nil
 }
 
+// rowFieldError names a field as a row does: a row has the fields of data beside the id and the source.
+func rowFieldError(err error) error {
+	if invalid, ok := errors.AsType[*events.InvalidError](err); ok {
+		return fmt.Errorf("%s: %s", strings.TrimPrefix(invalid.Field, "data."), invalid.Reason)
+	}
+	return err
+}
+
 // checkReuse refuses an id that an earlier row uses for another resource. The worker
 // would answer whichever it reads second with invalid.
 func (n *namer) checkReuse(r events.Request) error {
