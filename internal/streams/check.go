@@ -11,14 +11,14 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// Problem is a setting of a stream, a consumer or the server that breaks a promise.
+// Problem is an unsafe setting of a stream, a consumer or the server.
 type Problem struct {
-	Stream   string // "" when it is the server's own setting
-	Consumer string // "" when it is the stream's own setting
+	Stream   string // "" for a setting of the server
+	Consumer string // "" for a setting of the server or the stream
 	Setting  string
 	Why      string // and how to fix it
-	// MissingBeside says that a stream is missing although others are there, so
-	// that what it held may be lost. A worker waits for `lethe setup` then.
+	// MissingBeside is true if a stream is missing although others exist: its messages
+	// may be lost. A worker then waits for `lethe setup`.
 	MissingBeside bool
 }
 
@@ -33,13 +33,13 @@ func (p *Problem) Error() string {
 	return fmt.Sprintf("%s: %s: %s", of, p.Setting, p.Why)
 }
 
-// minPayload is what the largest result or schedule needs: an event of 64 KiB
-// with 32 KiB of headers, and ours.
+// minPayload is the size of the largest result or schedule, in bytes: an event of 64
+// KiB with 32 KiB of headers, and Lethe's own headers.
 const minPayload = 256 << 10
 
-// Check looks whether the streams, and the consumers of the given targets, are
-// as they must be. resultsMinAge is that of [Settings]. It returns a [*Problem]
-// for a setting that breaks a promise, and another error where it could not look.
+// Check checks the settings of the streams and of the consumers of the given targets.
+// resultsMinAge is that of [Settings]. It returns a [*Problem] for an unsafe setting,
+// and another error if the server could not be asked.
 func Check(ctx context.Context, js jetstream.JetStream, resultsMinAge time.Duration, targets ...events.Target) error {
 	found, err := Inspect(ctx, js, targets...)
 	if err != nil {
@@ -48,8 +48,8 @@ func Check(ctx context.Context, js jetstream.JetStream, resultsMinAge time.Durat
 	return found.Check(resultsMinAge)
 }
 
-// Inspection is what the server says about the streams and about the consumers
-// of some targets. What is missing has no entry.
+// Inspection is the server's information about the streams and about the consumers of
+// some targets. A missing stream or consumer has no entry.
 type Inspection struct {
 	payload   int64
 	targets   []events.Target
@@ -62,12 +62,12 @@ type consumerName struct {
 	target events.Target
 }
 
-// streamNames are the streams that Lethe needs, in the order they are created in.
+// streamNames returns the streams that Lethe needs, in the order of their creation.
 func streamNames() []string {
 	return []string{events.StreamRequests, events.StreamResults, events.StreamLater}
 }
 
-// consumerNames are the consumers of some targets.
+// consumerNames returns the names of some targets' consumers.
 func consumerNames(targets ...events.Target) (names []consumerName) {
 	for _, stream := range []string{events.StreamRequests, events.StreamLater} {
 		for _, target := range targets {
@@ -77,8 +77,8 @@ func consumerNames(targets ...events.Target) (names []consumerName) {
 	return names
 }
 
-// Inspect asks the server for the streams and for the consumers of some targets. It
-// fails where it could not ask; what is missing is no error.
+// Inspect asks the server for the streams and for the consumers of some targets. A
+// missing one is not an error.
 func Inspect(ctx context.Context, js jetstream.JetStream, targets ...events.Target) (*Inspection, error) {
 	i := &Inspection{
 		payload: js.Conn().MaxPayload(), targets: targets,
@@ -110,7 +110,7 @@ func Inspect(ctx context.Context, js jetstream.JetStream, targets ...events.Targ
 	return i, nil
 }
 
-// missing are the streams that do not exist.
+// missing returns the names of the streams that do not exist.
 func (i *Inspection) missing() (names []string) {
 	for _, name := range streamNames() {
 		if i.Streams[name] == nil {
@@ -120,7 +120,7 @@ func (i *Inspection) missing() (names []string) {
 	return names
 }
 
-// AckWait is the shortest ack_wait of the consumers, 0 if there is none.
+// AckWait returns the shortest ack_wait of the consumers, 0 if there is no consumer.
 func (i *Inspection) AckWait() (shortest time.Duration) {
 	for _, info := range i.consumers {
 		if shortest == 0 || info.Config.AckWait < shortest {
@@ -130,15 +130,14 @@ func (i *Inspection) AckWait() (shortest time.Duration) {
 	return shortest
 }
 
-// lostWith is what was lost together with a stream.
+// lostWith says what was lost together with a stream.
 var lostWith = map[string]string{
 	events.StreamRequests: "requests that waited in it may be lost",
 	events.StreamResults:  "results and recorded attempts may be lost, so a repeated request may get a second result",
 	events.StreamLater:    "retries and confirmations that waited in it may be lost, and their requests with them",
 }
 
-// Check returns a [*Problem] for the first setting that breaks a promise, nil if there
-// is none. resultsMinAge is that of [Settings].
+// Check returns a [*Problem] for the first unsafe setting, nil if there is none. resultsMinAge is that of [Settings].
 func (i *Inspection) Check(resultsMinAge time.Duration) error {
 	if i.payload < minPayload {
 		return &Problem{Setting: fmt.Sprintf("max_payload %d", i.payload), Why: fmt.Sprintf("results and retries would not fit; it must be at least %d bytes", minPayload)}
@@ -166,8 +165,8 @@ func (i *Inspection) Check(resultsMinAge time.Duration) error {
 	return nil
 }
 
-// checkConsumer refuses what could keep a message from the worker, or give it
-// to two. info is nil if the consumer does not exist.
+// checkConsumer refuses a consumer that could keep a message from all workers, or
+// deliver it to two at the same time. info is nil if the consumer does not exist.
 func checkConsumer(name consumerName, info *jetstream.ConsumerInfo) error {
 	problem := func(setting, why string) error {
 		return &Problem{Stream: name.stream, Consumer: string(name.target), Setting: setting, Why: why}
@@ -200,11 +199,11 @@ func checkConsumer(name consumerName, info *jetstream.ConsumerInfo) error {
 	case have.DeliverSubject != "":
 		return problem("deliver_subject", "the worker pulls; it must have none")
 	case have.AckWait < MinAckWait:
-		return problem("ack_wait "+have.AckWait.String(), "a message in work would be delivered to another worker; it must be at least "+MinAckWait.String())
+		return problem("ack_wait "+have.AckWait.String(), "a message that is being processed would be delivered to another worker; it must be at least "+MinAckWait.String())
 	case have.InactiveThreshold > 0:
-		return problem("inactive_threshold "+have.InactiveThreshold.String(), "the consumer would vanish while no worker runs; it must be 0")
+		return problem("inactive_threshold "+have.InactiveThreshold.String(), "the server would delete the consumer while no worker runs; it must be 0")
 	case have.MaxAckPending > 0 && have.MaxAckPending < 2:
-		return problem("max_ack_pending", "a lane could stand still behind one message; it must be -1")
+		return problem("max_ack_pending", "one message could block the lane; it must be -1")
 	}
 	return nil
 }

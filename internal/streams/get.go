@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Message is a message as a stream holds it.
+// Message is a message in a stream.
 type Message struct {
 	Subject string
 	Seq     uint64
@@ -25,17 +25,17 @@ func LastMessage(ctx context.Context, js jetstream.JetStream, stream, subject st
 	return leaderGet(ctx, js, stream, get{Last: subject})
 }
 
-// firstMessage is LastMessage for the first one.
+// firstMessage is [LastMessage] for the first message.
 func firstMessage(ctx context.Context, js jetstream.JetStream, stream, subject string) (*Message, error) {
 	return NextMessage(ctx, js, stream, subject, 1)
 }
 
-// NextMessage is LastMessage for the first one from a sequence on.
+// NextMessage is [LastMessage] for the first message whose sequence is at least from.
 func NextMessage(ctx context.Context, js jetstream.JetStream, stream, subject string, from uint64) (*Message, error) {
 	return leaderGet(ctx, js, stream, get{Seq: from, Next: subject})
 }
 
-// APISubject is the subject of a JetStream API call, in the domain that js speaks to.
+// APISubject returns the subject of a JetStream API call in js's domain.
 func APISubject(js jetstream.JetStream, call string) string {
 	if domain := js.Options().Domain; domain != "" {
 		return "$JS." + domain + ".API." + call
@@ -50,8 +50,8 @@ type get struct {
 	Next string `json:"next_by_subj,omitzero"`
 }
 
-// leaderGet speaks the API itself, for nats.go would use a direct get wherever
-// the stream allows one (ADR-31 tells the two apart).
+// leaderGet calls the API itself, because nats.go uses a direct get, which any replica
+// may answer, if the stream allows it (ADR-31).
 func leaderGet(ctx context.Context, js jetstream.JetStream, stream string, get get) (*Message, error) {
 	request, err := json.Marshal(get)
 	if err != nil {
@@ -59,7 +59,7 @@ func leaderGet(ctx context.Context, js jetstream.JetStream, stream string, get g
 	}
 	reply, err := js.Conn().RequestWithContext(ctx, APISubject(js, "STREAM.MSG.GET."+stream), request)
 	if err != nil {
-		return nil, fmt.Errorf("look at %s: %w", stream, err)
+		return nil, fmt.Errorf("read from %s: %w", stream, err)
 	}
 	var answer struct {
 		Error   *jetstream.APIError `json:"error"`
@@ -72,17 +72,17 @@ func leaderGet(ctx context.Context, js jetstream.JetStream, stream string, get g
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(reply.Data, &answer); err != nil {
-		return nil, fmt.Errorf("look at %s: %w", stream, err)
+		return nil, fmt.Errorf("read from %s: %w", stream, err)
 	}
 	if answer.Error != nil {
 		if answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
 			return nil, nil
 		}
-		return nil, fmt.Errorf("look at %s: %w", stream, answer.Error)
+		return nil, fmt.Errorf("read from %s: %w", stream, answer.Error)
 	}
 	m := answer.Message
-	// The server takes any bytes for headers. Ours can be read, so a message whose
-	// headers cannot has none that count.
+	// The server accepts any bytes as headers. Lethe's own are readable, so unreadable
+	// ones are ignored.
 	header, err := nats.DecodeHeadersMsg(m.Header)
 	if err != nil {
 		header = nil

@@ -1,7 +1,7 @@
 // Package streams creates, checks and repairs the JetStream streams and consumers
-// that Lethe stands on. [Setup] is what an administrator runs; [Start] what a worker
-// does that manages its streams itself; [Check] what a running worker asks again and
-// again. An unsafe setting is a [*Problem], which names it and its fix.
+// that Lethe uses. An administrator runs [Setup]. A worker that manages its streams
+// runs [Start], and [Check] regularly. An unsafe setting is a [*Problem], which names
+// the setting and its fix.
 package streams
 
 import (
@@ -18,28 +18,28 @@ import (
 
 // Settings are what an operator chooses about the streams.
 type Settings struct {
-	// Replicas, 1 to 5, is how many servers hold each stream. A stream that has
-	// more keeps them.
+	// Replicas, 1 to 5, is the number of servers that store each stream. A stream with
+	// more replicas keeps them.
 	Replicas int
-	// ResultsMaxAge is how long results are kept, and with them the promise of
-	// one result a request; 0 is forever. A stream that keeps them longer stays so.
+	// ResultsMaxAge is how long results are kept; 0 means forever. Only within this time
+	// does a request have exactly one result. A longer age of the stream is kept.
 	ResultsMaxAge time.Duration
-	// ResultsMinAge is how long a request can be open. An existing stream that
-	// keeps results for less is refused; 0 refuses none.
+	// ResultsMinAge is how long a request can be open. An existing stream that keeps
+	// results for a shorter time is refused; 0 refuses none.
 	ResultsMinAge time.Duration
 	// RequestsMaxBytes, ResultsMaxBytes and LaterMaxBytes limit the streams for
-	// accounts that require a limit; 0 is none. A stream whose limit is larger, or
-	// that has none, stays so. LaterMaxBytes must be at least 256 MiB.
+	// accounts that require a limit; 0 means no limit. A larger limit of the stream, or
+	// none, is kept. LaterMaxBytes must be at least 256 MiB.
 	RequestsMaxBytes, ResultsMaxBytes, LaterMaxBytes int64
-	// Created, unless nil, is told of each stream and consumer that did not exist.
+	// Created, unless nil, is called for each stream and consumer that was created.
 	Created func(Created)
 }
 
-// Created is a stream, or a consumer of one, that did not exist.
+// Created is a stream, or a consumer of a stream, that did not exist.
 type Created struct {
 	Stream   string
 	Consumer string // "" for the stream itself
-	// Lost says what may be lost because it was missing, "" where nothing is.
+	// Lost says what may be lost because the stream was missing; "" if nothing is.
 	Lost string
 }
 
@@ -52,9 +52,9 @@ func (s Settings) created(c Created) {
 // duplicateWindow is how long DELETION_REQUESTS refuses a repeated Nats-Msg-Id.
 const duplicateWindow = 10 * time.Minute
 
-// Start is [Setup] for a worker: it creates streams only where none of them
-// exists. Where one is missing beside others it changes nothing and returns a
-// [*Problem] with MissingBeside, because what that one held may be lost.
+// Start is [Setup] for a worker: it creates the streams only if none of them exists.
+// If only some are missing, it changes nothing and returns a [*Problem] with
+// MissingBeside, because messages of the missing stream may be lost.
 func Start(ctx context.Context, js jetstream.JetStream, s Settings) error {
 	found, err := Inspect(ctx, js)
 	if err != nil {
@@ -67,10 +67,9 @@ func Start(ctx context.Context, js jetstream.JetStream, s Settings) error {
 }
 
 // Setup creates the three streams and their consumers, or updates them without
-// loss: limits that the operator set stay, replicas and ages are raised and
-// never lowered. A stream that could lose a request as it stands is refused
-// with a [*Problem] and not changed, because somebody chose that setting. What the
-// server brought back and would not deliver is delivered again.
+// loss: it keeps an operator's limits, and raises replicas and ages but never lowers
+// them. A stream with an unsafe setting is refused with a [*Problem] and not changed,
+// because an operator may have chosen the setting. Stranded messages are redelivered.
 func Setup(ctx context.Context, js jetstream.JetStream, s Settings) error {
 	found, err := Inspect(ctx, js, events.Targets()...)
 	if err != nil {
@@ -86,7 +85,7 @@ func Setup(ctx context.Context, js jetstream.JetStream, s Settings) error {
 		created := Created{Stream: want.Name}
 		if len(found.Streams) > 0 {
 			created.Lost = lostWith[want.Name]
-			want.FirstSeq = beyondAnyOther(time.Now())
+			want.FirstSeq = unusedSequence(time.Now())
 		}
 		_, err := js.CreateStream(ctx, want)
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another set-up was faster
@@ -112,22 +111,22 @@ func Setup(ctx context.Context, js jetstream.JetStream, s Settings) error {
 			s.created(Created{Stream: name.stream, Consumer: string(name.target)})
 		}
 	}
-	passed, err := Stranded(ctx, js, events.Targets()...)
+	stranded, err := Stranded(ctx, js, events.Targets()...)
 	if err != nil {
 		return err
 	}
-	return Redeliver(ctx, js, passed)
+	return Redeliver(ctx, js, stranded)
 }
 
-// beyondAnyOther is the first sequence of a stream that is created beside others.
-// They name sequences of the one that was there before: due steps name records,
-// results name requests (seq-N). No stream took a million messages a second since
-// it was created, so the time in microseconds is above all of its sequences. It
-// stays below 2^53 until the year 2255, so that JSON readers keep it exact.
-func beyondAnyOther(now time.Time) uint64 { return uint64(now.UnixMicro()) }
+// unusedSequence returns the first sequence of a stream that replaces a lost one. The
+// other streams still name sequences of the lost one: due steps name records, results
+// name requests (seq-N). A stream takes less than a million messages a second, so
+// the time in microseconds is above all of its sequences. It stays below 2^53 until
+// the year 2255, so JSON readers keep it exact.
+func unusedSequence(now time.Time) uint64 { return uint64(now.UnixMicro()) }
 
 func updateStream(ctx context.Context, js jetstream.JetStream, info *jetstream.StreamInfo, want jetstream.StreamConfig, resultsMinAge time.Duration) error {
-	// What an update adds is no reason to refuse it.
+	// The update adds these, so their absence is not a problem.
 	have := info.Config
 	have.Subjects = union(have.Subjects, want.Subjects)
 	have.AllowMsgSchedules = have.AllowMsgSchedules || want.AllowMsgSchedules
@@ -170,7 +169,7 @@ func limitMissing(err error) bool {
 	return errors.As(err, &api) && api.ErrorCode == errCodeMaxBytesRequired
 }
 
-// limitRequired adds which variable sets the limit that the account requires.
+// limitRequired adds the variable that sets the limit that the account requires.
 func limitRequired(stream string, err error) error {
 	if limitMissing(err) {
 		return fmt.Errorf("the account requires a limit, set %s: %w", LimitVariable[stream], err)
@@ -178,7 +177,7 @@ func limitRequired(stream string, err error) error {
 	return err
 }
 
-// merged is have with what Lethe needs of want.
+// merged returns have with the settings that Lethe needs from want.
 func merged(have, want jetstream.StreamConfig) jetstream.StreamConfig {
 	have.Description = want.Description
 	have.Discard = want.Discard
@@ -195,7 +194,7 @@ func merged(have, want jetstream.StreamConfig) jetstream.StreamConfig {
 	return have
 }
 
-// union is a and what b adds to it.
+// union returns a and the elements of b that a lacks.
 func union(a, b []string) []string {
 	all := slices.Clone(a)
 	for _, s := range b {
@@ -206,8 +205,8 @@ func union(a, b []string) []string {
 	return all
 }
 
-// setupConsumer creates a consumer, or takes from it what breaks a promise. info
-// is nil if it does not exist.
+// setupConsumer creates a consumer, or fixes its unsafe settings. info is nil if the
+// consumer does not exist.
 func setupConsumer(ctx context.Context, js jetstream.JetStream, name consumerName, info *jetstream.ConsumerInfo) error {
 	want := LaneConsumer(name.stream, name.target)
 	if info == nil {
@@ -231,8 +230,8 @@ func setupConsumer(ctx context.Context, js jetstream.JetStream, name consumerNam
 	return nil
 }
 
-// mergedConsumer is have without what breaks a promise, as far as an update can
-// change it. It keeps what an operator may choose, such as ack_wait.
+// mergedConsumer returns have without its unsafe settings, as far as an update can
+// change them. It keeps what an operator may choose, such as ack_wait.
 func mergedConsumer(have, want jetstream.ConsumerConfig) jetstream.ConsumerConfig {
 	have.FilterSubject, have.FilterSubjects = want.FilterSubject, nil
 	have.MaxDeliver = want.MaxDeliver
@@ -250,7 +249,7 @@ func mergedConsumer(have, want jetstream.ConsumerConfig) jetstream.ConsumerConfi
 	return have
 }
 
-// subjects are those of a stream, exactly.
+// subjects returns all subjects of a stream.
 func subjects(stream string) (all []string) {
 	switch stream {
 	case events.StreamResults:
@@ -259,30 +258,53 @@ func subjects(stream string) (all []string) {
 		all = append(all, "deletions.later.*.*")
 	}
 	for _, target := range events.Targets() {
-		// One by one and not by wildcard, so that a publish to a target that does
-		// not exist is refused to its publisher.
+		// One by one and not by wildcard, so that a publish to an unknown target is
+		// refused.
 		all = append(all, LaneConsumer(stream, target).FilterSubject)
 	}
 	return all
 }
 
-func requestsStream(s Settings) jetstream.StreamConfig {
+// newStream returns the settings that all streams share.
+func newStream(name, description string, maxBytes int64, s Settings) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:        events.StreamRequests,
-		Description: "Deletion requests, kept until each has its result.",
-		Subjects:    subjects(events.StreamRequests),
-		MaxBytes:    limit(s.RequestsMaxBytes),
-		Retention:   jetstream.WorkQueuePolicy,
+		Name:        name,
+		Description: description,
+		Subjects:    subjects(name),
+		MaxBytes:    limit(maxBytes),
 		Storage:     jetstream.FileStorage,
-		Discard:     jetstream.DiscardNew,
-		Duplicates:  duplicateWindow,
-		DenyDelete:  true,
-		DenyPurge:   true,
 		Replicas:    s.Replicas,
 	}
 }
 
-// limit is a stream's max_bytes, of which -1 is none.
+func requestsStream(s Settings) jetstream.StreamConfig {
+	c := newStream(events.StreamRequests, "Deletion requests, kept until each has its result.", s.RequestsMaxBytes, s)
+	c.Retention = jetstream.WorkQueuePolicy
+	c.Discard = jetstream.DiscardNew
+	c.Duplicates = duplicateWindow
+	c.DenyDelete, c.DenyPurge = true, true
+	return c
+}
+
+func resultsStream(s Settings) jetstream.StreamConfig {
+	c := newStream(events.StreamResults, "The attempts and results of deletion requests.", s.ResultsMaxBytes, s)
+	c.Retention = jetstream.LimitsPolicy
+	c.Discard = jetstream.DiscardNew
+	c.MaxAge = s.ResultsMaxAge
+	c.DenyDelete, c.DenyPurge = true, true
+	c.AllowDirect = true
+	return c
+}
+
+func laterStream(s Settings) jetstream.StreamConfig {
+	c := newStream(events.StreamLater, "The next steps of requests that wait, kept by the worker.", s.LaterMaxBytes, s)
+	c.Retention = jetstream.WorkQueuePolicy
+	c.AllowMsgSchedules = true
+	c.AllowRollup = true // the server sets it together with schedules
+	return c
+}
+
+// limit returns a stream's max_bytes, where -1 means no limit.
 func limit(bytes int64) int64 {
 	if bytes == 0 {
 		return -1
@@ -290,40 +312,9 @@ func limit(bytes int64) int64 {
 	return bytes
 }
 
-func resultsStream(s Settings) jetstream.StreamConfig {
-	return jetstream.StreamConfig{
-		Name:        events.StreamResults,
-		Description: "What became of each deletion request: its attempts and results.",
-		Subjects:    subjects(events.StreamResults),
-		MaxBytes:    limit(s.ResultsMaxBytes),
-		Retention:   jetstream.LimitsPolicy,
-		Storage:     jetstream.FileStorage,
-		Discard:     jetstream.DiscardNew,
-		MaxAge:      s.ResultsMaxAge,
-		DenyDelete:  true,
-		DenyPurge:   true,
-		AllowDirect: true,
-		Replicas:    s.Replicas,
-	}
-}
-
-func laterStream(s Settings) jetstream.StreamConfig {
-	return jetstream.StreamConfig{
-		Name:              events.StreamLater,
-		Description:       "The next steps of requests that wait, kept by the worker.",
-		Subjects:          subjects(events.StreamLater),
-		MaxBytes:          limit(s.LaterMaxBytes),
-		Retention:         jetstream.WorkQueuePolicy,
-		Storage:           jetstream.FileStorage,
-		AllowMsgSchedules: true,
-		AllowRollup:       true, // comes with schedules
-		Replicas:          s.Replicas,
-	}
-}
-
-// LaneConsumer is a lane's durable consumer of one stream. Delivery has no
-// limit, because a message that the server gives up would never be answered; nor
-// has what is pending, because workers bound that by what they pull.
+// LaneConsumer returns the configuration of a lane's durable consumer of one stream.
+// Deliveries have no limit: a message that the server stops delivering would never
+// get its result. Pending messages have none either: workers limit what they pull.
 func LaneConsumer(stream string, target events.Target) jetstream.ConsumerConfig {
 	subject := events.RequestSubject(target)
 	if stream == events.StreamLater {
@@ -339,7 +330,8 @@ func LaneConsumer(stream string, target events.Target) jetstream.ConsumerConfig 
 	}
 }
 
-// PercentFull is how full a limited stream is, 0 if it has no limit.
+// PercentFull returns how full a stream is in percent of its max_bytes, 0 if it has
+// no limit.
 func PercentFull(c jetstream.StreamConfig, state jetstream.StreamState) uint64 {
 	if c.MaxBytes <= 0 {
 		return 0
@@ -347,14 +339,14 @@ func PercentFull(c jetstream.StreamConfig, state jetstream.StreamState) uint64 {
 	return state.Bytes * 100 / uint64(c.MaxBytes)
 }
 
-// LaterFullAt is the share of its max_bytes, in percent, from which on
-// DELETION_LATER takes no more requests' next steps: the server accepts schedules
-// only in a stream that drops its oldest messages for new ones.
+// LaterFullAt is the percentage of its max_bytes at which DELETION_LATER counts as
+// full. The server accepts schedules only in a stream that drops its oldest messages
+// for new ones, so workers stop before that.
 const LaterFullAt = 75
 
-// AckWait is the ack_wait that [Setup] gives a consumer: how long the server waits
-// for a sign of life before it delivers a message again. An operator may set
-// another, down to MinAckWait.
+// AckWait is the ack_wait that [Setup] gives a consumer: how long the server waits for
+// an acknowledgement or an in-progress signal before it redelivers a message. An
+// operator may set another, down to MinAckWait.
 const (
 	AckWait    = 30 * time.Second
 	MinAckWait = 4 * time.Second

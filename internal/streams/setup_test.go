@@ -11,9 +11,9 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// The server does not let a stream be created with all of these, but some servers
-// or their successors may show one.
-func TestAStreamThatCannotWorkIsRefusedByName(t *testing.T) {
+// The server does not create streams with these settings, but another version may
+// report one.
+func TestAnUnusableStreamIsRefusedByName(t *testing.T) {
 	for name, c := range map[string]struct {
 		stream  string
 		spoil   func(*jetstream.StreamConfig)

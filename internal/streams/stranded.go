@@ -14,16 +14,16 @@ import (
 
 // A server that is killed can come back with messages that it had removed, or with
 // a stream that ends before what its consumers had acknowledged, and that assigns
-// those sequences again. A consumer never looks below its ack floor, so such
-// messages are stranded: most of them were answered long ago, some perhaps not. The
-// request's records tell them apart, once they are delivered.
+// those sequences again. A consumer never delivers a message below its ack floor, so
+// such messages are stranded. Most of their requests have a result, some may not. The
+// request's records tell them apart once they are delivered.
 
 // strandedFor is how long a message must stay below the floor. An acknowledged one
 // is removed a moment later.
 const strandedFor = time.Second
 
-// Stranded returns the consumers of the given targets that will never deliver some
-// message that is still in their stream.
+// Stranded returns a Problem for each consumer of the given targets that has a
+// stranded message. It takes up to a second for each.
 func Stranded(ctx context.Context, js jetstream.JetStream, targets ...events.Target) ([]*Problem, error) {
 	var all []*Problem
 	for _, name := range consumerNames(targets...) {
@@ -69,16 +69,16 @@ func belowFloor(ctx context.Context, js jetstream.JetStream, name consumerName) 
 }
 
 const (
-	// recreateWithin is how long recreating a consumer is tried, once it may be
-	// deleted: long enough for servers to elect a leader.
+	// recreateWithin limits the time to recreate a consumer. It is long enough for an
+	// election of a leader.
 	recreateWithin = 30 * time.Second
 	// recreateTimeout bounds each try: a request sent during an election may be lost.
 	recreateTimeout = 5 * time.Second
 )
 
 // Redeliver recreates the consumers that [Stranded] returned with the same settings,
-// so that they deliver everything that is there. What workers have in flight comes
-// again too, and finds its records.
+// so that they deliver all messages of their stream. Messages in flight are redelivered
+// too; their requests find their records.
 func Redeliver(ctx context.Context, js jetstream.JetStream, stranded []*Problem) error {
 	for _, p := range stranded {
 		if err := recreate(ctx, js, p.Stream, p.Consumer); err != nil {
@@ -88,8 +88,8 @@ func Redeliver(ctx context.Context, js jetstream.JetStream, stranded []*Problem)
 	return nil
 }
 
-// recreate deletes a consumer and creates it as it was. In between its settings are
-// nowhere else, so it keeps trying for a while, even if ctx ends.
+// recreate deletes a consumer and creates it with the same settings. In between, no
+// server stores these settings, so it repeats failed tries even if ctx ends.
 func recreate(ctx context.Context, js jetstream.JetStream, stream, name string) error {
 	consumer, err := js.Consumer(ctx, stream, name)
 	if err != nil {

@@ -11,10 +11,10 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// checkStream refuses what could drop a request or a result, or let one slip
-// past the chain.
+// checkStream refuses a stream that could drop a request or a record, or accept one
+// that the ledger's guard does not see.
 func checkStream(c jetstream.StreamConfig) error {
-	for _, check := range []func(jetstream.StreamConfig) (setting, why string){checkOrigin, checkSubjects, checkKeeping, checkLimits, checkStoring} {
+	for _, check := range []func(jetstream.StreamConfig) (setting, why string){checkOrigin, checkSubjects, checkRetention, checkLimits, checkWrites} {
 		if setting, why := check(c); setting != "" {
 			return &Problem{Stream: c.Name, Setting: setting, Why: why}
 		}
@@ -22,9 +22,9 @@ func checkStream(c jetstream.StreamConfig) error {
 	return nil
 }
 
-// checkOrigin refuses messages that no publisher sent to their subject.
+// checkOrigin refuses a stream that contains messages from elsewhere than their subject.
 func checkOrigin(c jetstream.StreamConfig) (setting, why string) {
-	const alone = "messages must come from their publishers alone, on their own subjects; remove it"
+	const alone = "messages must come directly from their publishers, on their own subjects; remove it"
 	switch {
 	case c.Mirror != nil:
 		return "mirror", alone
@@ -36,25 +36,25 @@ func checkOrigin(c jetstream.StreamConfig) (setting, why string) {
 	return "", ""
 }
 
-// checkSubjects refuses a stream that misses messages, or takes some that no
-// lane serves.
+// checkSubjects refuses a stream that misses messages, or stores messages that no lane
+// processes.
 func checkSubjects(c jetstream.StreamConfig) (setting, why string) {
 	want := subjects(c.Name)
 	for _, subject := range c.Subjects {
 		if !slices.Contains(want, subject) {
-			return "subject " + subject, "what is published there would be stored and never answered; the subjects must be exactly " + strings.Join(want, ", ")
+			return "subject " + subject, "messages on it would be stored and never processed; the subjects must be exactly " + strings.Join(want, ", ")
 		}
 	}
 	for _, subject := range want {
 		if !slices.Contains(c.Subjects, subject) {
-			return "subject " + subject + " is missing", "what is published there would be refused or stored elsewhere; `lethe setup` adds it"
+			return "subject " + subject + " is missing", "messages on it would be refused or stored elsewhere; `lethe setup` adds it"
 		}
 	}
 	return "", ""
 }
 
-// checkKeeping refuses what removes a message that is still needed.
-func checkKeeping(c jetstream.StreamConfig) (setting, why string) {
+// checkRetention refuses what removes a message that is still needed.
+func checkRetention(c jetstream.StreamConfig) (setting, why string) {
 	queue := c.Name != events.StreamResults
 	switch {
 	case c.Storage != jetstream.FileStorage:
@@ -70,17 +70,17 @@ func checkKeeping(c jetstream.StreamConfig) (setting, why string) {
 	case c.Name == events.StreamRequests && (c.AllowMsgSchedules || c.AllowRollup):
 		return "allow_rollup_hdrs", "a publisher could delete waiting requests with one header; turn it off"
 	case c.SubjectDeleteMarkerTTL > 0:
-		return "subject_delete_marker_ttl", "the server's markers would stand where results and attempts belong; unset it"
+		return "subject_delete_marker_ttl", "the server would write markers among results and attempts; unset it"
 	}
 	return "", ""
 }
 
-// minLaterBytes is the smallest limit of DELETION_LATER: a quarter of it must
-// hold what workers schedule within a second.
+// minLaterBytes is the smallest limit of DELETION_LATER: what workers schedule within
+// a second must fit into a quarter of it.
 const minLaterBytes = 256 << 20
 
-// checkLimits refuses limits that drop a message, or refuse one that a lane
-// cannot work without. DELETION_LATER may be limited in bytes only: see [full].
+// checkLimits refuses limits by which a stream drops a message, or refuses one that a
+// lane needs. DELETION_LATER may be limited in bytes only: see [LaterFullAt].
 func checkLimits(c jetstream.StreamConfig) (setting, why string) {
 	later := c.Name == events.StreamLater
 	limited := c.MaxMsgs > 0 || c.MaxBytes > 0 || c.MaxMsgsPerSubject > 0
@@ -103,12 +103,12 @@ func checkLimits(c jetstream.StreamConfig) (setting, why string) {
 	return "", ""
 }
 
-// checkStoring refuses what keeps messages from being stored, or the publisher
-// from knowing it.
-func checkStoring(c jetstream.StreamConfig) (setting, why string) {
+// checkWrites refuses what prevents messages from being stored, or the publisher from
+// knowing it.
+func checkWrites(c jetstream.StreamConfig) (setting, why string) {
 	switch {
 	case c.PersistMode != jetstream.DefaultPersistMode:
-		return "persist_mode " + c.PersistMode.String(), "what is acknowledged must be stored; it must be default"
+		return "persist_mode " + c.PersistMode.String(), "acknowledged messages could be lost; it must be default"
 	case c.NoAck:
 		return "no_ack", "publishes would not be acknowledged; unset it"
 	case c.Sealed:
@@ -133,7 +133,7 @@ func checkResultsAge(c jetstream.StreamConfig, least time.Duration) error {
 	}
 }
 
-// longerAge is the longer of two ages of a stream, where 0 means forever.
+// longerAge returns the longer of two ages of a stream, where 0 means forever.
 func longerAge(a, b time.Duration) time.Duration {
 	if a == 0 || b == 0 {
 		return 0
