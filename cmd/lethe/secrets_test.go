@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"github.com/lethe-dev/lethe/events"
@@ -113,20 +112,8 @@ type stand struct {
 func newStand(t *testing.T) *stand {
 	t.Helper()
 	t.Parallel()
-	ns, err := e2e.StartServer(e2e.ServerConfig{Dir: filepath.Join(t.TempDir(), "js"), User: "lethe", Password: natsPassword})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	nc, err := nats.Connect(ns.ClientURL(), nats.UserInfo("lethe", natsPassword))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ns, js := e2e.Serve(t, e2e.ServerConfig{Dir: filepath.Join(t.TempDir(), "js"), User: "lethe", Password: natsPassword})
+	nc := js.Conn()
 	if err := streams.Setup(t.Context(), js, streams.Settings{Replicas: 1, ResultsMaxAge: 720 * time.Hour}); err != nil {
 		t.Fatal(err)
 	}

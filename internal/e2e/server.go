@@ -8,9 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // startTimeout is how long a server may take until it accepts connections.
@@ -60,6 +63,26 @@ func StartServer(c ServerConfig) (Server, error) {
 		return nil, fmt.Errorf("nats-server accepts no connections after %s", startTimeout)
 	}
 	return inProcess{s, c.Dir}, nil
+}
+
+// Serve starts a server for the duration of a test and returns it with a connection, which does not reconnect.
+func Serve(t testing.TB, c ServerConfig) (Server, jetstream.JetStream) {
+	t.Helper()
+	s, err := StartServer(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	nc, err := nats.Connect(s.ClientURL(), nats.UserInfo(c.User, c.Password), nats.NoReconnect())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, js
 }
 
 // inProcess is a [Server] in this process.

@@ -29,7 +29,7 @@ func TestAServerIsTheSameInThisProcessAndInItsOwn(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Setenv("LETHE_TEST_NATS_SERVER", path)
 			c := ServerConfig{Dir: filepath.Join(t.TempDir(), "js"), MaxStore: 1 << 20, User: "lethe", Password: "a password"}
-			s, js := start(t, c)
+			s, js := Serve(t, c)
 			if _, separate := s.(*process); separate != (path != "") {
 				t.Fatalf("it is a %T", s)
 			}
@@ -57,7 +57,7 @@ func TestAServerIsTheSameInThisProcessAndInItsOwn(t *testing.T) {
 			s.Shutdown()
 			s.WaitForShutdown()
 
-			_, js = start(t, c)
+			_, js = Serve(t, c)
 			stream, err := js.Stream(t.Context(), "S")
 			if err != nil {
 				t.Fatal(err)
@@ -67,26 +67,6 @@ func TestAServerIsTheSameInThisProcessAndInItsOwn(t *testing.T) {
 			}
 		})
 	}
-}
-
-// start starts a server, and connects to it.
-func start(t *testing.T, c ServerConfig) (Server, jetstream.JetStream) {
-	t.Helper()
-	s, err := StartServer(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	nc, err := nats.Connect(s.ClientURL(), nats.UserInfo(c.User, c.Password), nats.NoReconnect())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, js
 }
 
 func TestAServerThatDoesNotStartIsAnError(t *testing.T) {
