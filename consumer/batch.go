@@ -22,7 +22,9 @@ type job struct {
 
 	rounds        int                // batches that it was in
 	startDeadline time.Time          // when a call for it must have begun; zero while it is not claimed
-	leased        bool               // the claim is recorded, and no call was made on it
+	appending     *ledger.Pending    // the record of a claim that may be stored, nil if there is none
+	appendingFrom time.Time          // when that was first sent
+	mustRecord    bool               // no record says yet that its claim, or its last call, is over
 	accepted      limiter.Acceptance // of a credential, as it was known before the call
 	evidence      *events.Evidence   // of this delivery's call, nil before it
 }

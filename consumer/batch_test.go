@@ -16,6 +16,7 @@ import (
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/ledger"
+	"github.com/lethe-dev/lethe/internal/limiter"
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
@@ -244,6 +245,119 @@ func TestACallLeavesOutWhatIsHeldUpOrMustBeAlone(t *testing.T) {
 	}
 	if !later[single] {
 		t.Error("the request that must be alone is in no batch of its own")
+	}
+}
+
+// lateAcks is a ledger whose acknowledgements of many records come too late.
+type lateAcks struct{ requestLedger }
+
+func (l lateAcks) AppendAll(ctx context.Context, all []*ledger.Pending) {
+	l.requestLedger.AppendAll(ctx, all)
+	for _, p := range all {
+		p.Stored, p.Progress.Seq = false, 0
+	}
+}
+
+// An API that takes many requests in a call, and whose answer depends on earlier calls.
+func (w *world) togetherRecorded(d deleter.Deleter) Config {
+	c := w.together(100, d)
+	c.RecordAttempts = true
+	return c
+}
+
+// A second record for the same attempt would make it one that may have deleted.
+func TestALateAcknowledgementOfAClaimLeavesOneRecord(t *testing.T) {
+	w := newWorld(t)
+	l := New(w.js, w.togetherRecorded(script(answerNotFound)))
+	l.ledger = lateAcks{l.ledger}
+	jobs := []*job{w.newJob(contexts(1)), w.newJob(contexts(2))}
+	l.work(t.Context(), t.Context(), &batch{jobs: jobs, full: make(chan struct{})})
+	l.steps.Wait()
+	for _, j := range jobs {
+		if got := w.final(kvTarget, j.ID); got.Outcome != events.NotFound || got.Attempts != 1 || got.Evidence.CallRequests != len(jobs) {
+			t.Errorf("%s after %d attempts, in a call for %d", got.Outcome, got.Attempts, got.Evidence.CallRequests)
+		}
+		if n := len(w.messages(events.StreamResults, events.AttemptSubject(kvTarget, j.ID, 1))); n != 1 {
+			t.Errorf("%d records of the attempt", n)
+		}
+	}
+}
+
+// The lease of a record counts from when it was sent first, whatever the worker waited for.
+func TestAClaimThatIsAppendedAgainLastsFromItsFirstAppend(t *testing.T) {
+	w := newWorld(t)
+	l := New(w.js, w.togetherRecorded(nil))
+	l.ledger = lateAcks{l.ledger}
+	j := w.newJob(contexts(1))
+	begun := time.Now()
+	l.tryClaims(t.Context(), []*job{j}, begun)
+	if !l.claim(j) || j.startDeadline.After(begun.Add(leaseSlack)) {
+		t.Errorf("a call may begin until %s after the claim", j.startDeadline.Sub(begun))
+	}
+}
+
+func TestAFurtherCallOfARecordedClaimBeginsWithinItsLease(t *testing.T) {
+	for _, recorded := range []bool{true, false} {
+		t.Run(fmt.Sprintf("recorded: %t", recorded), func(t *testing.T) {
+			w := newWorld(t)
+			config := w.togetherRecorded(nil)
+			config.RecordAttempts = recorded
+			l := New(w.js, config)
+			jobs := []*job{w.newJob(contexts(1)), w.newJob(contexts(2))}
+			if got := l.claimAll(t.Context(), jobs); len(got) != len(jobs) {
+				t.Fatalf("%d are claimed", len(got))
+			}
+			jobs[1].startDeadline = time.Now() // passed
+			still := l.stillClaimed(t.Context(), jobs, []int{0, 1})
+			if want := map[bool][]int{true: {0}, false: {0, 1}}[recorded]; !slices.Equal(still, want) {
+				t.Errorf("%v go into a further call, want %v", still, want)
+			}
+		})
+	}
+}
+
+// A call that was made counts, also where the message is delivered again.
+func TestCallsBeforeAMessageIsReturnedCount(t *testing.T) {
+	w := newWorld(t)
+	r := contexts(1)
+	w.publish(r)
+	l := New(w.js, w.together(100, nil))
+	stop, end := context.WithCancel(t.Context())
+	end()
+	j := w.newJob(r)
+	if l.claimAll(t.Context(), []*job{j}) == nil {
+		t.Fatal("not claimed")
+	}
+	l.retry(stop, j, callResult{retry: true, calls: 3})
+	w.run(w.config(kvTarget, script(answerDeleted)))
+	if got := w.final(kvTarget, r.ID); got.Attempts != 4 {
+		t.Errorf("%d attempts are counted, 4 were made", got.Attempts)
+	}
+	w.settled()
+}
+
+// A batch may wait for its permission while another call gets a 403.
+func TestABatchFormedBeforeARefusalIsCalledOneByOne(t *testing.T) {
+	w := newWorld(t)
+	calls := script(answerDeleted)
+	l := New(w.js, w.together(100, calls))
+	started := make(chan *batch, 2)
+	l.batcher.start = func(b *batch) { started <- b }
+	jobs := []*job{w.newJob(contexts(1)), w.newJob(contexts(2)), w.newJob(contexts(3))}
+	l.breaker.Record(answerRefused, limiter.Call{})
+	l.work(t.Context(), t.Context(), &batch{jobs: jobs, full: make(chan struct{})})
+	close(started)
+	later := 0
+	for b := range started {
+		if later++; !b.alone {
+			t.Error("the others are together again")
+		}
+	}
+	if later != len(jobs)-1 {
+		t.Errorf("%d others wait for a call", later)
+	}
+	if got := w.results("deletions.results.>"); len(got) != 1 || got[0].Evidence.CallRequests != 1 {
+		t.Errorf("the calls are %v", calls.calls)
 	}
 }
 

@@ -122,6 +122,9 @@ func (l *Lane) stillClaimed(stop context.Context, jobs []*job, set []int) []int 
 			claimed[n] = true
 			continue
 		}
+		if l.config.RecordAttempts {
+			continue // no call may outlive the lease that was recorded
+		}
 		checks.Go(func() {
 			deadline, begun := j.ackDeadline(l.ackWait.get()), time.Now()
 			if l.clock.passed(deadline) || l.ledger.CheckHead(j.ctx, j.ID, j.progress) != nil {

@@ -101,7 +101,9 @@ func (l *Lane) tryClaims(ctx context.Context, jobs []*job, begun time.Time) []bo
 		for i, r := range records {
 			if ok[i] = r.Stored; ok[i] {
 				jobs[i].claimed(r.Progress, begun, l.ackWait.get())
-				jobs[i].leased = true
+				jobs[i].mustRecord = true
+			} else {
+				jobs[i].appending, jobs[i].appendingFrom = r, begun
 			}
 		}
 		return ok
@@ -153,6 +155,9 @@ func (l *Lane) claim(j *job) bool {
 		}
 		j.unclaim()
 		begun := time.Now()
+		if j.appending != nil {
+			begun = j.appendingFrom // its lease may have begun then
+		}
 		if l.clock.passed(j.ackDeadline(l.ackWait.get())) {
 			l.done(j, abandon, l.releaseClaim(j))
 			return false
@@ -162,7 +167,7 @@ func (l *Lane) claim(j *job) bool {
 		var conflict *ledger.ConflictError
 		switch {
 		case errors.As(err, &conflict):
-			j.leased = false // another record follows the claim
+			j.mustRecord = false // another record follows the claim
 			var settled settlement
 			if j.progress, settled, err = l.resolve(j, j.progress, conflict.Last); settled != "" || err != nil {
 				l.done(j, settled, err)
@@ -188,20 +193,25 @@ func (l *Lane) tryClaim(j *job, next ledger.Progress) (ledger.Progress, error) {
 	if !l.config.RecordAttempts {
 		return next, l.ledger.CheckHead(j.ctx, j.ID, next)
 	}
-	next, err := l.record(j, next, l.lease())
-	j.leased = j.leased || err == nil
-	return next, err
+	r := j.appending
+	if j.appending = nil; r == nil {
+		r = l.ledger.NewAttempt(j.ctx, j.ID, j.fingerprint, next, l.lease())
+	}
+	err := l.append(j, r)
+	j.mustRecord = j.mustRecord || err == nil
+	return r.Progress, err
 }
 
-// releaseClaim stores that no call was made on a claim. The next
-// worker would take it for an unanswered attempt, and wait until its lease is over.
+// releaseClaim stores that no call was made on a claim, or how many calls were made
+// that no record counts. The next worker would take the claim for an unanswered attempt,
+// and wait until its lease is over.
 func (l *Lane) releaseClaim(j *job) error {
 	j.unclaim()
-	if !j.leased {
+	if !j.mustRecord {
 		return nil
 	}
-	j.leased = false
-	_, err := l.record(j, j.progress, 0)
+	j.mustRecord = false
+	_, err := l.recordOver(j, j.progress)
 	if _, ok := errors.AsType[*ledger.ConflictError](err); ok {
 		return nil // another worker continues with it
 	}

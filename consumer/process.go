@@ -72,11 +72,13 @@ func (l *Lane) acquire(stop context.Context, b *batch) (p permit, permitted bool
 }
 
 // splitSingle puts jobs that must not share a call into batches of their own, and
-// returns the others. What makes them so was learned only from their records.
+// returns the others. That they must not was learned after the batch was formed: from
+// their records, or because the API has refused a call since.
 func (l *Lane) splitSingle(jobs []*job) []*job {
+	single := l.breaker.SingleRequests()
 	shared := jobs[:0:0]
 	for _, j := range jobs {
-		if j.progress.Single() {
+		if j.progress.Single() || single && len(shared) > 0 {
 			l.add(j)
 			continue
 		}
@@ -98,7 +100,7 @@ func (l *Lane) finish(stop context.Context, jobs []*job, answered []callResult) 
 			continue
 		}
 		j.progress.Attempts += s.calls - 1
-		j.startDeadline, j.leased = time.Time{}, false
+		j.startDeadline, j.mustRecord = time.Time{}, false
 		l.answered(j, s)
 		step := l.decide(j, s)
 		if together && step.outcome.Final() {
@@ -182,7 +184,7 @@ func (l *Lane) decide(j *job, s callResult) nextStep {
 func (l *Lane) retry(stop context.Context, j *job, s callResult) {
 	if s.calls > 0 { // the attempt was made
 		j.progress.Attempts += s.calls - 1
-		j.startDeadline = time.Time{}
+		j.startDeadline, j.mustRecord = time.Time{}, true
 	}
 	if j.rounds++; stop.Err() != nil || j.rounds >= maxRounds {
 		l.returnMessage(stop, j)

@@ -5,19 +5,24 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// record stores an attempt and returns its progress, which names the record.
-func (l *Lane) record(j *job, h ledger.Progress, lease time.Duration) (_ ledger.Progress, err error) {
-	ctx, end := l.trace.publish(j.ctx, "attempt", events.AttemptSubject(l.config.Target, j.ID, h.Attempts))
-	defer func() { end(err) }()
-	r := l.ledger.NewAttempt(ctx, j.ID, j.fingerprint, h, lease)
-	err = l.ledger.Append(ctx, r)
+// recordOver stores an attempt that is over, and returns its progress, which names the
+// record.
+func (l *Lane) recordOver(j *job, h ledger.Progress) (ledger.Progress, error) {
+	r := l.ledger.NewAttempt(j.ctx, j.ID, j.fingerprint, h, 0)
+	err := l.append(j, r)
 	return r.Progress, err
+}
+
+// append stores the record of an attempt.
+func (l *Lane) append(j *job, attempt *ledger.Pending) (err error) {
+	ctx, end := l.trace.publish(j.ctx, "attempt", attempt.Subject())
+	defer func() { end(err) }()
+	return l.ledger.Append(ctx, attempt)
 }
 
 // newResult is the record of a result, to be stored after h.

@@ -44,7 +44,7 @@ func (l *Lane) storeResult(j *job, step nextStep, r *ledger.Pending) (settlement
 // unanswered one, and another request under its id would replace its schedule. The
 // attempt is over and has no lease.
 func (l *Lane) storeRetry(j *job, step nextStep) (settlement, error) {
-	next, err := l.record(j, step.progress, 0)
+	next, err := l.recordOver(j, step.progress)
 	if err != nil {
 		j.progress = step.progress
 		return l.storeConflict(j, step, err)
