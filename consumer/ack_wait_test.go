@@ -64,7 +64,7 @@ func TestAShorterAckWaitMakesNoSecondCall(t *testing.T) {
 	}
 }
 
-func TestWhatComesAgainWaitsOnlyAfterAckWaitBecameShorter(t *testing.T) {
+func TestARedeliveredMessageWaitsOnlyAfterAckWaitBecameShorter(t *testing.T) {
 	for name, c := range map[string]struct {
 		request events.Request
 		wait    time.Duration
@@ -110,7 +110,7 @@ func TestAChangedAckWaitIsReadAgain(t *testing.T) {
 }
 
 // Two signs of life fit into the shortest ack_wait, whatever was read last.
-func TestAMessageInHandIsKeptByTheShortestAckWait(t *testing.T) {
+func TestTheAckDeadlineIsExtendedInTimeForTheShortestAckWait(t *testing.T) {
 	if extendAfter+extendEvery > streams.MinAckWait/2 {
 		t.Errorf("%s may pass between signs of life, ack_wait may be %s", extendAfter+extendEvery, streams.MinAckWait)
 	}

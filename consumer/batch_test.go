@@ -47,7 +47,7 @@ func refusing(status int, names bool, bad ...int64) *api {
 	}}
 }
 
-func TestRequestsThatWaitTogetherGoTogether(t *testing.T) {
+func TestRequestsThatWaitTogetherShareACall(t *testing.T) {
 	w := newWorld(t)
 	calls := script(answerDeleted)
 	requests := []events.Request{contexts(1, 2), contexts(2, 3), contexts(4), contexts(5), contexts(6, 7, 8, 9, 10, 11)}
@@ -116,7 +116,7 @@ func TestEachRequestOfARefusedCallHasItsOwnResult(t *testing.T) {
 	}
 }
 
-func TestACallThatIsLostLeavesEachOfItsRequestsUnanswered(t *testing.T) {
+func TestALostCallLeavesEachOfItsRequestsUnanswered(t *testing.T) {
 	w := newWorld(t)
 	requests := []events.Request{contexts(1), contexts(2), contexts(3)}
 	w.publish(requests...)
@@ -139,7 +139,7 @@ func TestACallThatIsLostLeavesEachOfItsRequestsUnanswered(t *testing.T) {
 	w.settled()
 }
 
-func TestWhoIsAnsweredAlreadyGoesIntoNoCall(t *testing.T) {
+func TestAnAnsweredRequestGoesIntoNoCall(t *testing.T) {
 	w := newWorld(t)
 	calls := script(answerDeleted)
 	_, stop := w.run(w.together(100, calls))
@@ -214,7 +214,7 @@ func (s slowLooks) CheckHead(ctx context.Context, id string, p ledger.Progress) 
 	return s.requestLedger.CheckHead(ctx, id, p)
 }
 
-func TestACallLeavesOutWhatIsHeldUpOrMustBeAlone(t *testing.T) {
+func TestACallLeavesOutRequestsThatAreDelayedOrMustBeAlone(t *testing.T) {
 	w := newWorld(t)
 	calls := script(answerDeleted)
 	l := New(w.js, w.together(100, calls))
@@ -396,7 +396,7 @@ func TestTheSpanOfACallLinksToEveryRequestInIt(t *testing.T) {
 	}
 }
 
-func TestASlowAPIIsAskedByAsManyCallsAsMayBe(t *testing.T) {
+func TestASlowAPIGetsAllTheCallsThatConcurrencyAllows(t *testing.T) {
 	w := newWorld(t)
 	const calls, ids = 50, 10 // together more than there is room for
 	publish := func(from int64) {

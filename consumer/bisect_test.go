@@ -73,7 +73,7 @@ func (a *manyAPI) try(set []int) (deleter.Answer, []int) {
 	return answer, set
 }
 
-func TestEveryRequestOfACallHasItsOwnTrueAnswer(t *testing.T) {
+func TestEveryRequestOfACallGetsItsOwnAnswer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a := &manyAPI{
 			bad:     rapid.SliceOfN(rapid.Bool(), 1, 100).Draw(t, "bad"),
@@ -119,7 +119,7 @@ func TestEveryRequestOfACallHasItsOwnTrueAnswer(t *testing.T) {
 }
 
 // The first call, which is refused, and at most 2·k·log2(n) more.
-func TestNarrowingTakesFewCalls(t *testing.T) {
+func TestBisectionTakesFewCalls(t *testing.T) {
 	check := func(bad []bool) {
 		t.Helper()
 		k := 0
@@ -172,7 +172,7 @@ func TestNarrowingTakesFewCalls(t *testing.T) {
 }
 
 // What ends a call for reasons of the lane ends the next one too.
-func TestTroubleEndsNarrowing(t *testing.T) {
+func TestARefusedCredentialOrAFailureEndsBisection(t *testing.T) {
 	for name, with := range map[string]deleter.Answer{"lost": answerLost, "busy": answerBusy, "401": answerHold, "403": answerRefused} {
 		for trouble := 1; trouble <= 4; trouble++ {
 			a := &manyAPI{bad: []bool{true, false, false, true, false, true, true, false}, trouble: trouble, with: with}
@@ -202,7 +202,7 @@ func TestALimitOnTheNumberOfRequestsIsFoundInFewCalls(t *testing.T) {
 	}
 }
 
-func TestACallThatNamesWhatItRefusesIsFollowedByOne(t *testing.T) {
+func TestARefusalThatNamesIDsNeedsOneMoreCall(t *testing.T) {
 	a := &manyAPI{bad: []bool{false, true, false, false, true}, names: true}
 	a.bisection().run(5)
 	if a.calls != 2 {

@@ -15,7 +15,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-func TestAPullAsksForWhatThereIsRoomFor(t *testing.T) {
+func TestAPullAsksForAsManyMessagesAsFitTheByteLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stop, end := context.WithCancel(t.Context())
 		h := newByteLimit(1000, 100)
@@ -64,7 +64,7 @@ func TestAPullAsksForWhatThereIsRoomFor(t *testing.T) {
 	})
 }
 
-func TestAMessageThatIsLargerThanTheBoundGoesAlone(t *testing.T) {
+func TestAMessageLargerThanTheByteLimitIsPulledAlone(t *testing.T) {
 	h := newByteLimit(1000, 5000)
 	if n, each, ok := h.reserve(t.Context(), 50); n != 1 || each != 5000 || !ok {
 		t.Errorf("room for %d of %d, %v", n, each, ok)
@@ -91,7 +91,7 @@ func heavyEvents(r events.Request) map[string]*nats.Msg {
 	}
 }
 
-func TestAHeavyMessageIsTheSameRequestWithoutItsWeight(t *testing.T) {
+func TestALargeMessageIsReplacedByItsRequestAlone(t *testing.T) {
 	for _, target := range events.Targets() {
 		r := map[events.Target]events.Request{kvTarget: contexts(1, 2), sensayTarget: entry(7)}[target]
 		for form, msg := range heavyEvents(r) {
@@ -123,7 +123,7 @@ func TestAHeavyMessageIsTheSameRequestWithoutItsWeight(t *testing.T) {
 	}
 }
 
-func TestALightMessageStaysAsItIs(t *testing.T) {
+func TestASmallMessageIsNotChanged(t *testing.T) {
 	r := contexts(1)
 	body, err := r.Encode()
 	if err != nil {
@@ -138,7 +138,7 @@ func TestALightMessageStaysAsItIs(t *testing.T) {
 }
 
 // What comes from the server remembers how large it was.
-func TestAHeavyMessageInHandWeighsWhatIsKeptOfIt(t *testing.T) {
+func TestALargeMessageInFlightCountsWithItsReducedSize(t *testing.T) {
 	w := newWorld(t)
 	r := contexts(1, 2)
 	sub, err := w.nc.SubscribeSync(w.nc.NewInbox())
@@ -163,7 +163,7 @@ func TestAHeavyMessageInHandWeighsWhatIsKeptOfIt(t *testing.T) {
 	}
 }
 
-func TestHeavyRequestsAreAnsweredWhereFewFit(t *testing.T) {
+func TestLargeRequestsAreAnsweredUnderASmallByteLimit(t *testing.T) {
 	w := newWorld(t)
 	c := w.config(kvTarget, script(answerBusy, answerBusy, answerDeleted))
 	c.BatchIDs, c.MaxBytesInFlight = 100, 64<<10

@@ -20,7 +20,7 @@ func (c *clock) suspend() {
 }
 
 // A machine that sleeps while it works on a request finds it in another's hands.
-func TestAfterASleepNoCallIsMadeAndNoMessageTouched(t *testing.T) {
+func TestAfterASuspendNoCallIsMadeAndNoMessageSettled(t *testing.T) {
 	for _, target := range events.Targets() {
 		t.Run(string(target), func(t *testing.T) {
 			w := newWorld(t)
@@ -50,7 +50,7 @@ func TestAfterASleepNoCallIsMadeAndNoMessageTouched(t *testing.T) {
 }
 
 // A claim that the machine slept over is released: no call was made on it.
-func TestAClaimThatTheMachineSleptOverIsReleased(t *testing.T) {
+func TestAClaimIsReleasedAfterASuspend(t *testing.T) {
 	w := newWorld(t)
 	r := entry(7)
 	calls := script(answerDeleted)
@@ -78,7 +78,7 @@ func TestAClaimThatTheMachineSleptOverIsReleased(t *testing.T) {
 }
 
 // A right that ended while the machine slept is over for the call, too.
-func TestATurnThatComesTooLateByTheWallClock(t *testing.T) {
+func TestACallThatIsTooLateByTheWallClockIsNotMade(t *testing.T) {
 	w := newWorld(t)
 	l := New(w.js, w.config(sensayTarget, nil))
 	by := time.Now().Add(time.Minute)
@@ -88,7 +88,7 @@ func TestATurnThatComesTooLateByTheWallClock(t *testing.T) {
 	}
 }
 
-func TestTheServerIsAskedForItsTimeAfterASleep(t *testing.T) {
+func TestTheServersTimeIsReadAgainAfterASuspend(t *testing.T) {
 	w := newWorld(t)
 	c := newClock()
 	if err := c.measure(t.Context(), w.js, testLog()); err != nil {
@@ -107,7 +107,7 @@ func TestTheServerIsAskedForItsTimeAfterASleep(t *testing.T) {
 	}
 }
 
-func TestClocksThatDifferAreWarnedAbout(t *testing.T) {
+func TestALargeClockSkewIsLogged(t *testing.T) {
 	for _, c := range []struct {
 		ahead, took time.Duration
 		warned      bool

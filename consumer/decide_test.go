@@ -167,7 +167,7 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-func TestWhoGotNoAnswerOfItsOwnIsCalledAloneAndLosesNoTime(t *testing.T) {
+func TestARequestWithoutItsOwnAnswerIsCalledAloneAndNoTimeCounts(t *testing.T) {
 	h := ledger.Progress{Attempts: 3, Elapsed: 100 * plain.Retry.MaxElapsed}
 	want := nextStep{nextCallAt: noon.Add(10 * time.Second), progress: h}
 	want.progress.Alone, want.progress.Waits = true, 1
@@ -178,7 +178,7 @@ func TestWhoGotNoAnswerOfItsOwnIsCalledAloneAndLosesNoTime(t *testing.T) {
 }
 
 // Whatever the history and the answer, a step obeys the promises.
-func TestDecideKeepsThePromises(t *testing.T) {
+func TestDecideKeepsItsInvariants(t *testing.T) {
 	verdicts := []deleter.Verdict{
 		deleter.Deleted, deleter.AcceptedPending, deleter.NotFound, deleter.Invalid, deleter.CredentialRefused, deleter.Retry,
 	}

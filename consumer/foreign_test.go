@@ -86,7 +86,7 @@ func (w *world) litter(r events.Request) {
 
 // Wherever they stand among its records, foreign messages hold nobody up, not even
 // the request.
-func TestForeignMessagesAreReadPast(t *testing.T) {
+func TestForeignMessagesAreSkipped(t *testing.T) {
 	for _, target := range events.Targets() {
 		t.Run(string(target), func(t *testing.T) {
 			w := newWorld(t)
@@ -140,7 +140,7 @@ func TestForeignMessagesAreReadPast(t *testing.T) {
 }
 
 // What comes due without a worker's headers is no step of a request.
-func TestAForeignMessageThatIsDueIsDropped(t *testing.T) {
+func TestADueForeignMessageIsDropped(t *testing.T) {
 	w := newWorld(t)
 	calls := script(answerDeleted)
 	r := entry(7)

@@ -13,7 +13,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-func TestWhatMayBeTakenAsTheScheduledStepsFillTheirStream(t *testing.T) {
+func TestAFullLaterStreamLimitsWhichStreamsAreFetched(t *testing.T) {
 	const limit = 1000
 	for _, c := range []struct {
 		bytes         uint64
@@ -42,7 +42,7 @@ func TestWhatMayBeTakenAsTheScheduledStepsFillTheirStream(t *testing.T) {
 }
 
 // The server drops the oldest schedule for a new one when the stream is full.
-func TestALaneTakesNoRequestsWhileScheduledStepsFillTheirStream(t *testing.T) {
+func TestALaneFetchesNoRequestsWhileTheLaterStreamIsFull(t *testing.T) {
 	w := newWorld(t)
 	limit := func(bytes int64) {
 		t.Helper()

@@ -18,7 +18,7 @@ import (
 
 // A status in a header and an empty body is how the server ends a pull. Anybody
 // can publish that.
-func TestAMessageThatLooksLikeTheServersWordIsAnswered(t *testing.T) {
+func TestAMessageThatLooksLikeAServerStatusIsAnswered(t *testing.T) {
 	w := newWorld(t)
 	w.run(w.config(kvTarget, script(answerDeleted)))
 	var answered []string
@@ -38,7 +38,7 @@ func TestAMessageThatLooksLikeTheServersWordIsAnswered(t *testing.T) {
 }
 
 // What is repeated in a schedule and in every result must fit there.
-func TestAnEventTooLargeToComeBackIsInvalid(t *testing.T) {
+func TestAnEventTooLargeForItsResultIsInvalid(t *testing.T) {
 	long := strings.Repeat("x", 20_000)
 	structured, err := contexts(1).Encode()
 	if err != nil {
@@ -79,7 +79,7 @@ func TestAnEventTooLargeToComeBackIsInvalid(t *testing.T) {
 }
 
 // Endless retries would block the whole lane because of one message.
-func TestWhatCanNeverBeStoredHoldsNobodyElseUp(t *testing.T) {
+func TestARequestThatCannotBeStoredDelaysNoOther(t *testing.T) {
 	for name, c := range map[string]struct {
 		err   error
 		tries int
@@ -112,7 +112,7 @@ func TestWhatCanNeverBeStoredHoldsNobodyElseUp(t *testing.T) {
 
 // An answer that says that nothing was deleted is not forgotten with the
 // schedule that it led to.
-func TestARepeatKnowsWhatAnEarlierAttemptWasAnswered(t *testing.T) {
+func TestARepeatedMessageContinuesFromTheEarlierAttempt(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer deleter.Answer
 		want   events.Outcome
@@ -153,7 +153,7 @@ func TestARepeatKnowsWhatAnEarlierAttemptWasAnswered(t *testing.T) {
 
 // k-v.ai's requests have no link before their call, so the id can be taken
 // during it. What was deleted is told all the same.
-func TestWhatWasDeletedIsToldEvenIfItsIDIsTaken(t *testing.T) {
+func TestADeletionIsReportedEvenIfItsIDIsInUse(t *testing.T) {
 	w := newWorld(t)
 	r := contexts(1)
 	calls := &api{answer: func(int, events.Resource) deleter.Answer {
@@ -174,7 +174,7 @@ func TestWhatWasDeletedIsToldEvenIfItsIDIsTaken(t *testing.T) {
 	}
 }
 
-func TestWhatIsAnsweredWaitsForNoCall(t *testing.T) {
+func TestAnAnsweredRequestDoesNotWaitForACall(t *testing.T) {
 	w := newWorld(t)
 	calls := script(answerDeleted)
 	c := w.config(kvTarget, calls)
@@ -190,7 +190,7 @@ func TestWhatIsAnsweredWaitsForNoCall(t *testing.T) {
 	}
 }
 
-func TestALaneDoesNotWaitForAnothersConsumer(t *testing.T) {
+func TestALaneDoesNotWaitForTheConsumerOfAnotherLane(t *testing.T) {
 	w := newWorld(t)
 	if err := w.js.DeleteConsumer(t.Context(), events.StreamLater, string(sensayTarget)); err != nil {
 		t.Fatal(err)

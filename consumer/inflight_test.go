@@ -40,7 +40,7 @@ func (w *world) delivered(before time.Duration) (d *delivery, heard func(sign st
 	}
 }
 
-func TestADeliveryIsKeptAliveUntilItMayBeAnothers(t *testing.T) {
+func TestAnAckDeadlineIsExtendedUntilTheServerMayRedeliver(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		since time.Duration // the last sign of life
@@ -64,7 +64,7 @@ func TestADeliveryIsKeptAliveUntilItMayBeAnothers(t *testing.T) {
 }
 
 // A worker that stood still finds its messages in the hands of others.
-func TestAMessageThatMayBeAnothersIsNeitherCalledForNorTakenAway(t *testing.T) {
+func TestAMessagePastItsAckDeadlineIsNeitherCalledForNorSettled(t *testing.T) {
 	for _, r := range []struct {
 		name  string
 		since time.Duration

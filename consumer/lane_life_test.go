@@ -15,7 +15,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-func TestAFullResultsStreamHoldsTheLaneUntilThereIsRoom(t *testing.T) {
+func TestAFullResultsStreamBlocksTheLaneUntilItHasSpace(t *testing.T) {
 	w := newWorld(t)
 	stream, err := w.js.Stream(t.Context(), events.StreamResults)
 	if err != nil {
@@ -48,7 +48,7 @@ func TestAFullResultsStreamHoldsTheLaneUntilThereIsRoom(t *testing.T) {
 	w.until("the lane runs again", func() bool { return lane.State().Status == StatusRunning })
 }
 
-func TestAMissingResultsStreamHoldsTheLane(t *testing.T) {
+func TestAMissingResultsStreamBlocksTheLane(t *testing.T) {
 	w := newWorld(t)
 	api := script(answerDeleted)
 	lane, _ := w.run(w.config(sensayTarget, api))
@@ -68,7 +68,7 @@ func TestAMissingResultsStreamHoldsTheLane(t *testing.T) {
 }
 
 // The chain is lost while the call is out, and with it the attempt.
-func TestAnAnswerOutlivesItsChain(t *testing.T) {
+func TestAnAnswerIsStoredEvenIfItsRecordsAreGone(t *testing.T) {
 	for _, r := range []events.Request{contexts(10), entry(7)} {
 		t.Run(string(r.Target()), func(t *testing.T) {
 			w := newWorld(t)
@@ -94,7 +94,7 @@ func TestAnAnswerOutlivesItsChain(t *testing.T) {
 	}
 }
 
-func TestStoppingFinishesWhatIsOutAndHandsBackTheRest(t *testing.T) {
+func TestStoppingFinishesCallsInFlightAndReturnsTheOtherMessages(t *testing.T) {
 	w := newWorld(t)
 	calling, proceed := make(chan struct{}, 100), make(chan struct{})
 	release := sync.OnceFunc(func() { close(proceed) })
@@ -124,7 +124,7 @@ func TestStoppingFinishesWhatIsOutAndHandsBackTheRest(t *testing.T) {
 	w.settled()
 }
 
-func TestTheServerMayGoAndComeBack(t *testing.T) {
+func TestALaneSurvivesAServerRestart(t *testing.T) {
 	w := newWorld(t)
 	dir := w.server.StoreDir()
 	calling, proceed := make(chan struct{}), make(chan struct{})
@@ -169,7 +169,7 @@ func TestALaneThatStartsWithoutAConsumerWaitsForIt(t *testing.T) {
 
 // A request is claimed for a call whose turn does not come. The worker that continues with it
 // is not to take that for a call without an answer.
-func TestAClaimWithoutACallIsWithdrawn(t *testing.T) {
+func TestAClaimWithoutACallIsReleased(t *testing.T) {
 	w := newWorld(t)
 	hanging, stop := w.run(w.config(sensayTarget, script()))
 	for range hanging.config.Concurrency { // calls that are out and do not end

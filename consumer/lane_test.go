@@ -174,7 +174,7 @@ func TestAnIDNamesOneResource(t *testing.T) {
 	}
 }
 
-func TestTwoRequestsForOneEntryHaveEachTheirAnswer(t *testing.T) {
+func TestTwoRequestsForOneEntryEachHaveAResult(t *testing.T) {
 	w := newWorld(t)
 	w.run(w.config(sensayTarget, script(answerDeleted, answerNotFound)))
 	first, second := entry(7), entry(7)
@@ -188,7 +188,7 @@ func TestTwoRequestsForOneEntryHaveEachTheirAnswer(t *testing.T) {
 	}
 }
 
-func TestAMalformedEventIsInvalidOnce(t *testing.T) {
+func TestAMalformedEventHasOneInvalidResult(t *testing.T) {
 	good := contexts(10)
 	body, err := good.Encode()
 	if err != nil {
@@ -228,7 +228,7 @@ func TestAMalformedEventIsInvalidOnce(t *testing.T) {
 	}
 }
 
-func TestAMalformedEventLeavesAnEarlierRequestAlone(t *testing.T) {
+func TestAMalformedEventDoesNotChangeAnEarlierRequest(t *testing.T) {
 	w := newWorld(t)
 	w.run(w.config(kvTarget, script(answerDeleted)))
 	r := contexts(10)
@@ -313,7 +313,7 @@ func TestAnAttemptIsStoredBeforeItsCall(t *testing.T) {
 }
 
 // A worker dies between its call and its result.
-func TestAnotherWorkersAttempt(t *testing.T) {
+func TestAnAttemptOfAnotherWorkerIsRespected(t *testing.T) {
 	w := newWorld(t)
 	r := entry(7)
 	dead := New(w.js, w.config(sensayTarget, nil))
@@ -340,7 +340,7 @@ func TestAnotherWorkersAttempt(t *testing.T) {
 
 // Another worker, sure that the lease is over, finishes during the call. Its result
 // is the request's, and the message is acknowledged at once.
-func TestAWorkerThatWasOvertakenLetsGo(t *testing.T) {
+func TestAWorkerWhoseStepConflictsAbandonsTheMessage(t *testing.T) {
 	for name, answer := range map[string]deleter.Answer{"with its result": answerDeleted, "with its retry": answerLost} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -429,7 +429,7 @@ func TestAStepThatIsNotStoredIsNotAcknowledged(t *testing.T) {
 }
 
 // What is acknowledged is gone: the other worker may die, and nobody would answer.
-func TestAnOvertakenWorkerLeavesTheMessageToWhoGoesOn(t *testing.T) {
+func TestAConflictLeavesTheMessageToTheWorkerThatContinues(t *testing.T) {
 	for name, answer := range map[string]deleter.Answer{"with its result": answerDeleted, "with its retry": answerLost} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -458,7 +458,7 @@ func TestAnOvertakenWorkerLeavesTheMessageToWhoGoesOn(t *testing.T) {
 	}
 }
 
-func TestHeadersOfTheWorkerAreNotTheServersCommands(t *testing.T) {
+func TestHeadersOfTheWorkerAreNotServerCommands(t *testing.T) {
 	w := newWorld(t)
 	w.run(w.config(kvTarget, script(answerBusy, answerDeleted)))
 	r := contexts(10)

@@ -7,7 +7,7 @@ import (
 
 var deep = flag.Bool("model.deep", false, "explore the larger lives too, which takes minutes and gigabytes")
 
-func TestTheProtocolHoldsWhateverHappens(t *testing.T) {
+func TestTheProtocolKeepsItsInvariantsUnderAnyFault(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		deep bool

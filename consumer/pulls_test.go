@@ -47,7 +47,7 @@ type writer func(p []byte) (int, error)
 
 func (w writer) Write(p []byte) (int, error) { return w(p) }
 
-func TestALaneWhosePullsFailForAWhileDoesNotRun(t *testing.T) {
+func TestALaneWhosePullsKeepFailingIsNotRunning(t *testing.T) {
 	w := newWorld(t)
 	conn, _ := w.connect()
 	synctest.Test(t, func(t *testing.T) {
@@ -77,7 +77,7 @@ func TestALaneWhosePullsFailForAWhileDoesNotRun(t *testing.T) {
 }
 
 // The connection's own handlers log that it is lost.
-func TestALaneSaysNothingOfItsOwnWhileNATSIsDown(t *testing.T) {
+func TestALaneLogsNothingWhileNATSIsDown(t *testing.T) {
 	w := newWorld(t)
 	log, lines := captured()
 	c := w.config(sensayTarget, script(answerDeleted))

@@ -42,7 +42,7 @@ func (w *world) passOver(r events.Request) {
 	}
 }
 
-func TestWhatTheServerPassesOverIsDeliveredAgain(t *testing.T) {
+func TestStrandedMessagesAreDeliveredAgain(t *testing.T) {
 	for name, manages := range map[string]bool{"by the lane": true, "by setup": false} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -86,7 +86,7 @@ func (h *hesitant) CreateOrUpdateConsumer(ctx context.Context, stream string, c 
 	return h.JetStream.CreateOrUpdateConsumer(ctx, stream, c)
 }
 
-func TestARecreatedConsumerIsNeverLeftMissing(t *testing.T) {
+func TestAConsumerThatIsRecreatedIsNeverLeftMissing(t *testing.T) {
 	w := newWorld(t)
 	w.passOver(contexts(1))
 	consumer, err := w.js.Consumer(t.Context(), events.StreamRequests, string(kvTarget))
@@ -115,7 +115,7 @@ func TestARecreatedConsumerIsNeverLeftMissing(t *testing.T) {
 	}
 }
 
-func TestWhatWaitsIsNotPassedOver(t *testing.T) {
+func TestWaitingMessagesAreNotStranded(t *testing.T) {
 	w := newWorld(t)
 	w.publish(contexts(1), contexts(2), entry(3))
 	consumer, err := w.js.Consumer(t.Context(), events.StreamRequests, string(kvTarget))

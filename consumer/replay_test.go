@@ -10,7 +10,7 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-func TestAReplayAddsANewerFinalResultAndOnlyToAFailure(t *testing.T) {
+func TestAReplayAddsANewFinalResultOnlyAfterAFailure(t *testing.T) {
 	for _, r := range []events.Request{contexts(10), entry(7)} {
 		t.Run(string(r.Target()), func(t *testing.T) {
 			w := newWorld(t)

@@ -15,7 +15,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-func TestAFullDiskHoldsTheLaneUntilThereIsRoom(t *testing.T) {
+func TestAFullDiskBlocksTheLaneUntilItHasSpace(t *testing.T) {
 	t.Parallel()
 	w := &world{TB: t, server: startServerWith(t, e2e.ServerConfig{Dir: filepath.Join(t.TempDir(), "js"), MaxStore: 1 << 20})}
 	w.nc, w.js = w.connect()
@@ -83,7 +83,7 @@ func TestTheClockFollowsTheServersThroughJumps(t *testing.T) {
 
 // A clock that jumped between two steps neither ends a request early nor makes
 // it wait forever.
-func TestAJumpBetweenStepsDoesNoHarm(t *testing.T) {
+func TestAClockJumpBetweenStepsChangesNoDecision(t *testing.T) {
 	rules := Rules{ConfirmAfter: time.Hour, Retry: Policy{InitialInterval: time.Second, Multiplier: 2, MaxInterval: time.Minute, MaxElapsed: 24 * time.Hour}}
 	for _, since := range []time.Duration{-time.Hour, 48 * time.Hour} { // the first attempt, seen from now
 		step := decide(rules, ledger.Progress{Attempts: 2, FirstAttempt: noon.Add(since)}, answerLost, time.Time{}, noon)

@@ -70,7 +70,7 @@ func (w *world) deliverOnce() {
 
 // What an earlier worker did is not in the ledger any more, or never was. An age as
 // short as the tolerance makes each message old at once.
-func TestARequestThatIsOlderThanItsRecords(t *testing.T) {
+func TestARequestOlderThanTheStreamKeepsRecords(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		// before what a worker does that comes later
@@ -136,7 +136,7 @@ func TestARequestThatIsOlderThanItsRecords(t *testing.T) {
 
 // A due step was recorded. Where its records are gone, it is answered all the same,
 // and never as if there had been no call.
-func TestAStepWhoseRecordsAreGone(t *testing.T) {
+func TestAStepWithoutItsRecordsMayHaveDeleted(t *testing.T) {
 	for _, target := range events.Targets() {
 		for _, first := range []deleter.Answer{answerBusy, answerPending, answerHold} {
 			for how, lose := range map[string]func(*world){
@@ -175,7 +175,7 @@ func TestAStepWhoseRecordsAreGone(t *testing.T) {
 
 // The results stream was deleted, created again by setup, and the same request
 // published again: what is due knows a record that is not in the new stream.
-func TestAStepWhoseRecordsAreGoneFindsThoseOfARepeat(t *testing.T) {
+func TestAStepWithoutItsRecordsFindsThoseOfARepeat(t *testing.T) {
 	w := newWorld(t)
 	r := entry(7)
 	c := w.config(sensayTarget, script(answerBusy, answerNotFound))
@@ -203,7 +203,7 @@ func TestAStepWhoseRecordsAreGoneFindsThoseOfARepeat(t *testing.T) {
 }
 
 // A step that waits for another worker's lease knows no record yet.
-func TestAStepThatKnewNoRecordFindsNone(t *testing.T) {
+func TestAStepThatNeverHadARecordFindsNone(t *testing.T) {
 	w := newWorld(t)
 	r := entry(7)
 	body, err := r.Encode()
@@ -221,7 +221,7 @@ func TestAStepThatKnewNoRecordFindsNone(t *testing.T) {
 }
 
 // A replay waits while the failed result that it names expires.
-func TestAReplayWhoseFailedResultIsGone(t *testing.T) {
+func TestAReplayWithoutItsFailedResultMayHaveDeleted(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		expire bool

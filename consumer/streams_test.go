@@ -25,7 +25,7 @@ func (w *world) stream(name string) jetstream.StreamConfig {
 	return s.CachedInfo().Config
 }
 
-func TestSetupMakesTheStreamsOfTheContract(t *testing.T) {
+func TestSetupCreatesTheStreamsOfTheContract(t *testing.T) {
 	w := newWorld(t)
 	requests, results, later := w.stream(events.StreamRequests), w.stream(events.StreamResults), w.stream(events.StreamLater)
 	for what, ok := range map[string]bool{
@@ -51,7 +51,7 @@ func TestSetupMakesTheStreamsOfTheContract(t *testing.T) {
 	}
 }
 
-func TestSetupAgainLosesNothingThatAnOperatorChose(t *testing.T) {
+func TestASecondSetupKeepsTheOperatorsSettings(t *testing.T) {
 	w := newWorld(t)
 	config := w.stream(events.StreamRequests)
 	config.MaxMsgs = 1000
@@ -156,7 +156,7 @@ func laneConsumers() map[string][]events.Target {
 const minLaterBytes = 256 << 20
 
 // The commands, and a lane that runs, refuse the same settings.
-func TestAnUnsafeStreamIsRefusedByName(t *testing.T) {
+func TestAnUnsafeStreamIsRefusedAndNamed(t *testing.T) {
 	for name, c := range unsafeStreams() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -195,7 +195,7 @@ func (w *world) refuses(stream, consumer, setting string) {
 	}
 }
 
-func TestSetupAddsWhatIsMissingOfAStream(t *testing.T) {
+func TestSetupAddsMissingSettingsToAStream(t *testing.T) {
 	for name, c := range map[string]struct {
 		stream, missing string
 		spoil           func(*jetstream.StreamConfig)
@@ -227,7 +227,7 @@ func TestSetupAddsWhatIsMissingOfAStream(t *testing.T) {
 	}
 }
 
-func TestAnUnsafeConsumerIsRefusedByName(t *testing.T) {
+func TestAnUnsafeConsumerIsRefusedAndNamed(t *testing.T) {
 	for name, c := range map[string]struct {
 		spoil   func(*jetstream.ConsumerConfig)
 		setting string
@@ -272,7 +272,7 @@ func TestAnUnsafeConsumerIsRefusedByName(t *testing.T) {
 	}
 }
 
-func TestSetupKeepsWhatAnOperatorChoseOfAConsumer(t *testing.T) {
+func TestSetupKeepsTheOperatorsConsumerSettings(t *testing.T) {
 	w := newWorld(t)
 	for stream, targets := range laneConsumers() {
 		for _, target := range targets {
@@ -360,7 +360,7 @@ func TestALaneThatStartsWithoutAStreamWaitsForIt(t *testing.T) {
 	w.final(kvTarget, r.ID)
 }
 
-func TestWhereNothingExistsAWorkerCreatesEverything(t *testing.T) {
+func TestAWorkerCreatesAllStreamsWhereNoneExists(t *testing.T) {
 	w := bareWorld(t)
 	var created []streams.Created
 	told := settings
@@ -382,7 +382,7 @@ func TestWhereNothingExistsAWorkerCreatesEverything(t *testing.T) {
 }
 
 // Settings may change while a lane runs.
-func TestAConsumerThatGivesUpMessagesHoldsTheLane(t *testing.T) {
+func TestAConsumerThatDropsMessagesBlocksTheLane(t *testing.T) {
 	w := newWorld(t)
 	api := script(answerDeleted)
 	lane, _ := w.run(w.config(kvTarget, api))
@@ -405,7 +405,7 @@ func TestAConsumerThatGivesUpMessagesHoldsTheLane(t *testing.T) {
 	w.final(kvTarget, r.ID)
 }
 
-func TestWhatIsMissingIsNamed(t *testing.T) {
+func TestMissingStreamsAndConsumersAreNamed(t *testing.T) {
 	w := bareWorld(t)
 	var problem *streams.Problem
 	if err := streams.Check(t.Context(), w.js, 0, events.Targets()...); !errors.As(err, &problem) || problem.Stream != events.StreamRequests {
@@ -440,7 +440,7 @@ func (o *overtaken) CreateStream(ctx context.Context, c jetstream.StreamConfig) 
 
 // A worker that starts while an administrator sets up finds some streams and not others,
 // which then exist all the same.
-func TestSetUpsAtTheSameTimeBothSucceed(t *testing.T) {
+func TestTwoSetupsAtTheSameTimeSucceed(t *testing.T) {
 	w := bareWorld(t)
 	all := w.blueprints()
 	if _, err := w.js.CreateStream(t.Context(), all[events.StreamRequests]); err != nil {

@@ -64,7 +64,7 @@ func request(target events.Target, id int64) events.Request {
 
 // Twenty requests that the credential is not for must not hold up twenty that it
 // is for, and end once it is known that only they are refused.
-func TestRefusedRequestsHoldNobodyUpAndEnd(t *testing.T) {
+func TestRefusedRequestsDelayNoOthersAndEnd(t *testing.T) {
 	for _, target := range events.Targets() {
 		t.Run(string(target), func(t *testing.T) {
 			w := newWorld(t)
@@ -112,7 +112,7 @@ func TestRefusedRequestsHoldNobodyUpAndEnd(t *testing.T) {
 }
 
 // A request that is always refused says nothing about the credential.
-func TestARequestThatWasRefusedNeverHoldsTheLane(t *testing.T) {
+func TestARefusedRequestNeverBlocksTheLane(t *testing.T) {
 	w := newWorld(t)
 	api := newForbidding(1)
 	lane, _ := w.run(w.config(sensayTarget, api))
@@ -127,7 +127,7 @@ func TestARequestThatWasRefusedNeverHoldsTheLane(t *testing.T) {
 }
 
 // However long a credential is revoked, no request fails, and few calls are made.
-func TestARevokedCredentialFailsNobody(t *testing.T) {
+func TestARevokedCredentialFailsNoRequest(t *testing.T) {
 	for _, status := range []int64{401, 403} {
 		for _, target := range events.Targets() {
 			t.Run(fmt.Sprint(status, " ", target), func(t *testing.T) {
@@ -222,7 +222,7 @@ func TestASuspectRequestProbesOnlyIfNoOtherWaits(t *testing.T) {
 	}
 }
 
-func TestALaneWithoutARequestForAProbeClosesItsBreaker(t *testing.T) {
+func TestABreakerWithoutARequestToProbeWithCloses(t *testing.T) {
 	w := newWorld(t)
 	api := newForbidding(0)
 	c := w.config(sensayTarget, api)

@@ -15,7 +15,7 @@ import (
 )
 
 // One trace leads from the publisher through the schedule into the result.
-func TestATraceGoesOnThroughTheScheduleIntoTheResult(t *testing.T) {
+func TestATraceContinuesThroughTheScheduleToTheResult(t *testing.T) {
 	spans := tracetest.NewInMemoryExporter()
 	provider := sdk.NewTracerProvider(sdk.WithSyncer(spans))
 	otel.SetTracerProvider(provider)

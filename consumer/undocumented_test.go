@@ -76,7 +76,7 @@ func TestAnUndocumentedStatusEndsOnlyItsOwnRequest(t *testing.T) {
 
 // An endpoint that is retired, or a bill that is not paid: few calls are made, and
 // none of the requests that were not called for fails.
-func TestAnEndpointThatIsGoneFailsNoBacklog(t *testing.T) {
+func TestAMissingEndpointDoesNotFailTheBacklog(t *testing.T) {
 	for _, target := range events.Targets() {
 		t.Run(string(target), func(t *testing.T) {
 			w := newWorld(t)
@@ -117,7 +117,7 @@ func TestAnEndpointThatIsGoneFailsNoBacklog(t *testing.T) {
 
 // While a call for many is bisected, one of its requests can be answered elsewhere,
 // and the message of another can become another worker's.
-func TestWhatIsNoMoreThisWorkersGoesIntoNoFurtherCall(t *testing.T) {
+func TestARequestOfAnotherWorkerGoesIntoNoFurtherCall(t *testing.T) {
 	w := newWorld(t)
 	requests := []events.Request{contexts(1), contexts(2), contexts(3)}
 	jobs := make([]*job, len(requests))

@@ -16,7 +16,7 @@ import (
 // question is where it is asked.
 const question = "$JS.API.DIRECT.GET." + events.StreamResults
 
-func TestManyRequestsWithoutRecordsAreToldInOneQuestion(t *testing.T) {
+func TestOneQuestionFindsThatManyRequestsHaveNoRecords(t *testing.T) {
 	js := newServer(t)
 	var asked atomic.Int64
 	spy, err := js.Conn().Subscribe(question, func(*nats.Msg) { asked.Add(1) })
@@ -93,7 +93,7 @@ func TestManyRequestsWithoutRecordsAreToldInOneQuestion(t *testing.T) {
 }
 
 // A replica or a mirror may be behind, and not have heard of a final result.
-func TestTheQuestionIsAskedWhereOneServerAnswers(t *testing.T) {
+func TestTheBatchedCheckIsUsedOnlyWhereItsAnswerIsCurrent(t *testing.T) {
 	js := newServer(t)
 	l := newLedger(js, kvTarget)
 	want := func(t *testing.T, want bool) {
@@ -145,7 +145,7 @@ func TestTheQuestionIsAskedWhereOneServerAnswers(t *testing.T) {
 	})
 }
 
-func TestAReplicaDoesNotAnswerForAll(t *testing.T) {
+func TestAReplicaDoesNotAnswerTheBatchedCheck(t *testing.T) {
 	if answersForAll(jetstream.StreamConfig{Replicas: 3, AllowDirect: true}) || !answersForAll(jetstream.StreamConfig{Replicas: 1, AllowDirect: true}) {
 		t.Error("one of three replicas may be behind, one of one is not")
 	}

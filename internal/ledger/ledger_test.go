@@ -25,7 +25,7 @@ func TestTheFilterIsThatOfTheContract(t *testing.T) {
 	}
 }
 
-func TestOnlyADefiniteRefusalIsOne(t *testing.T) {
+func TestOnlyADefiniteRefusalCountsAsAConflict(t *testing.T) {
 	for code, want := range map[jetstream.ErrorCode]bool{10071: true, 10164: false, 10163: false, 10077: false} {
 		if got := refused(fmt.Errorf("nats: %w", &jetstream.APIError{ErrorCode: code})); got != want {
 			t.Errorf("%d is a refusal: %v", code, got)
@@ -36,7 +36,7 @@ func TestOnlyADefiniteRefusalIsOne(t *testing.T) {
 	}
 }
 
-func TestOfAnyNumberOfWritersOneIsAccepted(t *testing.T) {
+func TestOneOfManyConcurrentWritersIsAccepted(t *testing.T) {
 	const writers, requests = 8, 50
 	js := newServer(t)
 	for range requests {
@@ -71,7 +71,7 @@ func TestOfAnyNumberOfWritersOneIsAccepted(t *testing.T) {
 }
 
 // What is published in one go is guarded as what is published alone.
-func TestOfRecordsPublishedTogetherThoseThatFollowAreStored(t *testing.T) {
+func TestRecordsPublishedTogetherAreStoredUnlessOneConflicts(t *testing.T) {
 	js := newServer(t)
 	l := newLedger(js, sensayTarget)
 	taken := NewID()
@@ -97,7 +97,7 @@ func TestOfRecordsPublishedTogetherThoseThatFollowAreStored(t *testing.T) {
 }
 
 // A publish whose acknowledgement is lost is repeated, and finds its own record.
-func TestARecordThatIsThereAlreadyMayBeOurOwn(t *testing.T) {
+func TestAConflictWithOurOwnRecordIsASuccess(t *testing.T) {
 	js := newServer(t)
 	l := newLedger(js, sensayTarget)
 	own := l.NewAttempt(t.Context(), "x", "f", Progress{Attempts: 1, RequestSeq: 1}, time.Second)
@@ -177,7 +177,7 @@ func TestAResultThatCannotBeEncodedIsNotStored(t *testing.T) {
 	}
 }
 
-func TestAScheduleThatDidNotFireIsNotWaitedFor(t *testing.T) {
+func TestAnOverdueScheduleDoesNotCountAsScheduled(t *testing.T) {
 	l := newLedger(newServer(t), kvTarget)
 	now := time.Now()
 	if err := l.Schedule(t.Context(), "r1", &nats.Msg{}, Progress{}, now.Add(time.Hour)); err != nil {
@@ -196,7 +196,7 @@ func TestAScheduleThatDidNotFireIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-func TestARetryIsToldFromAConfirmation(t *testing.T) {
+func TestARetryIsDistinguishedFromAConfirmation(t *testing.T) {
 	l := newLedger(newServer(t), sensayTarget)
 	want := func(what string, want bool) {
 		t.Helper()
@@ -217,7 +217,7 @@ func TestARetryIsToldFromAConfirmation(t *testing.T) {
 	want("a retry", true)
 }
 
-func TestWhatStoringSaysIsTrue(t *testing.T) {
+func TestStoreFailuresAreReported(t *testing.T) {
 	for name, c := range map[string]struct {
 		stored []bool
 		want   string
@@ -243,7 +243,7 @@ func TestWhatStoringSaysIsTrue(t *testing.T) {
 	}
 }
 
-func TestPropagationHeadersAreFoundInAnyCase(t *testing.T) {
+func TestPropagationHeadersAreFoundInAnySpelling(t *testing.T) {
 	for _, name := range []string{"traceparent", "Traceparent", "TraceParent"} {
 		if got := (HeaderCarrier{name: {"x"}}).Get("traceparent"); got != "x" {
 			t.Errorf("%s is not found", name)

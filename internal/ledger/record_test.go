@@ -14,7 +14,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-func TestOnlyAWholeRecordIsOne(t *testing.T) {
+func TestAnIncompleteRecordIsForeign(t *testing.T) {
 	js := newServer(t)
 	l := newLedger(js, sensayTarget)
 	id := NewID()

@@ -295,7 +295,7 @@ func TestAnAcceptanceCountsForItsCredentialOnly(t *testing.T) {
 }
 
 // A breaker with nothing to probe with would stay open until somebody publishes.
-func TestAnOpenBreakerClosesWhereNothingIsLeftToProbeWith(t *testing.T) {
+func TestAnOpenBreakerClosesWithoutARequestToProbeWith(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := testBreaker()
 		mustOpen(t, b)

@@ -176,7 +176,7 @@ func TestAnAPIThatRefusesEverythingGetsSingleCalls(t *testing.T) {
 }
 
 // A Retry-After of more than a second is kept, even where calls are let through.
-func TestALongRetryAfterIsKept(t *testing.T) {
+func TestALongRetryAfterIsRespected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := testLimiter(0)
 		first, _ := l.Wait(t.Context(), time.Time{})
@@ -198,7 +198,7 @@ func asksFor(wait time.Duration) deleter.Answer {
 	return a
 }
 
-func TestATurnThatDoesNotComeInTimeIsGivenUp(t *testing.T) {
+func TestACallPastItsDeadlineIsNotMade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := testLimiter(0.1)
 		if _, err := l.Wait(t.Context(), time.Now().Add(time.Second)); err != nil {
@@ -257,7 +257,7 @@ func (r *recorder) WithAttrs([]slog.Attr) slog.Handler { return r }
 func (r *recorder) WithGroup(string) slog.Handler      { return r }
 
 // A backlog of 10,000 requests against `lethe sandbox --rate 500`.
-func TestABacklogGoesAtTheRateThatItsAPIAllows(t *testing.T) {
+func TestABacklogIsProcessedAtTheRateThatTheAPIAllows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &limitedAPI{limit: &bucket{rate: 500, size: 500}, latency: 2 * time.Millisecond, retryAfter: true}
 		used, refused := measure(t, testLimiter(0), a, 500, 20*time.Second)
@@ -339,7 +339,7 @@ func TestNoSlotIsGivenWhileAProbeIsInFlight(t *testing.T) {
 }
 
 // What a lane with little to do has called says nothing of what the API allows.
-func TestALaneWithLittleToDoKeepsItsSpeed(t *testing.T) {
+func TestALaneWithLittleLoadKeepsItsRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := testLimiter(0)
 		one := func(a deleter.Answer) {
@@ -432,7 +432,7 @@ func TestARateIsNeverExceeded(t *testing.T) {
 	}
 }
 
-func TestARateInHeadersIsKeptFromTheFirstAnswersOn(t *testing.T) {
+func TestARateInHeadersIsRespectedFromTheFirstAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &limitedAPI{limit: &bucket{rate: 500, size: 50}, latency: 20 * time.Millisecond}
 		used, refused := measure(t, testLimiter(0), a, 500, 20*time.Second)
@@ -444,7 +444,7 @@ func TestARateInHeadersIsKeptFromTheFirstAnswersOn(t *testing.T) {
 	})
 }
 
-func TestAQuotaThatIsUsedUpIsWaitedForUpToTheLongestWait(t *testing.T) {
+func TestAnExhaustedQuotaIsWaitedForUpToMaxWait(t *testing.T) {
 	for name, c := range map[string]struct{ asked, want time.Duration }{
 		"a minute":  {time.Minute, time.Minute},
 		"centuries": {math.MaxInt64, time.Hour},
@@ -493,7 +493,7 @@ func TestALimitThatChangesIsFollowed(t *testing.T) {
 	}
 }
 
-func TestFailuresDoNotSlowALaneDown(t *testing.T) {
+func TestFailuresDoNotLowerTheRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &limitedAPI{limit: &bucket{rate: 1e9, size: 1e9}, latency: 100 * time.Millisecond}
 		l, n := testLimiter(0), atomic.Int64{}
@@ -512,7 +512,7 @@ func TestFailuresDoNotSlowALaneDown(t *testing.T) {
 	})
 }
 
-func TestFewerCallsAreMadeAtTheSameTimeWhereTheyTakeLonger(t *testing.T) {
+func TestConcurrencyDecreasesWhenCallsTakeLonger(t *testing.T) {
 	for name, troubled := range map[string]func(*limitedAPI) func() deleter.Answer{
 		"time-outs": func(*limitedAPI) func() deleter.Answer {
 			return func() deleter.Answer {

@@ -21,7 +21,7 @@ var sameResult = cmp.Options{
 }
 
 // A result holds all that is known, for requests that share a call as for one alone.
-func TestAResultTellsAllThatIsKnown(t *testing.T) {
+func TestAResultContainsAllEvidence(t *testing.T) {
 	done := deleter.Answer{Verdict: deleter.Deleted, Status: 200, Message: "done", APIRequestID: "api-1"}
 	refusal := deleter.Answer{Verdict: deleter.Invalid, Status: 422, Message: "no such id", APIRequestID: "api-2"}
 	for _, c := range []struct {
@@ -68,7 +68,7 @@ func TestAResultTellsAllThatIsKnown(t *testing.T) {
 
 // Another event may take an id while a call is out that no record was stored for.
 // Whatever the API answered, the request has its own result, which tells of the call.
-func TestAnIDThatIsTakenDuringTheCall(t *testing.T) {
+func TestAnIDThatIsReusedDuringTheCall(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		answer  deleter.Answer
@@ -125,7 +125,7 @@ func TestAnIDThatIsTakenDuringTheCall(t *testing.T) {
 }
 
 // Calls that were made before a due step finds its id taken are told of, too.
-func TestAnIDThatIsTakenWhileItsRequestWaits(t *testing.T) {
+func TestAnIDThatIsReusedWhileItsRequestWaits(t *testing.T) {
 	w := newWorld(t)
 	mine, other := contexts(10), contexts(11)
 	other.ID = mine.ID

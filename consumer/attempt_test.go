@@ -7,7 +7,7 @@ import (
 )
 
 // An attempt that expires before its request ends would be forgotten.
-func TestAttemptsAreKeptAsLongAsResults(t *testing.T) {
+func TestAttemptsHaveNoTTL(t *testing.T) {
 	w := newWorld(t)
 	w.run(w.config(sensayTarget, script(answerDeleted)))
 	r := entry(1)
