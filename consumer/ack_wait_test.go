@@ -35,7 +35,7 @@ func (w *world) requestsConsumer() *jetstream.ConsumerInfo {
 	return consumer.CachedInfo()
 }
 
-// The server applies a shorter ack_wait at once to what is in hand, and delivers
+// The server applies a shorter ack_wait at once to messages in flight, and delivers
 // it again before any worker has noticed.
 func TestAShorterAckWaitMakesNoSecondCall(t *testing.T) {
 	w := newWorld(t)

@@ -200,7 +200,7 @@ func TestARequestWithRecordsGoesIntoTheCallThatItWaitedFor(t *testing.T) {
 	}
 }
 
-// slowLooks is a ledger that looks for the records of one request only once it may.
+// slowLooks is a ledger that reads the records of one request only once it may.
 type slowLooks struct {
 	requestLedger
 	id  string
@@ -241,7 +241,7 @@ func TestACallLeavesOutRequestsThatAreDelayedOrMustBeAlone(t *testing.T) {
 		}
 	}
 	if alone, in := later[heldUp]; !in || alone {
-		t.Errorf("the request that was held up is in a later batch: %t, alone: %t", in, alone)
+		t.Errorf("the delayed request is in a later batch: %t, alone: %t", in, alone)
 	}
 	if !later[single] {
 		t.Error("the request that must be alone is in no batch of its own")
@@ -398,7 +398,7 @@ func TestTheSpanOfACallLinksToEveryRequestInIt(t *testing.T) {
 
 func TestASlowAPIGetsAllTheCallsThatConcurrencyAllows(t *testing.T) {
 	w := newWorld(t)
-	const calls, ids = 50, 10 // together more than there is room for
+	const calls, ids = 50, 10 // together more than may wait
 	publish := func(from int64) {
 		var requests []events.Request
 		for id := range int64(calls * ids) {

@@ -104,13 +104,13 @@ func TestEveryRequestOfACallGetsItsOwnAnswer(t *testing.T) {
 					t.Fatalf("request %d is said to be unanswered", i)
 				}
 				if a.deleted[i] > 0 {
-					t.Fatalf("request %d is deleted and was told %s", i, s.answer.Verdict)
+					t.Fatalf("request %d is deleted and was answered %s", i, s.answer.Verdict)
 				}
 				if in := slices.Contains(a.troubled, i); s.unanswered == in || s.answer.MayHaveDeleted != (in && a.with.MayHaveDeleted) {
-					t.Fatalf("request %d, in the troubled call %v, was told %+v", i, in, s)
+					t.Fatalf("request %d, in the failing call %v, was answered %+v", i, in, s)
 				}
 			case a.bad[i] != (s.answer.Verdict == deleter.Invalid) || !a.bad[i] != (s.answer.Verdict == deleter.Deleted):
-				t.Fatalf("request %d, to be refused %v, was told %s", i, a.bad[i], s.answer.Verdict)
+				t.Fatalf("request %d, to be refused %v, was answered %s", i, a.bad[i], s.answer.Verdict)
 			case s.answer.Verdict == deleter.Deleted && a.deleted[i] != 1:
 				t.Fatalf("request %d was deleted %d times", i, a.deleted[i])
 			}

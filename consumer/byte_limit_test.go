@@ -23,19 +23,19 @@ func TestAPullAsksForAsManyMessagesAsFitTheByteLimit(t *testing.T) {
 			t.Helper()
 			n, each, ok := h.reserve(stop, most)
 			if !ok || n != want {
-				t.Errorf("room for %d, %v, want %d", n, ok, want)
+				t.Errorf("%d messages fit, %v, want %d", n, ok, want)
 			}
 			return int64(n) * each
 		}
 
 		first := ask(50, 10) // the worst is expected at first
 		for range 200 {
-			h.learn(10) // but light ones come,
+			h.learn(10) // but small ones come,
 		}
 		h.add(10)
 		h.release(first)
 		second := ask(50, 50) // so that more may come at once
-		h.learn(400)          // and a heavy one
+		h.learn(400)          // and a large one
 		h.add(400)
 		h.release(second)
 		third := ask(50, 1)
@@ -50,16 +50,16 @@ func TestAPullAsksForAsManyMessagesAsFitTheByteLimit(t *testing.T) {
 		synctest.Wait()
 		select {
 		case <-full:
-			t.Error("there is room in a full one")
+			t.Error("a message fits a full limit")
 		default:
 		}
 		h.release(600)
 		if !<-full {
-			t.Error("there is no room where it was left")
+			t.Error("no message fits after a release")
 		}
 		end()
 		if _, _, ok := h.reserve(stop, 1); ok {
-			t.Error("there is room after the end")
+			t.Error("a message fits after the end")
 		}
 	})
 }
@@ -67,7 +67,7 @@ func TestAPullAsksForAsManyMessagesAsFitTheByteLimit(t *testing.T) {
 func TestAMessageLargerThanTheByteLimitIsPulledAlone(t *testing.T) {
 	h := newByteLimit(1000, 5000)
 	if n, each, ok := h.reserve(t.Context(), 50); n != 1 || each != 5000 || !ok {
-		t.Errorf("room for %d of %d, %v", n, each, ok)
+		t.Errorf("%d messages of %d bytes fit, %v", n, each, ok)
 	}
 }
 
@@ -104,13 +104,13 @@ func TestALargeMessageIsReplacedByItsRequestAlone(t *testing.T) {
 				kept := before
 				slim(msg, &kept)
 				if got := bytesOf(msg); got > 2000 {
-					t.Errorf("%d bytes are kept", got)
+					t.Errorf("%d bytes are in memory", got)
 				}
 				after, err := events.ReadRequest(target, msg.Header, msg.Data)
 				if err != nil {
 					t.Fatal(err)
 				}
-				for what, r := range map[string]events.Request{"in hand": kept, "as the next step": after} {
+				for what, r := range map[string]events.Request{"in flight": kept, "as the next step": after} {
 					if diff := cmp.Diff(before, r); diff != "" {
 						t.Errorf("%s (-before +after):\n%s", what, diff)
 					}
@@ -159,7 +159,7 @@ func TestALargeMessageInFlightCountsWithItsReducedSize(t *testing.T) {
 	}
 	slim(msg, &r)
 	if got := bytesOf(msg); got > 2000 {
-		t.Errorf("%d bytes are kept", got)
+		t.Errorf("%d bytes are in memory", got)
 	}
 }
 

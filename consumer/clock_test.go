@@ -19,7 +19,7 @@ func (c *clock) suspend() {
 	c.passed = func(t time.Time) bool { return deleter.Passed(t) || !c.wall().Before(t.Round(0)) }
 }
 
-// A machine that sleeps while it works on a request finds it in another's hands.
+// After a suspend, another worker may have the request in flight.
 func TestAfterASuspendNoCallIsMadeAndNoMessageSettled(t *testing.T) {
 	for _, target := range events.Targets() {
 		t.Run(string(target), func(t *testing.T) {
@@ -40,7 +40,7 @@ func TestAfterASuspendNoCallIsMadeAndNoMessageSettled(t *testing.T) {
 				t.Fatal(err)
 			}
 			if signs := heard(""); signs != 0 {
-				t.Errorf("the server heard %d signs about the message", signs)
+				t.Errorf("the server received %d acknowledgements", signs)
 			}
 			if n := len(w.messages(events.StreamResults, ">")); n != 0 {
 				t.Errorf("%d records", n)
@@ -49,7 +49,7 @@ func TestAfterASuspendNoCallIsMadeAndNoMessageSettled(t *testing.T) {
 	}
 }
 
-// A claim that the machine slept over is released: no call was made on it.
+// A claim from before a suspend is released: no call was made on it.
 func TestAClaimIsReleasedAfterASuspend(t *testing.T) {
 	w := newWorld(t)
 	r := entry(7)
@@ -64,7 +64,7 @@ func TestAClaimIsReleasedAfterASuspend(t *testing.T) {
 	d.request, d.seq = r, 1
 	w.step(l, d)
 	if signs := heard(""); signs != 0 || calls.count() != 0 {
-		t.Errorf("the server heard %d signs about the message; %d calls", signs, calls.count())
+		t.Errorf("the server received %d acknowledgements; %d calls", signs, calls.count())
 	}
 	last, err := l.ledger.Last(t.Context(), r.ID)
 	if err != nil || last == nil || last.Lease != 0 || last.Progress.Attempts != 0 || last.Progress.MayHaveDeleted {
@@ -77,7 +77,7 @@ func TestAClaimIsReleasedAfterASuspend(t *testing.T) {
 	}
 }
 
-// A right that ended while the machine slept is over for the call, too.
+// A start deadline that passed during a suspend has passed for the call, too.
 func TestACallThatIsTooLateByTheWallClockIsNotMade(t *testing.T) {
 	w := newWorld(t)
 	l := New(w.js, w.config(sensayTarget, nil))

@@ -84,7 +84,7 @@ func (w *world) litter(r events.Request) {
 	w.unreadable(deleted)
 }
 
-// Wherever they stand among its records, foreign messages hold nobody up, not even
+// Wherever they are among its records, foreign messages delay no request, not even
 // the request.
 func TestForeignMessagesAreSkipped(t *testing.T) {
 	for _, target := range events.Targets() {

@@ -30,10 +30,10 @@ func TestAFullLaterStreamLimitsWhichStreamsAreFetched(t *testing.T) {
 		var room laterUsage
 		room.percent.Store(streams.PercentFull(jetstream.StreamConfig{MaxBytes: c.limit}, jetstream.StreamState{Bytes: c.bytes}))
 		if got := room.mayFetch(events.StreamRequests); got != c.requests {
-			t.Errorf("%d of %d: requests are taken: %v", c.bytes, c.limit, got)
+			t.Errorf("%d of %d: requests are fetched: %v", c.bytes, c.limit, got)
 		}
 		if got := room.mayFetch(events.StreamLater); got != c.due {
-			t.Errorf("%d of %d: due steps are taken: %v", c.bytes, c.limit, got)
+			t.Errorf("%d of %d: due steps are fetched: %v", c.bytes, c.limit, got)
 		}
 		if got := room.reason() == ""; got != c.requests {
 			t.Errorf("%d of %d: the reason is %q", c.bytes, c.limit, room.reason())
@@ -65,7 +65,7 @@ func TestALaneFetchesNoRequestsWhileTheLaterStreamIsFull(t *testing.T) {
 	w.until("the lane is held", func() bool {
 		return lane.State().Status == StatusHeld && strings.Contains(lane.State().Why, "75 % full")
 	})
-	// A due step is taken still, because it makes room.
+	// A due step is still fetched, because it frees space.
 	r := contexts(1)
 	body, err := r.Encode()
 	if err != nil {
@@ -100,7 +100,7 @@ func TestSetupLimitsStreamsAndKeepsLargerLimits(t *testing.T) {
 		{"created", limits(1*mib, 2*mib, 256*mib), [3]int64{1 * mib, 2 * mib, 256 * mib}},
 		{"raised", limits(3*mib, 4*mib, 512*mib), [3]int64{3 * mib, 4 * mib, 512 * mib}},
 		{"not lowered", limits(1*mib, 1*mib, 256*mib), [3]int64{3 * mib, 4 * mib, 512 * mib}},
-		{"not taken away", settings, [3]int64{3 * mib, 4 * mib, 512 * mib}},
+		{"not removed", settings, [3]int64{3 * mib, 4 * mib, 512 * mib}},
 	} {
 		if err := streams.Setup(t.Context(), w.js, c.set); err != nil {
 			t.Fatalf("%s: %v", c.name, err)

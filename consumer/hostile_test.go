@@ -104,7 +104,7 @@ func TestARequestThatCannotBeStoredDelaysNoOther(t *testing.T) {
 				t.Errorf("%d tries, then %v", tries, err)
 			}
 			if why := l.ledger.Failing(); why != "" {
-				t.Errorf("the lane is still stuck: %s", why)
+				t.Errorf("the lane is still blocked: %s", why)
 			}
 		})
 	}
@@ -123,7 +123,7 @@ func TestARepeatedMessageContinuesFromTheEarlierAttempt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			patient := c.answer
-			patient.RetryAfter = time.Hour // so that the schedule stands
+			patient.RetryAfter = time.Hour // so that the schedule does not fire
 			config := w.config(sensayTarget, script(patient))
 			config.Rules.Retry.MaxInterval = time.Hour
 			config.Rules.Retry.MaxElapsed = 24 * time.Hour
@@ -151,8 +151,8 @@ func TestARepeatedMessageContinuesFromTheEarlierAttempt(t *testing.T) {
 	}
 }
 
-// k-v.ai's requests have no link before their call, so the id can be taken
-// during it. What was deleted is told all the same.
+// k-v.ai's requests have no link before their call, so another request can use
+// the id during it. The deletion is reported all the same.
 func TestADeletionIsReportedEvenIfItsIDIsInUse(t *testing.T) {
 	w := newWorld(t)
 	r := contexts(1)
@@ -164,7 +164,7 @@ func TestADeletionIsReportedEvenIfItsIDIsInUse(t *testing.T) {
 	w.run(w.config(kvTarget, calls))
 	w.publish(r)
 	w.until("the call is out", func() bool { return calls.count() > 0 })
-	w.run(w.config(kvTarget, calls)) // the first one has that id in hand
+	w.run(w.config(kvTarget, calls)) // the first one has that id in flight
 	w.settled()
 	if got := w.final(kvTarget, r.ID); got.Outcome != events.Invalid {
 		t.Errorf("under its id: %s", got.Outcome)

@@ -11,7 +11,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// delivered is a message that the server last heard of some time ago, and what
+// delivered is a message whose ack deadline was extended some time ago, and what
 // it hears about it from now on.
 func (w *world) delivered(before time.Duration) (d *delivery, heard func(sign string) int) {
 	w.Helper()
@@ -63,13 +63,13 @@ func TestAnAckDeadlineIsExtendedUntilTheServerMayRedeliver(t *testing.T) {
 	}
 }
 
-// A worker that stood still finds its messages in the hands of others.
+// After a worker was stopped, others may have its messages in flight.
 func TestAMessagePastItsAckDeadlineIsNeitherCalledForNorSettled(t *testing.T) {
 	for _, r := range []struct {
 		name  string
 		since time.Duration
 		calls int
-	}{{"in hand", 0, 1}, {"perhaps another's", streams.AckWait, 0}} {
+	}{{"in flight", 0, 1}, {"perhaps another's", streams.AckWait, 0}} {
 		t.Run(r.name, func(t *testing.T) {
 			w := newWorld(t)
 			calls := script(answerLost)
@@ -82,7 +82,7 @@ func TestAMessagePastItsAckDeadlineIsNeitherCalledForNorSettled(t *testing.T) {
 				t.Errorf("%d calls, want %d", calls.count(), r.calls)
 			}
 			if signs := heard(""); signs != r.calls {
-				t.Errorf("the server heard %d signs about the message, want %d", signs, r.calls)
+				t.Errorf("the server received %d acknowledgements, want %d", signs, r.calls)
 			}
 		})
 	}

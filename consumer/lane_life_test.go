@@ -189,7 +189,7 @@ func TestAClaimWithoutACallIsReleased(t *testing.T) {
 	}
 }
 
-// A server that was cut off shows for a moment the schedule that the step in hand
+// A server that was cut off shows for a moment the schedule that the step in flight
 // came from. A worker that waited for it would never continue.
 func TestAStepDoesNotWaitForTheScheduleThatItCameFrom(t *testing.T) {
 	w := newWorld(t)

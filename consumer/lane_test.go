@@ -202,9 +202,9 @@ func TestAMalformedEventHasOneInvalidResult(t *testing.T) {
 		id     string
 		code   events.Code
 	}{
-		{"an event that cannot be read stands under its sequence", []byte("{"), nil, "seq-1", events.CodeMalformedEvent},
+		{"an event that cannot be read is answered under its sequence", []byte("{"), nil, "seq-1", events.CodeMalformedEvent},
 		{"nothing at all", nil, nil, "seq-1", events.CodeMalformedEvent},
-		{"an event whose id can be read stands under it", withID, nil, "mine", events.CodeInvalidResource},
+		{"an event whose id can be read is answered under it", withID, nil, "mine", events.CodeInvalidResource},
 		{"a forged history is none", []byte("{"), nats.Header{"Lethe-Request-Sequence": {"77"}, "Lethe-Expected": {"5"}, "Lethe-Attempt": {"9"}}, "seq-1", events.CodeMalformedEvent},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -387,7 +387,7 @@ func TestAStepThatIsNotStoredIsNotAcknowledged(t *testing.T) {
 		request events.Request
 		invalid error
 		answer  deleter.Answer
-		stores  int // and looks
+		stores  int // and reads
 	}{
 		"a deletion by Sensay":  {sensayTarget, entry(7), nil, answerDeleted, 2},
 		"a deletion by k-v.ai":  {kvTarget, contexts(7), nil, answerDeleted, 2},
@@ -428,7 +428,7 @@ func TestAStepThatIsNotStoredIsNotAcknowledged(t *testing.T) {
 	}
 }
 
-// What is acknowledged is gone: the other worker may die, and nobody would answer.
+// What is acknowledged is gone: the other worker may die, and no worker would answer.
 func TestAConflictLeavesTheMessageToTheWorkerThatContinues(t *testing.T) {
 	for name, answer := range map[string]deleter.Answer{"with its result": answerDeleted, "with its retry": answerLost} {
 		t.Run(name, func(t *testing.T) {
@@ -449,7 +449,7 @@ func TestAConflictLeavesTheMessageToTheWorkerThatContinues(t *testing.T) {
 			d.request = r
 			w.step(l, d)
 			if n := heard(""); n != 0 {
-				t.Errorf("the server heard %d signs about the message", n)
+				t.Errorf("the server received %d acknowledgements", n)
 			}
 			if n := len(w.results(events.ResultFilter(sensayTarget, r.ID, ""))); n != 0 {
 				t.Errorf("%d results", n)

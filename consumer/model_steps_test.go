@@ -199,8 +199,8 @@ func (l *life) remove() {
 	}
 }
 
-// quiet says that nobody works on the request who could do so still: records are
-// kept for much longer than a lease.
+// quiet says that no worker can still be working on the request: records are
+// stored for much longer than a lease.
 func (l *life) quiet() bool {
 	for _, h := range l.hands {
 		if h.at != idle && !h.stale {
@@ -239,7 +239,7 @@ const (
 )
 
 // append stores a link, if its writer knew the last one: chain.go's append, of which
-// one step is a try and, where that is refused, the look after it.
+// one step is a try and, where that is refused, the read after it.
 func (m *model) append(l *life, i int, k mark, follows remembered) stored {
 	h := &l.hands[i]
 	switch {
@@ -373,7 +373,7 @@ func (m *model) call(l *life, i int) {
 		h.known, h.at = h.current, claiming
 		return
 	}
-	// Where attempts are not recorded, a look is all that keeps two workers apart,
+	// Where attempts are not recorded, only this check separates two workers,
 	// and the call may come a moment after what it did not see yet.
 	if l.finished && l.recorded {
 		l.broken = noCallAfterFinal
@@ -453,7 +453,7 @@ func (m *model) api(l life, i int, then func(func(*life))) {
 		answer(deleter.CredentialRefused, false, func(l *life) { l.troubles-- }) // 401
 	}
 	answer(deleter.Retry, true, func(l *life) { l.troubles--; l.orphans++ }) // timed out, it may act yet
-	answer(deleter.Retry, true, func(l *life) { l.troubles--; l.remove() })  // acted, and was not heard
+	answer(deleter.Retry, true, func(l *life) { l.troubles--; l.remove() })  // deleted, and the answer was lost
 	if l.recorded && l.present && l.pending {
 		answer(deleter.AcceptedPending, false, func(l *life) { l.troubles-- })
 	}

@@ -14,7 +14,7 @@ import (
 // The life of one request as a state machine, small enough to be explored to
 // its end: two workers, one request that may be published twice, an API, and
 // everything that may befall them, in every order. What a worker decides is
-// decided by the functions that the lane calls, [Decide] and [overtaken]; what
+// decided by the functions that the lane calls, [decide] and [ledger.Resolve]; what
 // is here is the order of its steps, as in process.go, and the world's.
 //
 // Times and sequences are reduced to what is asked of them: whether a lease is
@@ -29,7 +29,7 @@ const (
 type limits struct {
 	copies   int8 // of the request, published
 	crashes  int8
-	stalls   int8 // times that a worker stands still for longer than lease and ackWait
+	stalls   int8 // times that a worker is stopped for longer than lease and ackWait
 	troubles int8 // answers of the API that do not end the request
 	misses   int8 // calls whose turn does not come
 	expiries int8 // times that all records expire while the request is open
@@ -47,7 +47,7 @@ type broken struct {
 	alwaysCounts, staleCounts, lateCounts, putOffUnscheduled                            bool
 	noLoss                                                                              bool // records that are gone count as if there had been none
 	waits                                                                               bool // a foreign message is an error, and tried again
-	blindPast                                                                           bool // a foreign message is followed without a look at the record before it
+	blindPast                                                                           bool // a foreign message is followed without reading the record before it
 }
 
 // The promises, as a state that broke one names it.
@@ -123,7 +123,7 @@ var refusedAt = noon.Add(-time.Hour)
 type mark struct {
 	outcome outcome
 	known   remembered
-	by      int8 // the worker that wrote it and is at it still, or nobody
+	by      int8 // the worker that wrote it and still works on it, or none
 	leased  bool
 }
 
@@ -250,7 +250,7 @@ func explore(l limits, b broken, want promise) (m *model, bad *life) {
 	return m, nil
 }
 
-// story tells how a state was reached, by the shortest way.
+// story is the shortest way to a state.
 func (m *model) story(l life) string {
 	var told []string
 	for {

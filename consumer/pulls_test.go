@@ -101,7 +101,7 @@ func TestALaneLogsNothingWhileNATSIsDown(t *testing.T) {
 	stop()
 }
 
-// Whatever the reason: here somebody else's pull takes the only place.
+// For any reason: here another client's pull is the only one that is allowed.
 func TestALaneIsNotRunningWhileItsPullsAreRefused(t *testing.T) {
 	w := newWorld(t)
 	if err := w.js.DeleteConsumer(t.Context(), events.StreamRequests, string(kvTarget)); err != nil {

@@ -14,7 +14,7 @@ import (
 )
 
 // The reading list in the package comment names each file once, and a file uses only
-// what stands in the files after it.
+// what is in the files after it.
 func TestTheReadingListIsCompleteAndLeadsDown(t *testing.T) {
 	t.Parallel()
 	fset := token.NewFileSet()

@@ -50,7 +50,7 @@ func TestStrandedMessagesAreDeliveredAgain(t *testing.T) {
 			w.passOver(r)
 			passed, err := streams.Stranded(t.Context(), w.js, events.Targets()...)
 			if err != nil || len(passed) != 1 || passed[0].Consumer != string(kvTarget) || passed[0].Stream != events.StreamRequests {
-				t.Fatalf("passed over: %v, %v", passed, err)
+				t.Fatalf("stranded: %v, %v", passed, err)
 			}
 			c := w.config(kvTarget, script(answerDeleted))
 			c.ManageStreams = manages
@@ -64,7 +64,7 @@ func TestStrandedMessagesAreDeliveredAgain(t *testing.T) {
 			w.final(kvTarget, r.ID)
 			w.settled()
 			if passed, err := streams.Stranded(t.Context(), w.js, events.Targets()...); err != nil || len(passed) != 0 {
-				t.Errorf("passed over: %v, %v", passed, err)
+				t.Errorf("stranded: %v, %v", passed, err)
 			}
 		})
 	}
@@ -102,7 +102,7 @@ func TestAConsumerThatIsRecreatedIsNeverLeftMissing(t *testing.T) {
 	js := &hesitant{JetStream: w.js, enough: cancel}
 	passed, err := streams.Stranded(ctx, js, kvTarget)
 	if err != nil || len(passed) != 1 {
-		t.Fatalf("passed over: %v, %v", passed, err)
+		t.Fatalf("stranded: %v, %v", passed, err)
 	}
 	if err := streams.Redeliver(ctx, js, passed); err != nil {
 		t.Error(err)
@@ -122,7 +122,7 @@ func TestWaitingMessagesAreNotStranded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the first stays in hand, the second is done
+	for range 2 { // the first stays in flight, the second is done
 		msg, err := consumer.Next(jetstream.FetchMaxWait(patience))
 		if err != nil {
 			t.Fatal(err)
@@ -138,6 +138,6 @@ func TestWaitingMessagesAreNotStranded(t *testing.T) {
 		}
 	}
 	if passed, err := streams.Stranded(t.Context(), w.js, events.Targets()...); err != nil || len(passed) != 0 {
-		t.Errorf("passed over: %v, %v", passed, err)
+		t.Errorf("stranded: %v, %v", passed, err)
 	}
 }

@@ -42,7 +42,7 @@ func TestAFullDiskBlocksTheLaneUntilItHasSpace(t *testing.T) {
 	lane, _ := w.run(w.config(sensayTarget, calls))
 	w.until("the lane says that it is stuck", func() bool { return lane.State().Status == StatusStuck })
 	if calls.count() != 0 {
-		t.Errorf("%d calls without room for their attempts", calls.count())
+		t.Errorf("%d calls without space for their attempts", calls.count())
 	}
 	if n := len(w.messages(events.StreamRequests, ">")); n != 1 {
 		t.Errorf("%d requests wait", n)
@@ -74,7 +74,7 @@ func TestTheClockFollowsTheServersThroughJumps(t *testing.T) {
 			}
 		}
 		before := c.now()
-		c.measured(time.Time{}, c.local(), c.local()) // a server that tells no time
+		c.measured(time.Time{}, c.local(), c.local()) // a server that sends no time
 		if c.now() != before {
 			t.Error("no time moved the clock")
 		}
@@ -102,6 +102,6 @@ func TestAClockJumpBetweenStepsChangesNoDecision(t *testing.T) {
 	}
 	behind := &ledger.Record{Seq: 1, StoredAt: noon.Add(-ledger.ClockTolerance), Fingerprint: "f", Instance: "other", Lease: time.Second}
 	if course, _, _ := ledger.Resolve(ledger.Progress{}, "f", behind, false, "self", noon.Add(-time.Second)); course != ledger.ComeBack {
-		t.Errorf("a lease within the tolerance is taken for over: %v", course)
+		t.Errorf("a lease within the tolerance has expired: %v", course)
 	}
 }

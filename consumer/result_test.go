@@ -20,7 +20,7 @@ var sameResult = cmp.Options{
 	cmpopts.IgnoreFields(events.Evidence{}, "CallID", "ObservedAt"),
 }
 
-// A result holds all that is known, for requests that share a call as for one alone.
+// A result contains all that is known, for requests that share a call as for one alone.
 func TestAResultContainsAllEvidence(t *testing.T) {
 	done := deleter.Answer{Verdict: deleter.Deleted, Status: 200, Message: "done", APIRequestID: "api-1"}
 	refusal := deleter.Answer{Verdict: deleter.Invalid, Status: 422, Message: "no such id", APIRequestID: "api-2"}
@@ -67,7 +67,7 @@ func TestAResultContainsAllEvidence(t *testing.T) {
 }
 
 // Another event may take an id while a call is out that no record was stored for.
-// Whatever the API answered, the request has its own result, which tells of the call.
+// Whatever the API answered, the request has its own result, which describes the call.
 func TestAnIDThatIsReusedDuringTheCall(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -124,7 +124,7 @@ func TestAnIDThatIsReusedDuringTheCall(t *testing.T) {
 	}
 }
 
-// Calls that were made before a due step finds its id taken are told of, too.
+// Calls that were made before a due step finds its id in use are described, too.
 func TestAnIDThatIsReusedWhileItsRequestWaits(t *testing.T) {
 	w := newWorld(t)
 	mine, other := contexts(10), contexts(11)

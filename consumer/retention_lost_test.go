@@ -77,21 +77,21 @@ func TestARequestOlderThanTheStreamKeepsRecords(t *testing.T) {
 		before func(w *world)
 		ours   bool
 	}{
-		{"delivered before, and older than results are kept", func(w *world) {
+		{"delivered before, and older than results are stored", func(w *world) {
 			w.deliverOnce()
 			w.keepResults(ledger.ClockTolerance)
 		}, true},
-		{"delivered before, and younger than results are kept", func(w *world) {
+		{"delivered before, and younger than results are stored", func(w *world) {
 			w.deliverOnce()
 		}, false},
-		{"delivered before, results are kept forever", func(w *world) {
+		{"delivered before, results are stored forever", func(w *world) {
 			w.deliverOnce()
 			w.keepResults(0)
 		}, false},
-		{"never delivered, though older than results are kept", func(w *world) {
+		{"never delivered, though older than results are stored", func(w *world) {
 			w.keepResults(ledger.ClockTolerance)
 		}, false},
-		{"older than its consumer, and than results are kept", func(w *world) {
+		{"older than its consumer, and than results are stored", func(w *world) {
 			if err := streams.Redeliver(w.Context(), w.js, []*streams.Problem{{Stream: events.StreamRequests, Consumer: string(sensayTarget)}}); err != nil {
 				w.Fatal(err)
 			}

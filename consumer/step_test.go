@@ -18,10 +18,10 @@ func recordAttempt(ctx context.Context, l requestLedger, id, fingerprint string,
 	return r.Progress.Seq, err
 }
 
-// watched is a ledger of which a test sees each store and look.
+// watched is a ledger of which a test sees each store and read.
 type watched struct {
 	requestLedger
-	before func() error         // its error stands for one that lasts until the worker ends
+	before func() error         // its error acts as one that lasts until the worker ends
 	after  func(subject string) // of each record
 }
 

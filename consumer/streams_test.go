@@ -33,7 +33,7 @@ func TestSetupCreatesTheStreamsOfTheContract(t *testing.T) {
 		"requests are a work queue on file":       requests.Retention == jetstream.WorkQueuePolicy && requests.Storage == jetstream.FileStorage,
 		"requests refuse rather than drop":        requests.Discard == jetstream.DiscardNew && requests.DenyDelete && requests.DenyPurge,
 		"requests are deduplicated for 10 min":    requests.Duplicates == 10*time.Minute,
-		"results are kept for their age":          results.Retention == jetstream.LimitsPolicy && results.MaxAge == 720*time.Hour,
+		"results are stored for their age":        results.Retention == jetstream.LimitsPolicy && results.MaxAge == 720*time.Hour,
 		"results refuse rather than drop":         results.Discard == jetstream.DiscardNew && results.DenyDelete && results.DenyPurge,
 		"results can be read from any replica":    results.AllowDirect,
 		"later has schedules and no limits":       later.AllowMsgSchedules && later.MaxMsgs <= 0 && later.MaxBytes <= 0 && later.MaxAge == 0,
@@ -47,7 +47,7 @@ func TestSetupCreatesTheStreamsOfTheContract(t *testing.T) {
 		t.Errorf("what was set up does not pass its own check: %v", err)
 	}
 	if _, err := w.js.Publish(t.Context(), "deletions.requests.other-api", nil); err == nil {
-		t.Error("a request for an unknown target was taken")
+		t.Error("a request for an unknown target was accepted")
 	}
 }
 
@@ -65,7 +65,7 @@ func TestASecondSetupKeepsTheOperatorsSettings(t *testing.T) {
 		t.Errorf("the operator's limit became %d", got)
 	}
 	if got := w.stream(events.StreamResults).MaxAge; got != 720*time.Hour {
-		t.Errorf("results are kept for %v only", got)
+		t.Errorf("results are stored for %v only", got)
 	}
 }
 
@@ -80,14 +80,14 @@ func unsafeStreams() map[string]struct {
 		spoil   func(*jetstream.StreamConfig)
 		setting string
 	}{
-		"requests that grow old":       {events.StreamRequests, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, "max_age"},
-		"requests pushed out":          {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Discard, c.MaxMsgs = jetstream.DiscardOld, 10 }, "discard old"},
-		"requests pushed out by bytes": {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Discard, c.MaxBytes = jetstream.DiscardOld, 1<<20 }, "discard old"},
-		"requests in memory":           {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, "storage"},
-		"requests kept by interest":    {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }, "retention"},
-		"requests kept by limits":      {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Retention = jetstream.LimitsPolicy }, "retention"},
-		"requests that expire singly":  {events.StreamRequests, func(c *jetstream.StreamConfig) { c.AllowMsgTTL = true }, "allow_msg_ttl"},
-		"requests that can be wiped":   {events.StreamRequests, func(c *jetstream.StreamConfig) { c.AllowRollup, c.DenyPurge = true, false }, "allow_rollup"},
+		"requests that grow old":        {events.StreamRequests, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, "max_age"},
+		"requests pushed out":           {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Discard, c.MaxMsgs = jetstream.DiscardOld, 10 }, "discard old"},
+		"requests pushed out by bytes":  {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Discard, c.MaxBytes = jetstream.DiscardOld, 1<<20 }, "discard old"},
+		"requests in memory":            {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, "storage"},
+		"requests retained by interest": {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }, "retention"},
+		"requests retained by limits":   {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Retention = jetstream.LimitsPolicy }, "retention"},
+		"requests that expire singly":   {events.StreamRequests, func(c *jetstream.StreamConfig) { c.AllowMsgTTL = true }, "allow_msg_ttl"},
+		"requests that can be wiped":    {events.StreamRequests, func(c *jetstream.StreamConfig) { c.AllowRollup, c.DenyPurge = true, false }, "allow_rollup"},
 		"requests that can be scheduled": {events.StreamRequests, func(c *jetstream.StreamConfig) {
 			c.AllowMsgSchedules, c.AllowRollup, c.DenyPurge, c.Discard = true, true, false, jetstream.DiscardOld
 		}, "allow_rollup"},
@@ -95,7 +95,7 @@ func unsafeStreams() map[string]struct {
 		"requests of any target":           {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Subjects = []string{"deletions.requests.>"} }, "subject deletions.requests.>"},
 		"requests of an unknown target":    {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "deletions.requests.other") }, "subject deletions.requests.other"},
 		"requests that are not stored yet": {events.StreamRequests, func(c *jetstream.StreamConfig) { c.PersistMode = jetstream.AsyncPersistMode }, "persist_mode"},
-		"requests nobody hears of":         {events.StreamRequests, func(c *jetstream.StreamConfig) { c.NoAck = true }, "no_ack"},
+		"requests without acknowledgement": {events.StreamRequests, func(c *jetstream.StreamConfig) { c.NoAck = true }, "no_ack"},
 		"requests moved elsewhere": {events.StreamRequests, func(c *jetstream.StreamConfig) {
 			c.SubjectTransform = &jetstream.SubjectTransformConfig{Source: "deletions.requests.*", Destination: "elsewhere.{{wildcard(1)}}"}
 		}, "subject_transform"},
@@ -117,13 +117,13 @@ func unsafeStreams() map[string]struct {
 		"markers among the results": {events.StreamResults, func(c *jetstream.StreamConfig) {
 			c.SubjectDeleteMarkerTTL, c.DenyPurge, c.AllowRollup = time.Hour, false, true
 		}, "subject_delete_marker_ttl"},
-		"schedules in memory":        {events.StreamLater, func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, "storage"},
-		"schedules kept by limits":   {events.StreamLater, func(c *jetstream.StreamConfig) { c.Retention = jetstream.LimitsPolicy }, "retention"},
-		"schedules that are dropped": {events.StreamLater, func(c *jetstream.StreamConfig) { c.MaxMsgs = 10 }, "a limit of messages"},
-		"few bytes for schedules":    {events.StreamLater, func(c *jetstream.StreamConfig) { c.MaxBytes = minLaterBytes - 1 }, "max_bytes"},
-		"schedules that do not fit":  {events.StreamLater, func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 }, "max_msg_size"},
-		"schedules that grow old":    {events.StreamLater, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, "max_age"},
-		"schedules of any target":    {events.StreamLater, func(c *jetstream.StreamConfig) { c.Subjects = []string{"deletions.later.>", "deletions.due.>"} }, "subject deletions.later.>"},
+		"schedules in memory":          {events.StreamLater, func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, "storage"},
+		"schedules retained by limits": {events.StreamLater, func(c *jetstream.StreamConfig) { c.Retention = jetstream.LimitsPolicy }, "retention"},
+		"schedules that are dropped":   {events.StreamLater, func(c *jetstream.StreamConfig) { c.MaxMsgs = 10 }, "a limit of messages"},
+		"few bytes for schedules":      {events.StreamLater, func(c *jetstream.StreamConfig) { c.MaxBytes = minLaterBytes - 1 }, "max_bytes"},
+		"schedules that do not fit":    {events.StreamLater, func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 }, "max_msg_size"},
+		"schedules that grow old":      {events.StreamLater, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, "max_age"},
+		"schedules of any target":      {events.StreamLater, func(c *jetstream.StreamConfig) { c.Subjects = []string{"deletions.later.>", "deletions.due.>"} }, "subject deletions.later.>"},
 	}
 }
 
@@ -182,7 +182,7 @@ func TestAnUnsafeStreamIsRefusedAndNamed(t *testing.T) {
 	}
 }
 
-// refuses checks that [Check] names a setting, and that a lane is held by it.
+// refuses checks that [Check] names a setting, and that it blocks a lane.
 func (w *world) refuses(stream, consumer, setting string) {
 	w.Helper()
 	var problem *streams.Problem
@@ -241,7 +241,7 @@ func TestAnUnsafeConsumerIsRefusedAndNamed(t *testing.T) {
 		"one message at a time":    {func(c *jetstream.ConsumerConfig) { c.MaxAckPending = 1 }, "max_ack_pending", true},
 		"small pulls":              {func(c *jetstream.ConsumerConfig) { c.MaxRequestBatch = 1 }, "max_batch", true},
 		"short pulls":              {func(c *jetstream.ConsumerConfig) { c.MaxRequestExpires = time.Second }, "max_batch", true},
-		"light pulls":              {func(c *jetstream.ConsumerConfig) { c.MaxRequestMaxBytes = 1000 }, "max_batch", true},
+		"pulls of few bytes":       {func(c *jetstream.ConsumerConfig) { c.MaxRequestMaxBytes = 1000 }, "max_batch", true},
 		"for a while":              {func(c *jetstream.ConsumerConfig) { c.InactiveThreshold = time.Hour }, "inactive_threshold", true},
 		"pulls of a group": {func(c *jetstream.ConsumerConfig) {
 			c.PriorityPolicy, c.PriorityGroups = jetstream.PriorityPolicyOverflow, []string{"a"}
@@ -305,7 +305,7 @@ func TestSetupKeepsTheOperatorsConsumerSettings(t *testing.T) {
 	}
 }
 
-// A stream that is missing beside others may have held what nobody can bring back.
+// A stream that is missing beside others may have contained what cannot be restored.
 func TestAMissingStreamIsCreatedBySetupAlone(t *testing.T) {
 	for _, stream := range streamNames() {
 		t.Run(stream, func(t *testing.T) {
@@ -422,7 +422,7 @@ func TestMissingStreamsAndConsumersAreNamed(t *testing.T) {
 	}
 }
 
-// overtaken is a server on which somebody else creates streams right before Setup does.
+// overtaken is a server on which another client creates streams right before Setup does.
 type overtaken struct {
 	jetstream.JetStream
 	others []jetstream.StreamConfig

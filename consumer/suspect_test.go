@@ -62,7 +62,7 @@ func request(target events.Target, id int64) events.Request {
 	return entry(id)
 }
 
-// Twenty requests that the credential is not for must not hold up twenty that it
+// Twenty requests that the credential is not for must not delay twenty that it
 // is for, and end once it is known that only they are refused.
 func TestRefusedRequestsDelayNoOthersAndEnd(t *testing.T) {
 	for _, target := range events.Targets() {
@@ -148,12 +148,12 @@ func TestARevokedCredentialFailsNoRequest(t *testing.T) {
 				w.until("the lane is held", func() bool { return lane.State().Status == StatusHeld })
 				before := api.refused.Load()
 				if most := int64(refusalsToSuspend + 2*c.Concurrency); before > most {
-					t.Errorf("%d calls until the lane is held, want at most %d", before, most)
+					t.Errorf("%d calls until the lane is blocked, want at most %d", before, most)
 				}
 				probes := api.refused.Load() + 10
 				w.until("it is probed for some time", func() bool { return api.refused.Load() > probes })
 				if lane.State().Status != StatusHeld {
-					t.Error("the lane is not held any more")
+					t.Error("the lane is not blocked any more")
 				}
 				api.revoked.Store(0)
 				w.settled()

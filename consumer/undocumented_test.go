@@ -135,7 +135,7 @@ func TestARequestOfAnotherWorkerGoesIntoNoFurtherCall(t *testing.T) {
 		past := time.Now().Add(-time.Hour)
 		jobs[2].extendedAt.Store(&past)
 		for _, j := range jobs {
-			j.startDeadline = past // what follows has to look again
+			j.startDeadline = past // what follows has to check again
 		}
 		return deleter.Answer{Verdict: deleter.Invalid, Status: 422, Message: "no"}
 	}

@@ -92,7 +92,7 @@ func TestOneQuestionFindsThatManyRequestsHaveNoRecords(t *testing.T) {
 	})
 }
 
-// A replica or a mirror may be behind, and not have heard of a final result.
+// A replica or a mirror may be behind and lack a final result.
 func TestTheBatchedCheckIsUsedOnlyWhereItsAnswerIsCurrent(t *testing.T) {
 	js := newServer(t)
 	l := newLedger(js, kvTarget)
@@ -140,7 +140,7 @@ func TestTheBatchedCheckIsUsedOnlyWhereItsAnswerIsCurrent(t *testing.T) {
 		cancel()
 		l.exists.single.Store(true)
 		if l.LearnReplicas(ended) == nil || l.NoneExist(t.Context(), []string{NewID()}) {
-			t.Error("what was so once is taken for granted")
+			t.Error("an earlier answer is used without asking")
 		}
 	})
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// Only workers write links, but anybody who may publish there could write anything.
+// Only workers write records, but any client that may publish there can write anything.
 func FuzzReadRecord(f *testing.F) {
 	f.Add("deletions.attempts.kv-user-context.r1.3", "0192f0c1-7c1e-7b6e-a8f4-0c7c3a5f1d11", "f", "worker", "105s", "3")
 	f.Add("deletions.results.kv-user-context.r1.deleted", "0192f0c1-7c1e-7b6e-a8f4-0c7c3a5f1d11", "f", "worker", "", "1")
@@ -66,7 +66,7 @@ func FuzzEventHeaders(f *testing.F) {
 		for name := range kept {
 			lower := strings.ToLower(name)
 			if strings.HasPrefix(lower, "nats-") || strings.HasPrefix(lower, "lethe-") {
-				t.Errorf("%q is kept", name)
+				t.Errorf("%q is not removed", name)
 			}
 		}
 		first, why := events.ReadRequest(kvTarget, all, []byte(body))

@@ -60,7 +60,7 @@ func entryResult(id string) events.Result {
 	}
 }
 
-// messages returns what a stream holds.
+// messages returns what a stream contains.
 func messages(t testing.TB, js jetstream.JetStream, stream string) (all []*streams.Message) {
 	t.Helper()
 	for next := uint64(1); ; {

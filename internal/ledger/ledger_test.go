@@ -171,7 +171,7 @@ func TestAResultThatCannotBeEncodedIsNotStored(t *testing.T) {
 	js := newServer(t)
 	l := newLedger(js, sensayTarget)
 	r := entryResult("x")
-	r.Evidence = nil // a deletion that nobody saw
+	r.Evidence = nil // a deletion without evidence
 	if p, err := l.NewResult(t.Context(), "x", "f", Progress{Attempts: 1}, r); err == nil || p != nil {
 		t.Errorf("%+v, %v", p, err)
 	}

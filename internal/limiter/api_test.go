@@ -15,7 +15,7 @@ type limit interface {
 	set(perSecond float64)
 }
 
-// bucket refills evenly, and holds what is not used, up to its size.
+// bucket refills evenly, and stores what is not used, up to its size.
 type bucket struct {
 	rate, size, tokens float64
 	last               time.Time

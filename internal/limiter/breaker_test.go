@@ -294,7 +294,7 @@ func TestAnAcceptanceCountsForItsCredentialOnly(t *testing.T) {
 	}
 }
 
-// A breaker with nothing to probe with would stay open until somebody publishes.
+// A breaker with nothing to probe with would stay open until a publisher sends one.
 func TestAnOpenBreakerClosesWithoutARequestToProbeWith(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := testBreaker()

@@ -54,7 +54,7 @@ func measure(t *testing.T, l *Limiter, a *limitedAPI, perSecond float64, d time.
 	return float64(a.passed-passed) / allowed, float64(a.refused-(calls-passed)) / float64(a.passed+a.refused-calls)
 }
 
-// One or two calls in some seconds find out whether the limit still holds. At a low
+// One or two calls in some seconds find out whether the limit still applies. At a low
 // rate they are a larger part of the calls.
 func TestTheRateThatAnAPIAllowsIsFoundAndUsed(t *testing.T) {
 	for _, c := range []struct {
@@ -145,10 +145,10 @@ func TestAnAPIThatRefusesEverythingGetsSingleCalls(t *testing.T) {
 		answer deleter.Answer
 		apart  time.Duration
 	}{
-		"no Retry-After":    {throttled, maxPause},
-		"a short one":       {asksFor(time.Second), time.Second},
-		"a long one":        {asksFor(30 * time.Second), 30 * time.Second},
-		"more than is kept": {asksFor(24 * time.Hour), time.Hour},
+		"no Retry-After":             {throttled, maxPause},
+		"a short one":                {asksFor(time.Second), time.Second},
+		"a long one":                 {asksFor(30 * time.Second), 30 * time.Second},
+		"more than the longest wait": {asksFor(24 * time.Hour), time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -175,7 +175,7 @@ func TestAnAPIThatRefusesEverythingGetsSingleCalls(t *testing.T) {
 	}
 }
 
-// A Retry-After of more than a second is kept, even where calls are let through.
+// A Retry-After of more than a second is respected, even where calls are let through.
 func TestALongRetryAfterIsRespected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := testLimiter(0)
@@ -245,7 +245,7 @@ func TestTheLearnedRateIsLoggedOnceAMinuteAtMost(t *testing.T) {
 	})
 }
 
-// recorder keeps the times of log records.
+// recorder records the times of log records.
 type recorder struct{ at []time.Time }
 
 func (*recorder) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
@@ -355,7 +355,7 @@ func TestALaneWithLittleLoadKeepsItsRate(t *testing.T) {
 		}
 		done, refused := deleted, throttled
 		for range 5 {
-			one(refused) // somebody else uses the same quota
+			one(refused) // another client uses the same quota
 			for range 120 {
 				time.Sleep(time.Minute)
 				one(done)
