@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"time"
 
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/ledger"
@@ -13,10 +14,8 @@ func (l *Lane) mayBeOld(d *delivery) bool {
 	if !l.config.RecordAttempts {
 		return false // the answer does not depend on earlier calls
 	}
-	r := &l.records
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return !r.recent() || r.expired(d, l.clock.now())
+	k := l.records.get()
+	return !k.recent() || k.expired(d, l.clock.now())
 }
 
 // mayHaveLostRecords says that the request of a delivery may have had records that
@@ -30,26 +29,22 @@ func (l *Lane) mayHaveLostRecords(ctx context.Context, d *delivery, replays uint
 	if !l.config.RecordAttempts {
 		return false, nil // the answer does not depend on earlier calls
 	}
-	r := &l.records
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := l.clock.now()
-	if r.recent() && d.numDelivered <= 1 && replays == 0 && !r.expired(d, now) {
+	k, now := l.records.get(), l.clock.now()
+	if k.recent() && d.numDelivered <= 1 && replays == 0 && !k.expired(d, now) {
 		return false, nil
 	}
-	if !r.asked.After(d.receivedAt) { // what was known before it was delivered may have changed
-		if err := l.readRetention(ctx); err != nil {
-			return false, err
-		}
+	k, err := l.retentionAfter(ctx, d.receivedAt) // what was known before may have changed
+	if err != nil {
+		return false, err
 	}
 	delivered := d.numDelivered > 1
 	switch {
-	case replays > 0 && replays < r.first:
+	case replays > 0 && replays < k.first:
 		return true, nil // a failed result was there, after calls
-	case delivered && d.storedAt.Before(r.created):
+	case delivered && d.storedAt.Before(k.created):
 		return true, nil
 	default:
-		return r.expired(d, now) && (delivered || d.storedAt.Before(r.consumer)), nil
+		return k.expired(d, now) && (delivered || d.storedAt.Before(k.consumer)), nil
 	}
 }
 
@@ -60,18 +55,21 @@ func (l *Lane) lostRecord(ctx context.Context, carried ledger.Progress, last *le
 	if !l.config.RecordAttempts || carried.Seq == 0 || last == nil || last.Outcome.Final() {
 		return false, nil
 	}
-	r := &l.records
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := l.readRetention(ctx); err != nil {
-		return false, err
-	}
-	return carried.Seq < r.first, nil
+	k, err := l.retentionAfter(ctx, time.Now())
+	return err == nil && carried.Seq < k.first, err
 }
 
-// readRetention reads the retention from the server, with its lock held.
-func (l *Lane) readRetention(ctx context.Context) error {
-	return l.ledger.Retry(ctx, "stream "+events.StreamResults, func(ctx context.Context) error {
-		return l.records.read(ctx, l.js, l.config.Target)
+// retentionAfter returns what the server said when it was asked after a time. Those who
+// ask at the same time share an answer.
+func (l *Lane) retentionAfter(ctx context.Context, t time.Time) (kept, error) {
+	r := &l.records
+	r.reading.Lock()
+	defer r.reading.Unlock()
+	if k := r.get(); k.asked.After(t) {
+		return k, nil
+	}
+	err := l.ledger.Retry(ctx, "stream "+events.StreamResults, func(ctx context.Context) error {
+		return r.read(ctx, l.js, l.config.Target)
 	})
+	return r.get(), err
 }

@@ -175,8 +175,11 @@ func (l *Lane) decide(j *job, s callResult) nextStep {
 	// An acceptance that came during the call may be younger than the refusal that
 	// the call got: what was known before it counts.
 	step := decide(l.config.Rules, j.progress, s.answer, j.accepted.Since(s.answer.Credential), now)
-	refused := s.answer.Verdict == deleter.CredentialRefused && step.outcome == ""
-	l.refusals.report(j.ID, refused && step.progress.Elapsed == j.progress.Elapsed)
+	var waitsUntil time.Time
+	if s.answer.Verdict == deleter.CredentialRefused && step.outcome == "" && step.progress.Elapsed == j.progress.Elapsed {
+		waitsUntil = step.nextCallAt
+	}
+	l.refusals.report(j.ID, waitsUntil)
 	return step
 }
 

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -13,7 +14,12 @@ import (
 
 // retention is what a worker knows of how long records are there.
 type retention struct {
-	mu       sync.Mutex
+	reading sync.Mutex // held while one asks the server
+	latest  atomic.Pointer[kept]
+}
+
+// kept is how long records are there, as the server said when asked at some time.
+type kept struct {
 	asked    time.Time     // when the worker asked for it
 	maxAge   time.Duration // of the results stream, 0 for forever
 	created  time.Time     // the results stream
@@ -21,15 +27,23 @@ type retention struct {
 	consumer time.Time     // when the requests' consumer was created
 }
 
-// recent says that it was read since the last check of the streams.
-func (r *retention) recent() bool { return time.Since(r.asked) < checkEvery }
-
-// expired says that records as old as a delivery's message may be gone.
-func (r *retention) expired(d *delivery, now time.Time) bool {
-	return r.maxAge > 0 && now.Add(ledger.ClockTolerance).Sub(d.storedAt) >= r.maxAge
+// get returns what is known, without waiting for anyone who asks the server.
+func (r *retention) get() kept {
+	if k := r.latest.Load(); k != nil {
+		return *k
+	}
+	return kept{}
 }
 
-// read asks the server, with the lock held.
+// recent says that it was read since the last check of the streams.
+func (k kept) recent() bool { return time.Since(k.asked) < checkEvery }
+
+// expired says that records as old as a delivery's message may be gone.
+func (k kept) expired(d *delivery, now time.Time) bool {
+	return k.maxAge > 0 && now.Add(ledger.ClockTolerance).Sub(d.storedAt) >= k.maxAge
+}
+
+// read asks the server.
 func (r *retention) read(ctx context.Context, js jetstream.JetStream, target events.Target) error {
 	asked := time.Now()
 	results, err := js.Stream(ctx, events.StreamResults)
@@ -41,6 +55,6 @@ func (r *retention) read(ctx context.Context, js jetstream.JetStream, target eve
 		return err
 	}
 	info := results.CachedInfo()
-	r.asked, r.maxAge, r.created, r.first, r.consumer = asked, info.Config.MaxAge, info.Created, info.State.FirstSeq, consumer.CachedInfo().Created
+	r.latest.Store(&kept{asked, info.Config.MaxAge, info.Created, info.State.FirstSeq, consumer.CachedInfo().Created})
 	return nil
 }

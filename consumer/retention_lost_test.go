@@ -1,7 +1,9 @@
 package consumer
 
 import (
+	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -250,5 +252,52 @@ func TestAReplayWithoutItsFailedResultMayHaveDeleted(t *testing.T) {
 			}
 			w.settled()
 		})
+	}
+}
+
+// slowRetry is a ledger that asks the server only once it may.
+type slowRetry struct {
+	requestLedger
+	asks, may chan struct{}
+}
+
+func (s slowRetry) Retry(context.Context, string, func(context.Context) error) error {
+	close(s.asks)
+	<-s.may
+	return nil
+}
+
+// A fetch reads each message as it comes. Another request that has to ask the server
+// must not hold it up.
+func TestAMessageIsReadWhileAnotherAsksForTheRetention(t *testing.T) {
+	w := newWorld(t)
+	l := New(w.js, w.config(sensayTarget, nil))
+	slow := slowRetry{l.ledger, make(chan struct{}), make(chan struct{})}
+	l.ledger = slow
+	d, _ := w.delivered(0)
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer close(slow.may)
+	asking.Go(func() {
+		if _, err := l.mayHaveLostRecords(t.Context(), d, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	<-slow.asks
+	read := make(chan bool)
+	go func() {
+		old := l.mayBeOld(d)
+		select {
+		case read <- old:
+		case <-t.Context().Done():
+		}
+	}()
+	select {
+	case old := <-read:
+		if !old {
+			t.Error("it cannot be known yet whether it is old")
+		}
+	case <-time.After(patience):
+		t.Error("it waits for the other's question")
 	}
 }
