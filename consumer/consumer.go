@@ -19,7 +19,7 @@
 //	publish.go     writes attempts and results
 //	lost.go        decides whether records of a request may be gone
 //	health.go      checks the streams, and extends ack deadlines, while a lane runs
-//	state.go       reports what the lane does
+//	state.go       reports what the lane does: running, or why not
 //	settle.go      acknowledges a message, or has it delivered again
 //
 // The lane and its parts:
@@ -34,6 +34,10 @@
 //	ack_wait.go    how long the server waits before it delivers a message again
 //	byte_limit.go  how many bytes the lane may have in flight
 //	later_usage.go how full the stream of next steps is
+//	outcomes.go    logs results, and how many there are
+//	slow.go        finds out whether calls are slow
+//	announce.go    logs the changes of a lane's state
+//	problem.go     the seven states of a lane, and what hinders it
 //	refusals.go    whether many requests are refused
 //	pulls.go       whether pulls work
 //	pull.go        one pull, which asks the server for messages
@@ -105,6 +109,10 @@ type Config struct {
 	ManageStreams bool
 	// Log receives what an operator should know. nil means slog.Default().
 	Log *slog.Logger
+	// LogLimits are those of the worker. nil: the lane has its own.
+	LogLimits *LogLimits
+	// Variables name the lane's settings in reports.
+	Variables Variables
 }
 
 // maxTogether bounds how many requests one pull fetches where calls take many.
@@ -129,7 +137,7 @@ type requestLedger interface {
 	RetryScheduled(ctx context.Context) (bool, error)
 	BringForward(ctx context.Context, id string, at time.Time) error
 	Retry(ctx context.Context, operation string, do func(context.Context) error) error
-	Failing() string
+	Failing() []ledger.Failure
 }
 
 // New returns the lane that c describes, on the streams that [Setup] made.
@@ -145,16 +153,19 @@ func New(js jetstream.JetStream, c Config) *Lane {
 		batcher:  &batcher{maxIDs: max(c.BatchIDs, 1)},
 		trace:    newTracing(c.Target),
 		ackWait:  &ackWaits{},
-		pulls:    newPulls(js, log),
+		pulls:    newPulls(js),
 		changed:  make(chan struct{}, 1),
+
+		latencies: newLatencies(),
+		outcomes:  newOutcomeLog(log, c.LogLimits),
 	}
 	if c.BatchIDs > 1 {
 		l.maxPull = max(c.Concurrency, min(c.Concurrency*c.BatchIDs, maxTogether))
 	}
 	l.prefetch = semaphore.NewWeighted(int64(4 * l.maxPull)) // two pulls of each stream
-	l.breaker = limiter.NewBreaker(c.Rules.Retry, log)
+	l.breaker = limiter.NewBreaker(c.Rules.Retry)
 	l.limiter = limiter.New(limiter.Config{
-		Concurrency: c.Concurrency, Rate: c.Rate, Timeout: c.Timeout, MaxWait: c.Rules.Retry.MaxInterval, Log: log,
+		Concurrency: c.Concurrency, Rate: c.Rate, Timeout: c.Timeout, MaxWait: c.Rules.Retry.MaxInterval,
 	})
 	l.ledger = ledger.New(js, c.Target, c.Instance, log)
 	return l
@@ -181,6 +192,12 @@ type Lane struct {
 	ackWait    *ackWaits
 	laterUsage laterUsage
 	pulls      *pulls
+	latencies  *latencies
+	outcomes   *outcomeLog
+
+	off    atomic.Pointer[Problem] // why the lane is off, nil if it is not
+	unsafe unsafeSettings
+	sinces sinces
 
 	unfinished atomic.Int64 // steps that the end of the grace period cut off
 

@@ -2,7 +2,6 @@ package consumer
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -59,11 +58,11 @@ func (l *Lane) check(ctx context.Context) bool {
 	}
 	l.ackWait.learn(found.AckWait(), begun)
 	l.learnLater(found.Streams[events.StreamLater])
-	if problem, ok := errors.AsType[*streams.Problem](found.Check(l.config.ResultsMinAge)); ok {
-		l.Block(problem.Error())
+	problems := found.Problems(l.config.ResultsMinAge)
+	l.setUnsafe(problems)
+	if len(problems) > 0 {
 		return false
 	}
-	l.Block("")
 	l.redeliver(ctx)
 	return true
 }
@@ -91,14 +90,7 @@ func (l *Lane) learnLater(info *jetstream.StreamInfo) {
 		return
 	}
 	l.laterUsage.limited.Store(info.Config.MaxBytes > 0)
-	before := l.laterUsage.reason()
 	l.laterUsage.percent.Store(streams.PercentFull(info.Config, info.State))
-	switch reason := l.laterUsage.reason(); {
-	case reason != "" && before == "":
-		l.log.Error("lane fetches no new requests", "reason", reason)
-	case reason == "" && before != "":
-		l.log.Info("lane fetches requests again", "previous", before)
-	}
 }
 
 // checkLater asks how full DELETION_LATER is.

@@ -103,8 +103,8 @@ func TestARequestThatCannotBeStoredDelaysNoOther(t *testing.T) {
 			if tries != c.tries || (err != nil) != (c.tries == 1) {
 				t.Errorf("%d tries, then %v", tries, err)
 			}
-			if why := l.ledger.Failing(); why != "" {
-				t.Errorf("the lane is still blocked: %s", why)
+			if why := l.ledger.Failing(); why != nil {
+				t.Errorf("the lane is still blocked: %v", why)
 			}
 		})
 	}

@@ -94,6 +94,19 @@ func (h *inflight) all() []*delivery {
 	return slices.Collect(maps.Keys(h.deliveries))
 }
 
+// oldest is when the oldest delivery in flight was stored, by the server's clock,
+// zero if there is none.
+func (h *inflight) oldest() (oldest time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for d := range h.deliveries {
+		if oldest.IsZero() || d.storedAt.Before(oldest) {
+			oldest = d.storedAt
+		}
+	}
+	return oldest
+}
+
 func (h *inflight) size() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -27,6 +27,7 @@ func (l *Lane) Run(stop context.Context) error {
 	var alive errgroup.Group
 	alive.Go(func() error { l.extendAckDeadlines(ctx); return nil })
 	alive.Go(func() error { l.monitor(ctx, healthy); return nil })
+	alive.Go(func() error { l.watchState(ctx); return nil })
 	alive.Go(func() error { l.bringForwardWhenChanged(ctx); return nil })
 	finish := l.startWorkers(stop, ctx)
 	var pulls sync.WaitGroup
@@ -93,7 +94,7 @@ func (l *Lane) pull(stop, ctx context.Context, stream string) {
 		if err != nil {
 			return
 		}
-		if l.ledger.Failing() != "" || !l.laterUsage.mayFetch(stream) {
+		if len(l.ledger.Failing()) > 0 || !l.laterUsage.mayFetch(stream) {
 			wait(stop, pullWait)
 			continue
 		}

@@ -34,9 +34,9 @@ func TestAFullResultsStreamBlocksTheLaneUntilItHasSpace(t *testing.T) {
 	lane, _ := w.run(w.config(sensayTarget, api))
 	r := entry(7)
 	w.publish(r) // its attempt is stored, its result is not
-	w.until("the lane says that it is stuck", func() bool { return lane.State().Status == StatusStuck })
-	if why := lane.State().Why; !strings.HasPrefix(why, "stream "+events.StreamResults+": ") || !strings.Contains(why, "raise its max_bytes") || strings.Contains(why, r.ID) {
-		t.Errorf("it names no stream, or no fix: %s", why)
+	w.until("the lane says that it is stuck", func() bool { return lane.State().Status == StatusBlocked })
+	if s := lane.State(); !strings.Contains(s.Reason, "stream "+events.StreamResults+": ") || !strings.Contains(s.Fix, "raise its max_bytes") || strings.Contains(s.Reason, r.ID) {
+		t.Errorf("it names no stream, or no fix: %+v", s)
 	}
 	if n := len(w.messages(events.StreamRequests, ">")); n != 1 {
 		t.Errorf("%d requests wait, so one was acknowledged without its result", n)
@@ -158,7 +158,9 @@ func TestALaneThatStartsWithoutAConsumerWaitsForIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	lane, _ := w.run(w.config(kvTarget, script(answerDeleted)))
-	w.until("the lane is held", func() bool { return lane.State().Status == StatusHeld && strings.Contains(lane.State().Why, "missing") })
+	w.until("the lane is held", func() bool {
+		return lane.State().Status == StatusBlocked && strings.Contains(lane.State().Reason, "missing")
+	})
 	if err := streams.Setup(t.Context(), w.js, settings); err != nil {
 		t.Fatal(err)
 	}

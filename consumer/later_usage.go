@@ -1,7 +1,6 @@
 package consumer
 
 import (
-	"fmt"
 	"sync/atomic"
 
 	"github.com/lethe-dev/lethe/events"
@@ -24,14 +23,4 @@ const laterStopAt = 90
 func (r *laterUsage) mayFetch(stream string) bool {
 	percent := r.percent.Load()
 	return percent < streams.LaterFullAt || stream == events.StreamLater && percent < laterStopAt
-}
-
-// reason says why requests are not fetched, "" if they are.
-func (r *laterUsage) reason() string {
-	percent := r.percent.Load()
-	if percent < streams.LaterFullAt {
-		return ""
-	}
-	return fmt.Sprintf("stream %s: %d %% full: retries would be dropped at its max_bytes; raise %s and run `lethe setup`",
-		events.StreamLater, percent, streams.LimitVariable[events.StreamLater])
 }

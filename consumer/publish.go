@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/ledger"
@@ -44,9 +43,7 @@ func (l *Lane) publish(ctx context.Context, r *ledger.Pending) (err error) {
 // published reports that a result is stored.
 func (l *Lane) published(ctx context.Context, r *ledger.Pending) {
 	l.trace.outcome(ctx, r.Outcome)
-	if l.log.Enabled(ctx, slog.LevelInfo) {
-		l.log.InfoContext(ctx, "result", "request_id", r.ID, "outcome", string(r.Outcome), "attempts", r.Progress.Attempts, "sequence", r.Progress.Seq)
-	}
+	l.outcomes.stored(ctx, r)
 }
 
 // result is the event that says what the step found.

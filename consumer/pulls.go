@@ -1,7 +1,9 @@
 package consumer
 
 import (
-	"log/slog"
+	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,23 +16,16 @@ import (
 // server that restarts, or elects a leader, takes less.
 const pullsFailFor = 5 * time.Second
 
-// pulls records which of a lane's pulls fail, and logs each outage once.
+// pulls records which of a lane's pulls fail.
 type pulls struct {
-	js  jetstream.JetStream
-	log *slog.Logger
+	js jetstream.JetStream
 
 	mu      sync.Mutex
-	failing map[string]failure // by stream
-	logged  bool
+	failing map[string]ledger.Failure // by stream
 }
 
-type failure struct {
-	since  time.Time
-	reason string
-}
-
-func newPulls(js jetstream.JetStream, log *slog.Logger) *pulls {
-	return &pulls{js: js, log: log, failing: map[string]failure{}}
+func newPulls(js jetstream.JetStream) *pulls {
+	return &pulls{js: js, failing: map[string]ledger.Failure{}}
 }
 
 // report records whether a pull failed.
@@ -39,32 +34,25 @@ func (p *pulls) report(stream string, err error) {
 	defer p.mu.Unlock()
 	if err == nil {
 		delete(p.failing, stream)
-		if p.logged && len(p.failing) == 0 {
-			p.logged = false
-			p.log.Info("messages are fetched again")
-		}
 		return
 	}
 	f, before := p.failing[stream]
 	if !before {
-		f.since = time.Now()
+		f.Since = time.Now()
 	}
-	f.reason = ledger.FailureText(p.js, err)
+	f.Reason = fmt.Sprintf("stream %s: cannot fetch messages: %s", stream, ledger.FailureText(p.js, err))
+	f.Fix = ledger.FailureFix(p.js, err)
 	p.failing[stream] = f
-	if !p.logged && f.reason != ledger.NotConnected && time.Since(f.since) >= pullsFailFor {
-		p.logged = true
-		p.log.Warn("cannot fetch messages, trying again", "reason", f.reason)
-	}
 }
 
-// reason returns why pulls have failed for a while, "" if they have not.
-func (p *pulls) reason() string {
+// failures returns why pulls have failed for a while, nil if they have not.
+func (p *pulls) failures() (all []ledger.Failure) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, f := range p.failing {
-		if time.Since(f.since) >= pullsFailFor {
-			return "cannot fetch messages: " + f.reason
+	for _, stream := range slices.Sorted(maps.Keys(p.failing)) {
+		if f := p.failing[stream]; time.Since(f.Since) >= pullsFailFor {
+			all = append(all, f)
 		}
 	}
-	return ""
+	return all
 }

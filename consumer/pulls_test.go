@@ -51,27 +51,23 @@ func TestALaneWhosePullsKeepFailingIsNotRunning(t *testing.T) {
 	w := newWorld(t)
 	conn, _ := w.connect()
 	synctest.Test(t, func(t *testing.T) {
-		log, lines := captured()
-		p := newPulls(playedServer{conn: conn}, log)
+		p := newPulls(playedServer{conn: conn})
 		refused := errors.New("the server says 409 Exceeded MaxWaiting")
 		p.report(events.StreamRequests, refused)
 		p.report(events.StreamLater, nil)
-		if why := p.reason(); why != "" {
-			t.Errorf("after a moment: %s", why)
+		if failures := p.failures(); failures != nil {
+			t.Errorf("after a moment: %+v", failures)
 		}
 		time.Sleep(pullsFailFor)
 		for range 10 {
 			p.report(events.StreamRequests, refused)
 		}
-		if why := p.reason(); !strings.Contains(why, refused.Error()) {
-			t.Errorf("after a while: %q", why)
+		if f := p.failures(); len(f) != 1 || !strings.Contains(f[0].Reason, refused.Error()) || !strings.Contains(f[0].Reason, events.StreamRequests) || time.Since(f[0].Since) != pullsFailFor || f[0].Fix == "" {
+			t.Errorf("after a while: %+v", f)
 		}
 		p.report(events.StreamRequests, nil)
-		if why := p.reason(); why != "" {
-			t.Errorf("after the end: %s", why)
-		}
-		if got := lines(); len(got) != 2 || !strings.Contains(got[0], "cannot fetch messages") || !strings.Contains(got[1], "fetched again") {
-			t.Errorf("it logged %q", got)
+		if failures := p.failures(); failures != nil {
+			t.Errorf("after the end: %+v", failures)
 		}
 	})
 }
@@ -91,7 +87,7 @@ func TestALaneLogsNothingWhileNATSIsDown(t *testing.T) {
 	w.server.WaitForShutdown()
 	w.until("the lane does not run", func() bool {
 		s := lane.State()
-		return s.Status != StatusRunning && strings.Contains(s.Why, ledger.NotConnected)
+		return s.Status != StatusRunning && strings.Contains(s.Reason, ledger.NotConnected)
 	})
 	for _, line := range lines()[before:] {
 		if strings.Contains(line, "buffer") || strings.Contains(line, "cannot fetch messages") {
@@ -123,7 +119,7 @@ func TestALaneIsNotRunningWhileItsPullsAreRefused(t *testing.T) {
 	w.until("the other's pull waits", func() bool { return w.requestsConsumer().NumWaiting == 1 })
 	lane, _ := w.run(w.config(kvTarget, script(answerDeleted)))
 	w.until("the lane says so", func() bool {
-		return lane.State().Status == StatusStuck && strings.Contains(lane.State().Why, "cannot fetch messages")
+		return lane.State().Status == StatusBlocked && strings.Contains(lane.State().Reason, "cannot fetch messages")
 	})
 	if err := foreign.Unsubscribe(); err != nil {
 		t.Fatal(err)

@@ -40,7 +40,7 @@ func TestAFullDiskBlocksTheLaneUntilItHasSpace(t *testing.T) {
 	}
 	calls := script(answerDeleted)
 	lane, _ := w.run(w.config(sensayTarget, calls))
-	w.until("the lane says that it is stuck", func() bool { return lane.State().Status == StatusStuck })
+	w.until("the lane says that it is stuck", func() bool { return lane.State().Status == StatusBlocked })
 	if calls.count() != 0 {
 		t.Errorf("%d calls without space for their attempts", calls.count())
 	}

@@ -55,7 +55,7 @@ func TestAStreamThatKeepsResultsTooShortIsRefused(t *testing.T) {
 	config.ResultsMinAge = least
 	setAge(least - 1)
 	lane := New(w.js, config)
-	if lane.check(t.Context()) || !strings.Contains(lane.State().Why, "max_age") {
+	if lane.check(t.Context()) || !strings.Contains(lane.State().Reason, "max_age") {
 		t.Errorf("the lane is %+v", lane.State())
 	}
 }

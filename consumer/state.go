@@ -1,78 +1,97 @@
 package consumer
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/limiter"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// Status is what a lane is doing, in a word.
-type Status string
-
-const (
-	// StatusRunning: requests are taken as they come.
-	StatusRunning Status = "running"
-	// StatusHeld: nothing is taken, because the credential is refused or
-	// missing, or because a stream is not as it must be.
-	StatusHeld Status = "held"
-	// StatusOpen: the breaker is open, single calls probe the API.
-	StatusOpen Status = "open"
-	// StatusStuck: what was done cannot be stored, so nothing is acknowledged; or
-	// messages cannot be taken.
-	StatusStuck Status = "stuck"
-)
-
-// State is a lane's report on itself.
-type State struct {
-	Target   events.Target `json:"target"`
-	Status   Status        `json:"status"`
-	Why      string        `json:"why,omitempty"`
-	InFlight int           `json:"in_flight"`
-	// Calls is how many calls may be out at the same time now, and CallsPerSecond
-	// how many may begin, 0 while no limit is known.
-	Calls          int     `json:"calls"`
-	CallsPerSecond float64 `json:"calls_per_second"`
-	// NextCall is when a lane that is held or open tries again, or one whose API
-	// asked it to wait; zero if unknown.
-	NextCall time.Time `json:"next_call,omitzero"`
-}
-
-// State reports what the lane does now and, where it is not running, why.
+// State reports what the lane does now and, if it is not running, why.
 func (l *Lane) State() State {
+	pace := l.limiter.Pace()
+	s := State{
+		Target: l.config.Target, Status: StatusRunning, Requests: l.inflight.size(),
+		MaxCalls: pace.Calls, CallsPerSecond: pace.PerSecond, NextCall: pace.NextCall,
+	}
+	if off := l.off.Load(); off != nil {
+		s.MaxCalls, s.CallsPerSecond = 0, 0
+		return s.with([]Problem{*off})
+	}
 	breaker := l.breaker.State()
-	status, why := l.status(breaker)
-	calls, perSecond, next := l.limiter.State()
-	switch {
-	case !breaker.Closed:
-		next = breaker.NextProbe
-	case !next.IsZero() && why == "":
-		why = "the API throttles calls and asks to wait"
+	if !breaker.Closed {
+		s.NextCall = breaker.NextProbe
 	}
-	return State{
-		Target: l.config.Target, Status: status, Why: why, InFlight: l.inflight.size(), Calls: calls, CallsPerSecond: perSecond, NextCall: next,
+	problems := slices.Concat(l.unsafe.all(), l.storeProblems(), l.apiProblems(breaker, pace))
+	if !slices.ContainsFunc(problems, func(p Problem) bool { return p.Status != StatusRunning }) {
+		problems = append(problems, l.delays()...)
 	}
+	return s.with(l.sinces.complete(problems))
 }
 
-func (l *Lane) status(breaker limiter.State) (status Status, why string) {
+// Off says that this worker does not serve the lane, and logs it. Run must not be
+// called. A lane that is off although it should run is worth a warning.
+func (l *Lane) Off(code Code, reason, fix string) {
+	l.off.Store(&Problem{Code: code, Status: StatusOff, Reason: reason, Since: time.Now(), Fix: fix})
+	level := slog.LevelInfo
+	if code != CodeNotListed {
+		level = slog.LevelWarn
+	}
+	l.log.Log(context.Background(), level, "lane is off", "state", string(StatusOff), "reason", reason, "fix", fix)
+}
+
+// setUnsafe keeps the lane from fetching anything while settings are unsafe.
+func (l *Lane) setUnsafe(found []*streams.Problem) {
+	l.unsafe.set(found)
+	l.breaker.Block(len(found) > 0)
+}
+
+// storeProblems are those of NATS but unsafe settings.
+func (l *Lane) storeProblems() (problems []Problem) {
+	blocked := func(code Code, reason, fix string, since time.Time) {
+		problems = append(problems, Problem{code, StatusBlocked, reason, since, fix})
+	}
+	for _, f := range l.ledger.Failing() {
+		blocked(CodeNotStored, "a step cannot be stored: "+f.Reason, f.Fix, f.Since)
+	}
+	if percent := l.laterUsage.percent.Load(); percent >= streams.LaterFullAt {
+		blocked(CodeLaterFull, fmt.Sprintf("stream %s: %d %% full, and a full one drops retries, so no new requests are taken", events.StreamLater, percent),
+			"raise "+streams.LimitVariable[events.StreamLater]+" and run `lethe setup`", time.Time{})
+	}
+	for _, f := range l.pulls.failures() {
+		blocked(CodeNotFetched, f.Reason, f.Fix, f.Since)
+	}
+	return problems
+}
+
+// apiProblems are those of the API.
+func (l *Lane) apiProblems(breaker limiter.State, pace limiter.Pace) (problems []Problem) {
+	vars := l.config.Variables
+	answer := strings.TrimSpace(fmt.Sprintf("%d %s", breaker.Status, breaker.Reason))
 	switch {
+	case breaker.Suspended && breaker.Status == 0:
+		problems = append(problems, Problem{CodeRefused, StatusSuspended, "the credential in " + vars.Credential + " cannot be used: " + breaker.Reason, breaker.Since, vars.credentialFix()})
 	case breaker.Suspended:
-		return StatusHeld, breaker.Reason
+		problems = append(problems, Problem{CodeRefused, StatusSuspended, "the API refuses the credential in " + vars.Credential + ": " + answer, breaker.Since, vars.credentialFix()})
+	case !breaker.Closed && breaker.Status == 0:
+		problems = append(problems, Problem{CodeAPIFails, StatusFailing, "the API does not answer: " + breaker.Reason, breaker.Since, vars.apiFix()})
 	case !breaker.Closed:
-		return StatusOpen, breaker.Reason
-	case l.ledger.Failing() != "":
-		return StatusStuck, l.ledger.Failing()
-	case l.laterUsage.reason() != "":
-		return StatusHeld, l.laterUsage.reason()
-	case l.pulls.reason() != "":
-		return StatusStuck, l.pulls.reason()
-	default:
-		return StatusRunning, l.refusals.reason()
+		problems = append(problems, Problem{CodeAPIFails, StatusFailing, "the API fails: it answered " + answer, breaker.Since, vars.apiFix()})
 	}
+	if !pace.ThrottledSince.IsZero() {
+		problems = append(problems, throttled(vars, pace))
+	}
+	if reason := l.refusals.reason(); reason != "" {
+		problems = append(problems, Problem{CodeRequestsRefused, StatusRunning, reason, time.Time{}, "check that the credential in " + vars.Credential + " may delete these resources"})
+	}
+	return problems
 }
-
-// Block keeps the lane from taking anything, for a reason; "" lets it go on.
-func (l *Lane) Block(reason string) { l.breaker.Block(reason) }
 
 // Retry tries one call at once, without waiting for the next probe: for when
 // the credential has changed.
@@ -81,5 +100,42 @@ func (l *Lane) Retry() {
 	select {
 	case l.changed <- struct{}{}:
 	default:
+	}
+}
+
+// delays are the problems of a lane that runs and is slow all the same.
+func (l *Lane) delays() (problems []Problem) {
+	if minute, day, slow := l.latencies.slow(time.Now()); slow {
+		reason := fmt.Sprintf("calls are slow: the median of the last minute is %s", minute.Round(100*time.Millisecond))
+		if day > 0 {
+			reason += fmt.Sprintf(", that of the day %s", day.Round(time.Millisecond))
+		}
+		problems = append(problems, Problem{Code: CodeSlowCalls, Status: StatusRunning, Reason: reason,
+			Fix: "check the API, and ask its provider why it is slow; no request is lost, but they wait longer"})
+	}
+	if oldest := l.inflight.oldest(); !oldest.IsZero() {
+		if age := l.clock.now().Sub(oldest); age > oldRequest {
+			problems = append(problems, Problem{Code: CodeOldRequest, Status: StatusRunning,
+				Reason: fmt.Sprintf("the oldest request has waited for %s", age.Round(time.Second)),
+				Fix:    "start more workers, or raise " + l.config.Variables.Concurrency + " if the API allows more calls at the same time"})
+		}
+	}
+	return problems
+}
+
+// watchState logs changes of the lane's state, and its outcomes, until ctx ends.
+func (l *Lane) watchState(ctx context.Context) {
+	a := announcer{log: l.log}
+	tick := time.NewTicker(announceEvery)
+	defer tick.Stop()
+	for {
+		a.see(l.State(), time.Now())
+		l.outcomes.summarize(time.Now(), false)
+		select {
+		case <-ctx.Done():
+			l.outcomes.summarize(time.Now(), true)
+			return
+		case <-tick.C:
+		}
 	}
 }

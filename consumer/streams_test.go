@@ -190,7 +190,7 @@ func (w *world) refuses(stream, consumer, setting string) {
 		w.Errorf("the check says %v", err)
 	}
 	lane := New(w.js, w.config(kvTarget, nil))
-	if well := lane.check(w.Context()); well || lane.State().Status != StatusHeld || !strings.Contains(lane.State().Why, setting) {
+	if well := lane.check(w.Context()); well || lane.State().Status != StatusBlocked || !strings.Contains(lane.State().Reason, setting) {
 		w.Errorf("well: %v, the lane is %+v", well, lane.State())
 	}
 }
@@ -350,7 +350,7 @@ func TestALaneThatStartsWithoutAStreamWaitsForIt(t *testing.T) {
 	}
 	lane, _ := w.run(w.config(kvTarget, script(answerDeleted)))
 	w.until("the lane is held", func() bool {
-		return lane.State().Status == StatusHeld && strings.Contains(lane.State().Why, events.StreamLater)
+		return lane.State().Status == StatusBlocked && strings.Contains(lane.State().Reason, events.StreamLater)
 	})
 	if err := streams.Setup(t.Context(), w.js, settings); err != nil {
 		t.Fatal(err)
@@ -392,7 +392,7 @@ func TestAConsumerThatDropsMessagesBlocksTheLane(t *testing.T) {
 	if _, err := w.js.UpdateConsumer(t.Context(), events.StreamRequests, config); err != nil {
 		t.Fatal(err)
 	}
-	if lane.check(t.Context()) || lane.State().Status != StatusHeld {
+	if lane.check(t.Context()) || lane.State().Status != StatusBlocked {
 		t.Errorf("the lane is %+v", lane.State())
 	}
 	if err := streams.Setup(t.Context(), w.js, settings); err != nil {

@@ -81,7 +81,7 @@ func TestRefusedRequestsDelayNoOthersAndEnd(t *testing.T) {
 				bad = append(bad, request(target, id+1))
 			}
 			w.publish(bad...)
-			w.until("the lane is held", func() bool { return lane.State().Status == StatusHeld })
+			w.until("the lane is held", func() bool { return lane.State().Status == StatusSuspended })
 			id := int64(1000)
 			good := func() {
 				r := request(target, id)
@@ -104,7 +104,7 @@ func TestRefusedRequestsDelayNoOthersAndEnd(t *testing.T) {
 				}
 			}
 			w.settled()
-			if state := lane.State(); state.Status != StatusRunning || state.Why != "" {
+			if state := lane.State(); state.Status != StatusRunning || len(state.Problems()) > 0 {
 				t.Errorf("in the end the lane is %+v", state)
 			}
 		})
@@ -118,7 +118,7 @@ func TestARefusedRequestNeverBlocksTheLane(t *testing.T) {
 	lane, _ := w.run(w.config(sensayTarget, api))
 	w.publish(entry(1))
 	w.until("it is refused more often than would hold the lane", func() bool { return api.refused.Load() > refusalsToSuspend })
-	if state := lane.State(); state.Status != StatusRunning || !strings.Contains(state.Why, "wait: 1") {
+	if state := lane.State(); state.Status != StatusRunning || len(state.Problems()) != 1 || !strings.Contains(state.Problems()[0].Reason, "wait: 1") {
 		t.Errorf("%+v", state)
 	}
 	if n := len(w.results("deletions.results.>")); n != 0 {
@@ -145,14 +145,14 @@ func TestARevokedCredentialFailsNoRequest(t *testing.T) {
 				for id := range int64(n) {
 					w.publish(request(target, id+2))
 				}
-				w.until("the lane is held", func() bool { return lane.State().Status == StatusHeld })
+				w.until("the lane is held", func() bool { return lane.State().Status == StatusSuspended })
 				before := api.refused.Load()
 				if most := int64(refusalsToSuspend + 2*c.Concurrency); before > most {
 					t.Errorf("%d calls until the lane is blocked, want at most %d", before, most)
 				}
 				probes := api.refused.Load() + 10
 				w.until("it is probed for some time", func() bool { return api.refused.Load() > probes })
-				if lane.State().Status != StatusHeld {
+				if lane.State().Status != StatusSuspended {
 					t.Error("the lane is not blocked any more")
 				}
 				api.revoked.Store(0)
@@ -217,7 +217,7 @@ func TestASuspectRequestProbesOnlyIfNoOtherWaits(t *testing.T) {
 	if len(seen) < len(more) {
 		t.Errorf("%d calls for %d different requests: %v", len(calls), len(seen), calls)
 	}
-	if status := lane.State().Status; status != StatusHeld {
+	if status := lane.State().Status; status != StatusSuspended {
 		t.Error(status)
 	}
 }
@@ -240,7 +240,7 @@ func TestABreakerWithoutARequestToProbeWithCloses(t *testing.T) {
 	for id := range int64(failuresToOpen) {
 		w.publish(entry(id + 1))
 	}
-	w.until("the breaker is open", func() bool { return lane.State().Status == StatusOpen })
+	w.until("the breaker is open", func() bool { return lane.State().Status == StatusFailing })
 	w.settled() // all have failed
 	w.until("the lane runs again", func() bool { return lane.State().Status == StatusRunning })
 	down.Store(false)

@@ -97,7 +97,7 @@ func TestAMissingEndpointDoesNotFailTheBacklog(t *testing.T) {
 			}
 			c.BatchLinger = 5 * time.Millisecond
 			lane, _ := w.run(c)
-			w.until("the breaker is open", func() bool { return lane.State().Status == StatusOpen })
+			w.until("the breaker is open", func() bool { return lane.State().Status == StatusFailing })
 			if calls := api.count(); calls > 100 {
 				t.Errorf("%d calls until the breaker is open", calls)
 			}

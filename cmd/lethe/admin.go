@@ -14,7 +14,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/consumer"
-	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/streams"
 	"github.com/lethe-dev/lethe/internal/telemetry"
 )
@@ -25,6 +24,7 @@ type admin struct {
 	instance string
 	metrics  http.Handler
 	url      string
+	stopping <-chan struct{} // closed when the worker stops
 	worker   atomic.Pointer[watched]
 }
 
@@ -38,13 +38,13 @@ type watched struct {
 // readiness is the body of /readyz.
 type readiness struct {
 	Ready    bool             `json:"ready"`
-	Reason   string           `json:"why,omitempty"`
+	Reason   string           `json:"reason,omitempty"` // why it is not ready
 	Instance string           `json:"instance"`
 	Lanes    []consumer.State `json:"lanes,omitempty"`
 }
 
-func newAdmin(instance string, metrics http.Handler) *admin {
-	return &admin{instance: instance, metrics: metrics}
+func newAdmin(instance string, metrics http.Handler, stopping <-chan struct{}) *admin {
+	return &admin{instance: instance, metrics: metrics, stopping: stopping}
 }
 
 func (a *admin) watch(nc *nats.Conn, js jetstream.JetStream, l *lanes) {
@@ -85,33 +85,40 @@ func (a *admin) serveReady(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer) // the client may be gone
 }
 
-// ready reports whether requests are processed: NATS is connected, the streams have
-// safe settings and every lane runs.
+// ready reports whether this worker can work: it is connected, the streams exist and
+// are safe, and it is not stopping. The state of a lane does not count: no restart
+// brings back an API, a credential, or a lane that a person paused.
 func (a *admin) ready(ctx context.Context) readiness {
 	answer := readiness{Instance: a.instance}
 	worker := a.worker.Load()
-	switch {
-	case worker == nil:
-		answer.Reason = "still waiting for NATS and its streams"
-		return answer
-	case !worker.nc.IsConnected():
-		answer.Reason = "not connected to NATS"
+	if worker != nil {
+		answer.Lanes = worker.lanes.states()
 	}
-	answer.Lanes = worker.lanes.states()
-	if answer.Reason == "" {
-		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-		defer cancel()
-		if err := streams.Check(ctx, worker.js, worker.lanes.configs[0].ResultsMinAge, events.Targets()...); err != nil {
-			answer.Reason = err.Error()
-		}
-	}
-	for _, lane := range answer.Lanes {
-		if lane.Status != consumer.StatusRunning && answer.Reason == "" {
-			answer.Reason = fmt.Sprintf("lane %s is %s: %s", lane.Target, lane.Status, lane.Why)
-		}
-	}
+	answer.Reason = a.notReady(ctx, worker)
 	answer.Ready = answer.Reason == ""
 	return answer
+}
+
+// notReady says why the worker is not ready, "" if it is. worker is nil until it is
+// connected.
+func (a *admin) notReady(ctx context.Context, worker *watched) string {
+	select {
+	case <-a.stopping:
+		return "the worker is stopping"
+	default:
+	}
+	switch {
+	case worker == nil:
+		return "still waiting for NATS and its streams"
+	case !worker.nc.IsConnected():
+		return "not connected to NATS"
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	if err := streams.Check(ctx, worker.js, worker.lanes.configs[0].ResultsMinAge, worker.lanes.served()...); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // flushTimeout limits how long telemetry may take to send what is queued.

@@ -72,8 +72,13 @@ func (a api) lane(cfg *config.Config, common consumer.Config) (lane laneConfig, 
 		return lane, usageError("LETHE_%s_BASE_URL: %w", a.name, err)
 	}
 	lane.Config = common
-	if lane.credential, lane.variable, err = credential("LETHE_"+a.name+"_"+ending, settings.Credential, settings.CredentialFile); err != nil {
-		return lane, err
+	prefix := "LETHE_" + a.name + "_"
+	lane.Variables = consumer.Variables{BaseURL: prefix + "BASE_URL", Rate: prefix + "RATE", Concurrency: prefix + "CONCURRENCY"}
+	if lane.listed = cfg.Targets.Include(a.target); lane.listed {
+		lane.credential, lane.Variables.Credential, err = credential(prefix+ending, settings.Credential, settings.CredentialFile)
+		if err != nil {
+			return lane, err
+		}
 	}
 	lane.Target, lane.RecordAttempts = a.target, a.recordAttempts
 	lane.Concurrency, lane.Rate, lane.Timeout = settings.Concurrency, settings.Rate, settings.Timeout

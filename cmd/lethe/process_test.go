@@ -16,6 +16,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/e2e"
 	"github.com/lethe-dev/lethe/internal/fakeapi"
@@ -133,6 +134,20 @@ func (w *worker) ready() (readiness, error) {
 	return r, err
 }
 
+// lane returns a lane's state in the answer of /readyz, the zero State if there is none.
+func (w *worker) lane(target events.Target) consumer.State {
+	r, err := w.ready()
+	if err != nil {
+		return consumer.State{}
+	}
+	for _, s := range r.Lanes {
+		if s.Target == target {
+			return s
+		}
+	}
+	return consumer.State{}
+}
+
 func (b *bench) publish(res events.Resource) events.Request {
 	b.Helper()
 	r := events.NewRequest("/test", res)
@@ -238,14 +253,20 @@ func TestARefusedCredentialSuspendsOneLaneOnly(t *testing.T) {
 	}
 	// The maximum interval is long, so that only the changed file resumes the lane.
 	w := b.start("SENSAY_ORGANIZATION_SECRET=", "SENSAY_ORGANIZATION_SECRET_FILE="+file, "RETRY_INITIAL_INTERVAL=1h", "RETRY_MAX_INTERVAL=1h", "RETRY_MAX_ELAPSED=100h")
-	held := b.publish(entryOf(1))
-	b.until("the lane is held", func() bool { r, err := w.ready(); return err == nil && !r.Ready && strings.Contains(r.Reason, "held") })
+	refused := b.publish(entryOf(1))
+	b.until("the lane is suspended", func() bool { return w.lane(events.SensayKnowledgeBase).Status == consumer.StatusSuspended })
+	if s := w.lane(events.SensayKnowledgeBase); !strings.Contains(s.Reason, "LETHE_SENSAY_ORGANIZATION_SECRET_FILE: 401") || !strings.Contains(s.Fix, "LETHE_SENSAY_ORGANIZATION_SECRET_FILE") || s.Since.IsZero() {
+		t.Errorf("it does not name the variable, or no fix: %+v", s)
+	}
+	if r, err := w.ready(); err != nil || !r.Ready {
+		t.Errorf("a refused credential makes the worker unready: %+v %v", r, err)
+	}
 	waiting := b.publish(entryOf(2))
 	other := b.publish(events.UserContexts{IDs: []int64{1}})
 	if got := b.final(other); got.Outcome != events.Deleted {
 		t.Errorf("the other lane: %s", got.Outcome)
 	}
-	if n := len(b.results(held)) + len(b.results(waiting)); n != 0 {
+	if n := len(b.results(refused)) + len(b.results(waiting)); n != 0 {
 		t.Errorf("%d results for a wrong credential", n)
 	}
 	if err := os.WriteFile(file, []byte(testSecret+"\n"), 0o600); err != nil {
@@ -254,7 +275,7 @@ func TestARefusedCredentialSuspendsOneLaneOnly(t *testing.T) {
 	if got := b.final(waiting); got.Outcome != events.Deleted {
 		t.Errorf("after the change: %s", got.Outcome)
 	}
-	b.until("the worker is ready", func() bool { r, err := w.ready(); return err == nil && r.Ready })
+	b.until("the lane runs", func() bool { return w.lane(events.SensayKnowledgeBase).Status == consumer.StatusRunning })
 }
 
 func TestNoCredentialMeansNoRequests(t *testing.T) {
@@ -263,9 +284,11 @@ func TestNoCredentialMeansNoRequests(t *testing.T) {
 	b.publish(events.UserContexts{IDs: []int64{1}})
 	sensay := b.publish(entryOf(1))
 	b.final(sensay)
-	r, err := w.ready()
-	if err != nil || r.Ready || !strings.Contains(r.Reason, "LETHE_KV_ACCESS_KEY") {
-		t.Errorf("%+v %v", r, err)
+	if s := w.lane(events.KVUserContext); s.Status != consumer.StatusOff || !strings.Contains(s.Fix, "set LETHE_KV_ACCESS_KEY") {
+		t.Errorf("%+v", s)
+	}
+	if r, err := w.ready(); err != nil || !r.Ready {
+		t.Errorf("a lane that is off makes the worker unready: %+v %v", r, err)
 	}
 	cons, err := b.js.Consumer(t.Context(), events.StreamRequests, string(events.KVUserContext))
 	if err != nil {

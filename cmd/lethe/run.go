@@ -89,7 +89,7 @@ func run(ctx context.Context, stderr io.Writer) error {
 		return err
 	}
 	defer redirectLibraryLog(log, lanes)()
-	page := newAdmin(instance, tel.MetricsHandler())
+	page := newAdmin(instance, tel.MetricsHandler(), ctx.Done())
 	stopAdmin, err := page.serve(cfg.AdminAddr, log)
 	if err != nil {
 		return usageError("LETHE_ADMIN_ADDR: %w", err)

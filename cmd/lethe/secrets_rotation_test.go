@@ -5,7 +5,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 
@@ -123,11 +122,11 @@ func TestASuspendedLaneResumesWithTheNewSecret(t *testing.T) {
 			both(former)
 			w, admin := s.run()
 			held := []events.Request{s.publish(entryOf(1)), s.publish(events.UserContexts{IDs: []int64{1}})}
-			s.until("both lanes are held", func() bool { return strings.Count(s.command("status", "--output", "json"), `"held"`) == 2 })
+			s.until("both lanes are suspended", func() bool { return suspended(s.command("status", "--output", "json")) == 2 })
 			held = append(held, s.publish(entryOf(2)), s.publish(events.UserContexts{IDs: []int64{2}}))
 			both(wrong)
 			s.until("both lanes have tried the wrong one", func() bool { return api.calls(wrong) >= 2 })
-			s.until("both lanes are held again", func() bool { return strings.Count(s.command("status", "--output", "json"), `"held"`) == 2 })
+			s.until("both lanes are suspended again", func() bool { return suspended(s.command("status", "--output", "json")) == 2 })
 			s.pages(admin)
 			waiting := []events.Request{s.publish(entryOf(3)), s.publish(events.UserContexts{IDs: []int64{3}})}
 			both(right)

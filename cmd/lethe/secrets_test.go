@@ -22,6 +22,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
+	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/e2e"
 	"github.com/lethe-dev/lethe/internal/streams"
@@ -249,6 +250,22 @@ func (s *stand) searched(secrets []string, places ...string) {
 	}
 }
 
+// suspended counts the suspended lanes of all workers in the output of `lethe status`.
+func suspended(output string) (lanes int) {
+	var s status
+	if json.Unmarshal([]byte(output), &s) != nil {
+		return 0
+	}
+	for _, w := range s.Workers {
+		for _, lane := range w.Lanes {
+			if lane.Status == consumer.StatusSuspended {
+				lanes++
+			}
+		}
+	}
+	return lanes
+}
+
 // withheld matches the log record of a library's text that contained the credential.
 var withheld = regexp.MustCompile(`log from a library.*message[=":]+\[redacted\]`)
 
@@ -280,7 +297,7 @@ func TestAnEchoedCredentialIsNeverShown(t *testing.T) {
 			// A suspended lane shows its reason in more places.
 			apis.setRefuse(true)
 			refused := []events.Request{s.publish(entryOf(firstRefused)), s.publish(events.UserContexts{IDs: []int64{firstRefused}})}
-			s.until("both lanes are held", func() bool { return strings.Count(s.command("status", "--output", "json"), `"held"`) == 2 })
+			s.until("both lanes are suspended", func() bool { return suspended(s.command("status", "--output", "json")) == 2 })
 			s.command("status")
 			s.pages(admin)
 			s.stored()

@@ -248,7 +248,7 @@ func (s *status) print(w io.Writer) error {
 	}
 	for _, worker := range s.Workers {
 		for _, l := range worker.Lanes {
-			reason := l.Why
+			reason := l.Reason
 			if !l.NextCall.IsZero() {
 				reason += fmt.Sprintf(" (next call at %s)", l.NextCall.Local().Format(time.TimeOnly))
 			}
@@ -256,7 +256,7 @@ func (s *status) print(w io.Writer) error {
 			if l.CallsPerSecond > 0 {
 				perSecond = fmt.Sprintf("%.1f", l.CallsPerSecond)
 			}
-			line("%s\t%s\t%s\t%d\t%d\t%s\t%s", worker.Instance, l.Target, l.Status, l.InFlight, l.Calls, perSecond, reason)
+			line("%s\t%s\t%s\t%d\t%d\t%s\t%s", worker.Instance, l.Target, l.Status, l.Requests, l.MaxCalls, perSecond, reason)
 		}
 	}
 	for _, warning := range s.Warnings {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/deleter"
+	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/config"
 	"github.com/lethe-dev/lethe/internal/natsconn"
 	"github.com/lethe-dev/lethe/internal/streams"
@@ -22,8 +23,8 @@ import (
 // laneConfig configures one lane.
 type laneConfig struct {
 	consumer.Config
-	credential *deleter.Credential // nil: the lane is blocked
-	variable   string              // where the credential comes from
+	credential *deleter.Credential // nil: the lane is off
+	listed     bool                // in LETHE_TARGETS
 }
 
 type laneConfigs []laneConfig
@@ -33,7 +34,7 @@ func newLanes(cfg *config.Config, instance string, log *slog.Logger) (laneConfig
 	table := apis(cfg)
 	common := consumer.Config{
 		Rules: rules(cfg), ResultsMinAge: cfg.MinResultsAge(), Instance: instance, Grace: (&grace{total: cfg.ShutdownGrace}).lanes(),
-		ManageStreams: cfg.ManageStreams, MaxBytesInFlight: maxBytesInFlight() / int64(len(table)), Log: log,
+		ManageStreams: cfg.ManageStreams, LogLimits: consumer.NewLogLimits(), MaxBytesInFlight: maxBytesInFlight() / int64(len(table)), Log: log,
 	}
 	configs := make(laneConfigs, 0, len(table))
 	for _, a := range table {
@@ -85,15 +86,20 @@ func (c laneConfigs) start(js jetstream.JetStream) *lanes {
 	l := &lanes{configs: c}
 	for _, config := range c {
 		lane := consumer.New(js, config.Config)
-		if config.credential == nil {
-			lane.Block("no credential: set " + config.variable)
+		switch {
+		case !config.listed:
+			lane.Off(consumer.CodeNotListed, fmt.Sprintf("%s is not in LETHE_TARGETS", config.Target),
+				fmt.Sprintf("to serve it here, add %s to LETHE_TARGETS and restart the worker", config.Target))
+		case config.credential == nil:
+			lane.Off(consumer.CodeNoCredential, config.Variables.Credential+" is not set, so the lane has no credential",
+				"set "+config.Variables.Credential+" and restart the worker")
 		}
 		l.lanes = append(l.lanes, lane)
 	}
 	return l
 }
 
-// run runs every lane that has a credential until ctx ends. It also waits for ctx if
+// run runs every lane that is not off until ctx ends. It also waits for ctx if
 // no lane has one.
 func (l *lanes) run(ctx context.Context) error {
 	work, ctx := errgroup.WithContext(ctx)
@@ -107,6 +113,16 @@ func (l *lanes) run(ctx context.Context) error {
 	}
 	work.Go(func() error { <-ctx.Done(); return nil })
 	return work.Wait()
+}
+
+// served are the targets of the lanes that are not off.
+func (l *lanes) served() (targets []events.Target) {
+	for _, config := range l.configs {
+		if config.credential != nil {
+			targets = append(targets, config.Target)
+		}
+	}
+	return targets
 }
 
 func (l *lanes) states() []consumer.State {

@@ -31,6 +31,8 @@ type Config struct {
 
 	JetstreamDomain string `split_words:"true" desc:"JetStream domain of the streams; none: the server's own"`
 
+	Targets Targets `desc:"the targets that this worker serves, separated by commas; none: all"`
+
 	ResultsMaxAge time.Duration `split_words:"true" default:"720h" desc:"how long results are kept, 0: forever; exactly one final result is guaranteed for this time"`
 	ManageStreams bool          `split_words:"true" default:"true" desc:"create streams at start where none exists, update existing ones"`
 
@@ -192,13 +194,14 @@ func explain(err error) error {
 		return fmt.Errorf("read the environment: %w", err)
 	}
 	want := map[string]string{
-		"bool":          "true or false",
-		"int":           "an integer",
-		"float64":       "a number",
-		"time.Duration": "a duration such as 500ms, 30s or 24h",
-		"slog.Level":    "debug, info, warn or error",
-		"config.Bytes":  "a number of bytes such as 1073741824 or 1GiB",
-		"config.Sync":   `"always" or an interval such as 1s`,
+		"bool":           "true or false",
+		"int":            "an integer",
+		"float64":        "a number",
+		"time.Duration":  "a duration such as 500ms, 30s or 24h",
+		"slog.Level":     "debug, info, warn or error",
+		"config.Bytes":   "a number of bytes such as 1073741824 or 1GiB",
+		"config.Targets": "one or more of " + targetNames() + ", separated by commas",
+		"config.Sync":    `"always" or an interval such as 1s`,
 	}[parse.TypeName]
 	if want == "" {
 		return fmt.Errorf("%s: cannot be read", parse.KeyName)

@@ -71,8 +71,12 @@ func (l *Ledger) filter(id string) string {
 type Pending struct {
 	ID       string
 	Progress Progress // its Seq names the record before, and once this one is stored, this one
-	Outcome  events.Outcome
 	Stored   bool
+
+	// Of a result: its outcome, its error if there is one, and its request's source.
+	Outcome events.Outcome
+	Error   *events.ResultError
+	Source  string
 
 	msg *nats.Msg
 	err error // why AppendAll did not store it, as far as is known
@@ -100,7 +104,7 @@ func (l *Ledger) NewResult(ctx context.Context, id, fingerprint string, p Progre
 	}
 	msg, header := l.newMessage(ctx, events.ResultSubject(l.target, id, r.Outcome), fingerprint, p, body)
 	header.Set("content-type", "application/cloudevents+json")
-	return &Pending{ID: id, msg: msg, Progress: p, Outcome: r.Outcome}, nil
+	return &Pending{ID: id, msg: msg, Progress: p, Outcome: r.Outcome, Error: r.Error, Source: r.RequestSource}, nil
 }
 
 func (l *Ledger) newMessage(ctx context.Context, subject, fingerprint string, p Progress, body []byte) (*nats.Msg, *headerWriter) {

@@ -220,25 +220,32 @@ func TestARetryIsDistinguishedFromAConfirmation(t *testing.T) {
 func TestStoreFailuresAreReported(t *testing.T) {
 	for name, c := range map[string]struct {
 		stored []bool
-		want   string
+		logged bool
 	}{
-		"all stored":          {[]bool{true, true}, "steps are stored again"},
-		"none before the end": {[]bool{false, false}, "could not be stored"},
-		"one of them":         {[]bool{false, true}, "could not be stored"},
+		"all stored":          {[]bool{true, true}, false},
+		"none before the end": {[]bool{false, false}, true},
+		"one of them":         {[]bool{false, true}, true},
 	} {
 		var log strings.Builder
 		f := newFailures(slog.New(slog.NewTextHandler(&log, nil)))
+		f.end("a try that never failed", false)
+		begun := time.Now()
 		for i := range c.stored {
-			f.add(i, "the disk is full")
+			f.add(i, Failure{Reason: "the disk is full", Since: begun.Add(time.Duration(i) * time.Second)})
 		}
-		if f.any() == "" {
-			t.Errorf("%s: nothing is said to fail", name)
+		if all := f.all(); len(all) != 1 || !all[0].Since.Equal(begun) {
+			t.Errorf("%s: it reports %+v", name, all)
 		}
+		f.add("other", Failure{Reason: "the stream is missing", Since: begun.Add(-time.Hour)})
+		if all := f.all(); len(all) != 2 || all[0].Reason != "the stream is missing" {
+			t.Errorf("%s: it reports %+v", name, all)
+		}
+		f.end("other", true)
 		for i, stored := range c.stored {
 			f.end(i, stored)
 		}
-		if lines := strings.Split(strings.TrimSpace(log.String()), "\n"); len(lines) != 2 || !strings.Contains(lines[1], c.want) || f.any() != "" {
-			t.Errorf("%s: it logged %q", name, lines)
+		if said := strings.Contains(log.String(), "could not be stored"); said != c.logged || f.all() != nil {
+			t.Errorf("%s: it logged %q", name, log.String())
 		}
 	}
 }

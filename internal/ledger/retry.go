@@ -1,11 +1,13 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,35 +45,42 @@ func (l *Ledger) Retry(ctx context.Context, what string, do func(context.Context
 	policy := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(20*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	sleep(ctx, policy.NextBackOff())
-	key := new(byte)
+	key, begun := new(byte), time.Now()
 	defer func() { l.failures.end(key, ctx.Err() == nil) }()
 	return backoff.RetryNotify(try, backoff.WithContext(policy, ctx), func(err error, next time.Duration) {
 		if next > time.Second/4 { // a concurrent publish that is not settled is no failure
-			l.failures.add(key, fmt.Sprintf("%s: %s", what, FailureText(l.js, err)))
+			l.failures.add(key, Failure{Reason: fmt.Sprintf("%s: %s", what, FailureText(l.js, err)), Fix: FailureFix(l.js, err), Since: begun})
 		}
 	})
 }
 
-// Failing returns why a record or schedule cannot be stored at the moment, "" if all
-// can.
-func (l *Ledger) Failing() string { return l.failures.any() }
+// Failure is why something cannot be stored or fetched.
+type Failure struct {
+	Reason string    // names the stream
+	Fix    string    // what to do about it, one sentence
+	Since  time.Time // when it began
+}
 
-// remedy says what to do about a full stream, account or disk, "" where waiting is
-// the remedy.
-func remedy(err error) string {
-	var api *jetstream.APIError
-	if !errors.As(err, &api) {
-		return ""
+// Failing returns why records or schedules cannot be stored at the moment, the
+// earliest reason first, and nil if all can.
+func (l *Ledger) Failing() []Failure { return l.failures.all() }
+
+// FailureFix says in one sentence what to do about an error of the server.
+func FailureFix(js jetstream.JetStream, err error) string {
+	if FailureText(js, err) == NotConnected {
+		return "start the NATS server, or correct LETHE_NATS_URL; the worker reconnects by itself"
 	}
-	switch api.ErrorCode {
-	case errCodeStoreFailed:
-		return "; where the stream is full, raise its max_bytes or max_msgs, else look at the server's disk"
-	case errCodeAccountFull:
-		return "; raise the JetStream storage of the account"
-	case errCodeDiskFull, errCodeServerFull:
-		return "; free disk space, or raise max_file_store of the server"
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		switch api.ErrorCode {
+		case errCodeStoreFailed:
+			return "if the stream is full, raise its max_bytes or max_msgs with `nats stream edit`, else check the server's disk"
+		case errCodeAccountFull:
+			return "raise the JetStream storage of the account"
+		case errCodeDiskFull, errCodeServerFull:
+			return "free disk space, or raise max_file_store of the server"
+		}
 	}
-	return ""
+	return "check the streams with `lethe status`, and read the NATS server's log; the worker tries again by itself"
 }
 
 // The server's codes for storage that is used up (errors.json of nats-server).
@@ -106,33 +115,28 @@ func FailureText(js jetstream.JetStream, err error) string {
 	if !js.Conn().IsConnected() || errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrDisconnected) {
 		return NotConnected
 	}
-	return text.Error(err) + remedy(err)
+	return text.Error(err)
 }
 
-// failures are the tries that fail at the moment. It logs when the first one begins
-// and when the last one ends.
+// failures are the tries that fail at the moment. It logs at the end of a worker that
+// some failed until then.
 type failures struct {
 	log *slog.Logger
 
 	mu      sync.Mutex
-	failing map[any]string
-	logged  bool
+	failing map[any]Failure
 	gaveUp  bool // a try that was given up because the worker stops
 }
 
 func newFailures(log *slog.Logger) *failures {
-	return &failures{log: log, failing: map[any]string{}}
+	return &failures{log: log, failing: map[any]Failure{}}
 }
 
-// add says that the try known by key fails, for a reason.
-func (f *failures) add(key any, reason string) {
+// add says that the try known by key fails.
+func (f *failures) add(key any, failure Failure) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.logged && !strings.HasSuffix(reason, NotConnected) {
-		f.log.Error("a step cannot be stored; nothing is acknowledged and nothing fetched until it is", "reason", reason)
-		f.logged = true
-	}
-	f.failing[key] = reason
+	f.failing[key] = failure
 }
 
 // end says that the try known by key fails no more: it succeeded, or the worker gave
@@ -140,25 +144,28 @@ func (f *failures) add(key any, reason string) {
 func (f *failures) end(key any, succeeded bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.failing, key)
-	f.gaveUp = f.gaveUp || !succeeded
-	if !f.logged || len(f.failing) > 0 {
+	if _, failed := f.failing[key]; !failed {
 		return
 	}
-	f.logged = false
-	if !f.gaveUp {
-		f.log.Info("steps are stored again")
-	} else {
+	delete(f.failing, key)
+	f.gaveUp = f.gaveUp || !succeeded
+	if f.gaveUp && len(f.failing) == 0 {
 		f.log.Warn("steps could not be stored until the end; their messages will be delivered again")
 	}
 }
 
-// any returns the reason of one of them, "" when there is none.
-func (f *failures) any() string {
+// all returns the failures, of those for the same reason the earliest, in the order
+// in which they began.
+func (f *failures) all() (all []Failure) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, reason := range f.failing {
-		return reason
+	first := map[string]Failure{}
+	for _, failure := range f.failing {
+		if known, ok := first[failure.Reason]; !ok || failure.Since.Before(known.Since) {
+			first[failure.Reason] = failure
+		}
 	}
-	return ""
+	return slices.SortedFunc(maps.Values(first), func(a, b Failure) int {
+		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Reason, b.Reason))
+	})
 }

@@ -2,7 +2,6 @@ package limiter
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -42,7 +41,6 @@ const maxProbeInterval = 30 * time.Second
 // It is safe for concurrent use.
 type Breaker struct {
 	policy Policy
-	log    *slog.Logger
 
 	mu        sync.Mutex
 	circuit   circuitbreaker.CircuitBreaker[any]
@@ -51,15 +49,15 @@ type Breaker struct {
 	opened    int             // times in a row that it opened
 	until     time.Time       // when to probe next
 	suspended bool            // opened by a refused credential
-	reason    string          // the answer that opened it
+	status    int             // of the answer that opened it, or of the last probe
+	reason    string          // what that answer said
+	since     time.Time       // when it opened, or the credential was refused first
 	refused   int             // different requests in a row, since the credential was accepted
 	accepted  Acceptance      // the last one
 	doubted   int             // probes by suspect requests, in a row
 	suspectAt time.Time       // when a suspect request may probe next
 	empty     map[string]bool // streams in which no probe was found after the wait
-	blocked   string          // why nothing may be fetched at all, "" when it may
-	logged    bool            // that it opened
-	loggedAt  time.Time       // when that was logged last
+	blocked   bool            // nothing may be fetched at all
 	changed   chan struct{}   // closed and replaced at each change
 }
 
@@ -79,10 +77,9 @@ func (a Acceptance) Since(credential int) time.Time {
 }
 
 // NewBreaker returns a closed breaker, which waits between probes as p says.
-func NewBreaker(p Policy, log *slog.Logger) *Breaker {
+func NewBreaker(p Policy) *Breaker {
 	return &Breaker{
 		policy: p,
-		log:    log,
 		circuit: circuitbreaker.NewBuilder[any]().
 			WithFailureThreshold(failuresToOpen).
 			WithSuccessThreshold(1).
@@ -133,7 +130,7 @@ func (b *Breaker) Allow(suspect bool) (probe int, may bool) {
 
 // free says whether something may be fetched or called for, with the lock held.
 func (b *Breaker) free() bool {
-	return b.blocked == "" && b.probing == 0 && (b.circuit.IsClosed() || !time.Now().Before(b.until))
+	return !b.blocked && b.probing == 0 && (b.circuit.IsClosed() || !time.Now().Before(b.until))
 }
 
 // Allows says whether a further call may be made on the permission that came with
@@ -141,7 +138,7 @@ func (b *Breaker) free() bool {
 func (b *Breaker) Allows(probe int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.blocked == "" && (b.circuit.IsClosed() && b.refused == 0 || probe != 0 && probe == b.probing)
+	return !b.blocked && (b.circuit.IsClosed() && b.refused == 0 || probe != 0 && probe == b.probing)
 }
 
 // SingleRequests says whether calls must be made for single requests.
@@ -198,7 +195,7 @@ func (b *Breaker) Found(stream string, found bool) {
 		return
 	}
 	b.circuit.Close()
-	b.closed("circuit breaker closed: no request is left to probe with")
+	b.closed()
 	b.notify()
 }
 
@@ -210,31 +207,28 @@ func (b *Breaker) ProbeNow() {
 	b.notify()
 }
 
-// Block keeps the lane from fetching anything, for a reason, until it is called
-// with "".
-func (b *Breaker) Block(reason string) {
+// Block keeps the lane from fetching anything until it is called with false.
+func (b *Breaker) Block(blocked bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if reason != b.blocked && reason != "" {
-		b.log.Error("lane suspended", "reason", reason)
-	}
-	if reason != b.blocked && reason == "" {
-		b.log.Info("lane resumed", "previous", b.blocked)
-	}
-	b.blocked = reason
+	b.blocked = blocked
 	b.notify()
 }
 
-// State is what a Breaker does.
+// State is what a Breaker does, apart from [Breaker.Block].
 type State struct {
 	// Closed: requests are fetched as they come.
 	Closed bool
-	// Suspended: nothing is fetched, because the credential is refused or the lane
-	// is blocked. If it is false and Closed too, the API fails.
+	// Suspended: it is open because the API refuses the credential. If it is false
+	// and Closed too, the API fails.
 	Suspended bool
-	// Reason says why it is not closed.
+	// Status and Reason are the last answer that keeps it open. Status is 0 if there
+	// was no answer.
+	Status int
 	Reason string
-	// NextProbe is when the next call is made, zero if it is not known.
+	// Since is when it opened, or when the API refused the credential first.
+	Since time.Time
+	// NextProbe is when the next call is made.
 	NextProbe time.Time
 }
 
@@ -242,14 +236,10 @@ type State struct {
 func (b *Breaker) State() State {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	switch {
-	case b.blocked != "":
-		return State{Suspended: true, Reason: b.blocked}
-	case b.circuit.IsClosed():
+	if b.circuit.IsClosed() {
 		return State{Closed: true}
-	default:
-		return State{Suspended: b.suspended, Reason: b.reason, NextProbe: b.until}
 	}
+	return State{Suspended: b.suspended, Status: b.status, Reason: b.reason, Since: b.since, NextProbe: b.until}
 }
 
 // notify wakes those who Wait, with the lock held.

@@ -2,7 +2,6 @@ package limiter
 
 import (
 	"context"
-	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,7 +10,7 @@ import (
 )
 
 func testBreaker() *Breaker {
-	return NewBreaker(Policy{InitialInterval: time.Second, Multiplier: 2, MaxInterval: time.Hour}, slog.New(slog.DiscardHandler))
+	return NewBreaker(Policy{InitialInterval: time.Second, Multiplier: 2, MaxInterval: time.Hour})
 }
 
 func mustAllow(t *testing.T, b *Breaker, want bool) (probe int) {
@@ -247,18 +246,15 @@ func TestBreaker(t *testing.T) {
 			mustAllow(t, b, true)
 		},
 		"while it is blocked nothing is fetched": func(t *testing.T, b *Breaker) {
-			b.Block("the stream is gone")
+			b.Block(true)
 			mustAllow(t, b, false)
-			if s := b.State(); !s.Suspended || s.Reason != "the stream is gone" {
-				t.Errorf("%+v", s)
-			}
-			go func() { time.Sleep(time.Minute); b.Block("") }()
+			go func() { time.Sleep(time.Minute); b.Block(false) }()
 			if d, _ := waited(t, b); d != time.Minute {
 				t.Errorf("waited %v", d)
 			}
 		},
 		"waiting ends with its context": func(t *testing.T, b *Breaker) {
-			b.Block("the stream is gone")
+			b.Block(true)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			if _, err := b.Wait(ctx); err == nil {
@@ -346,39 +342,26 @@ func TestASuspectRequestOpensNothingAndProbesOnItsOwnBackoff(t *testing.T) {
 	})
 }
 
-// An API that answers some calls opens and closes the breaker all the time.
-func TestAnOutageIsLoggedOnce(t *testing.T) {
+// An operator reads since when the API fails, and what it answered last.
+func TestAnOpenBreakerSaysSinceWhenAndWhatTheLastAnswerWas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		records := &recorder{}
-		b := NewBreaker(Policy{InitialInterval: time.Second, Multiplier: 2, MaxInterval: time.Hour}, slog.New(records))
+		b := testBreaker()
 		mustOpen(t, b)
-		for range 8 {
-			waited(t, b)
-			mustCall(t, b, busy)
+		opened := time.Now()
+		waited(t, b)
+		mustCall(t, b, deleter.Answer{Verdict: deleter.Retry, Status: 502, Message: "bad gateway"})
+		if s := b.State(); !s.Since.Equal(opened) || s.Status != 502 || s.Reason != "bad gateway" || !s.NextProbe.After(time.Now()) {
+			t.Errorf("after a probe that failed: %+v", s)
 		}
-		if len(records.at) != 1 {
-			t.Errorf("an outage is logged %d times", len(records.at))
+		waited(t, b)
+		mustCall(t, b, deleter.Answer{Verdict: deleter.CredentialRefused, Status: 401})
+		if s := b.State(); !s.Since.Equal(time.Now()) || !s.Suspended || s.Status != 401 {
+			t.Errorf("after a refused credential: %+v", s)
 		}
 		waited(t, b)
 		mustCall(t, b, deleted)
-		if len(records.at) != 2 {
-			t.Error("its end is not logged")
-		}
-		flapping := time.Now()
-		for time.Since(flapping) < 10*time.Minute {
-			mustOpen(t, b)
-			waited(t, b)
-			mustCall(t, b, deleted)
-		}
-		if n := len(records.at) - 2; n < 2 || n > 2*11 {
-			t.Errorf("%d records in ten minutes", n)
-		}
-		mustOpen(t, b)
-		waited(t, b)
-		before := len(records.at)
-		mustCall(t, b, deleter.Answer{Verdict: deleter.CredentialRefused, Status: 401})
-		if len(records.at) != before+1 {
-			t.Error("a refused credential is not logged")
+		if s := b.State(); s != (State{Closed: true}) {
+			t.Errorf("after a success: %+v", s)
 		}
 	})
 }

@@ -24,7 +24,6 @@ package limiter
 
 import (
 	"context"
-	"log/slog"
 	"math"
 	"net/http"
 	"sync"
@@ -45,7 +44,6 @@ type Config struct {
 	// MaxWait caps the wait that an API may ask for. Refusals do not lower the rate
 	// below one call in this time.
 	MaxWait time.Duration
-	Log     *slog.Logger
 }
 
 // Limiter says when the next call may begin. It is safe for concurrent use.
@@ -68,7 +66,7 @@ type Limiter struct {
 	claimTime   time.Duration // from a slot to the call, a moving average
 	callTime    time.Duration // from a call to its answer, likewise
 	changed     chan struct{} // closed at the next change; nil if no caller waits for it
-	report      report
+	demand      demand
 }
 
 // lead is how long before its turn a request gets a slot. It is claimed by then,
@@ -79,7 +77,7 @@ const lead = time.Second
 func New(c Config) *Limiter {
 	return &Limiter{
 		config: c, acquiring: make(chan struct{}, 1), beginning: make(chan struct{}, 1),
-		rate: newRate(c.Rate, c.MaxWait), concurrency: newConcurrency(c.Concurrency), report: report{log: c.Log},
+		rate: newRate(c.Rate, c.MaxWait), concurrency: newConcurrency(c.Concurrency),
 	}
 }
 
@@ -148,6 +146,9 @@ func (l *Limiter) Wait(ctx context.Context, deadline time.Time) (begun time.Time
 		if wait <= 0 {
 			begun = now
 			l.rate.begin(now, waited)
+			if l.rate.limiting && l.rate.source() != Unlimited {
+				l.demand.note(now, l.rate.interval())
+			}
 			l.calls++
 		}
 		waited = true
@@ -192,7 +193,6 @@ func (l *Limiter) Learn(begun time.Time, a deleter.Answer) (throttled bool) {
 	l.learnConcurrency(begun, now, a, refused)
 	probe := l.rate.probe(begun)
 	l.learnRate(begun, now, a, refused)
-	l.report.rate(now, l.rate)
 	return a.Status == http.StatusTooManyRequests && !probe
 }
 
@@ -213,27 +213,16 @@ func (l *Limiter) learnRate(begun, now time.Time, a deleter.Answer, refused bool
 	switch {
 	case refused:
 		l.rate.onThrottle(begun, now, wait)
+		l.demand.refused(now, a.Status, l.rate.interval())
 	case a.Status == 0:
 		l.rate.onNothing(begun)
 	default:
 		l.rate.onSuccess(begun)
-		l.rate.pause(now.Add(min(a.Quota.Wait, l.config.MaxWait)))
+		if wait := min(a.Quota.Wait, l.config.MaxWait); wait > 0 {
+			l.rate.pause(now.Add(wait))
+			l.demand.note(now, 0)
+		}
 	}
-}
-
-// State reports how many calls may run at the same time, how many may begin in a
-// second, 0 for no limit, and when the next one may begin if the API asked to wait
-// for longer than a moment.
-func (l *Limiter) State() (calls int, perSecond float64, next time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if perSecond = l.rate.current(); math.IsInf(perSecond, 0) {
-		perSecond = 0
-	}
-	if time.Until(l.rate.until) > maxPause {
-		next = l.rate.until
-	}
-	return l.concurrency.limit(), perSecond, next
 }
 
 // smoothed is a moving average, after one more value.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -21,7 +20,7 @@ const testConcurrency = 64
 const testClaim = 3 * time.Millisecond
 
 func testLimiter(perSecond float64) *Limiter {
-	return New(Config{Concurrency: testConcurrency, Rate: perSecond, Timeout: time.Minute, MaxWait: time.Hour, Log: slog.New(slog.DiscardHandler)})
+	return New(Config{Concurrency: testConcurrency, Rate: perSecond, Timeout: time.Minute, MaxWait: time.Hour})
 }
 
 // keepBusy has a limiter make calls, as many as it can, until ctx ends.
@@ -183,7 +182,7 @@ func TestALongRetryAfterIsRespected(t *testing.T) {
 		second, _ := l.Wait(t.Context(), time.Time{})
 		l.Learn(first, asksFor(7*time.Second))
 		l.Learn(second, asksFor(9*time.Second)) // in flight by then
-		if _, _, next := l.State(); next.Sub(first) != 9*time.Second {
+		if next := l.Pace().NextCall; next.Sub(first) != 9*time.Second {
 			t.Errorf("the next call is to be made at %s", next)
 		}
 		if begun, _ := l.Wait(t.Context(), time.Time{}); begun.Sub(first) != 9*time.Second {
@@ -221,40 +220,6 @@ func TestACallPastItsDeadlineIsNotMade(t *testing.T) {
 		}
 	})
 }
-
-// The rate changes all the time; an operator reads of it once in a while.
-func TestTheLearnedRateIsLoggedOnceAMinuteAtMost(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		records := &recorder{}
-		l := New(Config{Concurrency: testConcurrency, Timeout: time.Minute, MaxWait: time.Hour, Log: slog.New(records)})
-		a := &limitedAPI{limit: &bucket{rate: 100, size: 1}, latency: 10 * time.Millisecond, retryAfter: true}
-		for range 10 {
-			for _, rate := range []float64{100, 5, 50} {
-				a.set(rate)
-				measure(t, l, a, rate, 10*time.Second)
-			}
-		}
-		if len(records.at) < 3 {
-			t.Errorf("%d records", len(records.at))
-		}
-		for i := range len(records.at) - 1 {
-			if d := records.at[i+1].Sub(records.at[i]); d < time.Minute {
-				t.Errorf("two records in %v", d)
-			}
-		}
-	})
-}
-
-// recorder records the times of log records.
-type recorder struct{ at []time.Time }
-
-func (*recorder) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
-func (r *recorder) Handle(_ context.Context, record slog.Record) error {
-	r.at = append(r.at, record.Time)
-	return nil
-}
-func (r *recorder) WithAttrs([]slog.Attr) slog.Handler { return r }
-func (r *recorder) WithGroup(string) slog.Handler      { return r }
 
 // A backlog of 10,000 requests against `lethe sandbox --rate 500`.
 func TestABacklogIsProcessedAtTheRateThatTheAPIAllows(t *testing.T) {
@@ -506,8 +471,8 @@ func TestFailuresDoNotLowerTheRate(t *testing.T) {
 			}
 			return answer
 		})
-		if calls, rate, _ := l.State(); calls != testConcurrency || rate != 0 {
-			t.Errorf("%d calls at the same time, %v a second", calls, rate)
+		if p := l.Pace(); p.Calls != testConcurrency || p.PerSecond != 0 {
+			t.Errorf("%d calls at the same time, %v a second", p.Calls, p.PerSecond)
 		}
 	})
 }
@@ -529,12 +494,11 @@ func TestConcurrencyDecreasesWhenCallsTakeLonger(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				a := &limitedAPI{limit: &bucket{rate: 1e9, size: 1e9}, latency: 400 * time.Millisecond}
 				l := testLimiter(0)
-				run := func(d time.Duration, call func() deleter.Answer) (calls int) {
+				run := func(d time.Duration, call func() deleter.Answer) int {
 					ctx, cancel := context.WithTimeout(t.Context(), d)
 					defer cancel()
 					keepBusy(ctx, l, call)
-					calls, _, _ = l.State()
-					return calls
+					return l.Pace().Calls
 				}
 				if calls := run(time.Minute, a.call); calls != testConcurrency {
 					t.Errorf("%d calls at the same time while all is well", calls)

@@ -60,7 +60,7 @@ func (b *Breaker) succeed(wasOpen bool) {
 		b.circuit.RecordSuccess()
 	}
 	if wasOpen && b.circuit.IsClosed() {
-		b.closed("circuit breaker closed")
+		b.closed()
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -16,13 +18,16 @@ type Problem struct {
 	Stream   string // "" for a setting of the server
 	Consumer string // "" for a setting of the server or the stream
 	Setting  string
-	Why      string // and how to fix it
+	Why      string // the reason and, after a semicolon, the fix; or the fix alone
 	// MissingBeside is true if a stream is missing although others exist: its messages
 	// may be lost. A worker then waits for `lethe setup`.
 	MissingBeside bool
 }
 
-func (p *Problem) Error() string {
+func (p *Problem) Error() string { return p.of() + ": " + p.Setting + ": " + p.Why }
+
+// of names what the setting belongs to.
+func (p *Problem) of() string {
 	of := "server"
 	if p.Stream != "" {
 		of = "stream " + p.Stream
@@ -30,7 +35,28 @@ func (p *Problem) Error() string {
 	if p.Consumer != "" {
 		of += ", consumer " + p.Consumer
 	}
-	return fmt.Sprintf("%s: %s: %s", of, p.Setting, p.Why)
+	return of
+}
+
+// Reason says what is wrong, without the fix.
+func (p *Problem) Reason() string {
+	reason := p.of() + ": " + p.Setting
+	if cause, _, both := strings.Cut(p.Why, "; "); both {
+		reason += ": " + cause
+	}
+	return reason
+}
+
+// Fix says in one sentence what to do.
+func (p *Problem) Fix() string {
+	fix := p.Why
+	if _, after, both := strings.Cut(p.Why, "; "); both {
+		fix = after
+	}
+	if strings.HasPrefix(fix, "`") {
+		return fix
+	}
+	return "change this setting of the " + p.of() + ": " + fix
 }
 
 // minPayload is the size of the largest result or schedule, in bytes: an event of 64
@@ -55,6 +81,7 @@ type Inspection struct {
 	targets   []events.Target
 	Streams   map[string]*jetstream.StreamInfo
 	consumers map[consumerName]*jetstream.ConsumerInfo
+	unread    map[consumerName]error // of a stream, by an empty target
 }
 
 type consumerName struct {
@@ -80,40 +107,87 @@ func consumerNames(targets ...events.Target) (names []consumerName) {
 // Inspect asks the server for the streams and for the consumers of some targets. A
 // missing one is not an error.
 func Inspect(ctx context.Context, js jetstream.JetStream, targets ...events.Target) (*Inspection, error) {
-	i := &Inspection{
-		payload: js.Conn().MaxPayload(), targets: targets,
-		Streams: map[string]*jetstream.StreamInfo{}, consumers: map[consumerName]*jetstream.ConsumerInfo{},
-	}
-	for _, name := range streamNames() {
-		stream, err := js.Stream(ctx, name)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("stream %s: %w", name, err)
-		}
-		i.Streams[name] = stream.CachedInfo()
-	}
-	for _, name := range consumerNames(targets...) {
-		if i.Streams[name.stream] == nil {
-			continue
-		}
-		consumer, err := js.Consumer(ctx, name.stream, string(name.target))
-		if errors.Is(err, jetstream.ErrConsumerNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("consumer %s of %s: %w", name.target, name.stream, err)
-		}
-		i.consumers[name] = consumer.CachedInfo()
+	i, unread := Survey(ctx, js, targets...)
+	if len(unread) > 0 {
+		return nil, unread[0]
 	}
 	return i, nil
+}
+
+// Survey is Inspect that returns what it could read, and an error for each stream and
+// consumer that it could not.
+func Survey(ctx context.Context, js jetstream.JetStream, targets ...events.Target) (*Inspection, []error) {
+	i := &Inspection{
+		payload: js.Conn().MaxPayload(), targets: targets, unread: map[consumerName]error{},
+		Streams: map[string]*jetstream.StreamInfo{}, consumers: map[consumerName]*jetstream.ConsumerInfo{},
+	}
+	var mu sync.Mutex
+	var asking sync.WaitGroup
+	ask := func(name consumerName, read func() (store func(), err error)) {
+		asking.Go(func() {
+			store, err := read()
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				i.unread[name] = err
+			} else if store != nil {
+				store()
+			}
+		})
+	}
+	for _, name := range streamNames() {
+		ask(consumerName{stream: name}, func() (func(), error) {
+			stream, err := js.Stream(ctx, name)
+			switch {
+			case errors.Is(err, jetstream.ErrStreamNotFound):
+				return nil, nil
+			case err != nil:
+				return nil, fmt.Errorf("stream %s: %w", name, err)
+			}
+			return func() { i.Streams[name] = stream.CachedInfo() }, nil
+		})
+	}
+	for _, name := range consumerNames(targets...) {
+		ask(name, func() (func(), error) {
+			consumer, err := js.Consumer(ctx, name.stream, string(name.target))
+			switch {
+			case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
+				return nil, nil
+			case err != nil:
+				return nil, fmt.Errorf("consumer %s of %s: %w", name.target, name.stream, err)
+			}
+			return func() { i.consumers[name] = consumer.CachedInfo() }, nil
+		})
+	}
+	asking.Wait()
+	return i, i.errors()
+}
+
+// errors are those of what could not be read, streams before consumers.
+func (i *Inspection) errors() (all []error) {
+	for _, name := range streamNames() {
+		if err := i.unread[consumerName{stream: name}]; err != nil {
+			all = append(all, err)
+		}
+	}
+	for _, name := range consumerNames(i.targets...) {
+		if err := i.unread[name]; err != nil {
+			all = append(all, err)
+		}
+	}
+	return all
+}
+
+// Consumer is what the server says about a target's consumer of a stream, nil if it
+// is missing or could not be read.
+func (i *Inspection) Consumer(stream string, target events.Target) *jetstream.ConsumerInfo {
+	return i.consumers[consumerName{stream, target}]
 }
 
 // missing returns the names of the streams that do not exist.
 func (i *Inspection) missing() (names []string) {
 	for _, name := range streamNames() {
-		if i.Streams[name] == nil {
+		if i.Streams[name] == nil && i.unread[consumerName{stream: name}] == nil {
 			names = append(names, name)
 		}
 	}
@@ -139,30 +213,51 @@ var lostWith = map[string]string{
 
 // Check returns a [*Problem] for the first unsafe setting, nil if there is none. resultsMinAge is that of [Settings].
 func (i *Inspection) Check(resultsMinAge time.Duration) error {
-	if i.payload < minPayload {
-		return &Problem{Setting: fmt.Sprintf("max_payload %d", i.payload), Why: fmt.Sprintf("results and retries would not fit; it must be at least %d bytes", minPayload)}
-	}
-	if missing := i.missing(); len(missing) > 0 {
-		p := &Problem{Stream: missing[0], Setting: "missing", Why: "`lethe setup` creates it"}
-		if p.MissingBeside = len(missing) < len(streamNames()); p.MissingBeside {
-			p.Why = lostWith[p.Stream] + "; `lethe setup` creates it again"
-		}
-		return p
-	}
-	for _, name := range streamNames() {
-		if err := checkStream(i.Streams[name].Config); err != nil {
-			return err
-		}
-	}
-	if err := checkResultsAge(i.Streams[events.StreamResults].Config, resultsMinAge); err != nil {
-		return err
-	}
-	for _, name := range consumerNames(i.targets...) {
-		if err := checkConsumer(name, i.consumers[name]); err != nil {
-			return err
-		}
+	if problems := i.Problems(resultsMinAge); len(problems) > 0 {
+		return problems[0]
 	}
 	return nil
+}
+
+// Problems returns the settings that break a promise: of the server, else the missing
+// streams, else the first of each stream and consumer.
+func (i *Inspection) Problems(resultsMinAge time.Duration) (problems []*Problem) {
+	if i.payload < minPayload {
+		return []*Problem{{Setting: fmt.Sprintf("max_payload %d", i.payload), Why: fmt.Sprintf("results and retries would not fit; it must be at least %d bytes", minPayload)}}
+	}
+	if missing := i.missing(); len(missing) > 0 {
+		for _, stream := range missing {
+			p := &Problem{Stream: stream, Setting: "missing", Why: "`lethe setup` creates it"}
+			if p.MissingBeside = len(missing) < len(streamNames()); p.MissingBeside {
+				p.Why = lostWith[p.Stream] + "; `lethe setup` creates it again"
+			}
+			problems = append(problems, p)
+		}
+		return problems
+	}
+	for _, name := range streamNames() {
+		if info := i.Streams[name]; info != nil {
+			problems = appendProblem(problems, checkStream(info.Config))
+		}
+	}
+	if results := i.Streams[events.StreamResults]; results != nil {
+		problems = appendProblem(problems, checkResultsAge(results.Config, resultsMinAge))
+	}
+	for _, name := range consumerNames(i.targets...) {
+		if i.unread[name] != nil {
+			continue
+		}
+		problems = appendProblem(problems, checkConsumer(name, i.consumers[name]))
+	}
+	return problems
+}
+
+// appendProblem adds err to problems if it is one.
+func appendProblem(problems []*Problem, err error) []*Problem {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return append(problems, p)
+	}
+	return problems
 }
 
 // checkConsumer refuses a consumer that could keep a message from all workers, or

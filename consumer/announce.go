@@ -1,0 +1,64 @@
+package consumer
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+)
+
+const (
+	// announceEvery is how often a lane sees whether its state has changed.
+	announceEvery = time.Second
+	// announceGap is the shortest time between two lines about changes of a lane.
+	announceGap = time.Minute
+)
+
+// announcer logs the changes of a lane's state, at most one a minute: a state that
+// comes and goes is one line, with the number of changes that have no line.
+type announcer struct {
+	log     *slog.Logger
+	current []Code    // the problems that were seen last
+	at      time.Time // of the last line
+	changes int       // since then
+}
+
+// see takes the state at a time.
+func (a *announcer) see(s State, now time.Time) {
+	var codes []Code
+	for _, p := range s.Problems() {
+		if !slices.Contains(codes, p.Code) {
+			codes = append(codes, p.Code)
+		}
+	}
+	if !slices.Equal(codes, a.current) {
+		a.changes++
+	}
+	a.current = codes
+	if a.changes == 0 || !a.at.IsZero() && now.Sub(a.at) < announceGap {
+		return
+	}
+	attrs := []slog.Attr{slog.String("state", string(s.Status))}
+	if s.Reason != "" {
+		attrs = append(attrs, slog.String("reason", s.Reason), slog.Time("since", s.Since), slog.String("fix", s.Fix))
+	}
+	if !s.NextCall.IsZero() {
+		attrs = append(attrs, slog.Time("next_call", s.NextCall))
+	}
+	if len(s.Further) > 0 {
+		further := make([]string, len(s.Further))
+		for i, p := range s.Further {
+			further[i] = p.Reason + "; fix: " + p.Fix
+		}
+		attrs = append(attrs, slog.Any("further_problems", further))
+	}
+	if more := a.changes - 1; more > 0 {
+		attrs = append(attrs, slog.Int("changes_not_logged", more))
+	}
+	message := "lane is " + string(s.Status)
+	if s.Status == StatusRunning && len(s.Further) == 0 {
+		message = "lane is running again"
+	}
+	a.log.LogAttrs(context.Background(), slog.LevelInfo, message, attrs...)
+	a.at, a.changes = now, 0
+}

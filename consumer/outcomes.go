@@ -1,0 +1,109 @@
+package consumer
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
+)
+
+// LogLimits bound how many results of a kind the lanes of a worker log one by one.
+// The rest are counted.
+type LogLimits struct{ failed, invalid *rate.Limiter }
+
+// logsPerSecond is how many `failed` results a worker logs in a second, and how many
+// `invalid` ones. A line has up to maxLine bytes of texts from elsewhere.
+const logsPerSecond, maxLine = 10, 200
+
+// NewLogLimits returns the limits of one worker.
+func NewLogLimits() *LogLimits {
+	return &LogLimits{rate.NewLimiter(logsPerSecond, logsPerSecond), rate.NewLimiter(logsPerSecond, logsPerSecond)}
+}
+
+// summaryEvery is how often a lane logs how many results of each outcome it stored.
+const summaryEvery = 30 * time.Second
+
+// outcomeLog logs the results of a lane: those that a person should see one by one,
+// and of all the number.
+type outcomeLog struct {
+	log    *slog.Logger
+	limits *LogLimits
+
+	mu        sync.Mutex
+	counts    map[events.Outcome]int64 // since the last summary
+	notLogged int64                    // of failed and invalid ones
+	last      time.Time                // when the last summary was made
+}
+
+func newOutcomeLog(log *slog.Logger, limits *LogLimits) *outcomeLog {
+	if limits == nil {
+		limits = NewLogLimits()
+	}
+	return &outcomeLog{log: log, limits: limits, counts: map[events.Outcome]int64{}, last: time.Now()}
+}
+
+// stored logs a result that was stored.
+func (o *outcomeLog) stored(ctx context.Context, r *ledger.Pending) {
+	level, limit := slog.LevelDebug, (*rate.Limiter)(nil)
+	switch r.Outcome {
+	case events.Failed:
+		level, limit = slog.LevelWarn, o.limits.failed
+	case events.Invalid:
+		level, limit = slog.LevelWarn, o.limits.invalid
+	}
+	allowed := limit == nil || limit.Allow()
+	o.mu.Lock()
+	o.counts[r.Outcome]++
+	if !allowed {
+		o.notLogged++
+	}
+	o.mu.Unlock()
+	if !allowed || !o.log.Enabled(ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{slog.String("request_id", r.ID), slog.String("outcome", string(r.Outcome)), slog.Int("attempts", r.Progress.Attempts), slog.Uint64("sequence", r.Progress.Seq)}
+	if r.Error != nil {
+		attrs = append(attrs, slog.String("code", string(r.Error.Code)), slog.String("message", clipped(r.Error.Message)), slog.String("source", clipped(r.Source)))
+	}
+	o.log.LogAttrs(ctx, level, "result: "+string(r.Outcome), attrs...)
+}
+
+// summarize logs the number of results since the last summary, if it is time for one
+// or now is the end.
+func (o *outcomeLog) summarize(now time.Time, end bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	took := now.Sub(o.last)
+	if took < summaryEvery && !end {
+		return
+	}
+	o.last = now
+	if len(o.counts) == 0 {
+		return
+	}
+	attrs := []slog.Attr{slog.String("in", took.Round(time.Second).String())}
+	for _, outcome := range events.Outcomes() {
+		if n := o.counts[outcome]; n > 0 {
+			attrs = append(attrs, slog.Int64(string(outcome), n))
+		}
+	}
+	if o.notLogged > 0 {
+		attrs = append(attrs, slog.Int64("failed_or_invalid_not_logged", o.notLogged))
+	}
+	o.log.LogAttrs(context.Background(), slog.LevelInfo, "results", attrs...)
+	clear(o.counts)
+	o.notLogged = 0
+}
+
+// clipped is the start of a text.
+func clipped(s string) string {
+	if len(s) <= maxLine {
+		return s
+	}
+	return s[:maxLine] + "…"
+}
