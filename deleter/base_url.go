@@ -10,8 +10,8 @@ import (
 )
 
 // CheckBaseURL returns the URL of an API. It must be https, or plain http to this
-// machine or with allowHTTP, and must hold scheme, host and path only. Its error
-// says what the URL must be, and shows no part of it: it may hold a password.
+// machine or with allowHTTP, and must contain scheme, host and path only. Its error
+// says what the URL must be, and shows no part of it: it may contain a password.
 func CheckBaseURL(raw string, allowHTTP bool) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	switch {

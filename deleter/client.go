@@ -46,7 +46,7 @@ func NewClient(c ClientConfig) *Client {
 	transport, pool := newTransport(c)
 	c.CredentialHeader = http.CanonicalHeaderKey(c.CredentialHeader)
 	if base := *c.BaseURL; base.Path == "" {
-		base.Path = "/" // what is joined to no path is relative
+		base.Path = "/" // JoinPath would return a relative path
 		c.BaseURL = &base
 	}
 	return &Client{c, transport, pool}
@@ -59,7 +59,7 @@ func (c *Client) CloseIdle() { c.pool.CloseIdleConnections() }
 // spelled as [http.CanonicalHeaderKey] does. It reads the answer with read, which
 // gets only complete answers about the request: Call itself reads what means the
 // same for all APIs (no answer, a refused credential, "later"). The texts that it
-// returns never hold the credential.
+// returns never contain the credential.
 func (c *Client) Call(ctx context.Context, method, path string, header http.Header, body []byte, read func(Response) Answer) Answer {
 	secret, version, err := c.Credential.revealVersion()
 	if err != nil {

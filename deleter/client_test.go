@@ -165,7 +165,7 @@ func TestAServerCannotChangeTheProtocol(t *testing.T) {
 	}
 }
 
-func TestACompressedBodyIsNotBlownUp(t *testing.T) {
+func TestACompressedBodyIsNotDecompressed(t *testing.T) {
 	client := newTestClient(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Accept-Encoding") != "" {
 			t.Errorf("asked for %s", r.Header.Get("Accept-Encoding"))
@@ -192,7 +192,7 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 	}
 }
 
-func TestACallIsOneRequestAndConnectionsAreUsedAgain(t *testing.T) {
+func TestACallIsOneRequestAndConnectionsAreReused(t *testing.T) {
 	var requests, connections atomic.Int32
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { requests.Add(1) }))
 	server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
@@ -212,7 +212,7 @@ func TestACallIsOneRequestAndConnectionsAreUsedAgain(t *testing.T) {
 }
 
 // Go sends a request again by itself where it thinks that it may.
-func TestNothingIsSentTwiceWhenAKeptConnectionIsCut(t *testing.T) {
+func TestARequestIsNotRepeatedAfterAnIdleConnectionIsCut(t *testing.T) {
 	var requests atomic.Int32
 	client := newTestClient(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if requests.Add(1) == 2 {
@@ -229,7 +229,7 @@ func TestNothingIsSentTwiceWhenAKeptConnectionIsCut(t *testing.T) {
 	}
 }
 
-func TestTheAPIsWishToWaitIsRead(t *testing.T) {
+func TestRetryAfterIsRead(t *testing.T) {
 	client := newTestClient(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header()["Retry-After"] = []string{"5", "16.2", "1"}
 		w.Header()["Ratelimit-Policy"] = []string{`"default";q=500;w=1`}
@@ -240,7 +240,7 @@ func TestTheAPIsWishToWaitIsRead(t *testing.T) {
 	}
 }
 
-func TestACredentialThatCannotBeReadIsRefusedWithoutACall(t *testing.T) {
+func TestAnUnreadableCredentialMakesNoCall(t *testing.T) {
 	file := t.TempDir() + "/key"
 	if err := writeFile(file, "first"); err != nil {
 		t.Fatal(err)

@@ -27,11 +27,11 @@ type Credential struct {
 	read  os.FileInfo // the file as it was when it was read
 
 	version    int
-	unreadable bool // when it was last looked at
+	unreadable bool // the last read of the file failed
 }
 
 // known are the secrets of a credential, and their traces. They are
-// behind a pointer of their own, because fmt looks into unexported fields
+// behind a pointer of their own, because fmt prints unexported fields
 // without calling any method, and through one pointer if the verb is wrong.
 type known struct {
 	secrets []string // the current one last; former ones may still be echoed
@@ -116,7 +116,7 @@ func readSome(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(file, maxCredential+int64(len("\r\n"))+1))
 }
 
-// learn makes secret the current one.
+// learn makes secret the current secret.
 func (c *Credential) learn(secret string) {
 	var secrets []string
 	if c.known != nil {

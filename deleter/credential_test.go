@@ -27,7 +27,7 @@ var written int
 
 // A credential may be printed by mistake: by a verb, an encoder, an
 // error, in a struct of any kind, or by a panic.
-func TestACredentialShowsInNoText(t *testing.T) {
+func TestACredentialIsNeverPrinted(t *testing.T) {
 	const hush = "hush-hush-hush"
 	c, err := NewCredential(hush)
 	if err != nil {
@@ -64,7 +64,7 @@ func TestACredentialShowsInNoText(t *testing.T) {
 	}
 }
 
-func TestACredentialsFileIsReadAgainWhenItChanges(t *testing.T) {
+func TestAChangedCredentialFileIsReadAgain(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "key")
 	if err := writeFile(file, "first\n"); err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func TestACredentialsFileIsReadAgainWhenItChanges(t *testing.T) {
 }
 
 // Of the same size and time, but another file, as a restored copy may be.
-func TestAnotherFileInTheSamePlaceIsRead(t *testing.T) {
+func TestAReplacedCredentialFileIsRead(t *testing.T) {
 	dir := t.TempDir()
 	file, other := filepath.Join(dir, "key"), filepath.Join(dir, "other")
 	at := time.Now().Truncate(time.Second)
@@ -118,7 +118,7 @@ func TestAnotherFileInTheSamePlaceIsRead(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoCredential(t *testing.T) {
+func TestInvalidCredentials(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name, content string) string {
 		path := filepath.Join(dir, name)

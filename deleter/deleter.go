@@ -4,7 +4,7 @@
 // A [Deleter] is one API; each package below this one implements one. This package
 // holds what they share: the [Client], which trusts no server (limits, timeouts, no
 // redirects, nothing sent twice), the [Credential], which appears in no text, and
-// the [Answer], which also tells whether a call without an answer may have deleted.
+// the [Answer], which also says whether a call without an answer may have deleted.
 package deleter
 
 import (
@@ -27,15 +27,15 @@ type Verdict string
 const (
 	// Deleted: the API's documented answer for a deletion that is done.
 	Deleted Verdict = "deleted"
-	// AcceptedPending: the API's documented answer for one that has begun.
+	// AcceptedPending: the API's documented answer for a deletion that has begun.
 	AcceptedPending Verdict = "accepted-pending"
-	// NotFound: the API's documented answer for a resource that is not there.
+	// NotFound: the API's documented answer for a resource that does not exist.
 	NotFound Verdict = "not-found"
 	// Invalid: the API refuses the request as it is.
 	Invalid Verdict = "invalid"
 	// CredentialRefused: the API refuses the credential, or it cannot be read.
 	CredentialRefused Verdict = "credential-refused"
-	// Retry: no answer, or one that says nothing about the resource.
+	// Retry: no answer, or an answer that says nothing about the resource.
 	Retry Verdict = "retry"
 )
 

@@ -49,7 +49,7 @@ func unwrap(conn net.Conn) (under *fencedConn, multiplexed bool) {
 	}
 }
 
-// Read reads, and tells the read tracker while it waits.
+// Read reads from the connection. The read tracker knows while it waits.
 func (c *fencedConn) Read(p []byte) (int, error) {
 	c.reads.begin()
 	n, err := c.Conn.Read(p)

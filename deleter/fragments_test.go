@@ -55,7 +55,7 @@ func TestRedactFindsPartsAndEncodings(t *testing.T) {
 	}
 }
 
-func TestAShortSecretIsFoundOnlyWhereItStandsAlone(t *testing.T) {
+func TestAShortSecretIsFoundOnlyAsAWord(t *testing.T) {
 	for _, c := range []struct {
 		secret, text string
 		want         bool
@@ -85,7 +85,7 @@ func TestAShortSecretIsFoundOnlyWhereItStandsAlone(t *testing.T) {
 	}
 }
 
-func TestRedactLeavesNoRunOfTheSecret(t *testing.T) {
+func TestRedactLeavesNoPartOfTheSecret(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		secret := rapid.StringMatching(`[!-~]{12,60}`).Draw(t, "secret")
 		c, err := NewCredential(secret)

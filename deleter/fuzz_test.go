@@ -22,7 +22,7 @@ func FuzzRedact(f *testing.F) {
 			return
 		}
 		has := strings.Contains
-		if len(secret) < minInWords { // it is found only where it stands alone
+		if len(secret) < minInWords { // it is found only as a word of its own
 			has, before, after = standsAlone, before+" ", " "+after
 		}
 		inJSON, err := json.Marshal(secret)
@@ -37,7 +37,7 @@ func FuzzRedact(f *testing.F) {
 			if !utf8.ValidString(shown) || len(shown) > MaxMessage || strings.ContainsAny(shown, "\r\n\x00") {
 				t.Errorf("%s: %q is not fit to be shown", name, shown)
 			}
-			// What redacting itself writes may hold a secret that is a part of it.
+			// The replacement itself may contain a short secret.
 			if rest := strings.ReplaceAll(shown, redacted, "\x00"); utf8.ValidString(written) && has(rest, secret) && !strings.Contains(redacted, secret) {
 				t.Errorf("%s: %q shows %q", name, shown, secret)
 			}

@@ -97,9 +97,9 @@ func newHTTP2Client(t *testing.T, url string) *Client {
 	return client
 }
 
-// A reset does not say that nothing was done, so that a second request could be
-// told that our own deletion was never there.
-func TestAResetStreamIsNotSentAgain(t *testing.T) {
+// A reset does not prove that nothing was deleted: a second request could be
+// answered with 404 after our own deletion.
+func TestARequestIsNotRepeatedAfterAReset(t *testing.T) {
 	for _, code := range []http2.ErrCode{http2.ErrCodeProtocol, http2.ErrCodeNo, http2.ErrCodeInternal, http2.ErrCodeCancel, http2.ErrCodeEnhanceYourCalm} {
 		for _, body := range []string{"", `{"ids":[1]}`} {
 			var requests atomic.Int32
@@ -119,7 +119,7 @@ func TestAResetStreamIsNotSentAgain(t *testing.T) {
 
 // Whatever is done to one stream or to its whole connection in the middle of a
 // call, it is one request, and no deletion.
-func TestAHostileHTTP2AnswerIsNoAnswer(t *testing.T) {
+func TestAHostileHTTP2AnswerIsARetry(t *testing.T) {
 	errHangUp := errors.New("enough")
 	half := func(f framed, then error) error {
 		return errors.Join(f.headers("200", false, "content-type", "application/json"), f.WriteData(f.stream, false, []byte(documented)), then)
@@ -223,7 +223,7 @@ func TestAHostileHTTP2AnswerIsNoAnswer(t *testing.T) {
 
 // All calls to an API share a connection of HTTP/2. If nothing comes back on it,
 // because a device on the way has forgotten it, each would wait in vain.
-func TestAnHTTP2ConnectionThatIsDeadIsReplaced(t *testing.T) {
+func TestADeadHTTP2ConnectionIsReplaced(t *testing.T) {
 	var requests atomic.Int32
 	var hole atomic.Bool
 	client := newHTTP2Client(t, "https://"+blackHole(t, serveFrames(t, &requests, framed.good), &hole))

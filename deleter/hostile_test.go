@@ -129,7 +129,7 @@ func bomb() string {
 
 // Nothing of what a server does makes a deletion, takes longer than the
 // time-out, or costs memory; and other calls to the same server do not wait.
-func TestAHostileAnswerIsNoAnswer(t *testing.T) {
+func TestAHostileAnswerIsARetry(t *testing.T) {
 	const chunked = begun + "Transfer-Encoding: chunked\r\n\r\n"
 	const chunk = "10\r\n" + documented + "\r\n"
 	for name, answer := range map[string]func(net.Conn){
@@ -227,7 +227,7 @@ func allocated(do func()) uint64 {
 }
 
 // A trailer is not a header: proxies may let the server write any name there.
-func TestATrailerChangesNothing(t *testing.T) {
+func TestATrailerIsIgnored(t *testing.T) {
 	listener := listen(t)
 	hostile(t, listener, silent("HTTP/1.1 429 Slow\r\nTrailer: Retry-After\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n"+
 		"10\r\n"+documented+"\r\n0\r\nRetry-After: 17\r\nContent-Type: application/json\r\n\r\n"))
@@ -240,7 +240,7 @@ func TestATrailerChangesNothing(t *testing.T) {
 
 // On HTTP/1 nothing but its place says which call an answer is for. A server
 // that sends one too many would answer the next call, which it never saw.
-func TestAnAnswerThatCameBeforeItsCallIsNotTaken(t *testing.T) {
+func TestAnAnswerThatCameBeforeItsCallIsIgnored(t *testing.T) {
 	out := log.Writer()
 	log.SetOutput(io.Discard) // the transport says what it finds
 	t.Cleanup(func() { log.SetOutput(out) })

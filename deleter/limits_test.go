@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestOnlyWhatIsCalledJSONIsJSON(t *testing.T) {
+func TestJSONNeedsAJSONMediaType(t *testing.T) {
 	for media, want := range map[string]bool{
 		"application/json": true, "application/json; charset=utf-8": true, "Application/JSON": true,
 		"application/problem+json": true, "application/vnd.api+json; x=y": true,
@@ -21,7 +21,7 @@ func TestOnlyWhatIsCalledJSONIsJSON(t *testing.T) {
 	}
 }
 
-func TestACredentialMayBeAsLongAsItsLimit(t *testing.T) {
+func TestCredentialLengthLimit(t *testing.T) {
 	for length, ok := range map[int]bool{4096: true, 4097: false} {
 		secret, file := strings.Repeat("k", length), t.TempDir()+"/key"
 		if err := writeFile(file, secret+"\r\n"); err != nil {
@@ -37,7 +37,7 @@ func TestACredentialMayBeAsLongAsItsLimit(t *testing.T) {
 }
 
 // The limit of what is read must not hide a second line.
-func TestALineBehindACredentialOfFullLengthIsSeen(t *testing.T) {
+func TestASecondLineAfterALongCredentialIsAnError(t *testing.T) {
 	file := t.TempDir() + "/key"
 	if err := writeFile(file, strings.Repeat("k", maxCredential)+"\r\nk"); err != nil {
 		t.Fatal(err)
@@ -47,7 +47,7 @@ func TestALineBehindACredentialOfFullLengthIsSeen(t *testing.T) {
 	}
 }
 
-func TestABodyMayBeAsLongAsItsLimit(t *testing.T) {
+func TestBodyLengthLimit(t *testing.T) {
 	for length, want := range map[int]Verdict{64 << 10: Deleted, 64<<10 + 1: Retry} {
 		client := newTestClient(t, serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, strings.Repeat(" ", length)) }))
 		if got := call(t, client); got.Verdict != want || got.MayHaveDeleted != (want == Retry) {
@@ -57,7 +57,7 @@ func TestABodyMayBeAsLongAsItsLimit(t *testing.T) {
 }
 
 // A suspended lane tries again when the version grows.
-func TestACredentialThatDoesNotChangeKeepsItsVersion(t *testing.T) {
+func TestAnUnchangedCredentialKeepsItsVersion(t *testing.T) {
 	file := t.TempDir() + "/key"
 	if err := writeFile(file, "first"); err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func TestACredentialThatDoesNotChangeKeepsItsVersion(t *testing.T) {
 	same("readable again")
 }
 
-func TestFormerCredentialsAreNotShown(t *testing.T) {
+func TestFormerCredentialsAreRedacted(t *testing.T) {
 	var c Credential
 	for i := range formerSecrets + 2 {
 		c.learn(fmt.Sprintf("secret-number-%d", i))
@@ -107,7 +107,7 @@ func TestFormerCredentialsAreNotShown(t *testing.T) {
 }
 
 // A credential's file may be unreadable from the start.
-func TestTextsAreShownWhereNoCredentialWasEverRead(t *testing.T) {
+func TestTextIsNotRedactedBeforeACredentialIsRead(t *testing.T) {
 	c, err := CredentialFromFile(t.TempDir() + "/none")
 	if err == nil {
 		t.Fatal("read what is not there")

@@ -2,7 +2,7 @@ package deleter
 
 import "testing"
 
-func TestReadObjectTakesOnlyOneStrictObject(t *testing.T) {
+func TestReadObjectRequiresOneStrictObject(t *testing.T) {
 	for name, c := range map[string]struct {
 		body string
 		ok   bool
@@ -30,7 +30,7 @@ func TestReadObjectTakesOnlyOneStrictObject(t *testing.T) {
 	}
 }
 
-func TestWordsAreThoseForPeople(t *testing.T) {
+func TestWordsReturnsTheMessage(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"error":"e","message":"m"}`:  "e",
 		`{"error":"","message":"m"}`:   "m",

@@ -43,7 +43,7 @@ func ParseQuota(header http.Header, now time.Time) (q Quota) {
 		return q // as in most answers
 	}
 	if date, err := http.ParseTime(header.Get("Date")); err == nil {
-		now = date // by which the API tells a time
+		now = date // the API's own clock
 	}
 	policies, _ := httpsfv.UnmarshalList(header.Values("RateLimit-Policy"))
 	for _, member := range policies {
@@ -80,10 +80,11 @@ func ParseQuota(header http.Header, now time.Time) (q Quota) {
 	return q
 }
 
-// exhausted notes how long nothing is granted, if nothing remains.
+// exhausted sets the wait if no calls remain. It is curried so that it takes the results
+// of two functions.
 func (q *Quota) exhausted(remaining int64, known bool) func(seconds int64, known bool) {
-	return func(seconds int64, told bool) {
-		if known && told && remaining == 0 {
+	return func(seconds int64, stated bool) {
+		if known && stated && remaining == 0 {
 			q.Wait = max(q.Wait, time.Duration(min(max(seconds, 0), math.MaxInt64/int64(time.Second)))*time.Second)
 		}
 	}
@@ -114,8 +115,8 @@ func digits(value string) (n int64, ok bool) {
 	return n, err == nil
 }
 
-// reset reads when a window ends, in seconds from now: a number of this size is a
-// time of the clock.
+// reset returns when a window ends, in seconds from now. A large number is a Unix
+// time.
 func reset(value string, now time.Time) (seconds int64, ok bool) {
 	const aTime, inMilliseconds = 1e9, 1e11 // 2001, and 1973
 	seconds, ok = digits(value)

@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// readTracker says whether the reader of a connection has read all that came on it,
+// readTracker tracks whether the reader of a connection has read all received bytes
 // and waits for more. It detects an answer that came before its request (response
 // desynchronisation).
 type readTracker struct {

@@ -18,7 +18,7 @@ import (
 
 // A server that answers twice: the second answer is there before the next request
 // is written, and after the transport has begun to expect one.
-func TestAnAnswerThatCameBeforeItsRequestIsNone(t *testing.T) {
+func TestAnEarlyAnswerIsDiscarded(t *testing.T) {
 	model := httptest.NewUnstartedServer(nil)
 	model.StartTLS()
 	t.Cleanup(model.Close)
@@ -75,7 +75,7 @@ func TestAnAnswerThatCameBeforeItsRequestIsNone(t *testing.T) {
 const secondAnswer = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 // answerTwice answers the first request on a connection with 404, and sends early,
-// the begin of a second answer, once it is told to; the rest follows a second
+// the beginning of a second answer, when again receives; the rest follows a second
 // request. The second connection's requests are answered as documented.
 func answerTwice(t *testing.T, listener net.Listener, early string, again, arrived chan struct{}) {
 	t.Helper()
@@ -208,8 +208,8 @@ func TestTheAlertOfATLSReaderEndsWithTheCall(t *testing.T) {
 	}
 }
 
-// The reader may have taken bytes that the transport has not looked at yet.
-func TestARequestWaitsUntilWhatCameBeforeItIsRead(t *testing.T) {
+// The reader may have read bytes that the transport has not parsed yet.
+func TestARequestWaitsUntilEarlierBytesAreRead(t *testing.T) {
 	for name, c := range map[string]struct {
 		then func(*fencedConn, *fence)
 		want error

@@ -13,32 +13,32 @@ import (
 	"github.com/lethe-dev/lethe/internal/text"
 )
 
-// redacted stands wherever a credential would, and for a text that shows one.
+// redacted replaces a credential, and a text that contains one.
 const redacted = "[redacted]"
 
 const (
-	// fragmentLength is the least run of a credential's bytes that is found where the
-	// rest is missing: APIs show a part of what was wrong, and cut their texts.
+	// fragmentLength is the length, in bytes, from which a part of a credential is found:
+	// APIs quote a part of a wrong value, and cut their texts.
 	fragmentLength = 12
-	// minInWords is the least length of a secret that is found inside words. A
-	// shorter one is found where it stands alone: otherwise a secret of one letter
+	// minInWords is the length, in bytes, from which a secret is found inside words. A
+	// shorter one is found only as a word of its own: otherwise a secret of one letter
 	// would withhold nearly every text.
 	minInWords = 4
-	// minEncoded is the least length of a run that is encoded, or without its blanks:
-	// shorter ones would be found in ordinary words.
+	// minEncoded is the length, in bytes, from which an encoded part, or a part without
+	// its blanks, is found: shorter ones occur in ordinary words.
 	minEncoded = 8
-	// maxUnescapes is how many layers of escapes are looked through.
+	// maxUnescapes is the number of layers of escapes that are resolved.
 	maxUnescapes = 3
-	// maxSearched is how much of a text is looked at, in bytes. No more is shown.
+	// maxSearched is how much of a text is searched, in bytes. The rest is not shown.
 	maxSearched = 4 << 10
 )
 
-// traces are what shows secrets in a text, in lower case.
+// traces are the strings that reveal secrets in a text, in lower case.
 type traces struct {
 	// byLength are runs of bytes by their length: in clear, and as base64 and
 	// hexadecimal write them.
 	byLength map[int]map[string]struct{}
-	// alone are the secrets that are found only where they stand alone.
+	// alone are the secrets that are found only as words of their own.
 	alone []string
 }
 
@@ -55,7 +55,7 @@ func newTraces(secrets []string) traces {
 		for _, alphabet := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
 			for before := range 3 {
 				text := alphabet.EncodeToString([]byte(strings.Repeat("\x00", before) + secret))
-				// Without the characters that hold bits of a neighbour.
+				// Without the characters that contain bits of a neighbour.
 				t.runs(strings.ToLower(text[(before*8+5)/6:(before+len(secret))*8/6]), fragmentLength*8/6, minEncoded)
 			}
 		}
@@ -83,8 +83,8 @@ func (t traces) add(run string, least int) {
 	t.byLength[len(run)][run] = struct{}{}
 }
 
-// in says whether text shows a secret, or a part that tells of it, in any spelling:
-// under up to layers of escapes, in any order.
+// in reports whether text contains a secret, or a revealing part of one, in any
+// spelling: under up to the given number of layers of escapes, in any order.
 func (t traces) in(text string, layers int) bool {
 	text = strings.ToLower(text)
 	if !strings.ContainsAny(text, escapeSigns) {
@@ -111,7 +111,7 @@ func (t traces) in(text string, layers int) bool {
 	}
 }
 
-// shownBy says whether text, in lower case, shows a secret without any unescaping.
+// shownBy reports whether text, in lower case, contains a secret without unescaping.
 func (t traces) shownBy(text string) bool {
 	return t.found(text) || t.found(squeeze(text)) || slices.ContainsFunc(t.alone, func(secret string) bool { return standsAlone(text, secret) })
 }
@@ -188,7 +188,7 @@ func hexByte(escape string) string {
 // Redact returns text, or "[redacted]" if the text shows the secret, present or
 // former: whole, or a run of 12 of its bytes; in clear, in letters of another case,
 // as URLs, forms, JSON and HTML write it, or in base64 or hexadecimal. A secret of
-// less than 4 bytes is found only where it stands alone.
+// less than 4 bytes is found only as a word of its own.
 func (c *Credential) Redact(text string) string {
 	c.mu.Lock()
 	known := c.known

@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestRedactFindsEveryWayOfWriting(t *testing.T) {
+func TestRedactFindsEverySpelling(t *testing.T) {
 	c, err := NewCredential(testSecret)
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +54,7 @@ func TestRedactFindsEachOfTwoSecrets(t *testing.T) {
 	}
 }
 
-func TestALineHoldsNoSecretHoweverItWasSplit(t *testing.T) {
+func TestALineContainsNoSplitSecret(t *testing.T) {
 	c, err := NewCredential("a secret of words")
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 )
 
 // RFC 9113, sections 6.8 and 8.7: these alone say that the server did nothing.
-func TestARefusedStreamIsSentAgainAtOnce(t *testing.T) {
+func TestARefusedStreamIsRepeatedImmediately(t *testing.T) {
 	errHangUp := errors.New("enough")
 	for name, c := range map[string]struct {
 		first  int32 // the request that is refused first
@@ -65,7 +65,7 @@ func TestARefusedStreamIsSentAgainAtOnce(t *testing.T) {
 }
 
 // The right to call may end while a server refuses.
-func TestARefusedStreamIsNotSentAgainAfterTheStartDeadline(t *testing.T) {
+func TestARefusedStreamIsNotRepeatedAfterTheStartDeadline(t *testing.T) {
 	var requests atomic.Int32
 	var by time.Time
 	client := newHTTP2Client(t, serveFrames(t, &requests, func(f framed) error {

@@ -78,10 +78,10 @@ func (c *Client) try(ctx context.Context, method, path, secret string, header ht
 func readResponse(response *http.Response) Response {
 	r := Response{Status: response.StatusCode, Header: response.Header, JSON: isJSON(response.Header.Get("Content-Type")), Written: true}
 	if r.Status < 100 { // net/http lets these pass
-		return Response{Err: fmt.Errorf("the answer has the status %d, which is none of HTTP", r.Status), Written: true}
+		return Response{Err: fmt.Errorf("the answer has the status %d, which HTTP does not define", r.Status), Written: true}
 	}
 	if r.Status < 200 {
-		return r // 101 hands over the connection, on which no time-out holds any more
+		return r // 101 hands over the connection, which then has no timeout
 	}
 	var err error
 	r.Body, err = io.ReadAll(io.LimitReader(response.Body, MaxBody+1))

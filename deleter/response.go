@@ -32,7 +32,7 @@ func readGeneral(r Response) (a Answer, general bool) {
 	case r.Status < 200 || r.Status >= 600:
 		// Of no class of HTTP, or 101, after which the request is answered in another protocol
 		// (RFC 9110, section 15.2.2).
-		return Answer{Verdict: Retry, Message: fmt.Sprintf("answered with the status %d, which ends no call", r.Status), MayHaveDeleted: true, UnknownStatus: true}, true
+		return Answer{Verdict: Retry, Message: fmt.Sprintf("answered with the status %d, which is not a final status", r.Status), MayHaveDeleted: true, UnknownStatus: true}, true
 	case r.Status == http.StatusUnauthorized, r.Status == http.StatusForbidden:
 		return Answer{Verdict: CredentialRefused, Message: explain(r)}, true
 	case slices.Contains(later, r.Status):
@@ -74,7 +74,7 @@ func Unknown(r Response) Answer {
 
 func (r Response) succeeded() bool { return r.Status >= 200 && r.Status < 300 }
 
-// explain says what came: the status, and the API's words where it has some.
+// explain returns the status and, if there is one, the API's message.
 func explain(r Response) string {
 	said := strings.TrimSpace(fmt.Sprintf("%d %s", r.Status, http.StatusText(r.Status)))
 	if r.Err != nil {

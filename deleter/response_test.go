@@ -8,7 +8,7 @@ import (
 )
 
 // The contract's section 5: what a status means for all APIs.
-func TestWhatAStatusMeans(t *testing.T) {
+func TestVerdictOfEachStatus(t *testing.T) {
 	type meaning struct {
 		verdict                       Verdict
 		mayHaveDeleted, unknownStatus bool
@@ -18,13 +18,13 @@ func TestWhatAStatusMeans(t *testing.T) {
 		perhaps  = meaning{Retry, true, false}
 		unknown  = meaning{Retry, false, true}
 		nonsense = meaning{Retry, true, true}
-		held     = meaning{CredentialRefused, false, false}
+		refused  = meaning{CredentialRefused, false, false}
 	)
 	want := map[int]meaning{
 		0: perhaps, 1: perhaps, 99: perhaps, 101: nonsense, 199: perhaps, 600: nonsense, 999: nonsense,
 		200: perhaps, 201: perhaps, 202: perhaps, 203: perhaps, 204: perhaps, 205: perhaps, 206: perhaps, 207: perhaps, 299: perhaps,
 		300: later, 301: later, 302: later, 303: perhaps, 304: later, 305: later, 307: later, 308: later, 399: later,
-		400: unknown, 401: held, 402: unknown, 403: held, 404: unknown, 405: unknown, 406: unknown, 407: later, 408: later, 409: unknown,
+		400: unknown, 401: refused, 402: unknown, 403: refused, 404: unknown, 405: unknown, 406: unknown, 407: later, 408: later, 409: unknown,
 		410: unknown, 411: unknown, 412: unknown, 413: unknown, 414: unknown, 415: unknown, 417: unknown, 418: unknown, 421: later, 422: unknown,
 		423: unknown, 424: unknown, 425: later, 426: unknown, 428: unknown, 429: later, 431: unknown, 451: unknown, 499: unknown,
 		500: perhaps, 501: perhaps, 502: perhaps, 503: perhaps, 504: perhaps, 505: perhaps, 507: perhaps, 508: perhaps, 511: perhaps, 520: perhaps, 599: perhaps,

@@ -12,14 +12,14 @@ type startDeadlineKey struct{}
 
 // WithStartDeadline returns a context whose calls do not begin once t has [Passed].
 // A call that began before may take longer; one that did not gives [Retry], with
-// nothing deleted. It serves callers whose right to call expires, and also holds if
+// nothing deleted. It serves callers whose right to call expires. It also works if
 // the process or the machine is stopped just before the write.
 func WithStartDeadline(ctx context.Context, t time.Time) context.Context {
 	return context.WithValue(ctx, startDeadlineKey{}, t)
 }
 
 // Passed reports whether the time t has come by either clock. The monotonic one
-// (CLOCK_MONOTONIC of Linux) stands still while the machine is suspended; the wall
+// (CLOCK_MONOTONIC of Linux) stops while the machine is suspended; the wall
 // clock can be set back.
 func Passed(t time.Time) bool {
 	now := time.Now()
@@ -59,7 +59,7 @@ func newFence(ctx context.Context, cancel context.CancelCauseFunc) *fence {
 	return f
 }
 
-// trace returns the hooks by which the transport tells of the try.
+// trace returns the hooks that the transport calls during the try.
 func (f *fence) trace() *httptrace.ClientTrace {
 	var conn *fencedConn
 	var multiplexed bool

@@ -101,7 +101,7 @@ func TestATimePassesByEitherClock(t *testing.T) {
 	}
 }
 
-func TestACallThatComesTooLateIsNotMade(t *testing.T) {
+func TestALateCallIsNotMade(t *testing.T) {
 	for name, way := range ways {
 		for name2, used := range map[string]bool{"a new connection": false, "a kept one": true} {
 			t.Run(name+" on "+name2, func(t *testing.T) {
@@ -134,7 +134,7 @@ func TestACallThatComesTooLateIsNotMade(t *testing.T) {
 
 // The process may be stopped after every check but the last one, which stands
 // directly before the write.
-func TestACallThatIsStoppedOnItsWayToTheWriteIsNotMade(t *testing.T) {
+func TestACallStoppedBeforeItsWriteIsNotMade(t *testing.T) {
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			var requests atomic.Int32
@@ -159,7 +159,7 @@ func TestACallThatIsStoppedOnItsWayToTheWriteIsNotMade(t *testing.T) {
 
 // A call that has to wait for a place on a connection must not end the connection,
 // with all other calls on it, when its time is over.
-func TestACallThatWaitsTooLongForItsTurnDisturbsNoOther(t *testing.T) {
+func TestALateCallDoesNotDisturbOthers(t *testing.T) {
 	var requests atomic.Int32
 	arrived, answer := make(chan struct{}), make(chan struct{})
 	client := newHTTP2Client(t, serveFrames(t, &requests, func(f framed) error {
@@ -201,7 +201,7 @@ func TestACallThatWaitsTooLongForItsTurnDisturbsNoOther(t *testing.T) {
 }
 
 // What cannot be fenced is not called.
-func TestAConnectionWhoseWritesCannotBeCheckedIsNotUsed(t *testing.T) {
+func TestAnUnfencedConnectionIsNotUsed(t *testing.T) {
 	var requests atomic.Int32
 	client := newTestClient(t, serve(t, func(http.ResponseWriter, *http.Request) { requests.Add(1) }))
 	client.pool.DialContext = (&net.Dialer{}).DialContext
@@ -236,7 +236,7 @@ func TestAFencedConnectionIsFoundBelowTLS(t *testing.T) {
 }
 
 // The limit is for the beginning: what was begun in time may take longer.
-func TestACallThatBeganInTimeIsNotCut(t *testing.T) {
+func TestACallThatBeganInTimeIsNotCanceled(t *testing.T) {
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			arrived := make(chan struct{}, 2)

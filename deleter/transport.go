@@ -20,7 +20,7 @@ const (
 	pingTimeout  = 15 * time.Second
 )
 
-// redactingTransport is a transport whose errors do not hold the credential. net/http
+// redactingTransport is a transport whose errors do not contain the credential. net/http
 // quotes what it cannot read, such as a broken header. A credential that a server
 // echoes there would get into the span.
 type redactingTransport struct {
@@ -52,7 +52,7 @@ func newTransport(c ClientConfig) (http.RoundTripper, *http.Transport) {
 	return newMetricsTransport(redactingTransport{transport, c.Credential}), transport
 }
 
-// proxy hides the address that it cannot read: it may hold a password.
+// proxy hides an address that it cannot read: it may contain a password.
 func proxy(r *http.Request) (u *url.URL, err error) {
 	if u, err = http.ProxyFromEnvironment(r); err != nil {
 		return nil, errors.New("the proxy that the environment names has no valid address")

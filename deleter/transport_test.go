@@ -40,7 +40,7 @@ func traced(t *testing.T) *tracetest.InMemoryExporter {
 	return spans
 }
 
-func TestACallIsOneSpanThatTheAPIDoesNotSee(t *testing.T) {
+func TestACallHasOneSpanAndSendsNoTraceContext(t *testing.T) {
 	spans := traced(t)
 	var header http.Header
 	client := newTestClient(t, serve(t, func(_ http.ResponseWriter, r *http.Request) { header = r.Header.Clone() }))
@@ -98,7 +98,7 @@ func TestTheCredentialIsInNoAnswerAndNoSpan(t *testing.T) {
 
 // Another goroutine writes, perhaps after the call was broken off. What is said of
 // it must be true in any order of the two.
-func TestACallThatIsBrokenOffOnItsConnectionArrivesOnlyIfItSaysSo(t *testing.T) {
+func TestACanceledCallArrivesOnlyIfItReportsSo(t *testing.T) {
 	for name, http2 := range map[string]bool{"HTTP/1": false, "HTTP/2": true} {
 		t.Run(name, func(t *testing.T) {
 			var requests atomic.Int32
@@ -131,7 +131,7 @@ func speakHTTP1(c *Client) {
 	c.pool.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
 }
 
-func TestACallThatWasBrokenOffBeforeItsConnectionDidNotDelete(t *testing.T) {
+func TestACallCanceledBeforeItsConnectionDidNotDelete(t *testing.T) {
 	client := newTestClient(t, serve(t, func(http.ResponseWriter, *http.Request) { t.Error("arrived") }))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -141,7 +141,7 @@ func TestACallThatWasBrokenOffBeforeItsConnectionDidNotDelete(t *testing.T) {
 }
 
 // The server is gone, so that the kept connection is dead and no other is to be had.
-func TestAKeptConnectionThatTurnsOutDeadDidNotDelete(t *testing.T) {
+func TestACallOnADeadIdleConnectionDidNotDelete(t *testing.T) {
 	var dials atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	client := newTestClient(t, server.URL)
@@ -223,7 +223,7 @@ func TestACertificateForAnotherNameIsRefused(t *testing.T) {
 	}
 }
 
-func TestHTTP2IsSpokenAndAStreamThatIsCutIsNotSentAgain(t *testing.T) {
+func TestHTTP2IsUsedAndACutStreamIsNotRepeated(t *testing.T) {
 	var requests atomic.Int32
 	client, _ := secure(t, func(_ http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor != 2 {
@@ -244,7 +244,7 @@ func TestHTTP2IsSpokenAndAStreamThatIsCutIsNotSentAgain(t *testing.T) {
 	}
 }
 
-func TestAStuckCallHoldsUpNoOther(t *testing.T) {
+func TestASlowCallDoesNotDelayOthers(t *testing.T) {
 	stuck := make(chan struct{})
 	client := newTestClient(t, serve(t, func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/stuck" {
@@ -268,7 +268,7 @@ func TestAStuckCallHoldsUpNoOther(t *testing.T) {
 	}
 }
 
-func TestABodyThatDripsIsCutAtTheTimeOut(t *testing.T) {
+func TestASlowBodyEndsAtTheTimeout(t *testing.T) {
 	client := newTestClient(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		for tick := time.NewTicker(20 * time.Millisecond); ; <-tick.C {

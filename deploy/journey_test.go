@@ -21,7 +21,7 @@ import (
 )
 
 // Every party does with Lethe's own commands all that it is there for, and what it may is what that took.
-func TestEachPartyDoesItsWork(t *testing.T) {
+func TestEachPartyHasTheRightsItNeeds(t *testing.T) {
 	s := newSite(t)
 	seen := s.overhear(t)
 	apis := fakeapi.New(fakeapi.Config{})
@@ -121,7 +121,7 @@ func TestEachPartyDoesItsWork(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Run("nobody may more than that took", func(t *testing.T) {
+	t.Run("the tested rights are all that the users have", func(t *testing.T) {
 		for _, user := range s.users(t) {
 			for _, allowed := range user.Permissions.Publish.Allow {
 				if allowed == "deletions.requests.sensay-knowledge-base" && user.Username == "CN=admin" {

@@ -116,7 +116,7 @@ func (w worth) expanded() []worth {
 	return all
 }
 
-func TestEachPartyIsRefusedWhatIsNotItsOwn(t *testing.T) {
+func TestEachPartyHasNoOtherRights(t *testing.T) {
 	s := newSite(t)
 	for _, party := range parties {
 		t.Run(party+": publishing", func(t *testing.T) {
@@ -124,7 +124,7 @@ func TestEachPartyIsRefusedWhatIsNotItsOwn(t *testing.T) {
 			for _, general := range wanted {
 				for _, w := range general.expanded() {
 					if slices.Contains(w.may, party) {
-						continue // TestEachPartyDoesItsWork
+						continue // TestEachPartyHasTheRightsItNeeds
 					}
 					if err := nc.Publish(w.subject, nil); err != nil {
 						t.Fatal(err)
@@ -181,7 +181,7 @@ func TestAUserMayPublishWhatItsAccountImports(t *testing.T) {
 			}
 		})
 	}
-	t.Run("nobody is in the accounts of the streams and the servers", func(t *testing.T) {
+	t.Run("the accounts of the streams and the servers have no users", func(t *testing.T) {
 		for _, user := range s.users(t) {
 			if slices.Contains([]string{"LETHE", "RESULTS", "SYS"}, user.Account.Name) {
 				t.Errorf("%s is in %s", user.Username, user.Account.Name)

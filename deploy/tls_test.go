@@ -16,7 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-func TestNobodyGetsInWithoutAnAccountsCertificate(t *testing.T) {
+func TestAClientNeedsACertificateOfAnAccount(t *testing.T) {
 	s := newSite(t)
 	certify(t, "client", "stranger")
 	foreign := s.foreign(t)
@@ -83,7 +83,7 @@ func TestNobodyGetsInWithoutAnAccountsCertificate(t *testing.T) {
 			t.Error("the connection stays open")
 		}
 	})
-	t.Run("a name beside the certificate makes nobody another", func(t *testing.T) {
+	t.Run("a user name cannot override the certificate", func(t *testing.T) {
 		nc, err := nats.Connect(s.url, nats.Secure(s.tlsConfig(t, "ca.pem", "publisher-kv")), nats.UserInfo("CN=admin", ""))
 		if err != nil {
 			return // refused is good

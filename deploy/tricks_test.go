@@ -71,7 +71,7 @@ const (
 )
 
 // What a party may send is no way to what it may not.
-func TestWhatIsAllowedOpensNothingElse(t *testing.T) {
+func TestAllowedSubjectsGrantNothingElse(t *testing.T) {
 	s := newSite(t)
 	s.run(t, "admin", "setup").must(t)
 	publisher, worker, subscriber := s.connect(t, "publisher-kv"), s.connect(t, "worker"), s.connect(t, "subscriber")
@@ -207,7 +207,7 @@ func (s *site) everything(t *testing.T) string {
 	return fmt.Sprint(s.stored(t, "LETHE", "DELETION_REQUESTS"), s.stored(t, "RESULTS", "DELETION_RESULTS"), s.stored(t, "LETHE", "DELETION_LATER"))
 }
 
-func TestNobodyReadsAnothersInbox(t *testing.T) {
+func TestInboxesArePrivate(t *testing.T) {
 	s := newSite(t)
 	s.run(t, "admin", "setup").must(t)
 	question := map[string]string{

@@ -147,7 +147,7 @@ func TestResultMustBeConsistent(t *testing.T) {
 		{"invalid with a code of failed", resultOf(Invalid, CodeRetriesExhausted), func(*Result) {}, "data.error.code"},
 		{"failed with a code of invalid", resultOf(Failed, CodeIDReused), func(*Result) {}, "data.error.code"},
 		{"failed with an unknown code", resultOf(Failed, "x"), func(*Result) {}, "data.error.code"},
-		{"ids refused that nobody named", resultOf(Invalid, CodeRejectedByAPI), func(r *Result) { r.Error.IDs = []int64{12} }, "data.error.ids"},
+		{"refused ids that are not in the request", resultOf(Invalid, CodeRejectedByAPI), func(r *Result) { r.Error.IDs = []int64{12} }, "data.error.ids"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

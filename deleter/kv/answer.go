@@ -58,14 +58,14 @@ func readDone(r deleter.Response, body deleter.Object, ids []int64) deleter.Answ
 	case r.Status == http.StatusOK && explained:
 		return deleter.Answer{Verdict: deleter.Deleted, Message: message}
 	case r.Status == http.StatusOK:
-		return deleter.Undocumented(r, "200, but no message is there")
+		return deleter.Undocumented(r, "200, but message is missing")
 	default:
-		return deleter.Undocumented(r, "206, but no list of invalid ids is there")
+		return deleter.Undocumented(r, "206, but the list of invalid ids is missing")
 	}
 }
 
 // unwrap takes the answer out of "value", in which the sibling call's reference
-// shows it, unless the answer stands beside it.
+// shows it, unless the answer is beside it.
 func unwrap(body deleter.Object) deleter.Object {
 	if slices.ContainsFunc([]string{"message", "data", "detail"}, body.Has) {
 		return body

@@ -85,7 +85,7 @@ func read(r deleter.Response) deleter.Answer {
 		a.Verdict = deleter.AcceptedPending
 		a.ExpectedBy = time.Now().UTC().Add(removalWithin)
 	case r.Status == http.StatusNotFound && explained && identified:
-		// success is not looked at: an older endpoint documents it as true here.
+		// success is ignored: an older endpoint documents it as true here.
 		a.Verdict = deleter.NotFound
 	case r.Status == http.StatusBadRequest, r.Status == http.StatusUnprocessableEntity:
 		a.Verdict = deleter.Invalid

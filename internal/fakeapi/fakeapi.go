@@ -3,7 +3,7 @@
 //
 // It is stricter than the real servers and keeps its own log. It checks credential, headers, method, path and body of
 // every request against the vendors' documents. Answers have exactly the documented forms. It logs what each call
-// deleted and what the client was told, in the order of events, so that a test can compare Lethe's results with it.
+// deleted and what it answered, in the order of events, so that a test can compare Lethe's results with it.
 //
 // # Entries
 //

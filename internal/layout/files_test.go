@@ -19,7 +19,7 @@ const maxUpwardUses = 10
 // A use is a file that names something another file of its package declares. However often it does, it is one use.
 type use struct{ by, of string }
 
-func TestFilesOfTheConsumerStandOnEachOther(t *testing.T) {
+func TestFilesOfTheConsumerHaveFewUpwardUses(t *testing.T) {
 	t.Parallel()
 	uses := usesIn(t, "./consumer")
 	if len(uses) < 20 {

@@ -63,7 +63,7 @@ func TestConnectWaitsForAServer(t *testing.T) {
 		t.Errorf("the log shows the password: %s", book.String())
 	}
 	if n := strings.Count(book.String(), "waiting for NATS"); n != 1 {
-		t.Errorf("said %d times that it waits, within seconds", n)
+		t.Errorf("logged %d times within seconds that it waits", n)
 	}
 	conns, err := s.Connz(nil)
 	if err != nil {
@@ -121,7 +121,7 @@ func TestPermanentErrorsAreReturnedImmediately(t *testing.T) {
 		{"LETHE_NATS_URL: a wrong password", Config{URL: "nats://user:hush@" + guarded.Addr().String()}, ErrRefused},
 		{"LETHE_NATS_URL: no password", Config{URL: guarded.ClientURL()}, ErrRefused},
 		{"LETHE_NATS_URL: a wrong token", Config{URL: "nats://hush@" + guarded.Addr().String()}, ErrRefused},
-		{"LETHE_NATS_CA: a certificate that nobody vouches for", Config{URL: secure.ClientURL()}, ErrTLS},
+		{"LETHE_NATS_CA: a certificate of an unknown authority", Config{URL: secure.ClientURL()}, ErrTLS},
 		{"LETHE_NATS_URL: a server without TLS where it is asked for", Config{URL: open.ClientURL(), CA: ca}, ErrTLS},
 		{"LETHE_NATS_CERT: a server that wants a client certificate", Config{URL: mutual.ClientURL(), CA: ca}, ErrTLS},
 		{"LETHE_NATS_CA: a missing CA file", Config{URL: secure.ClientURL(), CA: "/no/where"}, ErrSettings},
@@ -279,9 +279,9 @@ func fakeServer(t *testing.T, lines ...string) string {
 					_, _ = fmt.Fprintf(conn, "%s\r\n", lines[0])
 				}
 				in := bufio.NewScanner(conn)
-				for told := false; in.Scan(); {
-					if in.Text() == "PING" && !told {
-						told = true
+				for answered := false; in.Scan(); {
+					if in.Text() == "PING" && !answered {
+						answered = true
 						_, _ = fmt.Fprintf(conn, "%s\r\n", strings.Join(lines[1:], "\r\n"))
 					}
 				}

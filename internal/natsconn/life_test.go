@@ -99,7 +99,7 @@ func TestAMissingPermissionIsFatalAndNamesItsSubject(t *testing.T) {
 			closeAndWait(t, nc)
 			select {
 			case err := <-fatal:
-				t.Errorf("told twice: %v", err)
+				t.Errorf("reported twice: %v", err)
 			default:
 			}
 		})
@@ -128,7 +128,7 @@ func TestClosingIsNotFatal(t *testing.T) {
 		logs   string
 	}{
 		{"after nothing", func(*testing.T, *nats.Conn, *logBook) {}, ""},
-		{"after an error that was told", func(t *testing.T, nc *nats.Conn, book *logBook) {
+		{"after a reported error", func(t *testing.T, nc *nats.Conn, book *logBook) {
 			sub, err := nc.SubscribeSync("flood")
 			if err != nil {
 				t.Fatal(err)
