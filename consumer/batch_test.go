@@ -200,14 +200,14 @@ func TestARequestWithRecordsGoesIntoTheCallThatItWaitedFor(t *testing.T) {
 	}
 }
 
-// slowLooks is a ledger that reads the records of one request only once it may.
-type slowLooks struct {
+// slowReads is a ledger that reads the records of one request only once it may.
+type slowReads struct {
 	requestLedger
 	id  string
 	may chan struct{}
 }
 
-func (s slowLooks) CheckHead(ctx context.Context, id string, p ledger.Progress) error {
+func (s slowReads) CheckHead(ctx context.Context, id string, p ledger.Progress) error {
 	if id == s.id {
 		<-s.may
 	}
@@ -222,7 +222,7 @@ func TestACallLeavesOutRequestsThatAreDelayedOrMustBeAlone(t *testing.T) {
 	heldUp, single := jobs[2], jobs[3]
 	w.hasRecord(l, single, ledger.Progress{Attempts: 1, Alone: true}) // which its message does not know
 	may := make(chan struct{})
-	l.ledger = slowLooks{l.ledger, heldUp.ID, may}
+	l.ledger = slowReads{l.ledger, heldUp.ID, may}
 	started := make(chan *batch, len(jobs))
 	l.batcher.start = func(b *batch) { started <- b }
 	l.work(t.Context(), t.Context(), &batch{jobs: jobs, full: make(chan struct{})})

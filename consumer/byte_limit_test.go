@@ -101,8 +101,8 @@ func TestALargeMessageIsReplacedByItsRequestAlone(t *testing.T) {
 					t.Fatal(err)
 				}
 				history := ledger.ReadProgress(msg.Header)
-				kept := before
-				slim(msg, &kept)
+				reduced := before
+				slim(msg, &reduced)
 				if got := bytesOf(msg); got > 2000 {
 					t.Errorf("%d bytes are in memory", got)
 				}
@@ -110,7 +110,7 @@ func TestALargeMessageIsReplacedByItsRequestAlone(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for what, r := range map[string]events.Request{"in flight": kept, "as the next step": after} {
+				for what, r := range map[string]events.Request{"in flight": reduced, "as the next step": after} {
 					if diff := cmp.Diff(before, r); diff != "" {
 						t.Errorf("%s (-before +after):\n%s", what, diff)
 					}
@@ -175,8 +175,8 @@ func TestLargeRequestsAreAnsweredUnderASmallByteLimit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		heavy := strings.Replace(string(body), "{", `{"note":"`+strings.Repeat("x", 50_000)+`",`, 1)
-		w.publishRaw(kvTarget, []byte(heavy), nats.Header{"content-type": {events.ContentType}})
+		large := strings.Replace(string(body), "{", `{"note":"`+strings.Repeat("x", 50_000)+`",`, 1)
+		w.publishRaw(kvTarget, []byte(large), nats.Header{"content-type": {events.ContentType}})
 		all = append(all, r)
 	}
 	for _, r := range all {

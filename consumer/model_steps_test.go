@@ -38,7 +38,7 @@ func (m *model) worker(l life, i int, then func(func(*life))) {
 	case claimed:
 		then(func(l *life) { m.call(l, i) })
 		if l.misses > 0 {
-			then(func(l *life) { m.withdraw(l, i) })
+			then(func(l *life) { m.releaseClaim(l, i) })
 		}
 	case calling:
 		m.api(l, i, then)
@@ -405,10 +405,10 @@ func (m *model) credential(l life, then func(func(*life))) {
 	}
 }
 
-// withdraw: process.go's, where the turn of a call does not come.
-func (m *model) withdraw(l *life, i int) {
+// releaseClaim: process.go's, where the turn of a call does not come.
+func (m *model) releaseClaim(l *life, i int) {
 	l.misses--
-	if current := l.hands[i].current; l.recorded && !m.noWithdrawal {
+	if current := l.hands[i].current; l.recorded && !m.noRelease {
 		// Refused where another worker continues with it.
 		if m.append(l, i, mark{known: current}, current) == readAgain {
 			m.append(l, i, mark{known: current}, current)

@@ -43,11 +43,11 @@ type limits struct {
 
 // broken are the rules that a variant leaves out.
 type broken struct {
-	ackFirst, noExpectation, noAttempts, noAnswers, noUnanswered, noLease, noWithdrawal bool
-	alwaysCounts, staleCounts, lateCounts, putOffUnscheduled                            bool
-	noLoss                                                                              bool // records that are gone count as if there had been none
-	waits                                                                               bool // a foreign message is an error, and tried again
-	blindPast                                                                           bool // a foreign message is followed without reading the record before it
+	ackFirst, noExpectation, noAttempts, noAnswers, noUnanswered, noLease, noRelease bool
+	alwaysCounts, staleCounts, lateCounts, putOffUnscheduled                         bool
+	noLoss                                                                           bool // records that are gone count as if there had been none
+	waits                                                                            bool // a foreign message is an error, and tried again
+	blindPast                                                                        bool // a foreign message is followed without reading the record before it
 }
 
 // The promises, as a state that broke one names it.

@@ -70,7 +70,7 @@ func TestTheCheckerSeesEachBrokenRule(t *testing.T) {
 		{"attempts not recorded", all, broken{noAttempts: true}, notFoundIsTrue},
 		{"what came of an attempt not recorded", limits{copies: 2, troubles: 1, absent: true, recorded: true}, broken{noAnswers: true}, deletedIsPossible},
 		{"the unanswered attempt forgotten", all, broken{noUnanswered: true}, notFoundIsTrue},
-		{"a claim without a call not released", limits{copies: 1, misses: 1, absent: true, recorded: true}, broken{noWithdrawal: true}, deletedIsPossible},
+		{"a claim without a call not released", limits{copies: 1, misses: 1, absent: true, recorded: true}, broken{noRelease: true}, deletedIsPossible},
 		{"time of a refusal counts always", limits{copies: 1, revocable: true}, broken{alwaysCounts: true}, refusedIsTrue},
 		{"an acceptance from before the refusal counts", limits{copies: 1, revocable: true}, broken{staleCounts: true}, refusedIsTrue},
 		{"an acceptance from during the call counts", limits{copies: 1, revocable: true}, broken{lateCounts: true}, refusedIsTrue},
