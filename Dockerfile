@@ -1,7 +1,8 @@
 # The image holds one static binary and the CA certificates for calling the APIs. It has no shell and no secret.
 # Credentials come at run time, best as files that the _FILE variables name.
 
-FROM golang:1.26-alpine AS build
+# It is built where the builder runs, for the platform that is asked for.
+FROM --platform=$BUILDPLATFORM golang:1.26-alpine AS build
 WORKDIR /src
 # The modules have a layer of their own, so that a change of the code does not fetch them again.
 COPY go.mod go.sum ./
@@ -9,7 +10,8 @@ RUN go mod download
 COPY . .
 ARG VERSION=dev
 ARG COMMIT=
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION} -X main.commit=${COMMIT}" -o /out/lethe ./cmd/lethe \
+ARG TARGETOS TARGETARCH
+RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} go build -trimpath -ldflags "-s -w -X main.version=${VERSION} -X main.commit=${COMMIT}" -o /out/lethe ./cmd/lethe \
  && mkdir -p /out/root/data && chmod 0770 /out/root/data
 
 FROM scratch

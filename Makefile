@@ -9,10 +9,10 @@ BACKLOG  ?= 10000,1000000
 COMPOSE  ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oldest race cover chaos bench fuzz lint ci build image up down
+.PHONY: help demo test oldest race cover chaos bench fuzz lint ci build snapshot image up down
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## see Lethe work: a server, both APIs imitated, one request of every kind
 	go run ./cmd/lethe demo
@@ -55,6 +55,9 @@ ci: ## run all checks that a change must pass
 
 build: ## build ./lethe
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o lethe ./cmd/lethe
+
+snapshot: ## build a release without publishing it, into ./dist
+	go run github.com/goreleaser/goreleaser/v2@v2.17.0 release --snapshot --clean --skip=publish
 
 image: ## build the container image
 	docker build --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) --tag $(IMAGE) .

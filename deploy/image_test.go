@@ -15,7 +15,7 @@ func TestImage(t *testing.T) {
 		if needs == nil {
 			t.Fatal("go.mod names no Go")
 		}
-		if want := "FROM golang:" + string(needs[1]) + "-alpine AS build\n"; !strings.Contains(dockerfile, want) {
+		if want := "FROM --platform=$BUILDPLATFORM golang:" + string(needs[1]) + "-alpine AS build\n"; !strings.Contains(dockerfile, want) {
 			t.Errorf("want %q", want)
 		}
 	})
