@@ -27,7 +27,7 @@ type kept struct {
 	consumer time.Time     // when the requests' consumer was created
 }
 
-// get returns what is known, without waiting for anyone who asks the server.
+// get returns what is known, without waiting for a question to the server.
 func (r *retention) get() kept {
 	if k := r.latest.Load(); k != nil {
 		return *k
