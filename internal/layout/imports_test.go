@@ -34,6 +34,7 @@ var (
 		"internal/text":     {},
 		"internal/layout":   {},
 		"internal/fakeapi":  {},
+		"docs":              {tests: []string{"events"}},
 		"deploy":            {tests: []string{"events", "internal/config"}},
 		"deleter":           {code: events},
 		"deleter/kv":        api,
