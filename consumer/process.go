@@ -159,8 +159,22 @@ func (l *Lane) answered(j *job, s callResult) {
 	failpoint.At(failpoint.Answered)
 }
 
-// decide is [decide] for what one of the requests in a call has of its answer.
+// decide is the next step of one of the requests in a call. The next attempt knows what
+// this one was answered.
 func (l *Lane) decide(j *job, s callResult) nextStep {
+	step := l.stepAfter(j, s)
+	if !step.nextCallAt.IsZero() {
+		message := s.answer.Message
+		if s.unanswered && s.answer.Status == 0 && message == "" {
+			message = "no call could be made for this request alone"
+		}
+		step.progress.Answer = ledger.NewAnswer(s.answer.Status, message, l.clock.now())
+	}
+	return step
+}
+
+// stepAfter is [decide] for what one of the requests in a call has of its answer.
+func (l *Lane) stepAfter(j *job, s callResult) nextStep {
 	if s.answer.Verdict == deleter.CredentialRefused {
 		id := j.ID
 		l.refused.Store(&id)

@@ -28,7 +28,7 @@ func FuzzReadRecord(f *testing.F) {
 		if err != nil {
 			t.Skip()
 		}
-		l, err := readRecord(&streams.Message{Subject: subject, Seq: 7, Data: body, Header: nats.Header{
+		l, err := ReadRecord(&streams.Message{Subject: subject, Seq: 7, Data: body, Header: nats.Header{
 			headerRecord: {name}, headerFingerprint: {fingerprint}, headerInstance: {instance}, headerLease: {lease}, headerAttempt: {attempts},
 			headerMayHaveDeleted: {"true"}, headerExpected: {"5"}, headerStep: {stepDelete}, headerRequestSeq: {"1"},
 		}})

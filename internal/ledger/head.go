@@ -49,7 +49,7 @@ func (l *Ledger) head(ctx context.Context, id string) (head, error) {
 	if err != nil || msg == nil {
 		return head{}, err
 	}
-	last, foreign := readRecord(msg)
+	last, foreign := ReadRecord(msg)
 	if foreign == nil {
 		return head{last, msg.Seq}, nil
 	}
@@ -77,7 +77,7 @@ func (l *Ledger) lastBefore(ctx context.Context, id string, before uint64) (last
 					return nil
 				}
 				next = msg.Seq + 1
-				if r, foreign := readRecord(msg); foreign == nil {
+				if r, foreign := ReadRecord(msg); foreign == nil {
 					last = r
 				} else {
 					l.logForeign(msg, foreign)

@@ -11,6 +11,7 @@
 // Read the files in this order:
 //
 //	progress.go  what the steps of a request leave behind
+//	answer.go    what the API answered last, for people
 //	record.go    what a record is, strictly
 //	ledger.go    appending a record after the one before it
 //	head.go      which record is the last one
@@ -60,12 +61,14 @@ func New(js jetstream.JetStream, target events.Target, instance string, log *slo
 	return l
 }
 
-// filter is the one place that builds the subject filter which guards a request's
+// Filter is the one place that builds the subject filter which guards a request's
 // records. With three replicas the server compares it as text while a publish is in
 // flight, so that two spellings for one id would not see each other.
-func (l *Ledger) filter(id string) string {
-	return "deletions.*." + string(l.target) + "." + id + ".*"
+func Filter(target events.Target, id string) string {
+	return "deletions.*." + string(target) + "." + id + ".*"
 }
+
+func (l *Ledger) filter(id string) string { return Filter(l.target, id) }
 
 // Pending is a record that is about to be stored.
 type Pending struct {
@@ -98,6 +101,7 @@ func (l *Ledger) NewAttempt(ctx context.Context, id, fingerprint string, p Progr
 // NewResult returns the record of a result under the given id. It fails with an
 // [*events.InvalidError] if the result contradicts itself.
 func (l *Ledger) NewResult(ctx context.Context, id, fingerprint string, p Progress, r events.Result) (*Pending, error) {
+	p.Answer = Answer{} // the result tells it
 	body, err := r.Encode()
 	if err != nil {
 		return nil, fmt.Errorf("encode result of %s: %w", id, err)

@@ -45,6 +45,8 @@ type Progress struct {
 	// RequestSeq is the sequence that the request has on DELETION_REQUESTS. It
 	// names a request that can't bear its own id.
 	RequestSeq uint64
+	// Answer is what the API answered to the last attempt that is over.
+	Answer Answer
 }
 
 // The headers that carry a Progress. Lethe-Expected is the sequence that the
@@ -62,6 +64,7 @@ const (
 	headerExpected       = "Lethe-Expected"
 	headerStep           = "Lethe-Step"
 	headerRequestSeq     = "Lethe-Request-Sequence"
+	headerAnswer         = "Lethe-Answer"
 )
 
 const (
@@ -88,6 +91,7 @@ func (p Progress) write(to *headerWriter) {
 	writeTime(to, headerRefused, p.Refused)
 	writeDuration(to, headerUndocumented, p.Undocumented)
 	writeDuration(to, headerRefusedWait, p.RefusedWait)
+	p.Answer.write(to)
 	to.Del(headerAlone)
 	if p.Alone {
 		to.Set(headerAlone, "true")
@@ -149,6 +153,7 @@ func ReadProgress(from nats.Header) Progress {
 	p.AwaitingRemoval = from.Get(headerStep) == stepConfirm
 	p.Seq, _ = strconv.ParseUint(from.Get(headerExpected), 10, 64)
 	p.RequestSeq, _ = strconv.ParseUint(from.Get(headerRequestSeq), 10, 64)
+	p.Answer = readAnswer(from.Get(headerAnswer))
 	return p
 }
 

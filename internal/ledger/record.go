@@ -44,11 +44,11 @@ type attempt struct {
 	Instance  string        `json:"instance"`
 }
 
-// readRecord reads a message on a request's subjects. Any publisher with the right to
+// ReadRecord reads a message on a request's subjects. Any publisher with the right to
 // could have written it, so it is a record only if it is whole: its subject has one of
 // the two forms, each header is there as a worker writes it, and its body agrees with
 // its subject. The error says why the message is foreign.
-func readRecord(msg *streams.Message) (*Record, error) {
+func ReadRecord(msg *streams.Message) (*Record, error) {
 	tokens := strings.Split(msg.Subject, ".")
 	if len(tokens) != 5 || tokens[0] != "deletions" {
 		return nil, errors.New("its subject is not that of a record")

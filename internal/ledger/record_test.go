@@ -31,7 +31,7 @@ func TestAnIncompleteRecordIsForeign(t *testing.T) {
 			}
 			return &m
 		}
-		if _, err := readRecord(whole()); err != nil {
+		if _, err := ReadRecord(whole()); err != nil {
 			t.Fatalf("%s: %v", raw.Subject, err)
 		}
 		spoil := map[string]func(m *streams.Message){
@@ -63,7 +63,7 @@ func TestAnIncompleteRecordIsForeign(t *testing.T) {
 		for name, change := range spoil {
 			m := whole()
 			change(m)
-			if r, err := readRecord(m); err == nil {
+			if r, err := ReadRecord(m); err == nil {
 				t.Errorf("%s, %s: read as %+v", raw.Subject, name, r)
 			}
 		}

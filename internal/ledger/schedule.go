@@ -53,14 +53,14 @@ func (l *Ledger) IsScheduled(ctx context.Context, id string, due uint64, now tim
 	subject := events.LaterSubject(l.target, id)
 	err = l.Retry(ctx, "stream "+events.StreamLater, func(ctx context.Context) error {
 		msg, err := streams.LastMessage(ctx, l.js, events.StreamLater, subject)
-		is = msg != nil && msg.Seq > due && now.Before(scheduledAt(msg.Header).Add(maxLateness))
+		is = msg != nil && msg.Seq > due && now.Before(ScheduledAt(msg.Header).Add(maxLateness))
 		return err
 	})
 	return is, err
 }
 
-// scheduledAt is the time that a schedule names, zero if it names none.
-func scheduledAt(header nats.Header) time.Time {
+// ScheduledAt is the time that a schedule names, zero if it names none.
+func ScheduledAt(header nats.Header) time.Time {
 	at, _ := time.Parse(time.RFC3339Nano, strings.TrimPrefix(header.Get(headerSchedule), scheduleAt))
 	return at
 }
