@@ -53,6 +53,7 @@ func TestTheProtocolKeepsItsInvariantsUnderAnyFault(t *testing.T) {
 			if bad != nil {
 				t.Errorf("%s:\n%s", bad.broken, m.story(*bad))
 			}
+			m.compareSentences(t)
 		})
 	}
 }

@@ -41,6 +41,7 @@ var (
 		"deleter/sensay":    api,
 		"internal/streams":  {code: events, tests: []string{"internal/natsconn"}},
 		"internal/ledger":   {code: []string{"events", "internal/streams"}},
+		"internal/history":  {code: []string{"events", "internal/ledger", "internal/streams"}},
 		"internal/limiter":  {code: []string{"deleter", "events"}},
 		"internal/natsconn": {},
 		"internal/config":   {code: []string{"deleter", "events", "internal/natsconn"}},
@@ -49,10 +50,10 @@ var (
 		"internal/telemetry": {},
 		"consumer": {code: []string{
 			"deleter", "events", "internal/failpoint", "internal/ledger", "internal/limiter", "internal/streams",
-		}, tests: []string{"internal/natsconn"}},
+		}, tests: []string{"internal/history", "internal/natsconn"}},
 		"cmd/lethe": {code: []string{
 			"consumer", "deleter", "deleter/kv", "deleter/sensay", "events", "internal/config", "internal/fakeapi",
-			"internal/ledger", "internal/natsconn", "internal/streams", "internal/telemetry",
+			"internal/history", "internal/ledger", "internal/natsconn", "internal/streams", "internal/telemetry",
 		}},
 		"internal/e2e":       {tests: []string{"internal/natsconn"}},
 		"internal/e2e/bench": {code: []string{"events", "internal/e2e", "internal/fakeapi", "internal/streams"}},

@@ -1,0 +1,147 @@
+package consumer
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/history"
+	"github.com/lethe-dev/lethe/internal/ledger"
+)
+
+// What `lethe show` says of a request is compared with each state of the model.
+
+const (
+	modelLease = time.Minute
+	modelWait  = time.Hour // of a schedule
+)
+
+// stored is what can be read of a request in a state.
+func (l life) stored() *history.Request {
+	q := &history.Request{ID: "id", Target: events.SensayKnowledgeBase}
+	if l.linked {
+		r := history.Record{Record: ledger.Record{
+			Seq: seenSeq, StoredAt: noon, Outcome: outcomes[l.last.outcome], Instance: "worker", Progress: l.last.known.history(),
+		}}
+		if l.last.leased {
+			r.Lease = modelLease
+		}
+		q.Records = append(q.Records, r)
+	}
+	if l.later.there {
+		q.Next = &history.Next{At: noon.Add(modelWait), Progress: l.later.history.history()}
+	}
+	for _, k := range l.letters {
+		if !k.there || q.Message != nil && (k.due || q.Message.Stream == events.StreamRequests && !q.Message.Taken) {
+			continue // a search finds the one that waits first, on DELETION_REQUESTS
+		}
+		q.Message = &history.Message{Stream: events.StreamRequests, Seq: 1, StoredAt: noon, Taken: !k.waiting || k.delivered, Ahead: -1}
+		if k.due {
+			q.Message.Stream = events.StreamLater
+		}
+	}
+	return q
+}
+
+// stage is where a request stands, in the model's own terms. lapsed says that more time
+// than a lease has passed since the last record.
+func (l life) stage(lapsed bool) history.Stage {
+	switch {
+	case l.finished:
+		return history.Final
+	case l.linked && l.last.leased && !lapsed:
+		return history.InFlight
+	case l.linked && l.last.leased:
+		return history.Unanswered
+	case l.linked && l.last.known.confirming:
+		return history.AcceptedPending
+	case l.later.there:
+		return history.Retrying
+	case l.linked:
+		return history.Due
+	}
+	stage := history.Unknown
+	for _, k := range l.letters {
+		switch {
+		case !k.there || k.due && stage != history.Unknown:
+		case k.waiting && !k.delivered && !k.due:
+			return history.Waiting
+		case k.due:
+			stage = history.Due
+		default:
+			stage = history.Taken
+		}
+	}
+	return stage
+}
+
+// called says that a worker, which has not stood still, makes a call on a record.
+func (l life) called() bool {
+	for _, h := range l.hands {
+		if l.recorded && h.at == calling && !h.stale {
+			return true
+		}
+	}
+	return false
+}
+
+// said are words that only the sentence of one stage has.
+var said = map[history.Stage]string{
+	history.Waiting: "no worker has taken it yet", history.Taken: "A worker has taken message", history.InFlight: "is in flight since",
+	history.Unanswered: "and its lease is over", history.Retrying: "Attempt 2 follows at 2026-11-23 13:00:00", history.Due: "is due: a worker takes it next",
+	history.AcceptedPending: "The API accepted the deletion", history.Final: "It is final: ",
+}
+
+// compareSentences compares the sentence about each state with the state.
+func (m *model) compareSentences(t *testing.T) {
+	type view struct {
+		linked, finished, called, pending, lapsed bool
+		last                                      mark
+		later                                     letter
+		letters                                   [slots]letter
+	}
+	seen := map[view]bool{}
+	stages := map[history.Stage]int{}
+	for l := range m.reached {
+		// A worker that stands still or is gone may be away for longer than its lease.
+		mayLapse := l.last.by == nobody || l.hands[l.last.by].stale
+		for _, lapsed := range []bool{false, true} {
+			v := view{l.linked, l.finished, l.called(), l.pending, lapsed, l.last, l.later, l.letters}
+			if lapsed && !mayLapse || seen[v] {
+				continue
+			}
+			seen[v] = true
+			now := noon.Add(time.Second)
+			if lapsed {
+				now = noon.Add(2 * modelLease)
+			}
+			q := l.stored()
+			stage, sentence := q.Stage(now), q.Sentence(now, "")
+			stages[stage]++
+			wrong := ""
+			switch {
+			case stage != l.stage(lapsed):
+				wrong = fmt.Sprintf("it is %s", l.stage(lapsed))
+			case stage == history.Unknown:
+				wrong = "it is stored"
+			case l.called() && !l.finished && stage != history.InFlight:
+				wrong = "a call is out"
+			case stage == history.AcceptedPending && !l.pending:
+				wrong = "the API did not accept it"
+			case stage == history.Final && !strings.Contains(sentence, string(outcomes[l.last.outcome])):
+				wrong = "another result is stored"
+			}
+			for other, words := range said {
+				if strings.Contains(sentence, words) != (other == stage) {
+					wrong = fmt.Sprintf("the words %q are about %s", words, other)
+				}
+			}
+			if wrong != "" {
+				t.Fatalf("%s (%s), but %s:\n%s", sentence, stage, wrong, m.story(l))
+			}
+		}
+	}
+	t.Logf("%d views of a request: %v", len(seen), stages)
+}

@@ -1,0 +1,238 @@
+package history
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
+)
+
+// MaxSearched is how many waiting messages are searched for a request without records,
+// the oldest of each stream.
+const MaxSearched = 10_000
+
+// Search says where a request was looked for.
+type Search struct {
+	Searched int // messages that were read
+	Waiting  int // messages that waited, those included
+}
+
+// Find returns the requests that have an id, at most one for each of the targets. If none
+// has a record or a schedule, it searches the messages that wait.
+func (r *Reader) Find(ctx context.Context, id string, targets ...events.Target) ([]*Request, Search, error) {
+	found, err := r.stored(ctx, id, targets)
+	if err != nil || len(found) > 0 {
+		return found, Search{}, err
+	}
+	var all Search
+	for _, target := range targets {
+		q, searched, err := r.search(ctx, id, target)
+		if err != nil {
+			return nil, Search{}, err
+		}
+		all.Searched, all.Waiting = all.Searched+searched.Searched, all.Waiting+searched.Waiting
+		if q != nil {
+			found = append(found, q)
+		}
+	}
+	if len(found) == 0 { // it may have been answered during the search
+		found, err = r.stored(ctx, id, targets)
+	}
+	return found, all, err
+}
+
+// stored returns the requests with an id that have a record or a schedule.
+func (r *Reader) stored(ctx context.Context, id string, targets []events.Target) (found []*Request, err error) {
+	for _, target := range targets {
+		q, err := r.Read(ctx, target, id)
+		if err != nil {
+			return nil, err
+		}
+		if !q.found() {
+			continue
+		}
+		found = append(found, q)
+	}
+	return found, nil
+}
+
+// FindSequence returns the request in a message of DELETION_REQUESTS, with its own id if
+// that can be read, else with [events.SequenceID]. Of a message that is acknowledged it
+// finds the answer that stands under its sequence. It returns nil if there is neither.
+func (r *Reader) FindSequence(ctx context.Context, seq uint64, targets ...events.Target) ([]*Request, error) {
+	for _, target := range targets {
+		msg, err := streams.NextMessage(ctx, r.JS, events.StreamRequests, events.RequestSubject(target), seq)
+		if err != nil {
+			return nil, err
+		}
+		if msg == nil || msg.Seq != seq {
+			continue
+		}
+		event, invalid := events.ReadRequest(target, msg.Header, msg.Data)
+		id := event.ID
+		if id == "" {
+			id = events.SequenceID(seq)
+		}
+		q, err := r.Read(ctx, target, id)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.hasMessage(ctx, q, events.StreamRequests, msg, event, invalid); err != nil {
+			return nil, err
+		}
+		return []*Request{q}, nil
+	}
+	return r.stored(ctx, events.SequenceID(seq), targets)
+}
+
+// Sequence is the sequence that an id of [events.SequenceID] names.
+func Sequence(id string) (seq uint64, ok bool) {
+	digits, ok := strings.CutPrefix(id, "seq-")
+	seq, err := strconv.ParseUint(digits, 10, 64)
+	return seq, ok && err == nil && events.SequenceID(seq) == id
+}
+
+// search looks for a request in the messages of a target that wait: those that were never
+// answered, and those that are due.
+func (r *Reader) search(ctx context.Context, id string, target events.Target) (found *Request, all Search, err error) {
+	for _, place := range []struct{ stream, subject string }{
+		{events.StreamRequests, events.RequestSubject(target)},
+		{events.StreamLater, events.DueSubject(target)},
+	} {
+		counts, err := r.counts(ctx, place.stream, place.subject)
+		if err != nil {
+			return nil, all, err
+		}
+		waiting := int(counts[place.subject])
+		all.Waiting += waiting
+		if waiting == 0 || place.stream == events.StreamRequests && !r.Messages {
+			continue
+		}
+		s := &sweep{reader: r, stream: place.stream, subject: place.subject, target: target, id: id, next: 1}
+		if err := s.run(ctx); err != nil {
+			return nil, all, err
+		}
+		all.Searched += len(s.seqs)
+		all.Waiting = max(all.Waiting, all.Searched)
+		if s.found == nil {
+			continue
+		}
+		found = &Request{ID: id, Target: target}
+		if err := r.hasMessage(ctx, found, place.stream, s.found, s.event, s.invalid); err != nil {
+			return nil, all, err
+		}
+		if delivered, err := r.delivered(ctx, place.stream, target); err == nil && place.stream == events.StreamRequests {
+			found.Message.Ahead = s.between(delivered, s.found.Seq)
+		}
+		return found, all, nil
+	}
+	return nil, all, nil
+}
+
+const (
+	sweepers   = 16 // reads at the same time
+	sweepChunk = 64 // sequences that one of them reads before it asks for more
+)
+
+// sweep reads the oldest messages on a subject. The server answers for one message at a
+// time, so several read at the same time, each a piece of the stream.
+type sweep struct {
+	reader          *Reader
+	stream, subject string
+	target          events.Target
+	id              string
+
+	mu      sync.Mutex
+	next    uint64   // the first sequence that is not given out
+	seqs    []uint64 // of the messages that were read
+	done    bool
+	found   *streams.Message // the oldest one with the id
+	event   events.Request
+	invalid error
+}
+
+func (s *sweep) run(ctx context.Context) error {
+	readers, ctx := errgroup.WithContext(ctx)
+	for range sweepers {
+		readers.Go(func() error {
+			for {
+				from, ok := s.piece()
+				if !ok {
+					return nil
+				}
+				if err := s.read(ctx, from); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	return readers.Wait()
+}
+
+// piece gives out the next piece of the stream.
+func (s *sweep) piece() (from uint64, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done || s.found != nil || len(s.seqs) >= MaxSearched {
+		return 0, false
+	}
+	from = s.next
+	s.next += sweepChunk
+	return from, true
+}
+
+func (s *sweep) read(ctx context.Context, from uint64) error {
+	for next := from; next < from+sweepChunk; {
+		msg, err := streams.NextMessage(ctx, s.reader.JS, s.stream, s.subject, next)
+		if err != nil {
+			return err
+		}
+		if msg == nil || msg.Seq >= from+sweepChunk {
+			s.nothingBefore(msg)
+			return nil
+		}
+		next = msg.Seq + 1
+		s.look(msg)
+	}
+	return nil
+}
+
+// nothingBefore skips the pieces without a message before msg, which is the next one; nil
+// if there is none.
+func (s *sweep) nothingBefore(msg *streams.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if msg == nil {
+		s.done = true
+		return
+	}
+	s.next = max(s.next, msg.Seq)
+}
+
+func (s *sweep) look(msg *streams.Message) {
+	event, invalid := events.ReadRequest(s.target, msg.Header, msg.Data)
+	if invalid != nil && event.ID == "" && s.stream == events.StreamRequests {
+		event.ID = events.SequenceID(msg.Seq)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seqs = append(s.seqs, msg.Seq)
+	if event.ID == s.id && (s.found == nil || msg.Seq < s.found.Seq) {
+		s.found, s.event, s.invalid = msg, event, invalid
+	}
+}
+
+// between counts the messages that were read after one sequence and before another.
+func (s *sweep) between(after, before uint64) (n int) {
+	for _, seq := range s.seqs {
+		if seq > after && seq < before {
+			n++
+		}
+	}
+	return n
+}
