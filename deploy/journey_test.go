@@ -91,6 +91,18 @@ func TestEachPartyHasTheRightsItNeeds(t *testing.T) {
 			return nil
 		})
 	})
+	t.Run("admin: lethe show tells a request's life, and finds one that waits", func(t *testing.T) {
+		for id, want := range map[string]string{
+			"kv-11": "the API answered 503", "kv-12": "deleted", "sensay-6": "The API accepted the deletion",
+		} {
+			if err := wantOutput(s.run(t, "admin", "show", id).must(t), want); err != nil {
+				t.Error(err)
+			}
+		}
+		if got := s.run(t, "admin", "show", "never"); got.status != 1 || !strings.Contains(got.stderr, "nothing is stored under never") {
+			t.Errorf("exit %d: %s", got.status, got.stderr)
+		}
+	})
 	t.Run("worker: it sees that a request which comes again waits already", func(t *testing.T) {
 		again := events.NewRequest("/journey", events.KnowledgeBaseEntry{ReplicaUUID: accepted.Replica, KnowledgeBaseID: accepted.ID})
 		again.ID = "sensay-6"

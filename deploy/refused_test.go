@@ -46,7 +46,7 @@ var wanted = []worth{
 	{"$JS.API.META.LEADER.STEPDOWN", nil},
 
 	{"$JS.API.STREAM.MSG.GET.DELETION_REQUESTS", []string{"admin"}},
-	{"$JS.API.STREAM.MSG.GET.DELETION_RESULTS", []string{"worker"}},
+	{"$JS.API.STREAM.MSG.GET.DELETION_RESULTS", []string{"worker", "admin"}},
 	{"$JS.API.STREAM.MSG.GET.DELETION_LATER", []string{"worker", "admin"}},
 	{"$JS.API.DIRECT.GET.DELETION_REQUESTS", nil},
 	{"$JS.API.DIRECT.GET.DELETION_LATER", nil},

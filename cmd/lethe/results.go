@@ -117,7 +117,18 @@ func printResults(cmd *cobra.Command, f resultsFlags) error {
 	if f.follow && errors.Is(err, context.Canceled) {
 		return nil // an interruption is the only way to end it
 	}
+	if err == nil && f.id != "" && printed == 0 {
+		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "lethe: %s has no %sresult; `lethe show %s` says where it stands\n", f.id, f.kind(), f.id)
+	}
 	return err
+}
+
+// kind says which results of a request are asked for, where not all are.
+func (f resultsFlags) kind() string {
+	if len(f.outcomes) > 0 || f.since > 0 {
+		return "such "
+	}
+	return ""
 }
 
 // matches filters by outcome if the subject filter does not.

@@ -308,6 +308,7 @@ func TestAnEchoedCredentialIsNeverShown(t *testing.T) {
 			s.command("request", "kv-user-context", "--id", "1", "--wait")
 			s.command("results")
 			s.command("results", "--output", "json")
+			s.command("show", requests[0].ID)
 			s.command("failed", "list")
 			s.command("failed", "list", "--output", "json")
 			for _, line := range helps(newRootCommand()) {
@@ -357,6 +358,9 @@ func TestAnEchoedCredentialIsNeverShown(t *testing.T) {
 			}
 			if len(apis.right) != 2 || apis.wrong != 0 || apis.followed != 0 {
 				t.Errorf("right secrets %v, %d wrong secrets, %d redirects followed", apis.right, apis.wrong, apis.followed)
+			}
+			if !strings.Contains(s.seen.where[events.StreamResults].String(), `"Lethe-Answer":["`) {
+				t.Error("no attempt tells what the API answered")
 			}
 			if otlp.keyed == 0 {
 				t.Error("the collector's key was never sent")

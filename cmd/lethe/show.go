@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lethe-dev/lethe/consumer"
+	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/history"
+)
+
+func newShowCommand() *cobra.Command {
+	var target, output string
+	var seq uint64
+	cmd := &cobra.Command{
+		Use:   "show (ID | --seq N)",
+		Short: "Show one request's whole life, and where it stands",
+		Long: `Show prints what is stored of one request: where it stands and why, each attempt
+and result with its time, what the API answered, and what comes next. A request
+without a record is searched among the first 10,000 waiting messages of each
+stream; --seq finds the message with a sequence of DELETION_REQUESTS at once.
+
+It exits with 1 if nothing is stored of the request.`,
+		Example: `  lethe show 0192f0c1-7c1e-7b6e-a8f4-0c7c3a5f1d11
+  lethe show seq-17
+  lethe show --seq 17 --output json`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			t, err := checkTarget("--target", target)
+			if err != nil {
+				return err
+			}
+			if err := checkOutput(output); err != nil {
+				return err
+			}
+			bySeq := cmd.Flags().Changed("seq")
+			switch {
+			case bySeq == (len(args) == 1):
+				return usageError("lethe show: give the id of a request, or --seq")
+			case bySeq && seq == 0:
+				return usageError("--seq: must be at least 1")
+			case !bySeq:
+				if err := checkRequestID("ID", args[0]); err != nil {
+					return err
+				}
+			}
+			s := show{targets: targetsOf(t), seq: seq, out: cmd.OutOrStdout(), output: output}
+			if !bySeq {
+				s.id = args[0]
+				s.seq, _ = history.Sequence(s.id)
+			}
+			return withClient(cmd, "show", s.run, "$SRV.STATS."+serviceName)
+		},
+	}
+	addTargetFlag(cmd, &target)
+	cmd.Flags().Uint64Var(&seq, "seq", 0, "the message with this sequence of DELETION_REQUESTS")
+	cmd.Flags().Lookup("seq").DefValue = "0" // hides the default in the help
+	addOutputFlag(cmd, &output)
+	return cmd
+}
+
+// targetsOf are the targets that a flag selects.
+func targetsOf(t events.Target) []events.Target {
+	if t == "" {
+		return events.Targets()
+	}
+	return []events.Target{t}
+}
+
+// show prints one request.
+type show struct {
+	targets []events.Target
+	id      string // "": by sequence
+	seq     uint64 // 0: by id
+	out     io.Writer
+	output  string
+}
+
+func (s *show) run(ctx context.Context, c *client) error {
+	reader := &history.Reader{JS: c.js, Messages: true}
+	var found []*history.Request
+	var searched history.Search
+	var err error
+	if s.seq > 0 {
+		found, err = reader.FindSequence(ctx, s.seq, s.targets...)
+	} else {
+		found, searched, err = reader.Find(ctx, s.id, s.targets...)
+	}
+	if err != nil {
+		return err
+	}
+	if len(found) == 0 {
+		return s.unknown(searched)
+	}
+	workers, err := askWorkers(c.lookups, c.Conn)
+	if errors.Is(err, context.Canceled) || c.lookups.Err() != nil {
+		workers, err = nil, nil // it may not ask them
+	} else if err == nil && workers == nil {
+		workers = []workerStats{}
+	}
+	if err != nil {
+		return err
+	}
+	for i, q := range found {
+		if i > 0 && s.output == "text" {
+			_, _ = fmt.Fprintln(s.out)
+		}
+		if err := s.print(q, laneReason(workers, q.Target)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unknown says that nothing is stored of the request, and where it was looked for.
+func (s *show) unknown(searched history.Search) error {
+	switch missing := searched.Waiting - searched.Searched; {
+	case s.seq > 0:
+		return fmt.Errorf("message %d does not wait in %s, and nothing is stored under %s: if it existed, it is answered or scheduled under its own id; use `lethe show ID`",
+			s.seq, events.StreamRequests, events.SequenceID(s.seq))
+	case missing > 0:
+		return fmt.Errorf("nothing is stored under %s: it has no record and is not among the first %d of %d waiting messages; it is among the other %d, or was never stored (`lethe show --seq N` finds it)",
+			s.id, searched.Searched, searched.Waiting, missing)
+	default:
+		return fmt.Errorf("nothing is stored under %s: it has no record and is not among the %d waiting messages; it was never stored, or its records expired", s.id, searched.Waiting)
+	}
+}
+
+// laneReason says why no worker calls for a target at full speed, "" if one does. workers
+// is nil if they could not be asked.
+func laneReason(workers []workerStats, target events.Target) string {
+	reason := ""
+	if workers != nil {
+		reason = "no worker answers; is `lethe run` running?"
+	}
+	for _, w := range workers {
+		for _, lane := range w.Lanes {
+			switch {
+			case lane.Target != target:
+			case lane.Status == consumer.StatusRunning:
+				return ""
+			default:
+				reason = fmt.Sprintf("its lane is %s: %s", lane.Status, lane.Reason)
+				if lane.Fix != "" {
+					reason += "; to fix it: " + lane.Fix
+				}
+			}
+		}
+	}
+	return reason
+}
+
+// print prints a request as text or as JSON.
+func (s *show) print(q *history.Request, lane string) error {
+	now := time.Now()
+	if s.output == "json" {
+		return printJSON(s.out, showRecord(q, now, lane))
+	}
+	t := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	line := func(format string, args ...any) {
+		_, _ = fmt.Fprintf(t, format+"\n", printableArgs(args)...) // Flush returns the error
+	}
+	line("REQUEST\t%s", q.ID)
+	line("TARGET\t%s", string(q.Target))
+	if q.Resource != nil {
+		line("RESOURCE\t%s", resourceText(q.Resource))
+	}
+	if q.Source != "" {
+		line("ASKED BY\t%s", q.Source)
+	}
+	line("TRACE\t%s", orElse(q.TraceID(), "none"))
+	state := string(q.Stage(now))
+	if q.Overdue(now) {
+		state += ", overdue"
+	}
+	line("STATE\t%s", state)
+	line("\n%s", q.Sentence(now, lane))
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	line("\nTIME\tAGE\tWHAT\t")
+	if q.Earlier > 0 {
+		line("\t\t\t%d earlier records are not shown", q.Earlier)
+	}
+	for _, l := range q.Lines() {
+		line("%s\t%s\t%s\t%s", history.Stamp(l.Time, now), history.Age(l.Time, now), l.What, l.Text)
+	}
+	return t.Flush()
+}
+
+func orElse(text, other string) string {
+	if text == "" {
+		return other
+	}
+	return text
+}
