@@ -56,8 +56,11 @@ func (a *announcer) see(s State, now time.Time) {
 		attrs = append(attrs, slog.Int("changes_not_logged", more))
 	}
 	message := "lane is " + string(s.Status)
-	if s.Status == StatusRunning && len(s.Further) == 0 {
+	switch {
+	case s.Status == StatusRunning && len(s.Further) == 0:
 		message = "lane is running again"
+	case len(s.Further) > 0:
+		message += ", with further problems"
 	}
 	a.log.LogAttrs(context.Background(), slog.LevelInfo, message, attrs...)
 	a.at, a.changes = now, 0

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,13 +17,16 @@ import (
 // The rest are counted.
 type LogLimits struct{ failed, invalid *rate.Limiter }
 
-// logsPerSecond is how many `failed` results a worker logs in a second, and how many
-// `invalid` ones. A line has up to maxLine bytes of texts from elsewhere.
-const logsPerSecond, maxLine = 10, 200
+// So many `failed` and `invalid` results are logged in a second, with so many bytes of
+// their texts. Together they are less than 10 kB.
+const (
+	failedPerSecond, invalidPerSecond = 10, 5
+	maxMessage, maxSource             = 160, 100
+)
 
 // NewLogLimits returns the limits of one worker.
 func NewLogLimits() *LogLimits {
-	return &LogLimits{rate.NewLimiter(logsPerSecond, logsPerSecond), rate.NewLimiter(logsPerSecond, logsPerSecond)}
+	return &LogLimits{rate.NewLimiter(failedPerSecond, failedPerSecond), rate.NewLimiter(invalidPerSecond, invalidPerSecond)}
 }
 
 // summaryEvery is how often a lane logs how many results of each outcome it stored.
@@ -68,7 +72,7 @@ func (o *outcomeLog) stored(ctx context.Context, r *ledger.Pending) {
 	}
 	attrs := []slog.Attr{slog.String("request_id", r.ID), slog.String("outcome", string(r.Outcome)), slog.Int("attempts", r.Progress.Attempts), slog.Uint64("sequence", r.Progress.Seq)}
 	if r.Error != nil {
-		attrs = append(attrs, slog.String("code", string(r.Error.Code)), slog.String("message", clipped(r.Error.Message)), slog.String("source", clipped(r.Source)))
+		attrs = append(attrs, slog.String("code", string(r.Error.Code)), slog.String("message", clipped(r.Error.Message, maxMessage)), slog.String("source", clipped(r.Source, maxSource)))
 	}
 	o.log.LogAttrs(ctx, level, "result: "+string(r.Outcome), attrs...)
 }
@@ -100,10 +104,10 @@ func (o *outcomeLog) summarize(now time.Time, end bool) {
 	o.notLogged = 0
 }
 
-// clipped is the start of a text.
-func clipped(s string) string {
-	if len(s) <= maxLine {
+// clipped is a text, without what is longer than so many bytes.
+func clipped(s string, size int) string {
+	if len(s) <= size {
 		return s
 	}
-	return s[:maxLine] + "…"
+	return strings.ToValidUTF8(s[:size], "") + "…"
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,7 +44,7 @@ func (l *Lane) Off(code Code, reason, fix string) {
 	if code != CodeNotListed {
 		level = slog.LevelWarn
 	}
-	l.log.Log(context.Background(), level, "lane is off", "state", string(StatusOff), "reason", reason, "fix", fix)
+	l.log.Log(context.Background(), level, "lane is off", "state", string(StatusOff), "reason", reason, "fix", fix, "since", time.Now())
 }
 
 // setUnsafe keeps the lane from fetching anything while settings are unsafe.
@@ -73,7 +74,10 @@ func (l *Lane) storeProblems() (problems []Problem) {
 // apiProblems are those of the API.
 func (l *Lane) apiProblems(breaker limiter.State, pace limiter.Pace) (problems []Problem) {
 	vars := l.config.Variables
-	answer := strings.TrimSpace(fmt.Sprintf("%d %s", breaker.Status, breaker.Reason))
+	answer := breaker.Reason
+	if status := strconv.Itoa(breaker.Status); !strings.HasPrefix(answer, status) {
+		answer = strings.TrimSpace(status + " " + answer)
+	}
 	switch {
 	case breaker.Suspended && breaker.Status == 0:
 		problems = append(problems, Problem{CodeRefused, StatusSuspended, "the credential in " + vars.Credential + " cannot be used: " + breaker.Reason, breaker.Since, vars.credentialFix()})
@@ -86,9 +90,6 @@ func (l *Lane) apiProblems(breaker limiter.State, pace limiter.Pace) (problems [
 	}
 	if !pace.ThrottledSince.IsZero() {
 		problems = append(problems, throttled(vars, pace))
-	}
-	if reason := l.refusals.reason(); reason != "" {
-		problems = append(problems, Problem{CodeRequestsRefused, StatusRunning, reason, time.Time{}, "check that the credential in " + vars.Credential + " may delete these resources"})
 	}
 	return problems
 }
@@ -103,8 +104,12 @@ func (l *Lane) Retry() {
 	}
 }
 
-// delays are the problems of a lane that runs and is slow all the same.
+// delays are the problems of a lane that runs, and of which requests wait all the same.
 func (l *Lane) delays() (problems []Problem) {
+	if reason := l.refusals.reason(); reason != "" {
+		problems = append(problems, Problem{Code: CodeRequestsRefused, Status: StatusRunning, Reason: reason,
+			Fix: "check that the credential in " + l.config.Variables.Credential + " may delete these resources"})
+	}
 	if minute, day, slow := l.latencies.slow(time.Now()); slow {
 		reason := fmt.Sprintf("calls are slow: the median of the last minute is %s", minute.Round(100*time.Millisecond))
 		if day > 0 {

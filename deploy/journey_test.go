@@ -79,13 +79,13 @@ func TestEachPartyHasTheRightsItNeeds(t *testing.T) {
 		until(t, "one request is scheduled, and the worker answers", func() error {
 			got := s.run(t, "admin", "status", "--output", "json")
 			var status struct {
-				Lanes   []struct{ Later int }
+				Lanes   []struct{ Scheduled int }
 				Workers []struct{ Instance string }
 			}
 			if err := json.Unmarshal([]byte(got.stdout), &status); err != nil {
 				t.Fatalf("%v: %s%s", err, got.stdout, got.stderr)
 			}
-			if len(status.Workers) != 1 || len(status.Lanes) != 2 || status.Lanes[0].Later+status.Lanes[1].Later != 1 {
+			if len(status.Workers) != 1 || len(status.Lanes) != 2 || status.Lanes[0].Scheduled+status.Lanes[1].Scheduled != 1 {
 				return fmt.Errorf("got %s", got.stdout)
 			}
 			return nil

@@ -3,6 +3,7 @@ package deploy
 import (
 	"crypto/tls"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,11 +34,24 @@ func TestComposeServer(t *testing.T) {
 			t.Errorf("max_payload is %d", opts.MaxPayload)
 		}
 	})
-	t.Run("it starts, and stores schedules", func(t *testing.T) {
+	t.Run("it starts, stores schedules, and says that it syncs what it stores", func(t *testing.T) {
 		opts := opts.Clone()
 		opts.Host, opts.Port, opts.HTTPHost, opts.HTTPPort = "127.0.0.1", server.RANDOM_PORT, "127.0.0.1", server.RANDOM_PORT
 		opts.StoreDir, opts.NoLog, opts.NoSigs = t.TempDir(), true, true
-		storeScheduled(t, start(t, opts))
+		url := start(t, opts)
+		storeScheduled(t, url)
+		nc, err := nats.Connect(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		msg, err := nc.Request("$SYS.REQ.SERVER.PING.JSZ", nil, 5*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(msg.Data), `"sync_always":true`) {
+			t.Errorf("it says %s", msg.Data)
+		}
 	})
 }
 

@@ -47,11 +47,8 @@ func withClient(cmd *cobra.Command, command string, do func(context.Context, *cl
 	}
 	server := connection(cfg, command)
 	server.Log, server.OnFatal, server.OptionalSubjects, server.OnDenied = slog.New(slog.DiscardHandler), cancel, slices.Concat(optional, []string{jszSubject}), deny
-	nc, err := natsconn.Connect(ctx, server)
+	nc, err := dial(ctx, cfg, server)
 	if err != nil {
-		if cfg.NATSURL.Reveal() == "" {
-			err = fmt.Errorf("%w (LETHE_NATS_URL is not set, so this is the embedded server of `lethe run`)", err)
-		}
 		return err
 	}
 	defer func() {
@@ -72,6 +69,15 @@ func withClient(cmd *cobra.Command, command string, do func(context.Context, *cl
 		return noJetStream(err, cfg)
 	}
 	return nil
+}
+
+// dial connects a command. Its error says where the URL comes from if it is not set.
+func dial(ctx context.Context, cfg *config.Config, server natsconn.Config) (*nats.Conn, error) {
+	nc, err := natsconn.Connect(ctx, server)
+	if err != nil && cfg.NATSURL.Reveal() == "" {
+		err = fmt.Errorf("%w (LETHE_NATS_URL is not set, so this is the embedded server of `lethe run`)", err)
+	}
+	return nc, err
 }
 
 // connection returns the connection settings from the environment.

@@ -419,7 +419,7 @@ func TestAnInterruptedDemoReportsNoWrongResult(t *testing.T) {
 func TestTextFromNATSIsPrintable(t *testing.T) {
 	b := newBench(t)
 	const c1, turn = "\u009b2J", "\u202e"
-	reply := `{"endpoints":[{"data":{"instance":"w\u001b[31m\u0007` + c1 + turn + `\ne","lanes":[{"target":"t\u001b[2J","status":"s` + c1 + `","why":"y\u001b]0;x\u0007"}]}}]}`
+	reply := `{"endpoints":[{"data":{"instance":"w\u001b[31m\u0007` + c1 + turn + `\ne","lanes":[{"target":"t\u001b[2J","state":"s` + c1 + `"},{"target":"kv-user-context","state":"failing","reason":"y\u001b]0;x\u0007","fix":"z` + c1 + `"}]}}]}`
 	_, err := b.js.Conn().Subscribe("$SRV.STATS.lethe", func(m *nats.Msg) { _ = m.Respond([]byte(reply)) })
 	if err != nil {
 		t.Fatal(err)

@@ -38,8 +38,31 @@ func embeddedSyncing(cfg *config.Config) *syncing {
 	if cfg.NATSURL.Reveal() != "" {
 		return nil
 	}
-	interval := time.Duration(cfg.Embedded.Sync)
-	return &syncing{server: "the embedded server", always: interval == 0, interval: interval, fix: "LETHE_EMBEDDED_SYNC=always"}
+	return embeddedServer(cfg.Embedded.Sync)
+}
+
+func embeddedServer(sync config.Sync) *syncing {
+	return &syncing{server: "the embedded server", always: sync == 0, interval: time.Duration(sync), fix: "LETHE_EMBEDDED_SYNC=always"}
+}
+
+// embeddedSync is what a worker tells of its embedded server, "" if it has none.
+func embeddedSync(cfg *config.Config) string {
+	if cfg.NATSURL.Reveal() != "" {
+		return ""
+	}
+	return cfg.Embedded.Sync.String()
+}
+
+// toldSyncing is the sync setting of the embedded server that one of the workers has,
+// nil if none does.
+func toldSyncing(workers []workerStats) *syncing {
+	for _, w := range workers {
+		var sync config.Sync
+		if w.EmbeddedSync != "" && sync.Decode(w.EmbeddedSync) == nil {
+			return embeddedServer(sync)
+		}
+	}
+	return nil
 }
 
 // durability returns one warning for each server whose acknowledged messages might not

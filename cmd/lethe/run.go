@@ -118,7 +118,7 @@ func run(ctx context.Context, stderr io.Writer) error {
 
 	running := lanes.start(js)
 	page.watch(nc, js, running)
-	stopService, err := announce(nc, instance, running)
+	stopService, err := announce(nc, instance, embeddedSync(cfg), running)
 	if err != nil {
 		return interrupted(ctx, err)
 	}

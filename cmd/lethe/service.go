@@ -24,6 +24,9 @@ const serviceVersion = "1.0.0"
 type workerStats struct {
 	Instance string           `json:"instance"`
 	Lanes    []consumer.State `json:"lanes"`
+	// EmbeddedSync is LETHE_EMBEDDED_SYNC of a worker that embeds the NATS server, which
+	// tells nobody else; else empty.
+	EmbeddedSync string `json:"embedded_sync,omitempty"`
 }
 
 // service answers questions about one worker.
@@ -36,13 +39,15 @@ type service struct {
 	identity micro.ServiceIdentity
 	started  time.Time
 	lanes    *lanes
-	requests atomic.Int64 // for the lanes
-	subs     []*nats.Subscription
+	// embeddedSync is that of workerStats.
+	embeddedSync string
+	requests     atomic.Int64 // for the lanes
+	subs         []*nats.Subscription
 }
 
 // announce registers the worker as a NATS service. stop unregisters it.
-func announce(nc *nats.Conn, instance string, l *lanes) (stop func(), err error) {
-	s := &service{nc: nc, lanes: l, started: time.Now().UTC(), identity: micro.ServiceIdentity{
+func announce(nc *nats.Conn, instance, embeddedSync string, l *lanes) (stop func(), err error) {
+	s := &service{nc: nc, lanes: l, embeddedSync: embeddedSync, started: time.Now().UTC(), identity: micro.ServiceIdentity{
 		Name: serviceName, ID: instance, Version: serviceVersion,
 		Metadata: map[string]string{"instance": instance, "version": buildVersion()},
 	}}
@@ -91,7 +96,9 @@ func (s *service) stop() {
 
 func (s *service) lanesSubject() string { return "lethe.lanes." + s.identity.ID }
 
-func (s *service) worker() workerStats { return workerStats{s.identity.ID, s.lanes.states()} }
+func (s *service) worker() workerStats {
+	return workerStats{s.identity.ID, s.lanes.states(), s.embeddedSync}
+}
 
 func (s *service) info() micro.Info {
 	return micro.Info{

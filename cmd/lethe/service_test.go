@@ -15,7 +15,7 @@ import (
 func TestTheWorkerAnswersAsAService(t *testing.T) {
 	b := newBench(t)
 	nc := b.js.Conn()
-	stop, err := announce(nc, "instance-1", &lanes{})
+	stop, err := announce(nc, "instance-1", "", &lanes{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestTheWorkerAnswersAsAService(t *testing.T) {
 func TestTheWorkerAnswersOnlyToInboxes(t *testing.T) {
 	b := newBench(t)
 	nc := b.js.Conn()
-	stop, err := announce(nc, "instance-1", &lanes{})
+	stop, err := announce(nc, "instance-1", "", &lanes{})
 	if err != nil {
 		t.Fatal(err)
 	}

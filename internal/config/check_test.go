@@ -44,6 +44,8 @@ func TestWrongValues(t *testing.T) {
 		{"an invalid port", map[string]string{"LETHE_EMBEDDED_ADDR": "127.0.0.1:70000"}, "LETHE_EMBEDDED_ADDR: must be host:port"},
 		{"an invalid sync interval", map[string]string{"LETHE_EMBEDDED_SYNC": "sometimes"}, "LETHE_EMBEDDED_SYNC: must be \"always\""},
 		{"a negative sync", map[string]string{"LETHE_EMBEDDED_SYNC": "-1s"}, "LETHE_EMBEDDED_SYNC: "},
+		{"an unknown target", map[string]string{"LETHE_TARGETS": "kv-user-context,sensay"}, `LETHE_TARGETS: must be one or more of kv-user-context, sensay-knowledge-base, separated by commas, not "kv-user-context,sensay"`},
+		{"an empty target", map[string]string{"LETHE_TARGETS": "kv-user-context,"}, "LETHE_TARGETS: must be one or more of"},
 		{"no replicas", map[string]string{"LETHE_STREAM_REPLICAS": "0"}, "LETHE_STREAM_REPLICAS: must be 1 to 5, not 0"},
 		{"six replicas", map[string]string{"LETHE_STREAM_REPLICAS": "6"}, "LETHE_STREAM_REPLICAS: must be 1 to 5, not 6"},
 		{"replicas in words", map[string]string{"LETHE_STREAM_REPLICAS": "three"}, `LETHE_STREAM_REPLICAS: must be an integer, not "three"`},

@@ -91,6 +91,7 @@ func every(t *testing.T) []struct {
 		{"LETHE_EMBEDDED_ADDR", "[::1]:0", func(c *Config) any { return c.Embedded.Addr }, "[::1]:0"},
 		{"LETHE_EMBEDDED_SYNC", "2s", func(c *Config) any { return c.Embedded.Sync }, Sync(2 * time.Second)},
 		{"LETHE_STREAM_REPLICAS", "5", func(c *Config) any { return c.Stream.Replicas }, 5},
+		{"LETHE_TARGETS", " sensay-knowledge-base", func(c *Config) any { return c.Targets.Include("kv-user-context") }, false},
 		{"LETHE_RESULTS_MAX_AGE", "0", func(c *Config) any { return c.ResultsMaxAge }, time.Duration(0)},
 		{"LETHE_MANAGE_STREAMS", "false", func(c *Config) any { return c.ManageStreams }, false},
 		{"LETHE_REQUESTS_MAX_BYTES", "1MiB", func(c *Config) any { return c.RequestsMaxBytes }, Bytes(1 << 20)},

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
+)
+
+// waitingSubject is the subject of a lane's waiting messages in a stream.
+func waitingSubject(stream string, target events.Target) string {
+	if stream == events.StreamLater {
+		return events.DueSubject(target)
+	}
+	return events.RequestSubject(target)
+}
+
+// storedMessages counts the messages on one subject of a stream. It is used if the
+// consumer, which would know the number, is missing.
+func storedMessages(ctx context.Context, js jetstream.JetStream, name, subject string) (uint64, error) {
+	stream, err := js.Stream(ctx, name)
+	if err != nil {
+		return 0, fmt.Errorf("stream %s: %w", name, err)
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(subject))
+	if err != nil {
+		return 0, fmt.Errorf("stream %s: %w", name, err)
+	}
+	return info.State.Subjects[subject], nil
+}
+
+// oldestMessage is when the oldest message of a lane was stored, among those that wait
+// or are in flight; zero if there is none.
+func oldestMessage(ctx context.Context, js jetstream.JetStream, target events.Target) (oldest time.Time, err error) {
+	for _, name := range []string{events.StreamRequests, events.StreamLater} {
+		first, err := streams.NextMessage(ctx, js, name, waitingSubject(name, target), 1)
+		var api *jetstream.APIError
+		switch {
+		case errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamNotFound:
+			continue // the streams' problems name it
+		case err != nil:
+			return oldest, err
+		case first != nil && (oldest.IsZero() || first.Time.Before(oldest)):
+			oldest = first.Time
+		}
+	}
+	return oldest, nil
+}
+
+// failedKept counts the requests of which a failed result is kept. The server counts
+// the subjects; the offset past all of them keeps it from sending them.
+func failedKept(ctx context.Context, js jetstream.JetStream, target events.Target) (uint64, error) {
+	request, err := json.Marshal(map[string]any{"subjects_filter": events.ResultFilter(target, "", events.Failed), "offset": math.MaxInt32})
+	if err != nil {
+		return 0, err
+	}
+	reply, err := js.Conn().RequestWithContext(ctx, streams.APISubject(js, "STREAM.INFO."+events.StreamResults), request)
+	if err != nil {
+		return 0, err
+	}
+	var answer struct {
+		Error *jetstream.APIError `json:"error"`
+		Total uint64              `json:"total"`
+	}
+	if err := json.Unmarshal(reply.Data, &answer); err != nil {
+		return 0, err
+	}
+	switch {
+	case answer.Error == nil:
+		return answer.Total, nil
+	case answer.Error.ErrorCode == jetstream.JSErrCodeStreamNotFound:
+		return 0, nil // the streams' problems name it
+	}
+	return 0, answer.Error
+}
+
+// errCodeNotUnique is the server's "filtered consumer not unique on workqueue
+// stream" (errors.json of nats-server).
+const errCodeNotUnique jetstream.ErrorCode = 10100
+
+// scheduled counts the schedules of one target. Each has its own subject, and millions
+// of subjects are too many to list. A temporary consumer knows how many messages it
+// would deliver.
+func scheduled(ctx context.Context, js jetstream.JetStream, target events.Target) (uint64, error) {
+	var counter jetstream.Consumer
+	count := func() (err error) {
+		counter, err = js.CreateConsumer(ctx, events.StreamLater, jetstream.ConsumerConfig{
+			FilterSubject: events.LaterSubject(target, "*"), AckPolicy: jetstream.AckExplicitPolicy, InactiveThreshold: 5 * time.Second,
+		})
+		var api *jetstream.APIError
+		if errors.As(err, &api) && api.ErrorCode == errCodeNotUnique {
+			return err // another command counts now; a work queue allows one consumer per message
+		}
+		return backoff.Permanent(err)
+	}
+	pause := backoff.WithMaxElapsedTime(workersAnswerWithin * 10)
+	if err := backoff.Retry(count, backoff.WithContext(backoff.NewExponentialBackOff(pause, backoff.WithInitialInterval(50*time.Millisecond)), ctx)); err != nil {
+		return 0, fmt.Errorf("count the schedules of %s: %w", target, err)
+	}
+	info := counter.CachedInfo()
+	if err := js.DeleteConsumer(ctx, events.StreamLater, info.Name); err != nil {
+		return 0, fmt.Errorf("count the schedules of %s: %w", target, err)
+	}
+	return info.NumPending, nil
+}
+
+// askWorkers asks every worker for its statistics (NATS ADR-32) and returns the
+// answers that arrive in time.
+func askWorkers(ctx context.Context, nc *nats.Conn) ([]workerStats, error) {
+	inbox := nc.NewInbox()
+	answers, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return nil, fmt.Errorf("ask the workers: %w", err)
+	}
+	defer func() { _ = answers.Unsubscribe() }()
+	if err := nc.PublishRequest("$SRV.STATS."+serviceName, inbox, nil); err != nil {
+		return nil, fmt.Errorf("ask the workers: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, workersAnswerWithin)
+	defer cancel()
+	var workers []workerStats
+	for {
+		msg, err := answers.NextMsgWithContext(ctx)
+		if err != nil {
+			return workers, nil // no more answers
+		}
+		var stats micro.Stats
+		if json.Unmarshal(msg.Data, &stats) != nil {
+			continue
+		}
+		for _, endpoint := range stats.Endpoints {
+			var w workerStats
+			if json.Unmarshal(endpoint.Data, &w) == nil && w.Instance != "" {
+				workers = append(workers, w)
+			}
+		}
+	}
+}
