@@ -1,10 +1,12 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -112,30 +114,54 @@ func TestAConflictWithOurOwnRecordIsASuccess(t *testing.T) {
 	}
 }
 
-// intruder is a server on which a publisher puts a foreign message before each store.
+// intruder is a publisher that puts a foreign message on the stream before each attempt
+// that arrives from one connection.
 type intruder struct {
-	jetstream.JetStream
+	net.Conn
+	js   jetstream.JetStream
 	left int
 	last uint64 // sequence of the last foreign message
 }
 
-func (i *intruder) PublishMsg(ctx context.Context, msg *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
-	if i.left > 0 && strings.HasPrefix(msg.Subject, "deletions.attempts.") {
+// Dial opens the connection.
+func (i *intruder) Dial(network, address string) (net.Conn, error) {
+	conn, err := net.Dial(network, address)
+	i.Conn = conn
+	return i, err
+}
+
+func (i *intruder) Write(p []byte) (int, error) {
+	if i.left > 0 && bytes.Contains(p, []byte("HPUB deletions.attempts.")) {
 		i.left--
-		ack, err := i.JetStream.Publish(ctx, events.ResultSubject(sensayTarget, "x", events.Deleted), []byte("{}"))
+		ack, err := i.js.Publish(context.Background(), events.ResultSubject(sensayTarget, "x", events.Deleted), []byte("{}"))
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
 		i.last = ack.Sequence
 	}
-	return i.JetStream.PublishMsg(ctx, msg, opts...)
+	return i.Conn.Write(p)
+}
+
+// connect returns a ledger whose attempts arrive after foreign messages.
+func (i *intruder) connect(t *testing.T) *Ledger {
+	t.Helper()
+	nc, err := nats.Connect(i.js.Conn().ConnectedUrl(), nats.SetCustomDialer(i))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newLedger(js, sensayTarget)
 }
 
 // A record is stored after the message that is there, even if no worker wrote that.
 func TestTheNextRecordExpectsTheForeignMessage(t *testing.T) {
 	js := newServer(t)
-	publisher := &intruder{JetStream: js, left: 5}
-	l := newLedger(publisher, sensayTarget)
+	publisher := &intruder{js: js, left: 5}
+	l := publisher.connect(t)
 	p := Progress{Attempts: 1, RequestSeq: 1}
 	p.Seq = put(t, newLedger(js, sensayTarget), l.NewAttempt(t.Context(), "x", "f", p, 0), nil)
 	p.Attempts = 2

@@ -24,7 +24,7 @@ var rules = map[string][]e2e.Replacement{
 		{File: "internal/ledger/resolve.go", Old: "		// It is unknown what came of that call.\n		adopted.MayHaveDeleted = true\n", New: ""},
 	},
 	"a record expects the one before it": {
-		{File: "internal/ledger/ledger.go", Old: "		jetstream.WithExpectLastSequenceForSubject(expected, l.filter(id)),\n", New: ""},
+		{File: "internal/ledger/ledger.go", Old: "	p.msg.Header[jetstream.ExpectedLastSubjSeqHeader] = values[1:2:2]\n	p.msg.Header[jetstream.ExpectedLastSubjSeqSubjHeader] = values[2:3:3]\n", New: ""},
 	},
 	"no call on a lapsed lease": {
 		{File: "consumer/call.go", Old: "deleter.WithStartDeadline(ctx, deadline)", New: "ctx"},
