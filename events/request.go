@@ -3,8 +3,6 @@ package events
 import (
 	"time"
 
-	"github.com/cloudevents/sdk-go/v2/event"
-	"github.com/cloudevents/sdk-go/v2/types"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 )
@@ -59,17 +57,9 @@ func (r Request) Encode() ([]byte, error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
-	attributes := event.EventContextV1{ID: r.ID, Source: verbatim(r.Source), Type: RequestType}
-	if !r.Time.IsZero() {
-		attributes.Time = &types.Timestamp{Time: r.Time}
-	}
-	if parent, state := traceContext(r.TraceParent, r.TraceState); parent != "" {
-		attributes.Extensions = map[string]any{"traceparent": parent}
-		if state != "" {
-			attributes.Extensions["tracestate"] = state
-		}
-	}
-	return encode(attributes, requestData{r.Target(), r.Resource.fields()}, MaxEventBytes)
+	e := structured{ID: r.ID, Source: r.Source, Type: RequestType, Time: r.Time.UTC(), Data: &requestData{r.Target(), r.Resource.fields()}}
+	e.TraceParent, e.TraceState = traceContext(r.TraceParent, r.TraceState)
+	return encode(e, MaxEventBytes)
 }
 
 func (r Request) check() error {

@@ -1,11 +1,6 @@
 package events
 
-import (
-	"time"
-
-	"github.com/cloudevents/sdk-go/v2/event"
-	"github.com/cloudevents/sdk-go/v2/types"
-)
+import "time"
 
 // MaxResultBytes is the maximum size of a result, the default maximum payload of NATS. A
 // result repeats the request's source, so it can be larger than a request.
@@ -81,11 +76,9 @@ func (r Result) Encode() ([]byte, error) {
 		problem.Message = printable(problem.Message, maxMessageBytes)
 		data.Error = &problem
 	}
-	attributes := event.EventContextV1{
-		ID: r.EventID, Source: verbatim(r.Source), Type: r.Outcome.EventType(), Subject: &r.RequestID,
-		Time: &types.Timestamp{Time: r.Time},
-	}
-	return encode(attributes, data, MaxResultBytes)
+	return encode(structured{
+		ID: r.EventID, Source: r.Source, Type: r.Outcome.EventType(), Subject: r.RequestID, Time: r.Time.UTC(), Data: &data,
+	}, MaxResultBytes)
 }
 
 const maxMessageBytes = 1024
