@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/internal/limiter"
 )
@@ -77,9 +79,8 @@ func (l *Lane) call(stop, ctx context.Context, jobs []*job) (answer deleter.Answ
 	if err != nil {
 		return answer, false
 	}
-	ctx, cancel := context.WithTimeout(ctx, l.config.Timeout)
+	ctx, cancel := context.WithTimeout(trace.ContextWithSpan(l.calls, trace.SpanFromContext(ctx)), l.config.Timeout)
 	defer cancel()
-	defer after(stop, l.callGrace(), cancel)()
 	accepted := l.breaker.Accepted()
 	for _, j := range jobs {
 		j.accepted = accepted

@@ -155,6 +155,7 @@ func New(js jetstream.JetStream, c Config) *Lane {
 		ackWait:  &ackWaits{},
 		pulls:    newPulls(js),
 		changed:  make(chan struct{}, 1),
+		calls:    context.Background(),
 
 		latencies: newLatencies(),
 		outcomes:  newOutcomeLog(log, c.LogLimits),
@@ -199,7 +200,8 @@ type Lane struct {
 	unsafe unsafeSettings
 	sinces sinces
 
-	unfinished atomic.Int64 // steps that the end of the grace period cut off
+	calls      context.Context // of all calls: ends when those in flight must
+	unfinished atomic.Int64    // steps that the end of the grace period cut off
 
 	refused atomic.Pointer[string] // the id that the API refused last
 	changed chan struct{}          // signals that the credential has changed

@@ -23,6 +23,10 @@ func (l *Lane) Run(stop context.Context) error {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(stop))
 	defer cancel()
 	defer after(stop, l.config.Grace, cancel)()
+	calls, cancelCalls := context.WithCancel(ctx)
+	defer cancelCalls()
+	defer after(stop, l.callGrace(), cancelCalls)()
+	l.calls = calls
 
 	var alive errgroup.Group
 	alive.Go(func() error { l.extendAckDeadlines(ctx); return nil })
@@ -48,7 +52,7 @@ func (l *Lane) Run(stop context.Context) error {
 // that has grown is worth keeping. finish returns when all is done; nothing may be
 // received after it is called.
 func (l *Lane) startWorkers(stop, ctx context.Context) (finish func()) {
-	batches := make(chan *batch, 2*l.config.Concurrency)
+	batches := make(chan *batch, 4*l.maxPull)
 	l.batcher.start = func(b *batch) {
 		l.steps.Add(1)
 		select {

@@ -211,7 +211,6 @@ func TestAHostileAnswerIsARetry(t *testing.T) {
 // impatient gives two clients with the connections of c: one for answers that
 // do not come, and one that a busy machine does not hurry.
 func impatient(c *Client) (hasty, patient *Client) {
-	c.pool.ResponseHeaderTimeout = 0
 	one, other := *c, *c
 	one.Timeout, other.Timeout = 500*time.Millisecond, time.Minute
 	return &one, &other

@@ -90,7 +90,6 @@ func TestAServerThatRecyclesItsConnectionsAnswersEachCallOnce(t *testing.T) {
 		w.WriteHeader(http.StatusNotFound)
 	})
 	client.Timeout = time.Minute
-	client.pool.ResponseHeaderTimeout = 0
 	var working sync.WaitGroup
 	var unanswered atomic.Int32
 	for range at {

@@ -174,7 +174,6 @@ func TestALateCallDoesNotDisturbOthers(t *testing.T) {
 	}))
 	client.pool.HTTP2.StrictMaxConcurrentRequests = true
 	client.Timeout = time.Minute
-	client.pool.ResponseHeaderTimeout = 0
 	asked := func(ctx context.Context) Answer {
 		return client.Call(ctx, http.MethodDelete, "/thing", nil, nil, strictly)
 	}

@@ -37,7 +37,6 @@ func newTransport(c ClientConfig) (http.RoundTripper, *http.Transport) {
 		Proxy:                  proxy,
 		DialContext:            fenced((&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext),
 		TLSHandshakeTimeout:    tlsTimeout,
-		ResponseHeaderTimeout:  c.Timeout,
 		IdleConnTimeout:        idleLifetime,
 		MaxIdleConns:           c.Concurrency,
 		MaxIdleConnsPerHost:    c.Concurrency,
