@@ -75,6 +75,9 @@ func (t *tracing) request(ctx context.Context, r events.Request) {
 
 // publish begins the span of storing an attempt, a result or a schedule.
 func (t *tracing) publish(ctx context.Context, record string, subject string) (context.Context, func(error)) {
+	if !trace.SpanFromContext(ctx).IsRecording() {
+		return ctx, unrecorded
+	}
 	ctx, span := t.tracer.Start(ctx, "send "+record, t.sending...)
 	if span.IsRecording() {
 		span.SetAttributes(semconv.MessagingDestinationName(subject))
@@ -84,12 +87,18 @@ func (t *tracing) publish(ctx context.Context, record string, subject string) (c
 
 // settle begins the span of telling the server what became of a message.
 func (t *tracing) settle(ctx context.Context, how string) (context.Context, func(error)) {
+	if !trace.SpanFromContext(ctx).IsRecording() {
+		return ctx, unrecorded
+	}
 	ctx, span := t.tracer.Start(ctx, "settle "+how, t.settling...)
 	if span.IsRecording() {
 		span.SetAttributes(semconv.MessagingOperationName(how))
 	}
 	return ctx, ended(span)
 }
+
+// unrecorded ends the span that is not begun where the span of the step is not recorded.
+func unrecorded(error) {}
 
 func ended(span trace.Span) func(error) {
 	return func(err error) {
