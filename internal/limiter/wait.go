@@ -20,10 +20,13 @@ func (l *Limiter) waitFor(ctx context.Context, deadline time.Time, wait func(now
 			l.mu.Unlock()
 			return nil
 		}
-		if l.changed == nil {
-			l.changed = make(chan struct{})
+		var changed chan struct{}
+		if change || d > shortWait {
+			if l.changed == nil {
+				l.changed = make(chan struct{})
+			}
+			changed = l.changed
 		}
-		changed := l.changed
 		l.mu.Unlock()
 		if change {
 			d = time.Hour
@@ -35,6 +38,9 @@ func (l *Limiter) waitFor(ctx context.Context, deadline time.Time, wait func(now
 	}
 	return ctx.Err()
 }
+
+// shortWait is the longest wait that no change ends: to wake for each answer costs more.
+const shortWait = 10 * time.Millisecond
 
 func passed(deadline, now time.Time) bool { return !deadline.IsZero() && !now.Before(deadline) }
 
