@@ -40,7 +40,7 @@ type batch struct {
 	jobs  []*job
 	ids   int
 	alone bool          // it takes no second job
-	full  chan struct{} // closed when no more jobs fit
+	full  chan struct{} // closed when no more jobs fit; nil if alone
 }
 
 // batcher puts requests that wait at the same time into one batch. A request is
@@ -56,9 +56,7 @@ type batcher struct {
 // add puts j into the open batch or into a new one; alone, into one of its own.
 func (b *batcher) add(j *job, alone bool) {
 	if alone || b.maxIDs <= 1 {
-		full := make(chan struct{})
-		close(full)
-		b.start(&batch{jobs: []*job{j}, ids: j.size(), alone: true, full: full})
+		b.start(&batch{jobs: []*job{j}, ids: j.size(), alone: true})
 		return
 	}
 	b.mu.Lock()

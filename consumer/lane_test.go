@@ -493,29 +493,32 @@ func TestABinaryEventIsRetriedAsItWas(t *testing.T) {
 }
 
 func BenchmarkLane(b *testing.B) {
-	for _, target := range events.Targets() {
-		b.Run(string(target), func(b *testing.B) {
+	for _, c := range []struct {
+		name   string
+		target events.Target
+		batch  int
+	}{{"Sensay", sensayTarget, 1}, {"k-v.ai", kvTarget, 100}, {"k-v.ai, single calls", kvTarget, 1}} {
+		b.Run(c.name, func(b *testing.B) {
 			w := newWorld(b)
-			requests := make([]events.Request, b.N)
-			for i := range requests {
-				requests[i] = contexts(int64(i + 1))
-				if target == sensayTarget {
-					requests[i] = entry(int64(i + 1))
+			for i := range b.N {
+				r := contexts(int64(i + 1))
+				if c.target == sensayTarget {
+					r = entry(int64(i + 1))
 				}
-				body, err := requests[i].Encode()
+				body, err := r.Encode()
 				if err != nil {
 					b.Fatal(err)
 				}
-				if _, err := w.js.PublishMsgAsync(&nats.Msg{Subject: events.RequestSubject(target), Data: body}); err != nil {
+				if _, err := w.js.PublishMsgAsync(&nats.Msg{Subject: events.RequestSubject(c.target), Data: body}); err != nil {
 					b.Fatal(err)
 				}
 			}
 			<-w.js.PublishAsyncComplete()
-			c := w.config(target, script(answerDeleted))
-			c.Concurrency = 64
+			config := w.config(c.target, script(answerDeleted))
+			config.Concurrency, config.BatchIDs, config.BatchLinger = 64, c.batch, 5*time.Millisecond
 			b.ReportAllocs()
 			b.ResetTimer()
-			w.run(c)
+			w.run(config)
 			w.settled()
 			b.StopTimer()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
