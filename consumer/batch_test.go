@@ -183,6 +183,7 @@ func TestARequestWithRecordsGoesIntoTheCallThatItWaitedFor(t *testing.T) {
 	calls := script(answerDeleted)
 	l := New(w.js, w.together(100, calls))
 	l.batcher.start = func(*batch) { t.Error("a second batch was started") }
+	w.mayCall(l)
 	jobs := []*job{w.newJob(contexts(1)), w.newJob(contexts(2)), w.newJob(contexts(3))}
 	for _, j := range jobs[1:] {
 		j.progress.Attempts, j.progress.Waits = 1, 1
@@ -225,6 +226,7 @@ func TestACallLeavesOutRequestsThatAreDelayedOrMustBeAlone(t *testing.T) {
 	l.ledger = slowReads{l.ledger, heldUp.ID, may}
 	started := make(chan *batch, len(jobs))
 	l.batcher.start = func(b *batch) { started <- b }
+	w.mayCall(l)
 	l.work(t.Context(), t.Context(), &batch{jobs: jobs, full: make(chan struct{})})
 	close(may)
 	l.steps.Wait()
@@ -270,6 +272,7 @@ func TestALateAcknowledgementOfAClaimLeavesOneRecord(t *testing.T) {
 	w := newWorld(t)
 	l := New(w.js, w.togetherRecorded(script(answerNotFound)))
 	l.ledger = lateAcks{l.ledger}
+	w.mayCall(l)
 	jobs := []*job{w.newJob(contexts(1)), w.newJob(contexts(2))}
 	l.work(t.Context(), t.Context(), &batch{jobs: jobs, full: make(chan struct{})})
 	l.steps.Wait()
@@ -288,6 +291,7 @@ func TestAClaimThatIsAppendedAgainLastsFromItsFirstAppend(t *testing.T) {
 	w := newWorld(t)
 	l := New(w.js, w.togetherRecorded(nil))
 	l.ledger = lateAcks{l.ledger}
+	w.mayCall(l)
 	j := w.newJob(contexts(1))
 	begun := time.Now()
 	l.tryClaims(t.Context(), []*job{j}, begun)
@@ -341,6 +345,7 @@ func TestABatchFormedBeforeARefusalIsCalledOneByOne(t *testing.T) {
 	w := newWorld(t)
 	calls := script(answerDeleted)
 	l := New(w.js, w.together(100, calls))
+	w.mayCall(l)
 	started := make(chan *batch, 2)
 	l.batcher.start = func(b *batch) { started <- b }
 	jobs := []*job{w.newJob(contexts(1)), w.newJob(contexts(2)), w.newJob(contexts(3))}

@@ -27,7 +27,7 @@ func (l *Lane) callFor(stop, ctx context.Context, probe int, jobs []*job) []call
 	}
 	first := true
 	n := &bisection{
-		halted: func() bool { return !l.breaker.Allows(probe) },
+		halted: func() bool { return !l.breaker.Allows(probe) || !l.control.MayCall() },
 		try: func(set []int) (deleter.Answer, []int) {
 			if !first {
 				set = l.stillClaimed(stop, jobs, set)
@@ -75,7 +75,9 @@ func (l *Lane) call(stop, ctx context.Context, jobs []*job) (answer deleter.Answ
 	for _, j := range jobs {
 		deadline = earlier(deadline, j.startDeadline)
 	}
-	begun, err := l.waitToCall(stop, deadline)
+	deadline = l.control.Begin(deadline)
+	defer l.control.End()
+	begun, err := l.waitToCall(l.control.Open(), deadline)
 	if err != nil {
 		return answer, false
 	}

@@ -65,6 +65,7 @@ import (
 
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/control"
 	"github.com/lethe-dev/lethe/internal/ledger"
 	"github.com/lethe-dev/lethe/internal/limiter"
 )
@@ -99,6 +100,8 @@ type Config struct {
 	// Instance names this worker in events and attempts, and must be new for
 	// each process: a record of an earlier process belongs to another worker.
 	Instance string
+	// Version of the program, for the list of workers; it may be empty.
+	Version string
 	// Grace is how long the lane may take to end once stop has ended: to
 	// finish the calls in flight, and to store their answers.
 	Grace time.Duration
@@ -168,6 +171,9 @@ func New(js jetstream.JetStream, c Config) *Lane {
 	l.limiter = limiter.New(limiter.Config{
 		Concurrency: c.Concurrency, Rate: c.Rate, Timeout: c.Timeout, MaxWait: c.Rules.Retry.MaxInterval,
 	})
+	l.control = control.NewLease(js, control.Config{
+		Target: c.Target, Instance: c.Instance, Version: c.Version, CallTimeout: c.Timeout, Log: log,
+	})
 	l.ledger = ledger.New(js, c.Target, c.Instance, log)
 	return l
 }
@@ -186,6 +192,7 @@ type Lane struct {
 	steps      sync.WaitGroup // batches, and what runs beside them
 	breaker    *limiter.Breaker
 	limiter    *limiter.Limiter
+	control    *control.Lease // the right to call, which a person can pause
 	ledger     requestLedger
 	records    retention
 	refusals   refusals

@@ -102,7 +102,7 @@ func TestSetupLimitsStreamsAndKeepsLargerLimits(t *testing.T) {
 		if err := streams.Setup(t.Context(), w.js, c.set); err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
-		for i, name := range streamNames() {
+		for i, name := range streamNames()[:3] { // the bucket has no limit of its own
 			if got := w.stream(name).MaxBytes; got != c.want[i] {
 				t.Errorf("%s: %s is limited to %d, want %d", c.name, name, got, c.want[i])
 			}

@@ -33,6 +33,10 @@ func (l *Lane) Run(stop context.Context) error {
 	alive.Go(func() error { l.monitor(ctx, healthy); return nil })
 	alive.Go(func() error { l.watchState(ctx); return nil })
 	alive.Go(func() error { l.bringForwardWhenChanged(ctx); return nil })
+	alive.Go(func() error {
+		l.control.Run(stop, ctx, func() string { return string(l.State().Status) })
+		return nil
+	})
 	finish := l.startWorkers(stop, ctx)
 	var pulls sync.WaitGroup
 	for _, stream := range []string{events.StreamRequests, events.StreamLater} {
@@ -98,6 +102,10 @@ func (l *Lane) pull(stop, ctx context.Context, stream string) {
 		if err != nil {
 			return
 		}
+		if l.control.Open().Err() != nil { // paused, or without a stored heartbeat
+			_ = l.control.Wait(stop) // stop is looked at next
+			continue
+		}
 		if len(l.ledger.Failing()) > 0 || !l.laterUsage.mayFetch(stream) {
 			wait(stop, pullWait)
 			continue
@@ -125,12 +133,13 @@ func (l *Lane) pull(stop, ctx context.Context, stream string) {
 // pullOnce receives at most so many messages, fewer where their bytes would be too
 // many, and returns how many there were.
 func (l *Lane) pullOnce(stop, ctx context.Context, stream string, maxMessages int, limit *byteLimit) (found int, err error) {
-	maxMessages, each, ok := limit.reserve(stop, maxMessages)
+	open := l.control.Open()
+	maxMessages, each, ok := limit.reserve(open, maxMessages)
 	if !ok {
 		return 0, nil
 	}
 	defer limit.release(int64(maxMessages) * each)
-	if l.prefetch.Acquire(stop, int64(maxMessages)) != nil {
+	if l.prefetch.Acquire(open, int64(maxMessages)) != nil {
 		return 0, nil
 	}
 	asked := time.Now()

@@ -13,8 +13,9 @@ import (
 // work sees a batch through: one permission to call, the claims of its jobs, the
 // call, and a step for each of them.
 func (l *Lane) work(stop, ctx context.Context, b *batch) {
-	l.linger(stop, b)
-	p, permitted := l.acquire(stop, b)
+	open := l.control.Open() // ends with stop, or when the lane is paused
+	l.linger(open, b)
+	p, permitted := l.acquire(open, b)
 	jobs := l.batcher.close(b)
 	if !permitted {
 		for _, j := range jobs {

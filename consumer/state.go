@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/control"
 	"github.com/lethe-dev/lethe/internal/limiter"
 	"github.com/lethe-dev/lethe/internal/streams"
 )
@@ -29,7 +30,7 @@ func (l *Lane) State() State {
 	if !breaker.Closed {
 		s.NextCall = breaker.NextProbe
 	}
-	problems := slices.Concat(l.unsafe.all(), l.storeProblems(), l.apiProblems(breaker, pace))
+	problems := slices.Concat(l.controlProblems(), l.unsafe.all(), l.storeProblems(), l.apiProblems(breaker, pace))
 	if !slices.ContainsFunc(problems, func(p Problem) bool { return p.Status != StatusRunning }) {
 		problems = append(problems, l.delays()...)
 	}
@@ -51,6 +52,17 @@ func (l *Lane) Off(code Code, reason, fix string) {
 func (l *Lane) setUnsafe(found []*streams.Problem) {
 	l.unsafe.set(found)
 	l.breaker.Block(len(found) > 0)
+}
+
+// controlProblems are a pause, or that the bucket of pauses is out of reach.
+func (l *Lane) controlProblems() []Problem {
+	switch s := l.control.State(); s.Word {
+	case control.Paused:
+		return []Problem{{CodePaused, StatusPaused, s.Reason, s.Since, s.Fix}}
+	case control.Blocked:
+		return []Problem{{CodeControlBucket, StatusBlocked, s.Reason, s.Since, s.Fix}}
+	}
+	return nil
 }
 
 // storeProblems are those of NATS but unsafe settings.

@@ -144,7 +144,7 @@ func (w *world) blueprints() map[string]jetstream.StreamConfig {
 }
 
 func streamNames() []string {
-	return []string{events.StreamRequests, events.StreamResults, events.StreamLater}
+	return []string{events.StreamRequests, events.StreamResults, events.StreamLater, streams.Control}
 }
 
 // laneConsumers names the consumers of all lanes, by stream.

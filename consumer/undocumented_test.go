@@ -123,6 +123,7 @@ func TestARequestOfAnotherWorkerGoesIntoNoFurtherCall(t *testing.T) {
 	jobs := make([]*job, len(requests))
 	api := &api{}
 	lane := New(w.js, w.together(100, api))
+	w.mayCall(lane)
 	api.answer = func(call int, _ events.Resource) deleter.Answer {
 		if call > 1 {
 			return answerDeleted

@@ -26,6 +26,11 @@ var wanted = []worth{
 	{"deletions.attempts.kv-user-context.id.1", []string{"worker"}},
 	{"deletions.later.kv-user-context.id", []string{"worker"}},
 	{"deletions.due.kv-user-context", nil}, // the server's own
+	{"$KV.lethe-control.worker.instance.kv-user-context", []string{"worker"}},
+	{"$KV.lethe-control.worker.instance", nil},
+	{"$KV.lethe-control.lane.kv-user-context", []string{"admin"}},
+	{"$KV.lethe-control.anything", nil},
+	{"$KV.another.lane.kv-user-context", nil},
 
 	{"$JS.API.INFO", nil},
 	{"$JS.API.STREAM.NAMES", nil},
@@ -33,6 +38,7 @@ var wanted = []worth{
 	{"$JS.API.STREAM.INFO.DELETION_REQUESTS", []string{"worker", "admin"}},
 	{"$JS.API.STREAM.INFO.DELETION_RESULTS", []string{"worker", "admin"}},
 	{"$JS.API.STREAM.INFO.DELETION_LATER", []string{"worker", "admin"}},
+	{"$JS.API.STREAM.INFO.KV_lethe-control", []string{"worker", "admin"}},
 	{"$JS.API.STREAM.CREATE.STREAM", []string{"admin"}},
 	{"$JS.API.STREAM.CREATE.ANOTHER", nil},
 	{"$JS.API.STREAM.UPDATE.STREAM", []string{"admin"}},
@@ -48,6 +54,10 @@ var wanted = []worth{
 	{"$JS.API.STREAM.MSG.GET.DELETION_REQUESTS", []string{"admin"}},
 	{"$JS.API.STREAM.MSG.GET.DELETION_RESULTS", []string{"worker", "admin"}},
 	{"$JS.API.STREAM.MSG.GET.DELETION_LATER", []string{"worker", "admin"}},
+	{"$JS.API.STREAM.MSG.GET.KV_lethe-control", []string{"worker", "admin"}},
+	{"$JS.API.DIRECT.GET.KV_lethe-control", nil},
+	{"$JS.API.DIRECT.GET.KV_lethe-control.$KV.lethe-control.lane.kv-user-context", nil},
+	{"$JS.API.CONSUMER.CREATE.KV_lethe-control.name.$KV.lethe-control.lane.*", nil},
 	{"$JS.API.DIRECT.GET.DELETION_REQUESTS", nil},
 	{"$JS.API.DIRECT.GET.DELETION_LATER", nil},
 	{"$JS.API.DIRECT.GET.DELETION_RESULTS", []string{"worker"}},
@@ -106,9 +116,12 @@ func (w worth) expanded() []worth {
 	}
 	var all []worth
 	verb, rest, _ := strings.Cut(strings.TrimPrefix(w.subject, "$JS.API."), ".") // STREAM and CONSUMER are verbs too
-	for _, stream := range []string{"DELETION_REQUESTS", "DELETION_RESULTS", "DELETION_LATER"} {
+	for _, stream := range []string{"DELETION_REQUESTS", "DELETION_RESULTS", "DELETION_LATER", "KV_lethe-control"} {
 		if strings.Contains(rest, "DELETE.STREAM.LANE") && stream == "DELETION_RESULTS" {
 			continue
+		}
+		if stream == "KV_lethe-control" && verb == "CONSUMER" {
+			w.may = nil // nobody needs a consumer of the bucket
 		}
 		subject := "$JS.API." + verb + "." + strings.ReplaceAll(strings.Replace(rest, "STREAM", stream, 1), "LANE", "kv-user-context")
 		all = append(all, worth{subject, w.may})

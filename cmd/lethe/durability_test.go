@@ -32,7 +32,7 @@ accounts {
     imports: [ { service: { account: SYS, subject: %q } } ]
     users: [
       { user: asks, password: x }
-      { user: works, password: x, permissions: { publish: "$JS.>", subscribe: "_INBOX.>" } }
+      { user: works, password: x, permissions: { publish: ["$JS.>", "$KV.lethe-control.lane.*"], subscribe: "_INBOX.>" } }
     ]
   }
 }

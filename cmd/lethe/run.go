@@ -224,5 +224,6 @@ func writtenSubjects() map[string]string {
 		events.ResultSubject(target, id, events.Deleted): events.StreamResults,
 		events.AttemptSubject(target, id, 1):             events.StreamResults,
 		events.LaterSubject(target, id):                  events.StreamLater,
+		streams.WorkerKey(id, string(target)):            streams.Control,
 	}
 }

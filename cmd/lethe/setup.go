@@ -17,11 +17,11 @@ import (
 func newSetupCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "setup",
-		Short: "Create or update the streams and consumers",
+		Short: "Create or update the streams, consumers and the control bucket",
 		Long: `Setup creates the streams DELETION_REQUESTS, DELETION_RESULTS and DELETION_LATER
-with a consumer for each lane, or updates them without data loss. It keeps the
-limits, ack_wait and max_ack_pending that you set; it raises replicas and ages but
-never lowers them. It refuses a stream whose settings could drop a request, and
+with a consumer for each lane, and the bucket lethe-control with a key for each lane,
+or updates them without data loss. It keeps the limits, ack_wait and max_ack_pending
+that you set; it raises replicas and ages but never lowers them. It refuses a stream whose settings could drop a request, and
 names the setting. If one stream is missing and others exist, setup creates it and
 prints what may be lost.
 
@@ -45,7 +45,7 @@ LETHE_RESULTS_MAX_BYTES and LETHE_LATER_MAX_BYTES.`,
 				if err != nil {
 					return err
 				}
-				for _, stream := range []string{events.StreamRequests, events.StreamResults, events.StreamLater} {
+				for _, stream := range []string{events.StreamRequests, events.StreamResults, events.StreamLater, streams.Control} {
 					fmt.Fprintln(cmd.OutOrStdout(), "ready:", stream)
 				}
 				return nil
@@ -59,6 +59,9 @@ func printCreated(w io.Writer, c streams.Created) {
 	name := c.Stream
 	if c.Consumer != "" {
 		name += ", consumer " + c.Consumer
+	}
+	if c.Key != "" {
+		name += ", key " + c.Key
 	}
 	if c.Lost == "" {
 		_, _ = fmt.Fprintln(w, "created:", name)

@@ -33,7 +33,7 @@ type laneConfigs []laneConfig
 func newLanes(cfg *config.Config, instance string, log *slog.Logger) (laneConfigs, error) {
 	table := apis(cfg)
 	common := consumer.Config{
-		Rules: rules(cfg), ResultsMinAge: cfg.MinResultsAge(), Instance: instance, Grace: (&grace{total: cfg.ShutdownGrace}).lanes(),
+		Rules: rules(cfg), ResultsMinAge: cfg.MinResultsAge(), Instance: instance, Version: buildVersion(), Grace: (&grace{total: cfg.ShutdownGrace}).lanes(),
 		ManageStreams: cfg.ManageStreams, LogLimits: consumer.NewLogLimits(), MaxBytesInFlight: maxBytesInFlight() / int64(len(table)), Log: log,
 	}
 	configs := make(laneConfigs, 0, len(table))

@@ -42,6 +42,7 @@ var (
 		"internal/streams":  {code: events, tests: []string{"internal/natsconn"}},
 		"internal/ledger":   {code: []string{"events", "internal/streams"}},
 		"internal/history":  {code: []string{"events", "internal/ledger", "internal/streams"}},
+		"internal/control":  {code: []string{"deleter", "events", "internal/streams"}},
 		"internal/limiter":  {code: []string{"deleter", "events"}},
 		"internal/natsconn": {},
 		"internal/config":   {code: []string{"deleter", "events", "internal/natsconn"}},
@@ -49,11 +50,11 @@ var (
 		"internal/failpoint": {},
 		"internal/telemetry": {},
 		"consumer": {code: []string{
-			"deleter", "events", "internal/failpoint", "internal/ledger", "internal/limiter", "internal/streams",
+			"deleter", "events", "internal/control", "internal/failpoint", "internal/ledger", "internal/limiter", "internal/streams",
 		}, tests: []string{"internal/history", "internal/natsconn"}},
 		"cmd/lethe": {code: []string{
-			"consumer", "deleter", "deleter/kv", "deleter/sensay", "events", "internal/config", "internal/fakeapi",
-			"internal/history", "internal/ledger", "internal/natsconn", "internal/streams", "internal/telemetry",
+			"consumer", "deleter", "deleter/kv", "deleter/sensay", "events", "internal/config", "internal/control",
+			"internal/fakeapi", "internal/history", "internal/ledger", "internal/natsconn", "internal/streams", "internal/telemetry",
 		}},
 		"internal/e2e":       {tests: []string{"internal/natsconn"}},
 		"internal/e2e/bench": {code: []string{"events", "internal/e2e", "internal/fakeapi", "internal/streams"}},

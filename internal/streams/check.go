@@ -89,9 +89,10 @@ type consumerName struct {
 	target events.Target
 }
 
-// streamNames returns the streams that Lethe needs, in the order of their creation.
+// streamNames returns the streams that Lethe needs, in the order in which their
+// problems are named.
 func streamNames() []string {
-	return []string{events.StreamRequests, events.StreamResults, events.StreamLater}
+	return []string{events.StreamRequests, events.StreamResults, events.StreamLater, Control}
 }
 
 // consumerNames returns the names of some targets' consumers.
@@ -206,6 +207,7 @@ func (i *Inspection) AckWait() (shortest time.Duration) {
 
 // lostWith says what was lost together with a stream.
 var lostWith = map[string]string{
+	Control:               "pauses of lanes are lost, and the lanes run until they are paused again",
 	events.StreamRequests: "requests that waited in it may be lost",
 	events.StreamResults:  "results and recorded attempts may be lost, so a repeated request may get a second result",
 	events.StreamLater:    "retries and confirmations that waited in it may be lost, and their requests with them",
@@ -228,7 +230,7 @@ func (i *Inspection) Problems(resultsMinAge time.Duration) (problems []*Problem)
 	if missing := i.missing(); len(missing) > 0 {
 		for _, stream := range missing {
 			p := &Problem{Stream: stream, Setting: "missing", Why: "`lethe setup` creates it"}
-			if p.MissingBeside = len(missing) < len(streamNames()); p.MissingBeside {
+			if p.MissingBeside = len(missing) < len(streamNames()); p.MissingBeside && !i.olderThanControl() {
 				p.Why = lostWith[p.Stream] + "; `lethe setup` creates it again"
 			}
 			problems = append(problems, p)

@@ -52,6 +52,7 @@ func ExampleSetup() {
 	fmt.Println("problem:", found.Check(0))
 	// Output:
 	// set up:
+	// created KV_lethe-control
 	// created DELETION_REQUESTS
 	// created DELETION_RESULTS
 	// created DELETION_LATER

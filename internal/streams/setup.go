@@ -35,11 +35,12 @@ type Settings struct {
 	Created func(Created)
 }
 
-// Created is a stream, or a consumer of a stream, that did not exist.
+// Created is a stream, a consumer of a stream, or a lane's key, that did not exist.
 type Created struct {
 	Stream   string
 	Consumer string // "" for the stream itself
-	// Lost says what may be lost because the stream was missing; "" if nothing is.
+	Key      string // "" for the stream itself
+	// Lost says what may be lost because it was missing; "" if nothing is.
 	Lost string
 }
 
@@ -54,54 +55,51 @@ const duplicateWindow = 10 * time.Minute
 
 // Start is [Setup] for a worker: it creates the streams only if none of them exists.
 // If only some are missing, it changes nothing and returns a [*Problem] with
-// MissingBeside, because messages of the missing stream may be lost.
+// MissingBeside, because messages of the missing stream may be lost. A bucket that
+// never existed is created beside the others.
 func Start(ctx context.Context, js jetstream.JetStream, s Settings) error {
 	found, err := Inspect(ctx, js)
 	if err != nil {
 		return err
 	}
-	if missing := len(found.missing()); missing > 0 && missing < len(streamNames()) {
+	missing := len(found.missing())
+	if missing > 0 && missing < len(streamNames()) && !found.olderThanControl() {
 		return found.Check(s.ResultsMinAge)
 	}
-	return Setup(ctx, js, s)
+	return setup(ctx, js, s, false)
 }
 
-// Setup creates the three streams and their consumers, or updates them without
-// loss: it keeps an operator's limits, and raises replicas and ages but never lowers
-// them. A stream with an unsafe setting is refused with a [*Problem] and not changed,
-// because an operator may have chosen the setting. Stranded messages are redelivered.
+// Setup creates the streams, their consumers and the lanes' keys, or updates them
+// without loss: it keeps an operator's limits, and raises replicas and ages but never
+// lowers them. A stream with an unsafe setting is refused with a [*Problem] and not
+// changed, because an operator may have chosen the setting. Stranded messages are
+// redelivered.
 func Setup(ctx context.Context, js jetstream.JetStream, s Settings) error {
+	return setup(ctx, js, s, true)
+}
+
+// setup is Setup. Missing keys of lanes that existed are written only with repair.
+func setup(ctx context.Context, js jetstream.JetStream, s Settings, repair bool) error {
 	found, err := Inspect(ctx, js, events.Targets()...)
 	if err != nil {
 		return err
 	}
-	for _, want := range []jetstream.StreamConfig{requestsStream(s), resultsStream(s), laterStream(s)} {
+	unused := found.controlUnused()
+	for _, want := range []jetstream.StreamConfig{controlStream(s), requestsStream(s), resultsStream(s), laterStream(s)} {
 		if info := found.Streams[want.Name]; info != nil {
 			if err := updateStream(ctx, js, info, want, s.ResultsMinAge); err != nil {
 				return err
 			}
 			continue
 		}
-		created := Created{Stream: want.Name}
-		if len(found.Streams) > 0 {
-			created.Lost = lostWith[want.Name]
-			want.FirstSeq = unusedSequence(time.Now())
+		if err := createMissing(ctx, js, s, found, want); err != nil {
+			return err
 		}
-		_, err := js.CreateStream(ctx, want)
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another set-up was faster
-			stream, err := js.Stream(ctx, want.Name)
-			if err == nil {
-				err = updateStream(ctx, js, stream.CachedInfo(), want, s.ResultsMinAge)
-			}
-			if err != nil {
-				return fmt.Errorf("stream %s: %w", want.Name, err)
-			}
-			continue
+	}
+	if repair || unused {
+		if err := setupKeys(ctx, js, s, unused); err != nil {
+			return err
 		}
-		if err != nil {
-			return fmt.Errorf("create stream %s: %w", want.Name, limitRequired(want.Name, err))
-		}
-		s.created(created)
 	}
 	for _, name := range consumerNames(events.Targets()...) {
 		if err := setupConsumer(ctx, js, name, found.consumers[name]); err != nil {
@@ -118,6 +116,33 @@ func Setup(ctx context.Context, js jetstream.JetStream, s Settings) error {
 	return Redeliver(ctx, js, stranded)
 }
 
+// createMissing creates a stream that was not found.
+func createMissing(ctx context.Context, js jetstream.JetStream, s Settings, found *Inspection, want jetstream.StreamConfig) error {
+	created := Created{Stream: want.Name}
+	if len(found.Streams) > 0 {
+		if want.Name != Control || !found.olderThanControl() {
+			created.Lost = lostWith[want.Name]
+		}
+		want.FirstSeq = unusedSequence(time.Now())
+	}
+	err := createStream(ctx, js, want)
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another set-up was faster
+		stream, err := js.Stream(ctx, want.Name)
+		if err == nil {
+			err = updateStream(ctx, js, stream.CachedInfo(), want, s.ResultsMinAge)
+		}
+		if err != nil {
+			return fmt.Errorf("stream %s: %w", want.Name, err)
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("create stream %s: %w", want.Name, limitRequired(want.Name, err))
+	}
+	s.created(created)
+	return nil
+}
+
 // unusedSequence returns the first sequence of a stream that replaces a lost one. The
 // other streams still name sequences of the lost one: due steps name records, results
 // name requests (seq-N). A stream takes less than a million messages a second, so
@@ -130,6 +155,7 @@ func updateStream(ctx context.Context, js jetstream.JetStream, info *jetstream.S
 	have := info.Config
 	have.Subjects = union(have.Subjects, want.Subjects)
 	have.AllowMsgSchedules = have.AllowMsgSchedules || want.AllowMsgSchedules
+	have.AllowMsgTTL = have.AllowMsgTTL || want.AllowMsgTTL
 	if err := checkStream(have); err != nil {
 		return err
 	}
@@ -180,6 +206,12 @@ func limitRequired(stream string, err error) error {
 // merged returns have with the settings that Lethe needs from want.
 func merged(have, want jetstream.StreamConfig) jetstream.StreamConfig {
 	have.Description = want.Description
+	for name, value := range want.Metadata {
+		if have.Metadata == nil {
+			have.Metadata = map[string]string{}
+		}
+		have.Metadata[name] = value
+	}
 	have.Discard = want.Discard
 	have.Duplicates = max(have.Duplicates, want.Duplicates)
 	have.Replicas = max(have.Replicas, want.Replicas)
@@ -252,6 +284,8 @@ func mergedConsumer(have, want jetstream.ConsumerConfig) jetstream.ConsumerConfi
 // subjects returns all subjects of a stream.
 func subjects(stream string) (all []string) {
 	switch stream {
+	case Control:
+		return []string{controlPrefix + ">"}
 	case events.StreamResults:
 		return []string{"deletions.results.*.*.*", "deletions.attempts.*.*.*"}
 	case events.StreamLater:
@@ -274,6 +308,7 @@ func newStream(name, description string, maxBytes int64, s Settings) jetstream.S
 		MaxBytes:    limit(maxBytes),
 		Storage:     jetstream.FileStorage,
 		Replicas:    s.Replicas,
+		Metadata:    map[string]string{controlSeen: "created"},
 	}
 }
 

@@ -55,6 +55,9 @@ func checkSubjects(c jetstream.StreamConfig) (setting, why string) {
 
 // checkRetention refuses what removes a message that is still needed.
 func checkRetention(c jetstream.StreamConfig) (setting, why string) {
+	if c.Name == Control {
+		return checkControlRetention(c)
+	}
 	queue := c.Name != events.StreamResults
 	switch {
 	case c.Storage != jetstream.FileStorage:
@@ -82,6 +85,9 @@ const minLaterBytes = 256 << 20
 // checkLimits refuses limits by which a stream drops a message, or refuses one that a
 // lane needs. DELETION_LATER may be limited in bytes only: see [LaterFullAt].
 func checkLimits(c jetstream.StreamConfig) (setting, why string) {
+	if c.Name == Control {
+		return checkControlLimits(c)
+	}
 	later := c.Name == events.StreamLater
 	limited := c.MaxMsgs > 0 || c.MaxBytes > 0 || c.MaxMsgsPerSubject > 0
 	switch {
@@ -113,6 +119,8 @@ func checkWrites(c jetstream.StreamConfig) (setting, why string) {
 		return "no_ack", "publishes would not be acknowledged; unset it"
 	case c.Sealed:
 		return "sealed", "nothing can be stored; create the stream again"
+	case c.Name == Control && !c.AllowMsgTTL:
+		return "allow_msg_ttl is missing", "heartbeats would be refused; `lethe setup` sets it"
 	case c.Name == events.StreamResults && c.AllowMsgCounter:
 		return "allow_msg_counter", "results would be refused; create the stream without it"
 	case c.Name == events.StreamLater && !c.AllowMsgSchedules:

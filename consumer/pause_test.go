@@ -1,0 +1,158 @@
+package consumer
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/lethe-dev/lethe/deleter"
+	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/control"
+	"github.com/lethe-dev/lethe/internal/streams"
+)
+
+// pause writes a pause and waits until the lane has seen it.
+func (w *world) pause(l *Lane) {
+	w.Helper()
+	w.writePause()
+	w.until("the lane is paused", func() bool { return l.State().Status == StatusPaused })
+}
+
+func (w *world) writePause() {
+	w.Helper()
+	if _, _, err := control.Pause(context.Background(), w.js, kvTarget, "vendor asked", "anna", time.Time{}); err != nil {
+		w.Error(err)
+	}
+}
+
+func (w *world) resume() {
+	w.Helper()
+	if _, _, err := control.Resume(w.Context(), w.js, kvTarget, "ben"); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// A pause returns the requests that wait for their call, and fetches none.
+func TestAPausedLaneReturnsWhatWaitsAndFetchesNothing(t *testing.T) {
+	w := newWorld(t)
+	calls := script(answerDeleted)
+	config := w.config(kvTarget, calls)
+	config.Rate = 0.2 // so that most requests wait for their turn
+	lane, stop := w.run(config)
+	requests := []events.Request{contexts(1), contexts(2), contexts(3), contexts(4)}
+	w.publish(requests...)
+	w.until("the first call", func() bool { return calls.count() > 0 })
+	w.until("requests wait in memory", func() bool { return lane.inflight.size() > 0 })
+	w.pause(lane)
+	w.until("they are returned", func() bool { return lane.inflight.size() == 0 })
+	before := calls.count()
+	more := contexts(5)
+	w.publish(more)
+	time.Sleep(2 * pullWait) // a lane that fetched would have it by now
+	if lane.inflight.size() > 0 || calls.count() != before {
+		t.Errorf("%d requests in flight and %d calls in a pause", lane.inflight.size(), calls.count()-before)
+	}
+	stop()
+
+	other, _ := w.run(w.config(kvTarget, calls))
+	w.until("a new worker sees the pause", func() bool { return other.State().Status == StatusPaused })
+	if calls.count() != before {
+		t.Error("a new worker calls in a pause")
+	}
+	w.resume()
+	for _, r := range append(requests, more) {
+		if got := w.final(kvTarget, r.ID); got.Outcome != events.Deleted || got.Attempts != 1 {
+			t.Errorf("%s is %s after %d attempts", r.ID, got.Outcome, got.Attempts)
+		}
+	}
+}
+
+// A claim on which no call was made is released in the ledger, too.
+func TestAPauseReleasesAClaim(t *testing.T) {
+	w := newWorld(t)
+	r := entry(7)
+	calls := script(answerNotFound)
+	l := New(w.js, w.config(sensayTarget, calls))
+	l.ledger = &watched{requestLedger: l.ledger, after: func(subject string) {
+		if subject != events.AttemptSubject(sensayTarget, r.ID, 1) {
+			return
+		}
+		if _, _, err := control.Pause(t.Context(), w.js, sensayTarget, "r", "anna", time.Time{}); err != nil {
+			t.Error(err)
+		}
+		<-l.control.Open().Done()
+	}}
+	d, heard := w.delivered(0)
+	d.request, d.seq = r, 1
+	w.step(l, d)
+	if heard("-NAK") != 1 || calls.count() != 0 {
+		t.Errorf("given back %d times; %d calls", heard("-NAK"), calls.count())
+	}
+	last, err := l.ledger.Last(t.Context(), r.ID)
+	if err != nil || last == nil || last.Lease != 0 || last.Progress.Attempts != 0 || last.Progress.MayHaveDeleted {
+		t.Errorf("the last record is %+v, %v", last, err)
+	}
+}
+
+func TestAPauseStopsABisectionBetweenItsCalls(t *testing.T) {
+	w := newWorld(t)
+	calls := refusing(422, false, 3)
+	refuse := calls.answer
+	var lane *Lane
+	ready := make(chan struct{})
+	calls.answer = func(call int, res events.Resource) deleter.Answer {
+		if call == 1 {
+			<-ready
+			w.writePause()
+			<-lane.control.Open().Done()
+		}
+		return refuse(call, res)
+	}
+	requests := []events.Request{contexts(1), contexts(2), contexts(3), contexts(4)}
+	w.publish(requests...)
+	lane, _ = w.run(w.together(100, calls))
+	close(ready)
+	w.until("the lane is paused", func() bool { return lane.State().Status == StatusPaused })
+	w.until("nothing is in flight", func() bool { return lane.inflight.size() == 0 })
+	if n := calls.count(); n != 1 {
+		t.Errorf("%d calls, want the one before the pause", n)
+	}
+	w.resume()
+	for i, r := range requests {
+		want := events.Deleted
+		if i == 2 {
+			want = events.Invalid
+		}
+		if got := w.final(kvTarget, r.ID); got.Outcome != want {
+			t.Errorf("%v is %s, want %s", got.Resource, got.Outcome, want)
+		}
+	}
+}
+
+func TestALaneWithoutItsKeyMakesNoCalls(t *testing.T) {
+	w := newWorld(t)
+	calls := script(answerDeleted)
+	lane, _ := w.run(w.config(kvTarget, calls))
+	w.until("the lane runs", func() bool { return lane.control.MayCall() })
+	// As `nats kv del` does.
+	if _, err := w.js.PublishMsg(t.Context(), &nats.Msg{Subject: streams.LaneKey(kvTarget), Header: nats.Header{"KV-Operation": {"DEL"}}}); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the lane is blocked", func() bool {
+		s := lane.State()
+		return s.Status == StatusBlocked && s.Code == CodeControlBucket
+	})
+	before := calls.count()
+	r := contexts(1)
+	w.publish(r)
+	time.Sleep(2 * pullWait)
+	if calls.count() != before {
+		t.Error("it calls")
+	}
+	if err := streams.Setup(t.Context(), w.js, settings); err != nil {
+		t.Fatal(err)
+	}
+	w.final(kvTarget, r.ID)
+}

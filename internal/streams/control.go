@@ -1,0 +1,171 @@
+package streams
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/events"
+)
+
+// Control is the stream of the key-value bucket lethe-control, which says of each
+// lane whether its calls are paused, and holds the heartbeats of the workers.
+const Control = "KV_lethe-control"
+
+// controlPrefix begins the bucket's subjects, as ADR-8 has them.
+const controlPrefix = "$KV.lethe-control."
+
+// LaneKey is the subject of a lane's key. It is also what guards a heartbeat: the
+// server compares guards as text while a publish is in flight.
+func LaneKey(target events.Target) string { return controlPrefix + "lane." + string(target) }
+
+// WorkerKey is the subject of the heartbeats of one lane of one worker. "*" stands
+// for all.
+func WorkerKey(instance, target string) string {
+	return controlPrefix + "worker." + instance + "." + target
+}
+
+// PublishSubject is where a message for a subject of the bucket is published, in the
+// domain that js speaks to: leaf nodes between domains do not forward $KV.
+func PublishSubject(js jetstream.JetStream, subject string) string {
+	if js.Options().Domain != "" {
+		return APISubject(js, subject)
+	}
+	return subject
+}
+
+const (
+	// controlHistory is how many of a lane's pauses and resumptions are kept.
+	controlHistory = 16
+	// controlMaxBytes limits the bucket where the account requires a limit.
+	controlMaxBytes = 64 << 20
+	// controlSeen is set in the metadata of DELETION_REQUESTS once the bucket exists. It
+	// tells a lost bucket from an installation that is older than the bucket.
+	controlSeen = "lethe.control"
+)
+
+// controlStream has what a key-value bucket has, but for roll-ups and direct gets: with
+// a roll-up a worker could remove the lanes' keys, and a direct get may be answered by
+// a replica that is behind.
+func controlStream(s Settings) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              Control,
+		Description:       "Which lanes are paused, and the heartbeats of the workers.",
+		Subjects:          subjects(Control),
+		MaxMsgsPerSubject: controlHistory,
+		MaxBytes:          -1,
+		Retention:         jetstream.LimitsPolicy,
+		Storage:           jetstream.FileStorage,
+		Discard:           jetstream.DiscardNew,
+		DenyDelete:        true,
+		DenyPurge:         true,
+		AllowMsgTTL:       true, // heartbeats expire
+		Replicas:          s.Replicas,
+		// No worker may take the key of this bucket for one that it knew in another.
+		FirstSeq: unusedSequence(time.Now()),
+	}
+}
+
+// createStream creates a stream. The bucket gets a limit where the account requires one.
+func createStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) error {
+	_, err := js.CreateStream(ctx, want)
+	if limitMissing(err) && want.Name == Control {
+		want.MaxBytes = controlMaxBytes
+		_, err = js.CreateStream(ctx, want)
+	}
+	return err
+}
+
+// controlUnused says that the bucket is missing or never held anything, so that its
+// keys are not lost.
+func (i *Inspection) controlUnused() bool {
+	info := i.Streams[Control]
+	return info == nil || info.State.LastSeq < max(info.Config.FirstSeq, 1)
+}
+
+// olderThanControl says that nothing but the bucket is missing and that it never
+// existed: nothing is lost then.
+func (i *Inspection) olderThanControl() bool {
+	missing := i.missing()
+	return len(missing) == 1 && missing[0] == Control && i.Streams[events.StreamRequests].Config.Metadata[controlSeen] == ""
+}
+
+// setupKeys writes the key of each lane that has none or whose key cannot be read. A
+// key that was there may have been a pause, so that only a person may have it written
+// again, and learns of it, unless the bucket is fresh.
+func setupKeys(ctx context.Context, js jetstream.JetStream, s Settings, fresh bool) error {
+	for _, target := range events.Targets() {
+		last, err := LastMessage(ctx, js, Control, LaneKey(target))
+		if err != nil {
+			return err
+		}
+		if last != nil && readableKey(last) {
+			continue
+		}
+		seq := uint64(0)
+		if last != nil {
+			seq = last.Seq
+		}
+		body, _ := json.Marshal(map[string]any{"state": "running", "by": "lethe setup", "since": time.Now().UTC()}) // always possible
+		_, err = js.PublishMsg(ctx, &nats.Msg{Subject: PublishSubject(js, LaneKey(target)), Data: body},
+			jetstream.WithExpectStream(Control), jetstream.WithExpectLastSequenceForSubject(seq, LaneKey(target)))
+		var api *jetstream.APIError
+		if errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == errCodeInFlight) {
+			continue // another set-up was faster, or a person paused the lane
+		}
+		if err != nil {
+			return fmt.Errorf("key %s: %w", LaneKey(target), err)
+		}
+		if !fresh {
+			s.created(Created{Stream: Control, Key: "lane." + string(target), Lost: lostWith[Control]})
+		}
+	}
+	return nil
+}
+
+// errCodeInFlight is the server's "wrong last sequence" while another publish under
+// the same guard is in flight (10164, errors.json of nats-server).
+const errCodeInFlight jetstream.ErrorCode = 10164
+
+// readableKey says whether a lane's key is a value that says whether the lane is
+// paused; package control reads the rest.
+func readableKey(m *Message) bool {
+	var key struct{ State string }
+	if m.Header.Get("KV-Operation") != "" || m.Header.Get("Nats-Marker-Reason") != "" || json.Unmarshal(m.Data, &key) != nil {
+		return false
+	}
+	return key.State == "running" || key.State == "paused"
+}
+
+// checkControlRetention refuses what could remove a lane's key.
+func checkControlRetention(c jetstream.StreamConfig) (setting, why string) {
+	switch {
+	case c.Storage != jetstream.FileStorage:
+		return "storage " + c.Storage.String(), "a pause would not survive a restart; it must be file"
+	case c.Retention != jetstream.LimitsPolicy:
+		return "retention " + c.Retention.String(), "it must be limits, which keeps the lanes' keys"
+	case c.MaxAge > 0:
+		return "max_age " + c.MaxAge.String(), "the lanes' keys would be dropped when they grow old; it must be 0"
+	case c.AllowRollup:
+		return "allow_rollup_hdrs", "a worker could remove the lanes' keys with one header; turn it off"
+	case c.AllowMsgCounter:
+		return "allow_msg_counter", "pauses would be refused; create the bucket without it"
+	}
+	return "", ""
+}
+
+// checkControlLimits refuses limits that drop a lane's key, or refuse the next one.
+func checkControlLimits(c jetstream.StreamConfig) (setting, why string) {
+	switch {
+	case c.DiscardNewPerSubject:
+		return "discard_new_per_subject", "pauses and heartbeats would be refused; turn it off"
+	case (c.MaxMsgs > 0 || c.MaxBytes > 0) && c.Discard != jetstream.DiscardNew:
+		return "discard old with a limit", "the lanes' keys would be dropped for heartbeats; remove the limit or set discard new"
+	}
+	return "", ""
+}
