@@ -22,6 +22,7 @@ const (
 	LateCall      = "a call after the final result"
 	WrongOrder    = "a record does not follow the one before it"
 	Stranded      = "a message is left behind"
+	PausedCall    = "a call while the lane is paused"
 )
 
 // checkSlack is how long after a final result a call to k-v.ai may still arrive:
@@ -45,6 +46,7 @@ type Observations struct {
 	Records   []Record       // of the results stream, in its order
 	Calls     []fakeapi.Call // of the API's journal, in its order
 	Left      []string       // subjects of the messages still in the queues
+	Pauses    []Pause
 	// Undisturbed is true if no fault was injected and the API answered every call it
 	// received. An attempt without a call in the journal was then refused.
 	Undisturbed bool
@@ -107,6 +109,7 @@ func Audit(r Observations) []Violation {
 	}
 	a.checkOrder()
 	a.compareEntries()
+	a.checkPauses()
 	for _, subject := range r.Left {
 		a.report(Stranded, name{id: subject}, "it was not acknowledged")
 	}
@@ -306,6 +309,20 @@ func (a *auditor) compareEntries() {
 		}
 	}
 }
+
+// checkPauses reports calls that arrived while their lane was paused.
+func (a *auditor) checkPauses() {
+	for _, p := range a.Pauses {
+		for _, c := range a.Calls {
+			if apis[p.Target] == c.API && c.Arrived.After(p.From) && c.Arrived.Before(p.To) {
+				a.report(PausedCall, name{target: p.Target}, "call %d came %s after `lethe pause` had returned", c.Number, c.Arrived.Sub(p.From))
+			}
+		}
+	}
+}
+
+// apis are the fake APIs of the targets.
+var apis = map[events.Target]fakeapi.API{events.KVUserContext: fakeapi.KV, events.SensayKnowledgeBase: fakeapi.Sensay}
 
 func describe(l Record) string {
 	if l.Result == nil {

@@ -73,6 +73,16 @@ func TestAudit(t *testing.T) {
 			r.Calls[0].Status, r.Calls[1].Deleted, r.Calls[1].Status = 503, nil, 404
 		}, nil},
 		{"deleted on an answer that ended its connection", func(r *Observations) { r.Calls[0].Fault = fakeapi.Recycle }, nil},
+		{"a call before a pause", func(r *Observations) {
+			r.Pauses = []Pause{{entry.Target(), at.Add(time.Second), at.Add(time.Hour)}}
+		}, nil},
+		{"a call after a pause", func(r *Observations) { r.Pauses = []Pause{{entry.Target(), at, at.Add(time.Second)}} }, nil},
+		{"a call while another lane is paused", func(r *Observations) {
+			r.Pauses = []Pause{{events.KVUserContext, at, at.Add(time.Hour)}}
+		}, nil},
+		{"a call while its lane is paused", func(r *Observations) {
+			r.Pauses = []Pause{{entry.Target(), at, at.Add(time.Hour)}}
+		}, []string{PausedCall}},
 		{"the final result is missing", func(r *Observations) { r.Records = slices.Delete(r.Records, 1, 2) }, []string{Missing}},
 		{"a final result is stored twice", func(r *Observations) {
 			l := r.Records[1]

@@ -26,6 +26,12 @@ var rules = map[string][]e2e.Replacement{
 	"a record expects the one before it": {
 		{File: "internal/ledger/ledger.go", Old: "	p.msg.Header[jetstream.ExpectedLastSubjSeqHeader] = values[1:2:2]\n	p.msg.Header[jetstream.ExpectedLastSubjSeqSubjHeader] = values[2:3:3]\n", New: ""},
 	},
+	"a heartbeat that is too old gives no right": {
+		{File: "internal/control/lease.go", Old: "	until := sent.Add(BeginWithin)\n", New: "	until := sent.Add(time.Hour)\n"},
+	},
+	"a refused heartbeat gives no right": {
+		{File: "internal/control/lease.go", Old: "		case err == nil:\n			l.accepted(", New: "		case err == nil, hasCode(err, codeOtherKey):\n			l.accepted("},
+	},
 	"no call on a lapsed lease": {
 		{File: "consumer/call.go", Old: "deleter.WithStartDeadline(ctx, deadline)", New: "ctx"},
 		{File: "consumer/call.go", Old: "	if l.clock.passed(deadline) {\n		return begun, context.DeadlineExceeded\n	}\n	return l.limiter.Wait(stop, deadline)\n", New: "	return l.limiter.Wait(stop, time.Time{})\n"},

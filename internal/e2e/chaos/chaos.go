@@ -12,6 +12,7 @@
 //	worker.go       workers and their proxies
 //	queues.go       publishing, and waiting for empty queues
 //	faults.go       the faults injected into them
+//	pause.go        lanes that are paused for a while
 //	observe.go      what is read afterwards
 //	audit.go        which observations break a guarantee
 package chaos

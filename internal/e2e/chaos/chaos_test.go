@@ -188,14 +188,22 @@ func runTrial(t *testing.T, env *Environment, requests, kills int, over time.Dur
 			}
 		}
 	}()
+	paused := make(chan error, 1)
+	go func() { // one lane is paused at the same time
+		target := events.Targets()[int(*seed)%len(events.Targets())]
+		paused <- env.PauseLane(t.Context(), target, func() { time.Sleep(3 * time.Second) })
+	}()
 	faults, err := InjectFaults(t.Context(), env, *seed, kills, over)
+	if lost := <-paused; lost != nil {
+		t.Error(lost)
+	}
 	close(done)
 	if err != nil {
 		t.Fatal(err)
 	}
 	published()
 	record, violations := audit(t, env)
-	t.Logf("seed %d: %s; %s; %d consumers recreated; %d violations", *seed, sum(record), faults, env.Recreated, len(violations))
+	t.Logf("seed %d: %s; %s; %d pauses; %d consumers recreated; %d violations", *seed, sum(record), faults, len(record.Pauses), env.Recreated, len(violations))
 	fail(t, env, violations)
 }
 

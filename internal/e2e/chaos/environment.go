@@ -56,6 +56,8 @@ type Environment struct {
 
 	undisturbed bool // no faults are injected, and the API answers every call
 
+	pauses []Pause // of lanes; the last has no end while it lasts
+
 	published []Publication
 	progress  atomic.Int64 // len(published), safe for other goroutines
 }
@@ -213,7 +215,7 @@ func (env *Environment) Finish(ctx context.Context) (r Observations, err error) 
 			return r, err
 		}
 	}
-	r.Published, r.Undisturbed = env.published, env.undisturbed
+	r.Published, r.Undisturbed, r.Pauses = env.published, env.undisturbed, env.pauses
 	if r.Records, err = retry(ctx, env.records); err != nil {
 		return r, err
 	}

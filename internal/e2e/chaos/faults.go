@@ -9,6 +9,7 @@ import (
 
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/e2e"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // Faults counts the injected faults.
@@ -67,7 +68,7 @@ func InjectFaults(ctx context.Context, env *Environment, seed uint64, kills int,
 // replicasCurrent fails unless each stream has a leader and all its replicas are
 // current. A server that was isolated reports old values for a moment longer.
 func (env *Environment) replicasCurrent(ctx context.Context) (struct{}, error) {
-	for _, name := range []string{events.StreamRequests, events.StreamLater, events.StreamResults} {
+	for _, name := range []string{events.StreamRequests, events.StreamLater, events.StreamResults, streams.Control} {
 		try, cancel := context.WithTimeout(ctx, 2*time.Second) // a request can get lost
 		stream, err := env.js.Stream(try, name)
 		cancel()
