@@ -90,7 +90,7 @@ func (l life) called() bool {
 // said are words that only the sentence of one stage has.
 var said = map[history.Stage]string{
 	history.Waiting: "no worker has taken it yet", history.Taken: "A worker has taken message", history.InFlight: "is in flight since",
-	history.Unanswered: "and its lease is over", history.Retrying: "Attempt 2 follows at 2026-11-23 13:00:00", history.Due: "is due: a worker takes it next",
+	history.Unanswered: "and its lease is over", history.Retrying: "Attempt 2 follows at 2026-11-23 13:00:00", history.Due: "; a worker takes it next",
 	history.AcceptedPending: "The API accepted the deletion", history.Final: "It is final: ",
 }
 

@@ -15,9 +15,11 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/fakeapi"
+	"github.com/lethe-dev/lethe/internal/history"
 )
 
 // Every party does with Lethe's own commands all that it is there for, and what it may is what that took.
@@ -101,6 +103,24 @@ func TestEachPartyHasTheRightsItNeeds(t *testing.T) {
 		}
 		if got := s.run(t, "admin", "show", "never"); got.status != 1 || !strings.Contains(got.stderr, "nothing is stored under never") {
 			t.Errorf("exit %d: %s", got.status, got.stderr)
+		}
+	})
+	t.Run("worker: it reads the same life, with the rights that it has", func(t *testing.T) {
+		nc := s.connect(t, "worker")
+		js, err := jetstream.New(nc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reader := &history.Reader{JS: js}
+		found, _, err := reader.Find(t.Context(), "kv-11", events.Targets()...)
+		if err != nil || len(found) != 1 || found[0].Stage(time.Now()) != history.Final {
+			t.Errorf("%+v, %v", found, err)
+		}
+		if found, _, err := reader.Find(t.Context(), "never", events.Targets()...); err != nil || len(found) != 0 {
+			t.Errorf("%+v, %v", found, err)
+		}
+		if err := nc.LastError(); err != nil {
+			t.Error(err)
 		}
 	})
 	t.Run("worker: it sees that a request which comes again waits already", func(t *testing.T) {

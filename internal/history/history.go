@@ -71,7 +71,8 @@ type Message struct {
 	Invalid error
 	TraceID string
 
-	replays uint64 // the sequence of the failed result that it asks to try again
+	delivered uint64 // the last sequence that was delivered to the lane
+	replays   uint64 // the sequence of the failed result that it asks to try again
 }
 
 // last is the last record, nil if there is none.

@@ -191,13 +191,13 @@ func TestASentenceSaysWhereARequestStands(t *testing.T) {
 				p := begun()
 				p.Answer = busy
 				s.attempt(id, p, 0)
-			}, 0, Due, []string{"503", "Attempt 2 is due", "It waits because its lane is paused: a test."},
+			}, 0, Due, []string{"503", "Attempt 2 is due.", "It waits because its lane is paused: a test."},
 		},
 		"its claim was released": {
 			func(s *site, id string) {
 				p := s.attempt(id, begun(), time.Minute)
 				s.attempt(id, p.WithoutLastAttempt(), 0)
-			}, 0, Due, []string{"No call was made yet. Attempt 1 is due"},
+			}, 0, Due, []string{"No call was made yet. Attempt 1 is due."},
 		},
 		"its credential cannot be read": {
 			func(s *site, id string) {
@@ -212,7 +212,7 @@ func TestASentenceSaysWhereARequestStands(t *testing.T) {
 		},
 		"its confirmation is late": {
 			func(s *site, id string) { s.accept(id, soon, soon.Add(time.Hour)) }, 3 * time.Hour, AcceptedPending,
-			[]string{"it is overdue", "a worker confirms it next"},
+			[]string{"it is overdue: it was to be confirmed at"},
 		},
 		"it is not deleted yet": {
 			func(s *site, id string) {
@@ -409,6 +409,15 @@ func TestMessagesThatAreDueOrReplayed(t *testing.T) {
 	}
 	if q.Message == nil || q.Message.Stream != events.StreamLater || q.Stage(now) != Due {
 		t.Errorf("%s, %+v", q.Stage(now), q.Message)
+	}
+	s.schedule("due", s.attempt("due", begun(), 0), now)
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		if q = s.find("due"); q.Message != nil || time.Now().After(deadline) {
+			break
+		}
+	}
+	if q.Resource == nil || q.Stage(now) != Due || !strings.Contains(q.Sentence(now, ""), "Attempt 2 is due since") {
+		t.Errorf("%s, about %v", q.Sentence(now, ""), q.Resource)
 	}
 	failed := s.fail("again")
 	replay, err := ledger.Replay(*s.find("again").last().Result, failed.Seq)

@@ -211,7 +211,7 @@ func (r *Reader) hasMessage(ctx context.Context, q *Request, stream string, msg 
 	}
 	q.Message = &Message{
 		Stream: stream, Seq: msg.Seq, StoredAt: msg.Time, Taken: msg.Seq <= delivered, Ahead: -1, Invalid: invalid,
-		TraceID: traceID(msg.Header, event),
+		TraceID: traceID(msg.Header, event), delivered: delivered,
 	}
 	if stream == events.StreamRequests {
 		q.Message.replays = ledger.Expected(msg.Header)

@@ -2,6 +2,7 @@ package history
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +28,9 @@ type Search struct {
 func (r *Reader) Find(ctx context.Context, id string, targets ...events.Target) ([]*Request, Search, error) {
 	found, err := r.stored(ctx, id, targets)
 	if err != nil || len(found) > 0 {
+		for _, q := range found {
+			err = errors.Join(err, r.findDue(ctx, q))
+		}
 		return found, Search{}, err
 	}
 	var all Search
@@ -97,23 +101,34 @@ func Sequence(id string) (seq uint64, ok bool) {
 	return seq, ok && err == nil && events.SequenceID(seq) == id
 }
 
+// findDue looks for the message of a request whose next attempt is due. It tells what the
+// request is about, and since when the attempt is due.
+func (r *Reader) findDue(ctx context.Context, q *Request) error {
+	last := q.last()
+	if last == nil || last.Outcome.Final() || last.Lease > 0 || q.Next != nil || q.Message != nil {
+		return nil
+	}
+	s := r.sweep(events.StreamLater, q.ID, q.Target)
+	if err := s.run(ctx); err != nil || s.found == nil {
+		return err
+	}
+	return r.hasMessage(ctx, q, s.stream, s.found, s.event, s.invalid)
+}
+
 // search looks for a request in the messages of a target that wait: those that were never
 // answered, and those that are due.
 func (r *Reader) search(ctx context.Context, id string, target events.Target) (found *Request, all Search, err error) {
-	for _, place := range []struct{ stream, subject string }{
-		{events.StreamRequests, events.RequestSubject(target)},
-		{events.StreamLater, events.DueSubject(target)},
-	} {
-		counts, err := r.counts(ctx, place.stream, place.subject)
+	for _, stream := range []string{events.StreamRequests, events.StreamLater} {
+		s := r.sweep(stream, id, target)
+		counts, err := r.counts(ctx, stream, s.subject)
 		if err != nil {
 			return nil, all, err
 		}
-		waiting := int(counts[place.subject])
+		waiting := int(counts[s.subject])
 		all.Waiting += waiting
-		if waiting == 0 || place.stream == events.StreamRequests && !r.Messages {
+		if waiting == 0 || stream == events.StreamRequests && !r.Messages {
 			continue
 		}
-		s := &sweep{reader: r, stream: place.stream, subject: place.subject, target: target, id: id, next: 1}
 		if err := s.run(ctx); err != nil {
 			return nil, all, err
 		}
@@ -123,11 +138,11 @@ func (r *Reader) search(ctx context.Context, id string, target events.Target) (f
 			continue
 		}
 		found = &Request{ID: id, Target: target}
-		if err := r.hasMessage(ctx, found, place.stream, s.found, s.event, s.invalid); err != nil {
+		if err := r.hasMessage(ctx, found, stream, s.found, s.event, s.invalid); err != nil {
 			return nil, all, err
 		}
-		if delivered, err := r.delivered(ctx, place.stream, target); err == nil && place.stream == events.StreamRequests {
-			found.Message.Ahead = s.between(delivered, s.found.Seq)
+		if stream == events.StreamRequests {
+			found.Message.Ahead = s.between(found.Message.delivered, s.found.Seq)
 		}
 		return found, all, nil
 	}
@@ -154,6 +169,14 @@ type sweep struct {
 	found   *streams.Message // the oldest one with the id
 	event   events.Request
 	invalid error
+}
+
+func (r *Reader) sweep(stream, id string, target events.Target) *sweep {
+	subject := events.RequestSubject(target)
+	if stream == events.StreamLater {
+		subject = events.DueSubject(target)
+	}
+	return &sweep{reader: r, stream: stream, subject: subject, target: target, id: id, next: 1}
 }
 
 func (s *sweep) run(ctx context.Context) error {

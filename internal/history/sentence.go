@@ -15,7 +15,7 @@ import (
 // is in the way. Times are in now's location.
 func (q *Request) Sentence(now time.Time, lane string) string {
 	clock := clock{now}
-	s := q.sentence(clock)
+	s := q.sentence(clock, lane != "")
 	lane = strings.TrimSuffix(lane, ".")
 	switch stage := q.Stage(now); {
 	case lane == "" || stage == Final || stage == InFlight || stage == Unknown:
@@ -27,7 +27,7 @@ func (q *Request) Sentence(now time.Time, lane string) string {
 	}
 }
 
-func (q *Request) sentence(clock clock) string {
+func (q *Request) sentence(clock clock, blocked bool) string {
 	switch q.Stage(clock.now) {
 	case Waiting:
 		return q.waiting(clock)
@@ -40,9 +40,9 @@ func (q *Request) sentence(clock clock) string {
 	case Retrying:
 		return q.retrying(clock)
 	case Due:
-		return q.due()
+		return q.due(clock, blocked)
 	case AcceptedPending:
-		return q.pending(clock)
+		return q.pending(clock, blocked)
 	case Final:
 		return q.final(clock)
 	default:
@@ -116,12 +116,19 @@ func (q *Request) retrying(clock clock) string {
 	return lastAnswer(p) + fmt.Sprintf(" Attempt %d follows at %s.", p.Attempts+1, clock.at(q.Next.At))
 }
 
-func (q *Request) due() string {
-	if q.last() == nil {
-		return "Its next attempt is due: a worker takes it next, or is making it now."
+func (q *Request) due(clock clock, blocked bool) string {
+	s := "Its next attempt is due"
+	if q.last() != nil {
+		p := q.last().Progress
+		s = lastAnswer(p) + fmt.Sprintf(" Attempt %d is due", p.Attempts+1)
 	}
-	p := q.last().Progress
-	return lastAnswer(p) + fmt.Sprintf(" Attempt %d is due: a worker takes it next, or is making it now.", p.Attempts+1)
+	if q.Message != nil && q.Message.Stream == events.StreamLater {
+		s += " since " + clock.at(q.Message.StoredAt)
+	}
+	if !blocked {
+		s += "; a worker takes it next, or is making it now"
+	}
+	return s + "."
 }
 
 // lastAnswer says what the API answered last.
@@ -140,7 +147,7 @@ func lastAnswer(p ledger.Progress) string {
 	}
 }
 
-func (q *Request) pending(clock clock) string {
+func (q *Request) pending(clock clock, blocked bool) string {
 	at, expectedBy := q.accepted()
 	s := "The API accepted the deletion"
 	if !at.IsZero() {
@@ -150,15 +157,19 @@ func (q *Request) pending(clock clock) string {
 		s += " and said that it is complete by " + clock.at(expectedBy)
 	}
 	due := q.last().Progress.FirstAttempt
-	switch next := q.Next; {
+	next := q.Next
+	switch {
 	case q.Overdue(clock.now) && next != nil && clock.now.Before(next.At):
 		s += fmt.Sprintf("; it is overdue: it was to be confirmed at %s, and the next confirmation is at %s", clock.at(due), clock.at(next.At))
 	case q.Overdue(clock.now):
-		s += fmt.Sprintf("; it is overdue: it was to be confirmed at %s, and a worker confirms it next", clock.at(due))
+		s += "; it is overdue: it was to be confirmed at " + clock.at(due)
 	case next != nil && clock.now.Before(next.At):
 		s += "; the same call is made again at " + clock.at(next.At) + " to confirm it"
 	default:
-		s += "; its confirmation is due, a worker makes the same call next"
+		s += "; its confirmation is due"
+	}
+	if !blocked && (next == nil || !clock.now.Before(next.At)) {
+		s += ", and a worker makes the same call next, or is making it now"
 	}
 	if a := q.last().Progress.Answer; q.last().Outcome == "" && !a.At.IsZero() {
 		s += "; the last confirmation got " + a.Text()
@@ -205,7 +216,8 @@ type Line struct {
 // step with the time at which it is to come.
 func (q *Request) Lines() []Line {
 	var all []Line
-	if m := q.Message; m != nil {
+	m := q.Message
+	if m != nil && m.Stream == events.StreamRequests {
 		all = append(all, Line{m.StoredAt, "request", fmt.Sprintf("stored as message %d of %s", m.Seq, m.Stream)})
 	}
 	for i := range q.Records {
@@ -214,6 +226,9 @@ func (q *Request) Lines() []Line {
 			before = &q.Records[i-1]
 		}
 		all = append(all, q.Records[i].line(before))
+	}
+	if m != nil && m.Stream == events.StreamLater {
+		all = append(all, Line{m.StoredAt, fmt.Sprintf("attempt %d", q.Attempts()+1), "is due"})
 	}
 	if q.Next != nil && (q.last() == nil || !q.last().Outcome.Final()) {
 		p := q.Next.Progress

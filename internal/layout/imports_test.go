@@ -35,7 +35,7 @@ var (
 		"internal/layout":   {},
 		"internal/fakeapi":  {},
 		"docs":              {tests: []string{"events"}},
-		"deploy":            {tests: []string{"events", "internal/config"}},
+		"deploy":            {tests: []string{"events", "internal/config", "internal/history"}},
 		"deleter":           {code: events},
 		"deleter/kv":        api,
 		"deleter/sensay":    api,
