@@ -51,7 +51,7 @@ var wanted = []worth{
 	{"$JS.API.STREAM.PEER.REMOVE.STREAM", nil},
 	{"$JS.API.META.LEADER.STEPDOWN", nil},
 
-	{"$JS.API.STREAM.MSG.GET.DELETION_REQUESTS", []string{"admin"}},
+	{"$JS.API.STREAM.MSG.GET.DELETION_REQUESTS", []string{"worker", "admin"}},
 	{"$JS.API.STREAM.MSG.GET.DELETION_RESULTS", []string{"worker", "admin"}},
 	{"$JS.API.STREAM.MSG.GET.DELETION_LATER", []string{"worker", "admin"}},
 	{"$JS.API.STREAM.MSG.GET.KV_lethe-control", []string{"worker", "admin"}},
@@ -69,7 +69,7 @@ var wanted = []worth{
 	{"$JS.API.CONSUMER.NAMES.STREAM", nil},
 	{"$JS.API.CONSUMER.INFO.DELETION_REQUESTS.LANE", []string{"worker", "admin"}},
 	{"$JS.API.CONSUMER.INFO.DELETION_LATER.LANE", []string{"worker", "admin"}},
-	{"$JS.API.CONSUMER.INFO.DELETION_RESULTS.name", []string{"subscriber", "admin"}},
+	{"$JS.API.CONSUMER.INFO.DELETION_RESULTS.name", []string{"worker", "subscriber", "admin"}},
 	{"$JS.API.CONSUMER.CREATE.STREAM", nil}, // without a filter in the subject
 	{"$JS.API.CONSUMER.CREATE.STREAM.name", nil},
 	{"$JS.API.CONSUMER.DURABLE.CREATE.STREAM.name", nil},

@@ -8,7 +8,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
@@ -82,36 +81,6 @@ func failedKept(ctx context.Context, js jetstream.JetStream, target events.Targe
 		return 0, nil // the streams' problems name it
 	}
 	return 0, answer.Error
-}
-
-// errCodeNotUnique is the server's "filtered consumer not unique on workqueue
-// stream" (errors.json of nats-server).
-const errCodeNotUnique jetstream.ErrorCode = 10100
-
-// scheduled counts the schedules of one target. Each has its own subject, and millions
-// of subjects are too many to list. A temporary consumer knows how many messages it
-// would deliver.
-func scheduled(ctx context.Context, js jetstream.JetStream, target events.Target) (uint64, error) {
-	var counter jetstream.Consumer
-	count := func() (err error) {
-		counter, err = js.CreateConsumer(ctx, events.StreamLater, jetstream.ConsumerConfig{
-			FilterSubject: events.LaterSubject(target, "*"), AckPolicy: jetstream.AckExplicitPolicy, InactiveThreshold: 5 * time.Second,
-		})
-		var api *jetstream.APIError
-		if errors.As(err, &api) && api.ErrorCode == errCodeNotUnique {
-			return err // another command counts now; a work queue allows one consumer per message
-		}
-		return backoff.Permanent(err)
-	}
-	pause := backoff.WithMaxElapsedTime(workersAnswerWithin * 10)
-	if err := backoff.Retry(count, backoff.WithContext(backoff.NewExponentialBackOff(pause, backoff.WithInitialInterval(50*time.Millisecond)), ctx)); err != nil {
-		return 0, fmt.Errorf("count the schedules of %s: %w", target, err)
-	}
-	info := counter.CachedInfo()
-	if err := js.DeleteConsumer(ctx, events.StreamLater, info.Name); err != nil {
-		return 0, fmt.Errorf("count the schedules of %s: %w", target, err)
-	}
-	return info.NumPending, nil
 }
 
 // askWorkers asks every worker for its statistics (NATS ADR-32) and returns the

@@ -88,7 +88,9 @@ func (r *statusReading) read(ctx context.Context, nc *nats.Conn) (*status, error
 		for i := range r.status.Lanes {
 			l := &r.status.Lanes[i]
 			part("how many requests of "+string(l.Target)+" are scheduled", func(ctx context.Context) error {
-				return set(&l.Scheduled, func() (uint64, error) { return scheduled(ctx, js, l.Target) })
+				return set(&l.Scheduled, func() (uint64, error) {
+					return streams.Count(ctx, js, events.StreamLater, streams.ScheduledCounter(l.Target))
+				})
 			})
 			part("the failed results of "+string(l.Target), func(ctx context.Context) error {
 				return set(&l.Failed, func() (uint64, error) { return failedKept(ctx, js, l.Target) })
@@ -127,6 +129,10 @@ func (r *statusReading) jetStream(nc *nats.Conn) jetstream.JetStream {
 
 // unavailable reports a part that cannot be read.
 func (r *statusReading) unavailable(part string, err error) {
+	if p, ok := errors.AsType[*streams.Problem](err); ok {
+		r.report(statusProblem{About: "NATS", Reason: p.Reason(), Fix: p.Fix()})
+		return
+	}
 	reason := err.Error()
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) {
 		reason = fmt.Sprintf("no answer within %s", partWithin)

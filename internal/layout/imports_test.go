@@ -44,6 +44,7 @@ var (
 		"internal/history":  {code: []string{"events", "internal/ledger", "internal/streams"}},
 		"internal/control":  {code: []string{"deleter", "events", "internal/streams"}},
 		"internal/limiter":  {code: []string{"deleter", "events"}},
+		"internal/backlog":  {code: []string{"events", "internal/streams"}},
 		"internal/natsconn": {},
 		"internal/config":   {code: []string{"deleter", "events", "internal/natsconn"}},
 		// A failpoint compiles to nothing except in the workers of the trials.
@@ -54,7 +55,7 @@ var (
 		}, tests: []string{"internal/history", "internal/natsconn"}},
 		"cmd/lethe": {code: []string{
 			"consumer", "deleter", "deleter/kv", "deleter/sensay", "events", "internal/config", "internal/control",
-			"internal/fakeapi", "internal/history", "internal/ledger", "internal/natsconn", "internal/streams", "internal/telemetry",
+			"internal/backlog", "internal/fakeapi", "internal/history", "internal/ledger", "internal/natsconn", "internal/streams", "internal/telemetry",
 		}},
 		"internal/e2e":       {tests: []string{"internal/natsconn"}},
 		"internal/e2e/bench": {code: []string{"events", "internal/e2e", "internal/fakeapi", "internal/streams"}},

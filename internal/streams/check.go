@@ -81,7 +81,8 @@ type Inspection struct {
 	targets   []events.Target
 	Streams   map[string]*jetstream.StreamInfo
 	consumers map[consumerName]*jetstream.ConsumerInfo
-	unread    map[consumerName]error // of a stream, by an empty target
+	unread    map[consumerName]error                    // of a stream, by an empty target
+	scheduled map[events.Target]*jetstream.ConsumerInfo // the counters of scheduled requests
 }
 
 type consumerName struct {
@@ -121,6 +122,7 @@ func Survey(ctx context.Context, js jetstream.JetStream, targets ...events.Targe
 	i := &Inspection{
 		payload: js.Conn().MaxPayload(), targets: targets, unread: map[consumerName]error{},
 		Streams: map[string]*jetstream.StreamInfo{}, consumers: map[consumerName]*jetstream.ConsumerInfo{},
+		scheduled: map[events.Target]*jetstream.ConsumerInfo{},
 	}
 	var mu sync.Mutex
 	var asking sync.WaitGroup
@@ -150,18 +152,30 @@ func Survey(ctx context.Context, js jetstream.JetStream, targets ...events.Targe
 	}
 	for _, name := range consumerNames(targets...) {
 		ask(name, func() (func(), error) {
-			consumer, err := js.Consumer(ctx, name.stream, string(name.target))
-			switch {
-			case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
-				return nil, nil
-			case err != nil:
-				return nil, fmt.Errorf("consumer %s of %s: %w", name.target, name.stream, err)
+			info, err := consumerInfo(ctx, js, name.stream, string(name.target))
+			if info == nil {
+				return nil, notFound(err)
 			}
-			return func() { i.consumers[name] = consumer.CachedInfo() }, nil
+			return func() { i.consumers[name] = info }, nil
+		})
+	}
+	for _, target := range targets {
+		counter := ScheduledCounter(target).Durable
+		ask(consumerName{events.StreamLater, events.Target(counter)}, func() (func(), error) {
+			info, err := consumerInfo(ctx, js, events.StreamLater, counter)
+			return func() { i.scheduled[target] = info }, notFound(err)
 		})
 	}
 	asking.Wait()
 	return i, i.errors()
+}
+
+// notFound is nil if err says that a stream does not exist, else err.
+func notFound(err error) error {
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	return err
 }
 
 // errors are those of what could not be read, streams before consumers.
@@ -183,6 +197,18 @@ func (i *Inspection) errors() (all []error) {
 // is missing or could not be read.
 func (i *Inspection) Consumer(stream string, target events.Target) *jetstream.ConsumerInfo {
 	return i.consumers[consumerName{stream, target}]
+}
+
+// consumerInfo returns nil if the consumer does not exist.
+func consumerInfo(ctx context.Context, js jetstream.JetStream, stream, name string) (*jetstream.ConsumerInfo, error) {
+	consumer, err := js.Consumer(ctx, stream, name)
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("consumer %s of %s: %w", name, stream, err)
+	}
+	return consumer.CachedInfo(), nil
 }
 
 // missing returns the names of the streams that do not exist.
@@ -250,6 +276,11 @@ func (i *Inspection) Problems(resultsMinAge time.Duration) (problems []*Problem)
 			continue
 		}
 		problems = appendProblem(problems, checkConsumer(name, i.consumers[name]))
+	}
+	for _, target := range i.targets {
+		if info := i.scheduled[target]; info != nil { // without it, requests are answered all the same
+			problems = appendProblem(problems, checkCounter(events.StreamLater, ScheduledCounter(target), info))
+		}
 	}
 	return problems
 }

@@ -109,6 +109,9 @@ func setup(ctx context.Context, js jetstream.JetStream, s Settings, repair bool)
 			s.created(Created{Stream: name.stream, Consumer: string(name.target)})
 		}
 	}
+	if err := setupCounters(ctx, js); err != nil {
+		return err
+	}
 	stranded, err := Stranded(ctx, js, events.Targets()...)
 	if err != nil {
 		return err
