@@ -97,7 +97,7 @@ func (l *Lane) call(stop, ctx context.Context, jobs []*job) (answer deleter.Answ
 	l.breaker.Record(answer, limiter.Call{
 		Shared: len(jobs) > 1, Suspect: len(jobs) == 1 && jobs[0].progress.Suspect(), Throttled: throttled, Since: since,
 	})
-	l.trace.counted(ctx, answer)
+	l.metrics.call(answer, len(jobs))
 	return answer, true
 }
 

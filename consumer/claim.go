@@ -238,6 +238,7 @@ func (l *Lane) resolve(j *job, carried ledger.Progress, last *ledger.Record) (le
 	}
 	action, at, next := ledger.Resolve(carried, j.fingerprint, last, scheduled, l.config.Instance, l.clock.now())
 	next.MayHaveDeleted = next.MayHaveDeleted || lost
+	next.StoredAt = carried.StoredAt
 	switch action {
 	case ledger.Acknowledge:
 		return next, ack, nil

@@ -27,7 +27,8 @@
 //	consumer.go    the configuration of a lane, and the lane
 //	decide.go      the pure function from progress, answer and time to the next step
 //	bisect.go      finds out which requests of a batch an answer is about
-//	trace.go       spans and counters
+//	trace.go       spans
+//	metrics.go     counters and histograms
 //	batch.go       the batcher, which puts requests together for one call
 //	retention.go   how long the results stream keeps records
 //	inflight.go    deliveries in flight, and their ack deadlines
@@ -155,6 +156,7 @@ func New(js jetstream.JetStream, c Config) *Lane {
 		inflight: newInflight(),
 		batcher:  &batcher{maxIDs: max(c.BatchIDs, 1)},
 		trace:    newTracing(c.Target),
+		metrics:  newMetrics(c.Target),
 		ackWait:  &ackWaits{},
 		pulls:    newPulls(js),
 		changed:  make(chan struct{}, 1),
@@ -197,6 +199,7 @@ type Lane struct {
 	records    retention
 	refusals   refusals
 	trace      *tracing
+	metrics    *metrics
 	ackWait    *ackWaits
 	laterUsage laterUsage
 	pulls      *pulls

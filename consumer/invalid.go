@@ -15,15 +15,16 @@ func (l *Lane) refuse(ctx context.Context, d *delivery) (settlement, error) {
 	if !errors.As(d.invalid, &invalid) {
 		return nakWithDelay, d.invalid
 	}
-	arrival := d.seq
+	arrival, storedAt := d.seq, d.storedAt
 	if d.due {
-		arrival = ledger.ReadProgress(d.Header).RequestSeq
+		progress := ledger.ReadProgress(d.Header)
+		arrival, storedAt = progress.RequestSeq, progress.StoredAt
 	}
 	names := []string{events.SequenceID(arrival)}
 	if id := d.request.ID; id != "" {
 		names = []string{id, names[0]}
 	}
-	return l.publishUnder(ctx, names, d.rawFingerprint, events.Result{
+	return l.publishUnder(ctx, names, d.rawFingerprint, storedAt, events.Result{
 		RequestSource: d.request.Source,
 		Outcome:       events.Invalid,
 		Error:         &events.ResultError{Code: invalid.Code, Message: invalid.Error()},

@@ -104,6 +104,7 @@ func (l *Lane) finish(stop context.Context, jobs []*job, answered []callResult) 
 		j.startDeadline, j.mustRecord = time.Time{}, false
 		l.answered(j, s)
 		step := l.decide(j, s)
+		l.metrics.decided(s.answer, step.outcome == "", j.progress.AwaitingRemoval)
 		if together && step.outcome.Final() {
 			if r, err := l.newResult(j.ctx, j.ID, j.fingerprint, j.progress, j.result(step)); err == nil {
 				results, ended = append(results, r), append(ended, decided{j, step})
@@ -127,7 +128,7 @@ func (l *Lane) finish(stop context.Context, jobs []*job, answered []callResult) 
 	for i, r := range results {
 		j, step := ended[i].job, ended[i].step
 		if r.Stored {
-			l.published(j.ctx, r)
+			l.published(j.ctx, r, step.resultError)
 			failpoint.At(failpoint.Resulted)
 			l.done(j, ack, nil)
 			continue

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/ledger"
@@ -30,18 +31,20 @@ func (l *Lane) newResult(ctx context.Context, id, fingerprint string, h ledger.P
 	return l.ledger.NewResult(ctx, id, fingerprint, h, r)
 }
 
-func (l *Lane) publish(ctx context.Context, r *ledger.Pending) (err error) {
+// publish stores a result. e is the error that it reports, if any.
+func (l *Lane) publish(ctx context.Context, r *ledger.Pending, e *events.ResultError) (err error) {
 	ctx, end := l.trace.publish(ctx, "result", r.Subject())
 	defer func() { end(err) }()
 	if err = l.ledger.Append(ctx, r); err != nil {
 		return err
 	}
-	l.published(ctx, r)
+	l.published(ctx, r, e)
 	return nil
 }
 
 // published reports that a result is stored.
-func (l *Lane) published(ctx context.Context, r *ledger.Pending) {
+func (l *Lane) published(ctx context.Context, r *ledger.Pending, e *events.ResultError) {
+	l.metrics.result(ctx, r.Outcome, e, r.Progress.StoredAt, l.clock.now())
 	l.trace.outcome(ctx, r.Outcome)
 	l.outcomes.stored(ctx, r)
 }
@@ -73,21 +76,22 @@ func (l *Lane) answerReuse(j *job) (settlement, error) {
 		Message: fmt.Sprintf("id: %s already names a request for another resource; use a new id", j.ID),
 	}})
 	r.Evidence = j.evidence
-	return l.publishUnder(j.ctx, []string{events.SequenceID(j.progress.RequestSeq)}, j.fingerprint, r)
+	return l.publishUnder(j.ctx, []string{events.SequenceID(j.progress.RequestSeq)}, j.fingerprint, j.progress.StoredAt, r)
 }
 
 // publishUnder publishes an answer under the first of names whose chain is free
 // or holds this very answer. A sequence can mean two messages in a results
-// stream that outlived its requests stream, so a last name adds the fingerprint.
-func (l *Lane) publishUnder(ctx context.Context, names []string, fingerprint string, r events.Result) (settlement, error) {
+// stream that outlived its requests stream, so a last name adds the fingerprint. The
+// request was stored at storedAt.
+func (l *Lane) publishUnder(ctx context.Context, names []string, fingerprint string, storedAt time.Time, r events.Result) (settlement, error) {
 	last := names[len(names)-1]
 	for _, name := range append(names, last+"-"+shortened(fingerprint)) {
 		r.RequestID = name
-		record, err := l.newResult(ctx, name, fingerprint, ledger.Progress{}, r)
+		record, err := l.newResult(ctx, name, fingerprint, ledger.Progress{StoredAt: storedAt}, r)
 		if err != nil {
 			return nakWithDelay, err
 		}
-		err = l.publish(ctx, record)
+		err = l.publish(ctx, record, r.Error)
 		var conflict *ledger.ConflictError
 		switch {
 		case err == nil:

@@ -99,7 +99,7 @@ func (l *Lane) setInitialProgress(j *job) bool {
 		j.progress = dueProgress(ledger.ReadProgress(j.Header))
 		return !j.progress.Suspect() && (j.numDelivered == 1 || l.config.RecordAttempts)
 	default:
-		j.progress = ledger.Progress{RequestSeq: j.seq}
+		j.progress = ledger.Progress{RequestSeq: j.seq, StoredAt: j.storedAt}
 		return j.numDelivered == 1 && ledger.Expected(j.Header) == 0 && !l.mayBeOld(j.delivery)
 	}
 }
@@ -136,7 +136,7 @@ func (l *Lane) initialProgress(j *job) (ledger.Progress, error) {
 		return dueProgress(ledger.ReadProgress(j.Header)), nil
 	}
 	replayOf := ledger.Expected(j.Header)
-	initial := ledger.Progress{RequestSeq: j.seq}
+	initial := ledger.Progress{RequestSeq: j.seq, StoredAt: j.storedAt}
 	lost, err := l.mayHaveLostRecords(j.ctx, j.delivery, replayOf)
 	if err != nil {
 		return initial, err
@@ -152,7 +152,7 @@ func (l *Lane) initialProgress(j *job) (ledger.Progress, error) {
 	if last != nil && last.Seq == replayOf && last.Outcome == events.Failed && last.Fingerprint == j.fingerprint {
 		replay := last.Progress
 		replay.Alone = replay.Single()
-		replay.FirstAttempt, replay.RequestSeq = time.Time{}, j.seq
+		replay.FirstAttempt, replay.RequestSeq, replay.StoredAt = time.Time{}, j.seq, j.storedAt
 		replay.Waits, replay.Elapsed, replay.Undocumented, replay.RefusedWait = 0, 0, 0, 0
 		return replay, nil
 	}

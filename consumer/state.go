@@ -15,6 +15,9 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
+// CallsInFlight reports how many calls the lane makes now.
+func (l *Lane) CallsInFlight() int { return l.limiter.InFlight() }
+
 // State reports what the lane does now and, if it is not running, why.
 func (l *Lane) State() State {
 	pace := l.limiter.Pace()

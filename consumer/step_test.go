@@ -77,7 +77,7 @@ func (l *Lane) publishResult(ctx context.Context, id, fingerprint string, progre
 	if err != nil {
 		return err
 	}
-	return l.publish(ctx, r)
+	return l.publish(ctx, r, nil)
 }
 
 // mayCall gives a lane that does not run the right to call, until the test ends.

@@ -27,7 +27,7 @@ func (l *Lane) store(j *job, step nextStep) (settlement, error) {
 }
 
 func (l *Lane) storeResult(j *job, step nextStep, r *ledger.Pending) (settlement, error) {
-	if err := l.publish(j.ctx, r); err != nil {
+	if err := l.publish(j.ctx, r, step.resultError); err != nil {
 		return l.storeConflict(j, step, err)
 	}
 	failpoint.At(failpoint.Resulted)
@@ -68,7 +68,7 @@ func (l *Lane) storeConflict(j *job, step nextStep, err error) (settlement, erro
 	case conflict.Last.Fingerprint != j.fingerprint && step.outcome.Final():
 		// Another event used the id during the call. The call is made, and its
 		// result must be published.
-		return l.publishUnder(j.ctx, []string{events.SequenceID(j.progress.RequestSeq)}, j.fingerprint, j.result(step))
+		return l.publishUnder(j.ctx, []string{events.SequenceID(j.progress.RequestSeq)}, j.fingerprint, j.progress.StoredAt, j.result(step))
 	case conflict.Last.Fingerprint != j.fingerprint:
 		return l.answerReuse(j)
 	case conflict.Last.Outcome.Final():

@@ -2,12 +2,10 @@ package consumer
 
 import (
 	"context"
-	"sync"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
@@ -21,9 +19,7 @@ import (
 // semantic conventions for messaging: one for the processing of a message, one
 // for each publish, one for settling. The HTTP span is the deleter's.
 type tracing struct {
-	tracer  trace.Tracer
-	results counter
-	answers counter
+	tracer trace.Tracer
 
 	// What is known of spans beforehand. The rest is set on those that are
 	// recorded: one that is not should cost next to nothing.
@@ -31,19 +27,10 @@ type tracing struct {
 	processing, sending, settling []trace.SpanStartOption
 }
 
-const scope = "github.com/lethe-dev/lethe/consumer"
-
 func newTracing(target events.Target) *tracing {
-	meter := otel.Meter(scope)
-	// The errors of these constructors are about names, which are constant here,
-	// and the instruments that come with an error can be used all the same.
-	results, _ := meter.Int64Counter("lethe.results", metric.WithDescription("Results published, by target and outcome."), metric.WithUnit("{result}"))
-	answers, _ := meter.Int64Counter("lethe.answers", metric.WithDescription("Answers read from the APIs, by target and verdict."), metric.WithUnit("{answer}"))
 	common := trace.WithAttributes(semconv.MessagingSystemKey.String("nats"), attribute.String("lethe.target", string(target)))
 	return &tracing{
 		tracer:     otel.Tracer(scope),
-		results:    counter{Int64Counter: results, target: target, name: "lethe.outcome"},
-		answers:    counter{Int64Counter: answers, target: target, name: "lethe.verdict"},
 		processing: []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer), common, trace.WithAttributes(semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("process"))},
 		sending:    []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindProducer), common, trace.WithAttributes(semconv.MessagingOperationTypeSend, semconv.MessagingOperationName("send"))},
 		settling:   []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient), common, trace.WithAttributes(semconv.MessagingOperationTypeSettle)},
@@ -124,11 +111,6 @@ func (t *tracing) call(ctx context.Context, jobs []*job) (context.Context, func(
 	return ctx, func() { span.End() }
 }
 
-// counted counts an answer to a call.
-func (t *tracing) counted(ctx context.Context, a deleter.Answer) {
-	t.answers.count(ctx, string(a.Verdict))
-}
-
 // answered notes in a request's span what it was answered.
 func (t *tracing) answered(ctx context.Context, a deleter.Answer) {
 	if span := trace.SpanFromContext(ctx); span.IsRecording() {
@@ -136,26 +118,9 @@ func (t *tracing) answered(ctx context.Context, a deleter.Answer) {
 	}
 }
 
-// outcome counts a published result and notes it in the span.
+// outcome notes a stored result in the span.
 func (t *tracing) outcome(ctx context.Context, o events.Outcome) {
-	trace.SpanFromContext(ctx).SetAttributes(attribute.String("lethe.outcome", string(o)))
-	t.results.count(ctx, string(o))
-}
-
-// counter counts by target and an attribute that has few values. It keeps the set
-// of attributes for each, which costs more to make than to count.
-type counter struct {
-	metric.Int64Counter
-	target  events.Target
-	name    string
-	options sync.Map // a [metric.AddOption] for each value
-}
-
-func (c *counter) count(ctx context.Context, value string) {
-	option, found := c.options.Load(value)
-	if !found {
-		option = metric.WithAttributeSet(attribute.NewSet(attribute.String("lethe.target", string(c.target)), attribute.String(c.name, value)))
-		c.options.Store(value, option)
+	if span := trace.SpanFromContext(ctx); span.IsRecording() {
+		span.SetAttributes(attribute.String("lethe.outcome", string(o)))
 	}
-	c.Add(ctx, 1, option.(metric.AddOption))
 }

@@ -39,6 +39,11 @@ const (
 	Retry Verdict = "retry"
 )
 
+// Verdicts returns all verdicts.
+func Verdicts() []Verdict {
+	return []Verdict{Deleted, AcceptedPending, NotFound, Invalid, CredentialRefused, Retry}
+}
+
 // Answer is the result of one call.
 type Answer struct {
 	Verdict Verdict

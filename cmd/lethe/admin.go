@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/consumer"
+	"github.com/lethe-dev/lethe/internal/backlog"
 	"github.com/lethe-dev/lethe/internal/streams"
 	"github.com/lethe-dev/lethe/internal/telemetry"
 )
@@ -30,9 +31,10 @@ type admin struct {
 
 // watched holds what readiness checks once the worker is connected.
 type watched struct {
-	nc    *nats.Conn
-	js    jetstream.JetStream
-	lanes *lanes
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	lanes   *lanes
+	backlog *backlog.Poller
 }
 
 // readiness is the body of /readyz.
@@ -47,8 +49,8 @@ func newAdmin(instance string, metrics http.Handler, stopping <-chan struct{}) *
 	return &admin{instance: instance, metrics: metrics, stopping: stopping}
 }
 
-func (a *admin) watch(nc *nats.Conn, js jetstream.JetStream, l *lanes) {
-	a.worker.Store(&watched{nc, js, l})
+func (a *admin) watch(nc *nats.Conn, js jetstream.JetStream, l *lanes, b *backlog.Poller) {
+	a.worker.Store(&watched{nc, js, l, b})
 }
 
 // serve listens on addr until stop is called.

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/backlog"
 	"github.com/lethe-dev/lethe/internal/config"
 	"github.com/lethe-dev/lethe/internal/natsconn"
 	"github.com/lethe-dev/lethe/internal/streams"
@@ -90,6 +91,9 @@ func run(ctx context.Context, stderr io.Writer) error {
 	}
 	defer redirectLibraryLog(log, lanes)()
 	page := newAdmin(instance, tel.MetricsHandler(), ctx.Done())
+	if err := observe(page); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
 	stopAdmin, err := page.serve(cfg.AdminAddr, log)
 	if err != nil {
 		return usageError("LETHE_ADMIN_ADDR: %w", err)
@@ -117,7 +121,9 @@ func run(ctx context.Context, stderr io.Writer) error {
 	}
 
 	running := lanes.start(js)
-	page.watch(nc, js, running)
+	waiting := backlog.NewPoller(js, backlog.Every, events.Targets()...)
+	page.watch(nc, js, running, waiting)
+	defer pollUntilStopped(ctx, waiting)()
 	stopService, err := announce(nc, instance, embeddedSync(cfg), running)
 	if err != nil {
 		return interrupted(ctx, err)
@@ -138,6 +144,14 @@ func run(ctx context.Context, stderr io.Writer) error {
 	return nil
 }
 
+// pollUntilStopped reads the backlog until ctx ends or stop is called.
+func pollUntilStopped(ctx context.Context, p *backlog.Poller) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { defer close(done); p.Run(ctx) }()
+	return func() { cancel(); <-done }
+}
+
 // interrupted returns err, or the cause if ctx ended first. A requested shutdown is
 // not an error.
 func interrupted(ctx context.Context, err error) error {
@@ -155,7 +169,7 @@ func interrupted(ctx context.Context, err error) error {
 func openNATS(ctx context.Context, cfg *config.Config, log *slog.Logger, period *grace, fatal func(error)) (*nats.Conn, func(), error) {
 	stopServer := func() {}
 	server := connection(cfg, "run")
-	server.Wait, server.Log, server.OnFatal, server.OptionalSubjects = true, log, fatal, []string{jszSubject}
+	server.Wait, server.Log, server.OnFatal, server.OptionalSubjects = true, log, fatal, append(countingSubjects(cfg), jszSubject)
 	if cfg.NATSURL.Reveal() == "" {
 		embedded, err := natsconn.Embed(embedConfig(cfg, log))
 		if err != nil {
@@ -175,6 +189,15 @@ func openNATS(ctx context.Context, cfg *config.Config, log *slog.Logger, period 
 		nc.Close()
 		stopServer()
 	}, nil
+}
+
+// countingSubjects are the subjects that only metrics ask on. A worker whose rights are
+// older than they are works without those metrics.
+func countingSubjects(cfg *config.Config) (all []string) {
+	for _, call := range []string{"STREAM.MSG.GET." + events.StreamRequests, "CONSUMER.INFO." + events.StreamResults} {
+		all = append(all, natsconn.InDomain("$JS.API."+call, cfg.JetstreamDomain))
+	}
+	return all
 }
 
 // openStreams checks the server's features and the streams' settings, and creates the

@@ -20,6 +20,7 @@
 //	schedule.go  the next step as a message in the future
 //	replay.go    trying a failed request again
 //	retry.go     storing again and again, and saying what is in the way
+//	metrics.go   how often storing failed
 package ledger
 
 import (
@@ -53,11 +54,12 @@ type Ledger struct {
 	foreign  seenSubjects // that were logged
 	exists   existence
 	failures *failures
+	failed   failedTries
 }
 
 // New returns the ledger of a target. instance names the worker in records.
 func New(js jetstream.JetStream, target events.Target, instance string, log *slog.Logger) *Ledger {
-	l := &Ledger{js: js, target: target, instance: instance, log: log, failures: newFailures(log)}
+	l := &Ledger{js: js, target: target, instance: instance, log: log, failures: newFailures(log), failed: newFailedTries(target)}
 	l.exists = existence{js: js, filter: l.filter}
 	return l
 }
@@ -117,6 +119,7 @@ func (l *Ledger) newMessage(ctx context.Context, subject, fingerprint string, p 
 	header.Set(headerRecord, NewID())
 	header.Set(headerFingerprint, fingerprint)
 	header.Set(headerInstance, l.instance)
+	p.StoredAt = time.Time{} // the request's message or its schedule says it
 	p.write(header)
 	inject(ctx, msg.Header)
 	return msg, header

@@ -47,6 +47,9 @@ type Progress struct {
 	RequestSeq uint64
 	// Answer is what the API answered to the last attempt that is over.
 	Answer Answer
+	// StoredAt is when the request was stored, by the server's clock. Schedules carry it,
+	// records do not; zero where an earlier version of Lethe wrote the schedule.
+	StoredAt time.Time
 }
 
 // The headers that carry a Progress. Lethe-Expected is the sequence that the
@@ -65,6 +68,7 @@ const (
 	headerStep           = "Lethe-Step"
 	headerRequestSeq     = "Lethe-Request-Sequence"
 	headerAnswer         = "Lethe-Answer"
+	headerStored         = "Lethe-Stored"
 )
 
 const (
@@ -89,6 +93,7 @@ func (p Progress) write(to *headerWriter) {
 	to.Set(headerElapsed, p.Elapsed.String())
 	writeTime(to, headerFirstAttempt, p.FirstAttempt)
 	writeTime(to, headerRefused, p.Refused)
+	writeTime(to, headerStored, p.StoredAt)
 	writeDuration(to, headerUndocumented, p.Undocumented)
 	writeDuration(to, headerRefusedWait, p.RefusedWait)
 	p.Answer.write(to)
@@ -148,6 +153,7 @@ func ReadProgress(from nats.Header) Progress {
 	p.Undocumented = readDuration(from, headerUndocumented)
 	p.Alone, _ = strconv.ParseBool(from.Get(headerAlone))
 	p.Refused, _ = time.Parse(time.RFC3339Nano, from.Get(headerRefused))
+	p.StoredAt, _ = time.Parse(time.RFC3339Nano, from.Get(headerStored))
 	p.RefusedWait = readDuration(from, headerRefusedWait)
 	p.MayHaveDeleted, _ = strconv.ParseBool(from.Get(headerMayHaveDeleted))
 	p.AwaitingRemoval = from.Get(headerStep) == stepConfirm

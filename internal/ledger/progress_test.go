@@ -33,8 +33,11 @@ func TestProgressSurvivesItsHeaders(t *testing.T) {
 		if rapid.Bool().Draw(t, "answered") {
 			want.Answer = NewAnswer(rapid.IntRange(0, 999).Draw(t, "status"), rapid.String().Draw(t, "message"), time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "answered at"), 5))
 		}
+		if rapid.Bool().Draw(t, "stored") {
+			want.StoredAt = time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "stored at"), 0).UTC()
+		}
 		header := nats.Header{}
-		for _, name := range []string{headerAnswer, headerFirstAttempt, headerElapsed, headerUndocumented, headerAlone, headerRefused, headerRefusedWait} {
+		for _, name := range []string{headerStored, headerAnswer, headerFirstAttempt, headerElapsed, headerUndocumented, headerAlone, headerRefused, headerRefusedWait} {
 			header.Set(name, rapid.SampledFrom([]string{"left over", "true", "1s", "2026-11-23T12:00:00Z"}).Draw(t, name))
 		}
 		want.Write(header)

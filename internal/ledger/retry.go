@@ -49,6 +49,7 @@ func (l *Ledger) Retry(ctx context.Context, what string, do func(context.Context
 	defer func() { l.failures.end(key, ctx.Err() == nil) }()
 	return backoff.RetryNotify(try, backoff.WithContext(policy, ctx), func(err error, next time.Duration) {
 		if next > time.Second/4 { // a concurrent publish that is not settled is no failure
+			l.failed.count()
 			l.failures.add(key, Failure{Reason: fmt.Sprintf("%s: %s", what, FailureText(l.js, err)), Fix: FailureFix(l.js, err), Since: begun})
 		}
 	})

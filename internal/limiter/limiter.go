@@ -225,6 +225,13 @@ func (l *Limiter) learnRate(begun, now time.Time, a deleter.Answer, refused bool
 	}
 }
 
+// InFlight is how many calls are in flight.
+func (l *Limiter) InFlight() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.calls
+}
+
 // smoothed is a moving average, after one more value.
 func smoothed(average, value time.Duration) time.Duration {
 	if average == 0 {

@@ -96,9 +96,10 @@ func Setup(ctx context.Context, c Config) (*Telemetry, error) {
 	return t, nil
 }
 
-// MetricsHandler serves all metrics in the Prometheus text format, also if they are exported elsewhere.
+// MetricsHandler serves all metrics for Prometheus, also if they are exported elsewhere: in the OpenMetrics format, which
+// has exemplars, if the client accepts it, else in Prometheus' own.
 func (t *Telemetry) MetricsHandler() http.Handler {
-	return promhttp.HandlerFor(t.metrics, promhttp.HandlerOpts{})
+	return promhttp.HandlerFor(t.metrics, promhttp.HandlerOpts{EnableOpenMetrics: true})
 }
 
 // Shutdown sends queued telemetry and stops all exporters. It returns when ctx ends, at the latest. If telemetry is lost,
