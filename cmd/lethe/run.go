@@ -203,7 +203,7 @@ func countingSubjects(cfg *config.Config) (all []string) {
 // openStreams checks the server's features and the streams' settings, and creates the
 // streams if the configuration says so.
 func openStreams(ctx context.Context, nc *nats.Conn, cfg *config.Config, log *slog.Logger) (jetstream.JetStream, error) {
-	js, err := natsconn.JetStream(nc, cfg.JetstreamDomain, jetstream.WithPublishAsyncTimeout(answersWithin))
+	js, err := natsconn.JetStream(nc, cfg.JetstreamDomain)
 	if err != nil {
 		return nil, fmt.Errorf("JetStream: %w", err)
 	}
