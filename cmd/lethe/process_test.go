@@ -213,6 +213,9 @@ func TestSIGTERMFinishesTheCallInFlight(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.until("the worker has noticed", func() bool { return strings.Contains(w.output(), "stopping") })
+	if r, err := w.ready(); err != nil || r.Ready || r.Reason != "the worker is stopping" {
+		t.Errorf("a worker that stops is ready: %+v, %v", r, err)
+	}
 	release()
 	if err := w.Wait(); err != nil {
 		t.Errorf("the worker ended with %v", err)

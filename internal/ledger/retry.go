@@ -66,10 +66,17 @@ type Failure struct {
 // earliest reason first, and nil if all can.
 func (l *Ledger) Failing() []Failure { return l.failures.all() }
 
+func noAnswer(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)
+}
+
 // FailureFix says in one sentence what to do about an error of the server.
 func FailureFix(js jetstream.JetStream, err error) string {
 	if FailureText(js, err) == NotConnected {
 		return "start the NATS server, or correct LETHE_NATS_URL; the worker reconnects by itself"
+	}
+	if noAnswer(err) { // a server whose disk is full says nothing
+		return "check that the server's disk has space, and read its log; the worker tries again by itself"
 	}
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		switch api.ErrorCode {
@@ -115,6 +122,9 @@ const NotConnected = "not connected to NATS"
 func FailureText(js jetstream.JetStream, err error) string {
 	if !js.Conn().IsConnected() || errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrDisconnected) {
 		return NotConnected
+	}
+	if noAnswer(err) {
+		return "the server does not answer in time"
 	}
 	return text.Error(err)
 }
