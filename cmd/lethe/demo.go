@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -228,9 +229,32 @@ func followDemo(ctx context.Context, js jetstream.JetStream, out io.Writer, case
 		if s.done() {
 			left--
 		}
-		_, err := fmt.Fprintf(out, "  %-16s  %-28s  %-19s  %s\n", r.Outcome, s.title, shortResource(r.Resource), explanation(r.Result))
+		_, err := fmt.Fprintf(out, "  %-16s  %-22s  %-9s  %s\n", r.Outcome, s.title, shortResource(r.Resource), demoExplanation(r.Result))
 		return left > 0, err
 	})
+}
+
+// demoExplanation is short enough for a line of 100 columns. The other commands print
+// the whole one.
+func demoExplanation(r events.Result) string {
+	var parts []string
+	if r.Error != nil {
+		parts = append(parts, string(r.Error.Code))
+	}
+	if r.Evidence != nil {
+		status := strconv.Itoa(r.Evidence.Status)
+		if r.Evidence.AfterUnansweredAttempt {
+			status += " after an unanswered attempt"
+		}
+		parts = append(parts, status)
+	}
+	if r.Attempts > 1 {
+		parts = append(parts, fmt.Sprintf("%d attempts", r.Attempts))
+	}
+	if !r.ExpectedBy.IsZero() {
+		parts = append(parts, "complete by "+r.ExpectedBy.Local().Format(time.DateTime))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // shortResource formats a resource without the replica, which is the same for all.
@@ -265,5 +289,6 @@ func closeDemo(out io.Writer, cases []*demoCase, apis *fakeapi.Server, took time
 		return fmt.Errorf("%d of %d requests have unexpected outcomes", wrong, len(cases))
 	}
 	_, _ = fmt.Fprintf(out, "%d requests, each with exactly one final result, all as expected, in %s.\n", len(cases), took.Round(10*time.Millisecond))
+	_, _ = fmt.Fprint(out, "\nNext: try it with the nats tool, as README.md shows, or run a worker: lethe run --help\n")
 	return nil
 }

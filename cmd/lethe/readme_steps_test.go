@@ -1,0 +1,90 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lethe-dev/lethe/events"
+)
+
+// steps runs the README's four blocks: the first two keep running, the third needs
+// their ports, and the fourth has its result after a moment.
+const steps = `
+ip link set lo up || exit 77
+port() { until (exec 3<>/dev/tcp/127.0.0.1/$1) 2>/dev/null; do sleep 0.1; done; }
+(eval "$SANDBOX") >&2 &
+port 8081
+(eval "$WORKER") >&2 &
+port 8080
+until exec 4<>/dev/tcp/127.0.0.1/8080 && printf 'GET /readyz HTTP/1.0\r\n\r\n' >&4 && grep -q '"ready":true' <&4; do sleep 0.1; done
+eval "$PUBLISH"
+until eval "$READ"; do sleep 0.1; done
+`
+
+// It runs in a network of its own, where the README's ports are free.
+func TestTheREADMEsStepsWorkLiterally(t *testing.T) {
+	t.Parallel()
+	unshare, err := exec.LookPath("unshare")
+	if err != nil || exec.CommandContext(t.Context(), unshare, "-rn", "ip", "link", "set", "lo", "up").Run() != nil {
+		t.Skip("this machine gives the test no network of its own (unshare -rn, ip)")
+	}
+	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(readme(t), -1)
+	if len(blocks) != 4 {
+		t.Fatalf("README.md has %d blocks to run, the test knows 4", len(blocks))
+	}
+	nats, err := exec.CommandContext(t.Context(), "go", "-C", "../../internal/e2e/natscli", "tool", "-n", "nats").Output()
+	if err != nil {
+		t.Fatalf("build the nats tool: %v", err)
+	}
+	tools := t.TempDir()
+	if err := os.Symlink(strings.TrimSpace(string(nats)), tools+"/nats"); err != nil {
+		t.Fatal(err)
+	}
+
+	var stdout, stderr bytes.Buffer
+	run := exec.CommandContext(t.Context(), unshare, "-rn", "bash", "-c", steps)
+	run.Dir, run.Stdout, run.Stderr = "../..", &stdout, &stderr
+	run.Env = append(os.Environ(), "PATH="+tools+":"+os.Getenv("PATH"), "HOME="+tools, "GOMODCACHE="+goEnv(t, "GOMODCACHE"), "GOCACHE="+goEnv(t, "GOCACHE"),
+		"LETHE_EMBEDDED_DIR="+t.TempDir(), "SANDBOX="+blocks[0][1], "WORKER="+blocks[1][1], "PUBLISH="+blocks[2][1], "READ="+blocks[3][1])
+	run.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	stop := func() { _ = syscall.Kill(-run.Process.Pid, syscall.SIGKILL) } // what go run has started, too
+	if err := run.Start(); err != nil {
+		t.Fatal(err)
+	}
+	timer := time.AfterFunc(2*time.Minute, stop)
+	defer timer.Stop()
+	state, err := run.Process.Wait()
+	stop()
+	_ = run.Wait() // for its output
+	if err != nil || !state.Success() {
+		t.Fatalf("%v %v\n%s\n%s", err, state, &stdout, &stderr)
+	}
+
+	out := stdout.String()
+	if !strings.Contains(out, `"stream":"DELETION_REQUESTS"`) {
+		t.Errorf("no acknowledgement:\n%s", out)
+	}
+	begin := strings.LastIndex(out, `{"specversion"`)
+	if begin < 0 {
+		t.Fatalf("no result:\n%s", out)
+	}
+	result, err := events.ReadResult(nil, []byte(strings.TrimSpace(out[begin:])))
+	if err != nil || result.Outcome != events.Deleted || result.RequestID != "erasure-1" {
+		t.Errorf("%+v, %v", result, err)
+	}
+}
+
+func goEnv(t *testing.T, name string) string {
+	t.Helper()
+	value, err := exec.CommandContext(t.Context(), "go", "env", name).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(value))
+}
