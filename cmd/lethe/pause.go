@@ -209,7 +209,7 @@ func (p *pauser) pause(ctx context.Context, c *client, targets []events.Target) 
 			return err
 		})
 		if err != nil {
-			return errors.Join(p.interrupted(records), err)
+			return stillPaused(records, err)
 		}
 		if before.State != control.Running {
 			p.say("%s: was %s", target, before.Text())
@@ -219,7 +219,7 @@ func (p *pauser) pause(ctx context.Context, c *client, targets []events.Target) 
 	}
 	stored := time.Now()
 	if err := p.wait(ctx, control.Wait); err != nil {
-		return errors.Join(p.interrupted(records), err)
+		return stillPaused(records, err)
 	}
 	if err := p.drain(ctx, c, records, stored); err != nil {
 		return err
@@ -242,16 +242,16 @@ func retryPause(ctx context.Context, do func() error) error {
 	}, backoff.WithContext(policy, ctx))
 }
 
-// interrupted says which lanes are paused although the command fails.
-func (p *pauser) interrupted(records []pauseRecord) error {
+// stillPaused adds to an error which lanes are paused all the same.
+func stillPaused(records []pauseRecord, err error) error {
 	if len(records) == 0 {
-		return nil
+		return err
 	}
 	var names []string
 	for _, r := range records {
 		names = append(names, string(r.Target))
 	}
-	return fmt.Errorf("the pause of %s is stored and stays; calls may begin until %s after it was stored", strings.Join(names, ", "), control.Wait)
+	return fmt.Errorf("%w; the pause of %s is stored and stays, and calls may begin until %s after it was stored", err, strings.Join(names, ", "), control.Wait)
 }
 
 func (p *pauser) wait(ctx context.Context, d time.Duration) error {
@@ -277,7 +277,7 @@ func (p *pauser) drain(ctx context.Context, c *client, records []pauseRecord, st
 				return err
 			})
 			if err != nil {
-				return errors.Join(p.interrupted(records), err)
+				return stillPaused(records, err)
 			}
 			for _, w := range records[i].InFlight {
 				calls = append(calls, callsText(w))
@@ -291,7 +291,7 @@ func (p *pauser) drain(ctx context.Context, c *client, records []pauseRecord, st
 			said = text
 		}
 		if err := p.wait(ctx, askEvery); err != nil {
-			return errors.Join(p.interrupted(records), err)
+			return stillPaused(records, err)
 		}
 	}
 }

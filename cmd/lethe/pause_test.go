@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -103,4 +104,23 @@ func TestPauseNeedsTheBucket(t *testing.T) {
 	b.lethe("resume", "--all").want(t, exitFailed, "the bucket lethe-control is missing")
 	b.lethe("setup").want(t, exitDone, "created: KV_lethe-control, which was missing: pauses of lanes are lost", "ready: KV_lethe-control")
 	b.lethe("resume", "--all").want(t, exitDone, "there is nothing to resume")
+}
+
+// An operator who interrupts the command must know that the lane is paused all the same.
+func TestAnInterruptedPauseSaysThatItStays(t *testing.T) {
+	b := newBench(t)
+	cmd := command(t, b.server.ClientURL(), "pause", "kv-user-context", "--reason", "r")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	b.until("the pause is stored", func() bool {
+		l, err := control.ReadLane(t.Context(), b.js, events.KVUserContext)
+		return err == nil && l.State == control.Paused
+	})
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	said{status: exitCode(t, cmd.Wait()), stderr: stderr.String()}.want(t, exitFailed, "lethe: interrupted; the pause of kv-user-context is stored and stays")
 }
