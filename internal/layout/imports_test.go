@@ -57,8 +57,9 @@ var (
 			"consumer", "deleter", "deleter/kv", "deleter/sensay", "events", "internal/config", "internal/control",
 			"internal/backlog", "internal/fakeapi", "internal/history", "internal/ledger", "internal/natsconn", "internal/streams", "internal/telemetry",
 		}},
-		"internal/e2e":       {tests: []string{"internal/natsconn"}},
-		"internal/e2e/bench": {code: []string{"events", "internal/e2e", "internal/fakeapi", "internal/streams"}},
+		"deploy/observability": {tests: []string{"events"}},
+		"internal/e2e":         {tests: []string{"internal/natsconn"}},
+		"internal/e2e/bench":   {code: []string{"events", "internal/e2e", "internal/fakeapi", "internal/streams"}},
 		"internal/e2e/chaos": {code: []string{
 			"events", "internal/e2e", "internal/failpoint", "internal/fakeapi", "internal/streams",
 		}},
