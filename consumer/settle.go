@@ -54,7 +54,7 @@ func (l *Lane) settle(ctx context.Context, d *delivery, s settlement) {
 	if s != ack && l.clock.passed(d.ackDeadline(l.ackWait.get())) {
 		s = abandon // a nak could take it from the worker that has it now
 	}
-	_, end := l.trace.settle(ctx, string(s))
+	_, end := l.trace.settle(ctx, string(s), d.Subject)
 	var err error
 	switch s {
 	case ack:

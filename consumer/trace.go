@@ -17,9 +17,11 @@ import (
 
 // tracing makes the spans of a lane, named and described after OpenTelemetry's
 // semantic conventions for messaging: one for the processing of a message, one
-// for each publish, one for settling. The HTTP span is the deleter's.
+// for each publish, one for settling. The HTTP span is the deleter's. A name holds no
+// id: it is the operation and the subject, or the subject's template.
 type tracing struct {
 	tracer trace.Tracer
+	target events.Target
 
 	// What is known of spans beforehand. The rest is set on those that are
 	// recorded: one that is not should cost next to nothing.
@@ -28,9 +30,10 @@ type tracing struct {
 }
 
 func newTracing(target events.Target) *tracing {
-	common := trace.WithAttributes(semconv.MessagingSystemKey.String("nats"), attribute.String("lethe.target", string(target)))
+	common := trace.WithAttributes(semconv.MessagingSystemKey.String("nats"), semconv.MessagingConsumerGroupName(string(target)), attribute.String("lethe.target", string(target)))
 	return &tracing{
 		tracer:     otel.Tracer(scope),
+		target:     target,
 		processing: []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer), common, trace.WithAttributes(semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("process"))},
 		sending:    []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindProducer), common, trace.WithAttributes(semconv.MessagingOperationTypeSend, semconv.MessagingOperationName("send"))},
 		settling:   []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient), common, trace.WithAttributes(semconv.MessagingOperationTypeSettle)},
@@ -60,26 +63,32 @@ func (t *tracing) request(ctx context.Context, r events.Request) {
 	}
 }
 
+// templates are the subjects that a worker publishes on, without the target and ids.
+var templates = map[string][2]string{
+	"attempt": {"deletions.attempts.", ".{id}.{n}"}, "result": {"deletions.results.", ".{id}.{outcome}"}, "schedule": {"deletions.later.", ".{id}"},
+}
+
 // publish begins the span of storing an attempt, a result or a schedule.
 func (t *tracing) publish(ctx context.Context, record string, subject string) (context.Context, func(error)) {
 	if !trace.SpanFromContext(ctx).IsRecording() {
 		return ctx, unrecorded
 	}
-	ctx, span := t.tracer.Start(ctx, "send "+record, t.sending...)
+	template := templates[record][0] + string(t.target) + templates[record][1]
+	ctx, span := t.tracer.Start(ctx, "send "+template, t.sending...)
 	if span.IsRecording() {
-		span.SetAttributes(semconv.MessagingDestinationName(subject))
+		span.SetAttributes(semconv.MessagingDestinationName(subject), semconv.MessagingDestinationTemplate(template))
 	}
 	return ctx, ended(span)
 }
 
 // settle begins the span of telling the server what became of a message.
-func (t *tracing) settle(ctx context.Context, how string) (context.Context, func(error)) {
+func (t *tracing) settle(ctx context.Context, how, subject string) (context.Context, func(error)) {
 	if !trace.SpanFromContext(ctx).IsRecording() {
 		return ctx, unrecorded
 	}
-	ctx, span := t.tracer.Start(ctx, "settle "+how, t.settling...)
+	ctx, span := t.tracer.Start(ctx, how+" "+subject, t.settling...)
 	if span.IsRecording() {
-		span.SetAttributes(semconv.MessagingOperationName(how))
+		span.SetAttributes(semconv.MessagingOperationName(how), semconv.MessagingDestinationName(subject))
 	}
 	return ctx, ended(span)
 }
@@ -91,20 +100,27 @@ func ended(span trace.Span) func(error) {
 	return func(err error) {
 		if err != nil {
 			span.SetStatus(codes.Error, err.Error())
+			span.SetAttributes(semconv.ErrorType(err))
 		}
 		span.End()
 	}
 }
 
 // call begins the span of a call that is made for several requests: a trace of
-// its own, with a link to each of theirs. A call for one belongs to its trace.
+// its own, with a link to each of theirs that is recorded; none if none is. A call for
+// one belongs to its trace.
 func (t *tracing) call(ctx context.Context, jobs []*job) (context.Context, func()) {
 	if len(jobs) == 1 {
 		return jobs[0].ctx, func() {}
 	}
-	links := make([]trace.Link, len(jobs))
-	for i, j := range jobs {
-		links[i] = trace.LinkFromContext(j.ctx)
+	var links []trace.Link
+	for _, j := range jobs {
+		if trace.SpanFromContext(j.ctx).IsRecording() {
+			links = append(links, trace.LinkFromContext(j.ctx))
+		}
+	}
+	if len(links) == 0 {
+		return trace.ContextWithSpanContext(ctx, trace.SpanContextFromContext(jobs[0].ctx)), func() {}
 	}
 	ctx = trace.ContextWithSpanContext(ctx, trace.SpanContext{})
 	ctx, span := t.tracer.Start(ctx, "call for many", t.common, trace.WithLinks(links...), trace.WithAttributes(semconv.MessagingBatchMessageCount(len(jobs))))
@@ -114,7 +130,7 @@ func (t *tracing) call(ctx context.Context, jobs []*job) (context.Context, func(
 // answered notes in a request's span what it was answered.
 func (t *tracing) answered(ctx context.Context, a deleter.Answer) {
 	if span := trace.SpanFromContext(ctx); span.IsRecording() {
-		span.SetAttributes(attribute.String("lethe.verdict", string(a.Verdict)), attribute.String("lethe.call_id", a.CallID))
+		span.SetAttributes(attribute.String("lethe.verdict", string(a.Verdict)), attribute.String("lethe.call.id", a.CallID))
 	}
 }
 

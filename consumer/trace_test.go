@@ -52,7 +52,9 @@ func TestATraceContinuesThroughTheScheduleToTheResult(t *testing.T) {
 	}
 	for name, want := range map[string]int{
 		"process deletions.requests.sensay-knowledge-base": 1, "process deletions.due.sensay-knowledge-base": 1,
-		"in the event's trace": 4, "send attempt": 3, "send schedule": 1, "send result": 1, "settle ack": 2,
+		"in the event's trace": 4, "send deletions.attempts.sensay-knowledge-base.{id}.{n}": 3, "send deletions.later.sensay-knowledge-base.{id}": 1,
+		"send deletions.results.sensay-knowledge-base.{id}.{outcome}": 1,
+		"ack deletions.requests.sensay-knowledge-base":                1, "ack deletions.due.sensay-knowledge-base": 1,
 	} {
 		if count[name] != want {
 			t.Errorf("%d spans %q in the publisher's trace, want %d", count[name], name, want)

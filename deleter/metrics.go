@@ -34,6 +34,7 @@ func newMetricsTransport(plain http.RoundTripper) *metricsTransport {
 		traced: otelhttp.NewTransport(plain,
 			// The APIs belong to others: they get no trace ids of ours.
 			otelhttp.WithPropagators(propagation.NewCompositeTextMapPropagator()),
+			otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return r.Method }),
 			otelhttp.WithMeterProvider(nometric.NewMeterProvider())),
 		duration: duration,
 	}

@@ -155,7 +155,14 @@ func (r *replayer) replay(ctx context.Context, f *storedResult) error {
 		r.unusable = append(r.unusable, fmt.Sprintf("%s cannot be replayed: %v", f.RequestID, err))
 		return nil
 	}
-	inject(ctx, msg)
+	if parent := f.header.Get("traceparent"); parent == "" {
+		inject(ctx, msg)
+	} else { // the replay belongs to the request's trace
+		msg.Header.Set("traceparent", parent)
+		if state := f.header.Get("tracestate"); state != "" {
+			msg.Header.Set("tracestate", state)
+		}
+	}
 	ack, err := r.js.PublishMsg(ctx, msg)
 	if err != nil {
 		return fmt.Errorf("replay %s: %w", f.RequestID, err)

@@ -76,7 +76,7 @@ func (b *bench) shows(w *worker, name string, ok func(float64) bool) {
 	})
 }
 
-func atLeastOne(v float64) bool { return v >= 1 }
+func atLeastOne(v float64) bool                { return v >= 1 }
 func exactly(value float64) func(float64) bool { return func(v float64) bool { return v == value } }
 
 const (

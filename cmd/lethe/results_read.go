@@ -21,6 +21,7 @@ type storedResult struct {
 	body   []byte
 	seq    uint64
 	stored time.Time
+	header nats.Header
 }
 
 // names reports whether the result is about the resource with this fingerprint.
@@ -42,7 +43,7 @@ func (l *resultReader) read(subject string, header nats.Header, body []byte, seq
 	if ledger.WroteResult(header) {
 		r, err := events.ReadResult(header, body)
 		if err == nil && events.ResultSubject(r.Target, r.RequestID, r.Outcome) == subject {
-			return &storedResult{r, body, seq, stored}, true
+			return &storedResult{r, body, seq, stored, header}, true
 		}
 	}
 	l.warned.Do(func() {
