@@ -18,7 +18,7 @@ func (l *Lane) callFor(stop, ctx context.Context, probe int, jobs []*job) []call
 	ctx, end := l.trace.call(ctx, jobs)
 	defer end()
 	if len(jobs) == 1 {
-		answer, made := l.call(stop, ctx, jobs)
+		answer, made := l.call(ctx, jobs)
 		if !made {
 			return []callResult{{retry: true}}
 		}
@@ -36,7 +36,7 @@ func (l *Lane) callFor(stop, ctx context.Context, probe int, jobs []*job) []call
 			if len(set) == 0 {
 				return deleter.Answer{}, nil
 			}
-			answer, made := l.call(stop, ctx, subset(jobs, set))
+			answer, made := l.call(ctx, subset(jobs, set))
 			if !made {
 				return deleter.Answer{}, nil
 			}
@@ -68,9 +68,9 @@ func subset(jobs []*job, set []int) []*job {
 }
 
 // call makes one call for jobs. It makes none if the call's turn does not come
-// before the right to call is over for one of them. It is broken off when the
-// grace period after stop is over.
-func (l *Lane) call(stop, ctx context.Context, jobs []*job) (answer deleter.Answer, made bool) {
+// before the right to call is over for one of them, for all because the lane is
+// paused, or because the worker stops. It is broken off when the grace period is over.
+func (l *Lane) call(ctx context.Context, jobs []*job) (answer deleter.Answer, made bool) {
 	deadline := jobs[0].startDeadline
 	for _, j := range jobs {
 		deadline = earlier(deadline, j.startDeadline)
