@@ -26,7 +26,7 @@ type gauges struct {
 	callsRate                                              metric.Float64ObservableGauge
 
 	waiting, inFlight, scheduled, failed metric.Int64ObservableGauge
-	oldest                               metric.Float64ObservableGauge
+	oldest, maxAge                       metric.Float64ObservableGauge
 	bytes, maxBytes                      metric.Int64ObservableGauge
 }
 
@@ -39,7 +39,7 @@ func observe(a *admin) error {
 		g.collect(o, a.worker.Load())
 		return nil
 	}, g.build, g.connected, g.laneState, g.callsLimit, g.callsInFlight, g.callsRate,
-		g.waiting, g.inFlight, g.scheduled, g.failed, g.oldest, g.bytes, g.maxBytes)
+		g.waiting, g.inFlight, g.scheduled, g.failed, g.oldest, g.bytes, g.maxBytes, g.maxAge)
 	return err
 }
 
@@ -70,6 +70,8 @@ func (g *gauges) describe(meter metric.Meter) {
 		metric.WithDescription("Age of the oldest request or due step without an answer, 0 if there is none."))
 	g.bytes = gauge("lethe.stream.bytes", "By", "Bytes in the stream.")
 	g.maxBytes = gauge("lethe.stream.max_bytes", "By", "Bytes that the stream may have; absent if it has no limit.")
+	g.maxAge, _ = meter.Float64ObservableGauge("lethe.stream.max_age", metric.WithUnit("s"),
+		metric.WithDescription("How long the stream keeps its messages; absent if it keeps them forever."))
 }
 
 func (g *gauges) collect(o metric.Observer, worker *watched) {
@@ -130,6 +132,9 @@ func (g *gauges) collectBacklog(o metric.Observer, read *backlog.Snapshot) {
 		o.ObserveInt64(g.bytes, int64(stream.Bytes), of)
 		if stream.MaxBytes > 0 {
 			o.ObserveInt64(g.maxBytes, stream.MaxBytes, of)
+		}
+		if stream.MaxAge > 0 {
+			o.ObserveFloat64(g.maxAge, stream.MaxAge.Seconds(), of)
 		}
 	}
 }

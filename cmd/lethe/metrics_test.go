@@ -158,6 +158,7 @@ func TestEachMetricMovesWhenItShould(t *testing.T) {
 		b.shows(w, "lethe_requests_oldest_age_seconds{"+ofSensay+"}", func(v float64) bool { return v > 0 })
 		b.shows(w, "lethe_requests_oldest_age_seconds{"+ofKV+"}", exactly(0))
 		b.shows(w, "lethe_stream_max_bytes{lethe_stream=\"DELETION_REQUESTS\"}", exactly(1<<30))
+		b.shows(w, "lethe_stream_max_age_seconds{lethe_stream=\"DELETION_RESULTS\"}", exactly(30*24*3600))
 		b.shows(w, "lethe_stream_bytes{lethe_stream=\"DELETION_RESULTS\"}", atLeastOne)
 		b.shows(w, "lethe_failed{"+ofKV+"}", exactly(1))
 		b.limit(events.StreamResults, -1)

@@ -55,7 +55,8 @@ type Stream struct {
 	Name     string
 	Messages uint64
 	Bytes    uint64
-	MaxBytes int64 // 0: no limit
+	MaxBytes int64         // 0: no limit
+	MaxAge   time.Duration // 0: messages are kept forever
 }
 
 // Read asks the server, a few questions for each target. It returns what it can if
@@ -117,7 +118,8 @@ func (r *reader) streams(ctx context.Context) (now time.Time) {
 		if info == nil {
 			continue
 		}
-		r.Streams = append(r.Streams, Stream{Name: names[i], Messages: info.State.Msgs, Bytes: info.State.Bytes, MaxBytes: max(info.Config.MaxBytes, 0)})
+		r.Streams = append(r.Streams, Stream{Name: names[i], Messages: info.State.Msgs, Bytes: info.State.Bytes,
+			MaxBytes: max(info.Config.MaxBytes, 0), MaxAge: info.Config.MaxAge})
 		if !info.TimeStamp.IsZero() {
 			now = info.TimeStamp
 		}
