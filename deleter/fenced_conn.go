@@ -81,13 +81,18 @@ func (c *fencedConn) Write(p []byte) (int, error) {
 	if !shared {
 		waitUntilRead(c.reads, f)
 	}
-	if err := f.pass(); err != nil {
+	first, err := f.pass()
+	if err != nil {
 		return 0, err
 	}
 	n, err := c.Conn.Write(p)
-	if n == 0 && err != nil {
+	if first && n == 0 && err != nil {
 		f.failed(err)
 	}
-	c.fence.CompareAndSwap(f, nil)
+	if !shared {
+		// On HTTP/2 the fence stays until the header is written: this may have been the
+		// answer of crypto/tls to a key update, for which it takes no lock of HTTP/2.
+		c.fence.CompareAndSwap(f, nil)
+	}
 	return n, err
 }

@@ -104,18 +104,26 @@ func (f *fence) got() {
 	f.conn = true
 }
 
-// pass lets the request begin, or says why it must not.
-func (f *fence) pass() error {
+// pass lets a write pass, or says why it must not. first says that it is the try's
+// first one. A later one may be the first of the request: it must be in time, too.
+func (f *fence) pass() (first bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.deadline.IsZero() && Passed(f.deadline) {
+	late := !f.deadline.IsZero() && Passed(f.deadline)
+	if late {
 		f.closeLocked(errTooLate)
 	}
-	if f.shut == nil && !f.passed {
-		f.passed = true
-		close(f.settled)
+	switch {
+	case f.shut != nil:
+		return false, f.shut
+	case f.passed && late:
+		return false, errTooLate
+	case f.passed:
+		return false, nil
 	}
-	return f.shut
+	f.passed = true
+	close(f.settled)
+	return true, nil
 }
 
 // failed says that nothing of the first write got out.

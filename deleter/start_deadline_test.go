@@ -157,6 +157,40 @@ func TestACallStoppedBeforeItsWriteIsNotMade(t *testing.T) {
 	}
 }
 
+// While a call's header is encoded, crypto/tls may answer a key update of the server.
+func TestAWriteOfTLSLetsNoLateCallPass(t *testing.T) {
+	var requests atomic.Int32
+	client, _ := secure(t, func(http.ResponseWriter, *http.Request) { requests.Add(1) })
+	var conn *fencedConn
+	asked := func(by time.Time, encoded func()) Answer {
+		return client.Call(WithStartDeadline(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+			GotConn:          func(got httptrace.GotConnInfo) { conn, _ = unwrap(got.Conn) },
+			WroteHeaderField: func(string, []string) { encoded() },
+		}), by), http.MethodDelete, "/thing", nil, nil, func(Response) Answer { return Answer{Verdict: Deleted} })
+	}
+	fields := 0
+	if got := asked(time.Now().Add(time.Hour), func() { fields++ }); got.Verdict != Deleted || fields == 0 {
+		t.Fatalf("%+v, %d fields", got, fields)
+	}
+	by := time.Now().Add(time.Second)
+	got := asked(by, func() {
+		if fields--; fields > 0 {
+			return
+		}
+		if _, err := conn.Write(nil); err != nil { // it passes as that answer does
+			t.Errorf("a write in time: %v", err)
+		}
+		time.Sleep(time.Until(by) + time.Millisecond) // as if the process was stopped
+	})
+	// Whether that write was the request is not known, so that it counts as one.
+	if got.Verdict != Retry || !got.MayHaveDeleted || requests.Load() != 1 {
+		t.Errorf("%+v, %d requests", got, requests.Load())
+	}
+	if got := callBy(t, client, time.Now().Add(time.Hour)); got.Verdict != Deleted || requests.Load() != 2 {
+		t.Errorf("after it: %+v, %d requests", got, requests.Load())
+	}
+}
+
 // A call that has to wait for a place on a connection must not end the connection,
 // with all other calls on it, when its time is over.
 func TestALateCallDoesNotDisturbOthers(t *testing.T) {
