@@ -111,6 +111,10 @@ type Config struct {
 	// ManageStreams lets the lane recreate a consumer of its own where messages are
 	// stranded: the server would not deliver them.
 	ManageStreams bool
+	// CheckDomains returns why the lane must not run: another JetStream domain, which
+	// has joined, stores what it publishes. nil if none does. The lane calls it, if it is
+	// set, before each check of its streams but the first.
+	CheckDomains func(ctx context.Context, js jetstream.JetStream) (*Problem, error)
 	// Log receives what an operator should know. nil means slog.Default().
 	Log *slog.Logger
 	// LogLimits are those of the worker. nil: the lane has its own.
@@ -207,6 +211,7 @@ type Lane struct {
 	outcomes   *outcomeLog
 
 	off    atomic.Pointer[Problem] // why the lane is off, nil if it is not
+	joined atomic.Pointer[Problem] // the domain that has joined, nil if none has
 	unsafe unsafeSettings
 	sinces sinces
 

@@ -35,8 +35,24 @@ func (l *Lane) monitor(ctx context.Context, healthy bool) {
 				l.checkLater(ctx)
 			}
 		}
-		healthy = l.check(ctx)
+		l.checkDomains(ctx)
+		healthy = l.check(ctx) && l.joined.Load() == nil
 	}
+}
+
+// checkDomains finds out whether another domain has joined since the start.
+func (l *Lane) checkDomains(ctx context.Context) {
+	if l.config.CheckDomains == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	problem, err := l.config.CheckDomains(ctx, l.js)
+	if err != nil {
+		l.log.Debug("cannot check for other JetStream domains", "error", err)
+		return
+	}
+	l.joined.Store(problem)
 }
 
 // check blocks or resumes the lane, and reports whether all settings are safe.

@@ -52,6 +52,7 @@ const (
 	CodePaused          Code = "paused"             // paused
 	CodeControlBucket   Code = "control-bucket"     // blocked
 	CodeUnsafeSetting   Code = "unsafe-setting"     // blocked
+	CodeTwoDomains      Code = "two-domains"        // blocked
 	CodeNotStored       Code = "not-stored"         // blocked
 	CodeLaterFull       Code = "later-full"         // blocked
 	CodeNotFetched      Code = "not-fetched"        // blocked

@@ -54,7 +54,7 @@ func (l *Lane) Off(code Code, reason, fix string) {
 // setUnsafe keeps the lane from fetching anything while settings are unsafe.
 func (l *Lane) setUnsafe(found []*streams.Problem) {
 	l.unsafe.set(found)
-	l.breaker.Block(len(found) > 0)
+	l.breaker.Block(len(found) > 0 || l.joined.Load() != nil)
 }
 
 // controlProblems are a pause, or that the bucket of pauses is out of reach.
@@ -72,6 +72,9 @@ func (l *Lane) controlProblems() []Problem {
 func (l *Lane) storeProblems() (problems []Problem) {
 	blocked := func(code Code, reason, fix string, since time.Time) {
 		problems = append(problems, Problem{code, StatusBlocked, reason, since, fix})
+	}
+	if p := l.joined.Load(); p != nil {
+		problems = append(problems, *p)
 	}
 	for _, f := range l.ledger.Failing() {
 		blocked(CodeNotStored, "a step cannot be stored: "+f.Reason, f.Fix, f.Since)

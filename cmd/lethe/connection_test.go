@@ -18,7 +18,9 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/natsconn"
 )
@@ -154,6 +156,49 @@ func TestAJetStreamDomain(t *testing.T) {
 	if _, err := js.Stream(t.Context(), events.StreamResults); err == nil {
 		t.Error("a refused start made streams at the leaf")
 	}
+}
+
+func TestADomainThatJoinsAfterTheStartBlocksTheLanes(t *testing.T) {
+	b := newBench(t)
+	hub := serve(t, `port: FREE, server_name: hub, jetstream { store_dir: DIR, domain: hub }, leafnodes { host: 127.0.0.1, port: FREE }`)
+	info, err := hub.Varz(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := b.start("NATS_URL=" + hub.ClientURL())
+	is := func(status consumer.Status, code consumer.Code) func() bool {
+		return func() bool {
+			for _, target := range events.Targets() {
+				if lane := w.lane(target); lane.Status != status || lane.Code != code {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	b.until("the lanes are running", is(consumer.StatusRunning, ""))
+
+	leaf := serve(t, fmt.Sprintf(`port: FREE, server_name: leaf, jetstream { store_dir: DIR, domain: leaf }, leafnodes { remotes: [{url: "nats-leaf://127.0.0.1:%d"}] }`, info.LeafNode.Port))
+	nc, err := nats.Connect(leaf.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := natsconn.JetStream(nc, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: events.StreamResults, Subjects: []string{"deletions.results.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	b.until("the lanes are blocked", is(consumer.StatusBlocked, consumer.CodeTwoDomains))
+	lane := w.lane(events.KVUserContext)
+	if !strings.Contains(lane.Reason, events.StreamResults) || !strings.Contains(lane.Fix, "LETHE_JETSTREAM_DOMAIN") || lane.Since.IsZero() {
+		t.Errorf("the lane says %+v", lane)
+	}
+
+	leaf.Shutdown()
+	b.until("the lanes are running again", is(consumer.StatusRunning, ""))
 }
 
 func TestAWorkerSurvivesAClosedStderr(t *testing.T) {

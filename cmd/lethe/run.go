@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
+	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/backlog"
 	"github.com/lethe-dev/lethe/internal/config"
@@ -237,6 +238,17 @@ func openStreams(ctx context.Context, nc *nats.Conn, cfg *config.Config, log *sl
 		return js, nil // each lane is blocked with this reason until `lethe setup` creates the stream
 	}
 	return js, err
+}
+
+// joinedDomain returns the problem that the streams of another JetStream domain are, nil
+// if there are none.
+func joinedDomain(ctx context.Context, js jetstream.JetStream) (*consumer.Problem, error) {
+	err := natsconn.CheckDomains(ctx, js, writtenSubjects())
+	if !errors.Is(err, natsconn.ErrTwoDomains) {
+		return nil, err
+	}
+	reason, fix, _ := strings.Cut(strings.TrimPrefix(err.Error(), "LETHE_JETSTREAM_DOMAIN: "), "; ")
+	return &consumer.Problem{Code: consumer.CodeTwoDomains, Status: consumer.StatusBlocked, Reason: reason, Fix: fix}, nil
 }
 
 // writtenSubjects maps subjects that a worker publishes on to the streams that hold

@@ -36,6 +36,9 @@ func newLanes(cfg *config.Config, instance string, log *slog.Logger) (laneConfig
 		Rules: rules(cfg), ResultsMinAge: cfg.MinResultsAge(), Instance: instance, Version: buildVersion(), Grace: (&grace{total: cfg.ShutdownGrace}).lanes(),
 		ManageStreams: cfg.ManageStreams, LogLimits: consumer.NewLogLimits(), MaxBytesInFlight: maxBytesInFlight() / int64(len(table)), Log: log,
 	}
+	if cfg.NATSURL.Reveal() != "" { // the embedded server has no leaf nodes
+		common.CheckDomains = joinedDomain
+	}
 	configs := make(laneConfigs, 0, len(table))
 	for _, a := range table {
 		lane, err := a.lane(cfg, common)

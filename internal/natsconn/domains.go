@@ -62,7 +62,7 @@ func CheckDomains(parent context.Context, js jetstream.JetStream, subjects map[s
 		}
 		if streams > 0 {
 			return fmt.Errorf("LETHE_JETSTREAM_DOMAIN: %w: a stream of another domain, connected by a leaf node, also stores the messages of %s; "+
-				"keep the streams in one domain, and set this variable to its name for workers connected to another one", ErrTwoDomains, subjects[subject])
+				"keep the streams in one domain, and set LETHE_JETSTREAM_DOMAIN to its name for workers connected to another one", ErrTwoDomains, subjects[subject])
 		}
 	}
 	return nil
