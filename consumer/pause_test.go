@@ -39,20 +39,22 @@ func TestAPausedLaneReturnsWhatWaitsAndFetchesNothing(t *testing.T) {
 	w := newWorld(t)
 	calls := script(answerDeleted)
 	config := w.config(kvTarget, calls)
-	config.Rate = 0.2 // so that most requests wait for their turn
+	config.Rate = 0.01 // so that all but the first request wait for their turn, for longer than the test
 	lane, stop := w.run(config)
 	requests := []events.Request{contexts(1), contexts(2), contexts(3), contexts(4)}
 	w.publish(requests...)
 	w.until("the first call", func() bool { return calls.count() > 0 })
 	w.until("requests wait in memory", func() bool { return lane.inflight.size() > 0 })
 	w.pause(lane)
-	w.until("they are returned", func() bool { return lane.inflight.size() == 0 })
-	before := calls.count()
+	w.until("they are returned, and the last pull is over", func() bool {
+		return lane.inflight.size() == 0 && w.requestsConsumer().NumWaiting == 0
+	})
+	before, delivered := calls.count(), w.requestsConsumer().Delivered.Consumer
 	more := contexts(5)
 	w.publish(more)
 	time.Sleep(2 * pullWait) // a lane that fetched would have it by now
-	if lane.inflight.size() > 0 || calls.count() != before {
-		t.Errorf("%d requests in flight and %d calls in a pause", lane.inflight.size(), calls.count()-before)
+	if n := w.requestsConsumer().Delivered.Consumer - delivered; n > 0 || calls.count() != before {
+		t.Errorf("%d requests are fetched and %d calls made in a pause", n, calls.count()-before)
 	}
 	stop()
 
