@@ -1,7 +1,6 @@
 package consumer
 
 import (
-	"context"
 	"log/slog"
 	"slices"
 	"time"
@@ -38,7 +37,7 @@ func (a *announcer) see(s State, now time.Time) {
 	if a.changes == 0 || !a.at.IsZero() && now.Sub(a.at) < announceGap {
 		return
 	}
-	attrs := []slog.Attr{slog.String("state", string(s.Status))}
+	attrs := []any{slog.String("state", string(s.Status))}
 	if s.Reason != "" {
 		attrs = append(attrs, slog.String("reason", s.Reason), slog.Time("since", s.Since), slog.String("fix", s.Fix))
 	}
@@ -62,6 +61,6 @@ func (a *announcer) see(s State, now time.Time) {
 	case len(s.Further) > 0:
 		message += ", with further problems"
 	}
-	a.log.LogAttrs(context.Background(), slog.LevelInfo, message, attrs...)
+	a.log.Info(message, attrs...)
 	a.at, a.changes = now, 0
 }

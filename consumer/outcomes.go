@@ -90,7 +90,7 @@ func (o *outcomeLog) summarize(now time.Time, end bool) {
 	if len(o.counts) == 0 {
 		return
 	}
-	attrs := []slog.Attr{slog.String("in", took.Round(time.Second).String())}
+	attrs := []any{slog.String("in", took.Round(time.Second).String())}
 	for _, outcome := range events.Outcomes() {
 		if n := o.counts[outcome]; n > 0 {
 			attrs = append(attrs, slog.Int64(string(outcome), n))
@@ -99,7 +99,7 @@ func (o *outcomeLog) summarize(now time.Time, end bool) {
 	if o.notLogged > 0 {
 		attrs = append(attrs, slog.Int64("failed_or_invalid_not_logged", o.notLogged))
 	}
-	o.log.LogAttrs(context.Background(), slog.LevelInfo, "results", attrs...)
+	o.log.Info("results", attrs...)
 	clear(o.counts)
 	o.notLogged = 0
 }

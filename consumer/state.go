@@ -3,7 +3,6 @@ package consumer
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,11 +43,11 @@ func (l *Lane) State() State {
 // called. A lane that is off although it should run is worth a warning.
 func (l *Lane) Off(code Code, reason, fix string) {
 	l.off.Store(&Problem{Code: code, Status: StatusOff, Reason: reason, Since: time.Now(), Fix: fix})
-	level := slog.LevelInfo
-	if code != CodeNotListed {
-		level = slog.LevelWarn
+	log := l.log.Warn
+	if code == CodeNotListed {
+		log = l.log.Info
 	}
-	l.log.Log(context.Background(), level, "lane is off", "state", string(StatusOff), "reason", reason, "fix", fix, "since", time.Now())
+	log("lane is off", "state", string(StatusOff), "reason", reason, "fix", fix, "since", time.Now())
 }
 
 // setUnsafe keeps the lane from fetching anything while settings are unsafe.

@@ -54,7 +54,7 @@ func (a *admin) watch(nc *nats.Conn, js jetstream.JetStream, l *lanes, b *backlo
 }
 
 // serve listens on addr until stop is called.
-func (a *admin) serve(addr string, log *slog.Logger) (stop func(), err error) {
+func (a *admin) serve(ctx context.Context, addr string, log *slog.Logger) (stop func(), err error) {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, err
@@ -70,7 +70,7 @@ func (a *admin) serve(addr string, log *slog.Logger) (stop func(), err error) {
 	}
 	go func() { _ = server.Serve(listener) }() // ends with Shutdown
 	return func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		if server.Shutdown(ctx) != nil {
 			_ = server.Close()

@@ -55,7 +55,7 @@ func withClient(cmd *cobra.Command, command string, do func(context.Context, *cl
 		cancel(nil)
 		nc.Close()
 	}()
-	if err := natsconn.CheckServer(nc, cfg.JetstreamDomain); err != nil {
+	if err := natsconn.CheckServer(ctx, nc, cfg.JetstreamDomain); err != nil {
 		return fmt.Errorf("%s: %w", server.Credential(), err)
 	}
 	js, err := natsconn.JetStream(nc, cfg.JetstreamDomain, jetstream.WithPublishAsyncTimeout(answersWithin))

@@ -95,7 +95,7 @@ func run(ctx context.Context, stderr io.Writer) error {
 	if err := observe(page); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
-	stopAdmin, err := page.serve(cfg.AdminAddr, log)
+	stopAdmin, err := page.serve(ctx, cfg.AdminAddr, log)
 	if err != nil {
 		return usageError("LETHE_ADMIN_ADDR: %w", err)
 	}
@@ -223,7 +223,7 @@ func openStreams(ctx context.Context, nc *nats.Conn, cfg *config.Config, log *sl
 		check = func(ctx context.Context) error { return streams.Start(ctx, js, settings) }
 	}
 	err = untilReady(ctx, log, cfg, func(ctx context.Context) error {
-		if err := natsconn.CheckServer(nc, cfg.JetstreamDomain); err != nil {
+		if err := natsconn.CheckServer(ctx, nc, cfg.JetstreamDomain); err != nil {
 			return fmt.Errorf("%s: %w", connection(cfg, "run").Credential(), err)
 		}
 		if cfg.NATSURL.Reveal() != "" { // the embedded server has no leaf nodes

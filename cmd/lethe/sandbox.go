@@ -81,7 +81,7 @@ func newSandboxCommand() *cobra.Command {
 		Example: sandboxExample,
 		Args:    cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			return flags.run(command)
+			return flags.run(command.Context(), command)
 		},
 	}
 	flags.declare(command)
@@ -186,7 +186,7 @@ func (f *sandboxFlags) faultsOf(command *cobra.Command, api fakeapi.API) (fakeap
 	return faults, nil
 }
 
-func (f *sandboxFlags) run(command *cobra.Command) (err error) {
+func (f *sandboxFlags) run(ctx context.Context, command *cobra.Command) (err error) {
 	config, err := f.build(command)
 	if err != nil {
 		return err
@@ -206,7 +206,7 @@ func (f *sandboxFlags) run(command *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	listener, err := (&net.ListenConfig{}).Listen(command.Context(), "tcp", f.addr)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", f.addr)
 	if err != nil {
 		return err
 	}
@@ -218,7 +218,7 @@ func (f *sandboxFlags) run(command *cobra.Command) (err error) {
 	if f.tls != "" {
 		_, _ = fmt.Fprintf(command.OutOrStdout(), "export SSL_CERT_FILE=%s\n", shellQuote(f.tls))
 	}
-	return serveSandbox(command.Context(), listener, secure, fakeapi.New(config), config.Log)
+	return serveSandbox(ctx, listener, secure, fakeapi.New(config), config.Log)
 }
 
 // secure creates the certificate for --tls and writes it to the flag's file.

@@ -98,7 +98,7 @@ func (s *show) run(ctx context.Context, c *client) error {
 	if len(found) == 0 {
 		return s.unknown(searched)
 	}
-	workers, err := askWorkers(c.lookups, c.Conn)
+	workers, err := askWorkers(c.lookups, c.Conn) //nolint:contextcheck // derived from ctx: it ends with the right to ask
 	if errors.Is(err, context.Canceled) || c.lookups.Err() != nil {
 		workers, err = nil, nil // it may not ask them
 	} else if err == nil && workers == nil {

@@ -82,7 +82,7 @@ func (r *statusReading) read(ctx context.Context, nc *nats.Conn) (*status, error
 	}
 	answered := make(chan struct{}) // by the workers
 	part("the workers", func(ctx context.Context) error { defer close(answered); return r.readWorkers(ctx, nc) })
-	if js := r.jetStream(nc); js != nil {
+	if js := r.jetStream(parts, nc); js != nil {
 		part("the streams", func(ctx context.Context) error { r.readStreams(ctx, js); return nil })
 		part("how the servers sync to disk", func(ctx context.Context) error { <-answered; return r.readDurability(ctx, nc, js) })
 		for i := range r.status.Lanes {
@@ -114,8 +114,8 @@ func (r *statusReading) read(ctx context.Context, nc *nats.Conn) (*status, error
 
 // jetStream returns the JetStream API, nil if the server has none now: then only the
 // workers answer.
-func (r *statusReading) jetStream(nc *nats.Conn) jetstream.JetStream {
-	err := natsconn.CheckServer(nc, r.cfg.JetstreamDomain)
+func (r *statusReading) jetStream(ctx context.Context, nc *nats.Conn) jetstream.JetStream {
+	err := natsconn.CheckServer(ctx, nc, r.cfg.JetstreamDomain)
 	if err == nil {
 		js, err := natsconn.JetStream(nc, r.cfg.JetstreamDomain)
 		if err == nil {

@@ -109,7 +109,7 @@ func TestJetStreamOfADomain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	if err := CheckServer(nc, "hub"); err != nil {
+	if err := CheckServer(t.Context(), nc, "hub"); err != nil {
 		t.Error(err)
 	}
 	info, err := streamsOf(t, leaf, "hub").AccountInfo(t.Context())

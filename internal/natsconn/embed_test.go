@@ -38,7 +38,7 @@ func TestStoredMessagesSurviveARestart(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "made", "when", "missing")
 	first := embed(t, dir)
 	nc := connect(t, first.URL())
-	if err := CheckServer(nc, ""); err != nil {
+	if err := CheckServer(t.Context(), nc, ""); err != nil {
 		t.Fatal(err)
 	}
 	js, err := jetstream.New(nc)

@@ -31,7 +31,7 @@ func ExampleEmbed() {
 	}
 	defer nc.Close()
 	fmt.Println("connected to the embedded server:", natsconn.ConnectedURL(nc) == server.URL())
-	fmt.Println("problem:", natsconn.CheckServer(nc, ""))
+	fmt.Println("problem:", natsconn.CheckServer(context.Background(), nc, ""))
 	// Output:
 	// connected to the embedded server: true
 	// problem: <nil>

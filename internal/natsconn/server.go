@@ -18,7 +18,7 @@ const MinServerVersion = "2.12.0"
 // CheckServer checks that the connected server has the features that Lethe needs. It returns ErrServerTooOld,
 // ErrNoJetStream, or ErrUnreachable while disconnected. If the server announces JetStream, the check sends no request and
 // needs no permission. A pre-release of the oldest version passes. With a JetStream domain, only the version is checked.
-func CheckServer(nc *nats.Conn, domain string) error {
+func CheckServer(ctx context.Context, nc *nats.Conn, domain string) error {
 	version := nc.ConnectedServerVersion()
 	if version == "" {
 		return fmt.Errorf("%w: disconnected", ErrUnreachable)
@@ -35,7 +35,7 @@ func CheckServer(nc *nats.Conn, domain string) error {
 	if err != nil {
 		return fmt.Errorf("check JetStream: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	_, err = js.AccountInfo(ctx)
 	switch {

@@ -35,7 +35,7 @@ func TestCheckServer(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer nc.Close()
-			err = CheckServer(nc, "")
+			err = CheckServer(t.Context(), nc, "")
 			if !errors.Is(err, tt.want) {
 				t.Fatalf("CheckServer() = %v, want %v", err, tt.want)
 			}
