@@ -204,7 +204,7 @@ func TestAUserMayPublishWhatItsAccountImports(t *testing.T) {
 }
 
 // The README of deploy/nats says how.
-func TestAnotherPublisher(t *testing.T) {
+func TestAnAccountForAnotherPublisherIsAddedByCopyingABlock(t *testing.T) {
 	files(t)
 	certify(t, "client", "crm")
 	accounts := string(read(t, "accounts.conf"))

@@ -241,7 +241,7 @@ func TestInboxesArePrivate(t *testing.T) {
 }
 
 // Each pull of a worker is an import's answer to be waited for: the server must not keep them.
-func TestPullsLeaveNothingBehind(t *testing.T) {
+func TestTheServerKeepsNoPendingResponsesOfPulls(t *testing.T) {
 	s := newSite(t)
 	s.run(t, "admin", "setup").must(t)
 	js, err := jetstream.New(s.connect(t, "worker"))

@@ -35,7 +35,7 @@ type bench struct {
 	js     jetstream.JetStream
 	apis   *fakeapi.Server
 	url    string
-	begun  chan struct{} // receives when a call is held
+	begun  chan struct{} // receives when a call arrives
 	gate   chan struct{} // closed: calls are answered
 }
 

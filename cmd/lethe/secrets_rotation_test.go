@@ -121,9 +121,9 @@ func TestASuspendedLaneResumesWithTheNewSecret(t *testing.T) {
 			}
 			both(former)
 			w, admin := s.run()
-			held := []events.Request{s.publish(entryOf(1)), s.publish(events.UserContexts{IDs: []int64{1}})}
+			unanswered := []events.Request{s.publish(entryOf(1)), s.publish(events.UserContexts{IDs: []int64{1}})}
 			s.until("both lanes are suspended", func() bool { return suspended(s.command("status", "--output", "json")) == 2 })
-			held = append(held, s.publish(entryOf(2)), s.publish(events.UserContexts{IDs: []int64{2}}))
+			unanswered = append(unanswered, s.publish(entryOf(2)), s.publish(events.UserContexts{IDs: []int64{2}}))
 			both(wrong)
 			s.until("both lanes have tried the wrong one", func() bool { return api.calls(wrong) >= 2 })
 			s.until("both lanes are suspended again", func() bool { return suspended(s.command("status", "--output", "json")) == 2 })
@@ -135,7 +135,7 @@ func TestASuspendedLaneResumesWithTheNewSecret(t *testing.T) {
 					t.Errorf("%s: %s", r.Target(), got.Outcome)
 				}
 			}
-			for _, r := range held {
+			for _, r := range unanswered {
 				if all := s.results(r); len(all) > 0 {
 					t.Errorf("%s: %s for a wrong secret", r.Target(), all[0].Outcome)
 				}

@@ -139,7 +139,7 @@ func (l *lanes) states() []consumer.State {
 // credentialEvery is how often a credential's file is checked for a change.
 const credentialEvery = time.Second
 
-// retryWhenChanged lets a held lane try at once when its credential's file has
+// retryWhenChanged lets a suspended lane try at once when its credential's file has
 // changed, rather than at its next probe.
 func retryWhenChanged(ctx context.Context, c *deleter.Credential, lane *consumer.Lane) {
 	tick := time.NewTicker(credentialEvery)
