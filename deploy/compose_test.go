@@ -26,6 +26,10 @@ type service struct {
 	Environment map[string]string
 	Ports       []string
 	Volumes     []string
+	Profiles    []string
+	ReadOnly    bool                                  `yaml:"read_only"`
+	CapDrop     []string                              `yaml:"cap_drop"`
+	SecurityOpt []string                              `yaml:"security_opt"`
 	DependsOn   map[string]struct{ Condition string } `yaml:"depends_on"`
 	Healthcheck struct{ Test []string }
 }
@@ -52,14 +56,37 @@ func TestCompose(t *testing.T) {
 	c := readCompose(t)
 	lethe, first := c.Services["lethe"], c.Services["sandbox"]
 
-	t.Run("the stack is NATS, the sandbox, Lethe and Jaeger", func(t *testing.T) {
-		var names []string
-		for name := range c.Services {
-			names = append(names, name)
+	t.Run("the stack is NATS, the sandbox, Lethe and Jaeger, and Prometheus and Grafana on request", func(t *testing.T) {
+		profiles := map[string][]string{}
+		for name, s := range c.Services {
+			profile := strings.Join(s.Profiles, " ")
+			profiles[profile] = append(profiles[profile], name)
+			slices.Sort(profiles[profile])
 		}
-		slices.Sort(names)
-		if diff := cmp.Diff([]string{"jaeger", "lethe", "nats", "sandbox"}, names); diff != "" {
+		want := map[string][]string{"": {"jaeger", "lethe", "nats", "sandbox"}, "observability": {"grafana", "prometheus"}}
+		if diff := cmp.Diff(want, profiles); diff != "" {
 			t.Error(diff)
+		}
+	})
+	t.Run("what is ours and what observes it runs without rights that it does not need", func(t *testing.T) {
+		for _, name := range []string{"lethe", "sandbox", "prometheus", "grafana"} {
+			s := c.Services[name]
+			if !s.ReadOnly || !slices.Contains(s.CapDrop, "ALL") || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") {
+				t.Errorf("%s is not hardened: %+v", name, s)
+			}
+		}
+	})
+	t.Run("each file that a service mounts exists, and is read only", func(t *testing.T) {
+		for name, s := range c.Services {
+			for _, volume := range s.Volumes {
+				file, rest, _ := strings.Cut(volume, ":")
+				if !strings.HasPrefix(file, "./") {
+					continue // a named volume
+				}
+				if _, err := os.Stat("../" + file); err != nil || !strings.HasSuffix(rest, ":ro") {
+					t.Errorf("%s mounts %s: %v", name, volume, err)
+				}
+			}
 		}
 	})
 	t.Run("every port is bound to loopback", func(t *testing.T) {
@@ -73,7 +100,7 @@ func TestCompose(t *testing.T) {
 	})
 	t.Run("every image of others has a version", func(t *testing.T) {
 		for name, s := range c.Services {
-			if s.Image != "lethe" && !regexp.MustCompile(`:\d+\.\d+`).MatchString(s.Image) {
+			if s.Image != "lethe" && !regexp.MustCompile(`:v?\d+\.\d+`).MatchString(s.Image) {
 				t.Errorf("%s runs %s", name, s.Image)
 			}
 		}
