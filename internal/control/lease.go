@@ -109,7 +109,7 @@ func (l *Lease) Run(stop, ctx context.Context, state func() string) {
 // Begin counts a call, until End, and returns when it must have begun: by, or the end
 // of the right to call if that is earlier. It is the zero time if no call may begin.
 func (l *Lease) Begin(by time.Time) time.Time {
-	l.calls.Add(1) // before the look at the right: see lose
+	l.calls.Add(1) // before the right is checked: see lose
 	until := l.until.Load()
 	switch {
 	case until == nil, deleter.Passed(*until): // Passed also sees that the machine was suspended
@@ -186,7 +186,7 @@ func (l *Lease) State() State {
 // where that is not the one that it knows.
 func (l *Lease) beat(stop, ctx context.Context, state string) bool {
 	for ctx.Err() == nil {
-		if err := l.look(ctx); err != nil {
+		if err := l.refresh(ctx); err != nil {
 			l.fail(err)
 			return false
 		}
@@ -214,9 +214,9 @@ func (l *Lease) beat(stop, ctx context.Context, state string) bool {
 	return false
 }
 
-// look reads the key where it is not known, and the server's time where a pause may
+// refresh reads the key where it is not known, and the server's time where a pause may
 // have ended.
-func (l *Lease) look(ctx context.Context) error {
+func (l *Lease) refresh(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, storeWithin)
 	defer cancel()
 	l.mu.Lock()
