@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -39,16 +40,17 @@ type outcomeLog struct {
 	limits *LogLimits
 
 	mu        sync.Mutex
-	counts    map[events.Outcome]int64 // since the last summary
-	notLogged int64                    // of failed and invalid ones
-	last      time.Time                // when the last summary was made
+	counts    map[events.Outcome]int64  // since the last summary
+	totals    map[events.Outcome]uint64 // since the worker started
+	notLogged int64                     // of failed and invalid ones
+	last      time.Time                 // when the last summary was made
 }
 
 func newOutcomeLog(log *slog.Logger, limits *LogLimits) *outcomeLog {
 	if limits == nil {
 		limits = NewLogLimits()
 	}
-	return &outcomeLog{log: log, limits: limits, counts: map[events.Outcome]int64{}, last: time.Now()}
+	return &outcomeLog{log: log, limits: limits, counts: map[events.Outcome]int64{}, totals: map[events.Outcome]uint64{}, last: time.Now()}
 }
 
 // stored logs a result that was stored.
@@ -63,6 +65,7 @@ func (o *outcomeLog) stored(ctx context.Context, r *ledger.Pending) {
 	allowed := limit == nil || limit.Allow()
 	o.mu.Lock()
 	o.counts[r.Outcome]++
+	o.totals[r.Outcome]++
 	if !allowed {
 		o.notLogged++
 	}
@@ -102,6 +105,13 @@ func (o *outcomeLog) summarize(now time.Time, end bool) {
 	o.log.Info("results", attrs...)
 	clear(o.counts)
 	o.notLogged = 0
+}
+
+// total counts the results since the worker started.
+func (o *outcomeLog) total() map[events.Outcome]uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return maps.Clone(o.totals)
 }
 
 // clipped is a text, without what is longer than so many bytes.

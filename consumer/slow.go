@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lethe-dev/lethe/deleter"
+	"github.com/lethe-dev/lethe/events"
 )
 
 const (
@@ -33,8 +34,27 @@ type latencies struct {
 	mu      sync.Mutex
 	started time.Time // of the first call
 	out     map[*time.Time]struct{}
-	recent  ring // of slots of ten seconds
-	day     ring // of hours
+	recent  ring   // of slots of ten seconds
+	day     ring   // of hours
+	all     Totals // its Results are elsewhere
+}
+
+// Totals count what the worker did in a lane since it started.
+type Totals struct {
+	// Calls have ended.
+	Calls uint64
+	// Durations counts the calls whose duration says something about the API, by
+	// [BucketEnd].
+	Durations [bucketCount]uint64
+	// Results are those that were stored.
+	Results map[events.Outcome]uint64
+}
+
+// total counts the calls since the worker started.
+func (l *latencies) total() Totals {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all
 }
 
 // ring is a histogram for each of the last periods.
@@ -49,11 +69,16 @@ type slot struct {
 }
 
 // histogram counts durations in buckets, each a quarter longer than the one before.
-type histogram [64]uint32
+type histogram [bucketCount]uint32
 
 // bucketGrowth is how much longer a bucket is than the one before it. 64 buckets
 // from a millisecond on reach half an hour.
-const bucketGrowth = 1.25
+const bucketGrowth, bucketCount = 1.25, 64
+
+// BucketEnd is the longest duration in a bucket.
+func BucketEnd(bucket int) time.Duration {
+	return time.Duration(math.Pow(bucketGrowth, float64(bucket+1)) * float64(time.Millisecond))
+}
 
 func newLatencies() *latencies {
 	return &latencies{
@@ -77,8 +102,10 @@ func (l *latencies) begin(now time.Time) (end func(now time.Time, counts bool)) 
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		delete(l.out, key)
+		l.all.Calls++
 		if counts {
 			bucket, since := bucketOf(now.Sub(*key)), now.Sub(l.started)
+			l.all.Durations[bucket]++
 			l.recent.at(since).counts[bucket]++
 			l.day.at(since).counts[bucket]++
 		}

@@ -39,6 +39,13 @@ func (l *Lane) State() State {
 	return s.with(l.sinces.complete(problems))
 }
 
+// Totals returns what the worker did in the lane since it started.
+func (l *Lane) Totals() Totals {
+	t := l.latencies.total()
+	t.Results = l.outcomes.total()
+	return t
+}
+
 // Off says that this worker does not serve the lane, and logs it. Run must not be
 // called. A lane that is off although it should run is worth a warning.
 func (l *Lane) Off(code Code, reason, fix string) {
