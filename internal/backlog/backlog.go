@@ -57,6 +57,7 @@ type Stream struct {
 	Bytes    uint64
 	MaxBytes int64         // 0: no limit
 	MaxAge   time.Duration // 0: messages are kept forever
+	LastSeq  uint64        // how many messages were ever stored
 }
 
 // Read asks the server, a few questions for each target. It returns what it can if
@@ -119,7 +120,7 @@ func (r *reader) streams(ctx context.Context) (now time.Time) {
 			continue
 		}
 		r.Streams = append(r.Streams, Stream{Name: names[i], Messages: info.State.Msgs, Bytes: info.State.Bytes,
-			MaxBytes: max(info.Config.MaxBytes, 0), MaxAge: info.Config.MaxAge})
+			MaxBytes: max(info.Config.MaxBytes, 0), MaxAge: info.Config.MaxAge, LastSeq: info.State.LastSeq})
 		if !info.TimeStamp.IsZero() {
 			now = info.TimeStamp
 		}

@@ -14,6 +14,7 @@
 //	sentence.go  the same in words
 //	read.go      reading its records, its schedule and its message
 //	search.go    finding the message of a request without records
+//	attention.go the newest failed requests, and the overdue ones
 package history
 
 import (
