@@ -15,11 +15,12 @@ import (
 
 	"github.com/lethe-dev/lethe/consumer"
 	"github.com/lethe-dev/lethe/internal/backlog"
+	"github.com/lethe-dev/lethe/internal/page"
 	"github.com/lethe-dev/lethe/internal/streams"
 	"github.com/lethe-dev/lethe/internal/telemetry"
 )
 
-// admin serves /healthz, /readyz and /metrics. It answers before the worker is
+// admin serves the operator's page, /healthz, /readyz and /metrics. It answers before the worker is
 // connected, so that a waiting worker differs from a dead one.
 type admin struct {
 	instance string
@@ -53,8 +54,9 @@ func (a *admin) watch(nc *nats.Conn, js jetstream.JetStream, l *lanes, b *backlo
 	a.worker.Store(&watched{nc, js, l, b})
 }
 
-// serve listens on addr until stop is called.
-func (a *admin) serve(ctx context.Context, addr string, log *slog.Logger) (stop func(), err error) {
+// serve listens on addr until stop is called. The operator's page is served on loopback,
+// and anywhere if that is true.
+func (a *admin) serve(ctx context.Context, addr string, anywhere bool, log *slog.Logger) (stop func(), err error) {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, err
@@ -64,6 +66,9 @@ func (a *admin) serve(ctx context.Context, addr string, log *slog.Logger) (stop 
 	mux.Handle("GET /metrics", a.metrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", a.serveReady)
+	operators := page.New(pageSource{a}, page.Access{Anywhere: anywhere, Setting: "LETHE_ADMIN_PAGE", Log: log})
+	operators.Register(mux)
+	go operators.Record(ctx)
 	server := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
@@ -104,6 +109,20 @@ func (a *admin) ready(ctx context.Context) readiness {
 // notReady says why the worker is not ready, "" if it is. worker is nil until it is
 // connected.
 func (a *admin) notReady(ctx context.Context, worker *watched) string {
+	if reason := a.away(worker); reason != "" {
+		return reason
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	if err := streams.Check(ctx, worker.js, worker.lanes.configs[0].ResultsMinAge, worker.lanes.served()...); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// away says why the worker cannot work as far as is known without a question to the
+// server, "" if it can.
+func (a *admin) away(worker *watched) string {
 	select {
 	case <-a.stopping:
 		return "the worker is stopping"
@@ -113,12 +132,7 @@ func (a *admin) notReady(ctx context.Context, worker *watched) string {
 	case worker == nil:
 		return "still waiting for NATS and its streams"
 	case !worker.nc.IsConnected():
-		return "not connected to NATS"
-	}
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	if err := streams.Check(ctx, worker.js, worker.lanes.configs[0].ResultsMinAge, worker.lanes.served()...); err != nil {
-		return err.Error()
+		return errAway.Error()
 	}
 	return ""
 }

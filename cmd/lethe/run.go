@@ -91,11 +91,11 @@ func run(ctx context.Context, stderr io.Writer) error {
 		return err
 	}
 	defer redirectLibraryLog(log, lanes)()
-	page := newAdmin(instance, tel.MetricsHandler(), ctx.Done())
-	if err := observe(page); err != nil {
+	admin := newAdmin(instance, tel.MetricsHandler(), ctx.Done())
+	if err := observe(admin); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
-	stopAdmin, err := page.serve(ctx, cfg.AdminAddr, log)
+	stopAdmin, err := admin.serve(ctx, cfg.AdminAddr, cfg.AdminPage, log)
 	if err != nil {
 		return usageError("LETHE_ADMIN_ADDR: %w", err)
 	}
@@ -123,14 +123,14 @@ func run(ctx context.Context, stderr io.Writer) error {
 
 	running := lanes.start(js)
 	waiting := backlog.NewPoller(js, backlog.Every, events.Targets()...)
-	page.watch(nc, js, running, waiting)
+	admin.watch(nc, js, running, waiting)
 	defer pollUntilStopped(ctx, waiting)()
 	stopService, err := announce(nc, instance, embeddedSync(cfg), running)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
 	defer stopService()
-	log.Info("worker started", "version", buildVersion(), "instance", instance, "nats", natsconn.ConnectedURL(nc), "admin", page.url)
+	log.Info("worker started", "version", buildVersion(), "instance", instance, "nats", natsconn.ConnectedURL(nc), "admin", admin.url)
 
 	defer context.AfterFunc(ctx, func() {
 		log.Info("worker stopping: no new requests are taken, calls in flight may finish", "grace", cfg.ShutdownGrace.String())

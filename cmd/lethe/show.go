@@ -84,19 +84,12 @@ type show struct {
 
 func (s *show) run(ctx context.Context, c *client) error {
 	reader := &history.Reader{JS: c.js, Messages: true}
-	var found []*history.Request
-	var searched history.Search
-	var err error
-	if s.seq > 0 {
-		found, err = reader.FindSequence(ctx, s.seq, s.targets...)
-	} else {
-		found, searched, err = reader.Find(ctx, s.id, s.targets...)
-	}
+	found, missing, err := findRequest(ctx, reader, s.id, s.seq, s.targets)
 	if err != nil {
 		return err
 	}
 	if len(found) == 0 {
-		return s.unknown(searched)
+		return errors.New(missing)
 	}
 	workers, err := askWorkers(c.lookups, c.Conn) //nolint:contextcheck // derived from ctx: it ends with the right to ask
 	if errors.Is(err, context.Canceled) || c.lookups.Err() != nil {
@@ -118,18 +111,29 @@ func (s *show) run(ctx context.Context, c *client) error {
 	return nil
 }
 
-// unknown says that nothing is stored of the request, and where it was looked for.
-func (s *show) unknown(searched history.Search) error {
-	switch missing := searched.Waiting - searched.Searched; {
-	case s.seq > 0:
-		return fmt.Errorf("message %d does not wait in %s, and nothing is stored under %s: if it existed, it is answered or scheduled under its own id; use `lethe show ID`",
-			s.seq, events.StreamRequests, events.SequenceID(s.seq))
-	case missing > 0:
-		return fmt.Errorf("nothing is stored under %s: it has no record and is not among the first %d of %d waiting messages; it is among the other %d, or was never stored (`lethe show --seq N` finds it)",
-			s.id, searched.Searched, searched.Waiting, missing)
-	default:
-		return fmt.Errorf("nothing is stored under %s: it has no record and is not among the %d waiting messages; it was never stored, or its records expired", s.id, searched.Waiting)
+// findRequest finds a request by its id, or by its sequence if that is not 0. If nothing
+// is stored, missing says so, and where it was looked for.
+func findRequest(ctx context.Context, reader *history.Reader, id string, seq uint64, targets []events.Target) (found []*history.Request, missing string, err error) {
+	var searched history.Search
+	if seq > 0 {
+		found, err = reader.FindSequence(ctx, seq, targets...)
+	} else {
+		found, searched, err = reader.Find(ctx, id, targets...)
 	}
+	if err != nil || len(found) > 0 {
+		return found, "", err
+	}
+	switch unsearched := searched.Waiting - searched.Searched; {
+	case seq > 0:
+		missing = fmt.Sprintf("message %d does not wait in %s, and nothing is stored under %s: if it existed, it is answered or scheduled under its own id; use `lethe show ID`",
+			seq, events.StreamRequests, events.SequenceID(seq))
+	case unsearched > 0:
+		missing = fmt.Sprintf("nothing is stored under %s: it has no record and is not among the first %d of %d waiting messages; it is among the other %d, or was never stored (`lethe show --seq N` finds it)",
+			id, searched.Searched, searched.Waiting, unsearched)
+	default:
+		missing = fmt.Sprintf("nothing is stored under %s: it has no record and is not among the %d waiting messages; it was never stored, or its records expired", id, searched.Waiting)
+	}
+	return nil, missing, nil
 }
 
 // laneReason says why no worker calls for a target at full speed, "" if one does. workers
@@ -175,11 +179,7 @@ func (s *show) print(q *history.Request, lane string) error {
 		line("ASKED BY\t%s", q.Source)
 	}
 	line("TRACE\t%s", orElse(q.TraceID(), "none"))
-	state := string(q.Stage(now))
-	if q.Overdue(now) {
-		state += ", overdue"
-	}
-	line("STATE\t%s", state)
+	line("STATE\t%s", stateOfRequest(q, now))
 	line("\n%s", q.Sentence(now, lane))
 	if err := t.Flush(); err != nil {
 		return err
@@ -192,6 +192,15 @@ func (s *show) print(q *history.Request, lane string) error {
 		line("%s\t%s\t%s\t%s", history.Stamp(l.Time, now), history.Age(l.Time, now), l.What, l.Text)
 	}
 	return t.Flush()
+}
+
+// stateOfRequest is where a request stands, in a word or two.
+func stateOfRequest(q *history.Request, now time.Time) string {
+	state := string(q.Stage(now))
+	if q.Overdue(now) {
+		state += ", overdue"
+	}
+	return state
 }
 
 func orElse(text, other string) string {

@@ -48,7 +48,8 @@ type Config struct {
 	ShutdownGrace time.Duration `split_words:"true" default:"30s" desc:"the process exits within this time after SIGTERM; calls in flight have most of it"`
 	AllowHTTP     bool          `split_words:"true" default:"false" desc:"allow plain http to addresses other than loopback"`
 
-	AdminAddr string     `split_words:"true" default:"127.0.0.1:8080" desc:"address of /healthz, /readyz and /metrics"`
+	AdminAddr string     `split_words:"true" default:"127.0.0.1:8080" desc:"address of the operator's page, /healthz, /readyz and /metrics"`
+	AdminPage bool       `split_words:"true" default:"false" desc:"serve the operator's page on every address; false: on loopback only, because it has no login and shows what is deleted"`
 	LogLevel  slog.Level `split_words:"true" default:"info" desc:"debug, info, warn or error"`
 	LogFormat string     `split_words:"true" desc:"text or json; none: text on a terminal, json elsewhere"`
 }

@@ -121,6 +121,7 @@ func every(t *testing.T) []struct {
 		{"LETHE_SHUTDOWN_GRACE", "1s", func(c *Config) any { return c.ShutdownGrace }, time.Second},
 		{"LETHE_ALLOW_HTTP", "true", func(c *Config) any { return c.AllowHTTP }, true},
 		{"LETHE_ADMIN_ADDR", ":9", func(c *Config) any { return c.AdminAddr }, ":9"},
+		{"LETHE_ADMIN_PAGE", "true", func(c *Config) any { return c.AdminPage }, true},
 		{"LETHE_LOG_LEVEL", "DEBUG", func(c *Config) any { return c.LogLevel }, slog.LevelDebug},
 		{"LETHE_LOG_FORMAT", "json", func(c *Config) any { return c.LogFormat }, "json"},
 	}

@@ -33,6 +33,7 @@ var (
 		"internal/address":  {},
 		"internal/text":     {},
 		"internal/layout":   {},
+		"internal/page":     {},
 		"internal/fakeapi":  {},
 		"docs":              {tests: []string{"events"}},
 		"deploy":            {tests: []string{"events", "internal/config", "internal/history"}},
@@ -55,7 +56,8 @@ var (
 		}, tests: []string{"internal/history", "internal/natsconn"}},
 		"cmd/lethe": {code: []string{
 			"consumer", "deleter", "deleter/kv", "deleter/sensay", "events", "internal/config", "internal/control",
-			"internal/backlog", "internal/fakeapi", "internal/history", "internal/ledger", "internal/natsconn", "internal/streams", "internal/telemetry",
+			"internal/backlog", "internal/fakeapi", "internal/history", "internal/ledger", "internal/natsconn", "internal/page",
+			"internal/streams", "internal/telemetry",
 		}},
 		"deploy/observability": {tests: []string{"events"}},
 		"internal/e2e":         {tests: []string{"internal/natsconn"}},
