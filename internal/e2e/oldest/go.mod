@@ -1,6 +1,6 @@
 module github.com/lethe-dev/lethe/internal/e2e/oldest
 
-go 1.26.8
+go 1.26.0
 
 require (
 	github.com/antithesishq/antithesis-sdk-go v0.7.2-default-no-op // indirect
