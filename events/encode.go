@@ -3,12 +3,12 @@ package events
 import (
 	"time"
 
-	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/go-json-experiment/json"
 )
 
-// structured is an event in the JSON format of CloudEvents 1.0. The CloudEvents library
-// writes the same, but in three passes and with six times the memory.
+// structured is an event in the JSON format of CloudEvents 1.0. The CloudEvents SDK
+// writes the same, but in three passes and with six times the memory; and each importer
+// would compile four modules more. The tests compare with it.
 type structured struct {
 	SpecVersion     string    `json:"specversion"`
 	ID              string    `json:"id"`
@@ -22,10 +22,9 @@ type structured struct {
 	Data            any       `json:"data"`
 }
 
-// encode writes an event in structured mode. Its attributes are already checked; the
-// tests read events with the CloudEvents library.
+// encode writes an event in structured mode. Its attributes are already checked.
 func encode(e structured, limit int) ([]byte, error) {
-	e.SpecVersion, e.DataContentType = event.CloudEventsVersionV1, event.ApplicationJSON
+	e.SpecVersion, e.DataContentType = specVersion, contentTypeJSON
 	text, err := json.Marshal(&e)
 	if err != nil {
 		return nil, malformed(fieldBody, "cannot be written as JSON: %v", err)

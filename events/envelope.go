@@ -20,6 +20,9 @@ type envelope struct {
 	dataText                jsontext.Value // the whole of data
 }
 
+// specVersion is the version of CloudEvents that is read and written.
+const specVersion = "1.0"
+
 const (
 	fieldBody       = "body"
 	fieldData       = "data"
@@ -172,8 +175,8 @@ func checkAttributes(prefix string, attributes map[string]string) (envelope, err
 			return envelope{}, malformed(prefix+name, "must not be empty")
 		}
 	}
-	if version := attributes["specversion"]; version != "1.0" {
-		return envelope{}, malformed(prefix+"specversion", `must be "1.0", not %s`, quote(version))
+	if version := attributes["specversion"]; version != specVersion {
+		return envelope{}, malformed(prefix+"specversion", "must be %q, not %s", specVersion, quote(version))
 	}
 	e := envelope{
 		prefix:    prefix,

@@ -11,6 +11,9 @@ import (
 // have it.
 const ContentType = "application/cloudevents+json"
 
+// contentTypeJSON is the media type of an event's data.
+const contentTypeJSON = "application/json"
+
 const (
 	headerContentType = "content-type"
 	headerPrefix      = "ce-"
@@ -112,8 +115,8 @@ func checkJSON(field, value string) error {
 	if err != nil {
 		return err
 	}
-	if media != "application/json" && !strings.HasSuffix(media, "+json") {
-		return malformed(field, "must be application/json, not %s", quote(media))
+	if media != contentTypeJSON && !strings.HasSuffix(media, "+json") {
+		return malformed(field, "must be %s, not %s", contentTypeJSON, quote(media))
 	}
 	return nil
 }

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -161,7 +160,7 @@ func checkNames(prefix string, members []member, known []string) error {
 // commonTexts are the names and values of nearly all events.
 var commonTexts = func() map[string]string {
 	texts := map[string]string{}
-	for _, text := range slices.Concat(structuredNames, dataNames, []string{"1.0", RequestType, event.ApplicationJSON}) {
+	for _, text := range slices.Concat(structuredNames, dataNames, []string{specVersion, RequestType, contentTypeJSON}) {
 		texts[text] = text
 	}
 	for _, target := range Targets() {
