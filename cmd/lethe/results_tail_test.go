@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/events"
 )
@@ -56,8 +57,8 @@ func TestTheNewestResults(t *testing.T) {
 			}
 		})
 	}
-	if infos := b.consumersOfResults(); infos != 0 {
-		t.Errorf("%d consumers are left on the server", infos)
+	if left := b.readers(); len(left) != 0 {
+		t.Errorf("%d consumers are left on the server", len(left))
 	}
 }
 
@@ -73,7 +74,7 @@ func TestFollowStartsAfterTheTail(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		b.until("it follows", func() bool { return b.consumersOfResults() == 1 && b.followed() })
+		b.until("it follows", b.followed)
 		b.answer("new-"+tail, contexts(2), events.Deleted)
 		b.answer("newer-"+tail, contexts(3), events.Deleted)
 		var lines []string
@@ -101,24 +102,32 @@ func requestIDs(lines string) string {
 	return strings.Join(ids, " ")
 }
 
-func (b *bench) consumersOfResults() int {
+// readers returns the consumers that commands have made on the results. Durable ones are there to count.
+func (b *bench) readers() (all []*jetstream.ConsumerInfo) {
 	b.Helper()
 	stream, err := b.js.Stream(b.Context(), events.StreamResults)
 	if err != nil {
 		b.Fatal(err)
 	}
-	return stream.CachedInfo().State.Consumers
+	list := stream.ListConsumers(b.Context())
+	for info := range list.Info() {
+		if info.Config.Durable == "" {
+			all = append(all, info)
+		}
+	}
+	if err := list.Err(); err != nil {
+		b.Fatal(err)
+	}
+	return all
 }
 
-// followed reports whether the consumer waits for new messages.
+// followed reports whether the one reader waits for new messages.
 func (b *bench) followed() bool {
 	b.Helper()
 	stream, err := b.js.Stream(b.Context(), events.StreamResults)
 	if err != nil {
 		b.Fatal(err)
 	}
-	for info := range stream.ListConsumers(b.Context()).Info() {
-		return info.Config.OptStartSeq == stream.CachedInfo().State.LastSeq+1 && info.NumWaiting > 0
-	}
-	return false
+	all := b.readers()
+	return len(all) == 1 && all[0].Config.OptStartSeq == stream.CachedInfo().State.LastSeq+1 && all[0].NumWaiting > 0
 }

@@ -130,10 +130,25 @@ func TestTheBatchedCheckIsUsedOnlyWhereItsAnswerIsCurrent(t *testing.T) {
 	})
 	t.Run("a mirror", func(t *testing.T) {
 		mirror := jetstream.StreamConfig{Name: "BACKUP", Mirror: &jetstream.StreamSource{Name: events.StreamResults}}
-		if _, err := js.CreateStream(t.Context(), mirror); err != nil {
+		copied, err := js.CreateStream(t.Context(), mirror)
+		if err != nil {
 			t.Fatal(err)
 		}
 		want(t, false)
+		// The server sets up a mirror in a goroutine, which it does not end when it stops: a copied record shows its end.
+		put(t, l, l.NewAttempt(t.Context(), NewID(), "fingerprint", Progress{Attempts: 1, FirstAttempt: noon}, 0), nil)
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+			info, err := copied.Info(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info.State.Msgs > 0 {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("the mirror copies nothing")
+			}
+		}
 	})
 	t.Run("the server does not answer", func(t *testing.T) {
 		ended, cancel := context.WithCancel(t.Context())
