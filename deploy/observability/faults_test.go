@@ -71,20 +71,20 @@ func (s *stack) evaluated() (time.Time, error) {
 func (s *stack) fire(want ...string) {
 	s.Helper()
 	var before time.Time
+	var got []string
 	same := 0
-	s.until(fmt.Sprintf("%q", want), func() error {
+	s.until(fmt.Sprintf("%q fire", want), func() error {
 		at, err := s.evaluated()
-		if err != nil || at.Equal(before) {
-			return errors.Join(err, errors.New("there is no newer evaluation"))
+		if err == nil && !at.Equal(before) {
+			before = at
+			if got, err = s.alerts(); slices.Equal(got, want) {
+				same++
+			} else {
+				same = 0
+			}
 		}
-		before = at
-		got, err := s.alerts()
-		if err != nil || !slices.Equal(got, want) {
-			same = 0
-			return errors.Join(err, fmt.Errorf("got %q", got))
-		}
-		if same++; same < 5 {
-			return errors.New("only just now")
+		if err != nil || same < 5 {
+			return errors.Join(err, fmt.Errorf("%q do, in %d evaluations in a row as wanted", got, same))
 		}
 		return nil
 	})
