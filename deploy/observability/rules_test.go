@@ -144,7 +144,7 @@ var questions = []question{
 
 	{"LetheFailedRatioHigh", "15 of 100 fail, for an hour", []history{{results("failed"), "0+15x80"}, {results("deleted"), "0+85x80"}}, 70, ofKV},
 	{"LetheFailedRatioHigh", "14 of 100 fail", []history{{results("failed"), "0+14x80"}, {results("deleted"), "0+86x80"}}, 70, ""},
-	{"LetheFailedRatioHigh", "15 of 100 failed, but not in the last five minutes", []history{{results("failed"), "0+15x60 900x20"}, {results("deleted"), "0+85x80"}}, 67, ""},
+	{"LetheFailedRatioHigh", "30 of 100 failed, but not in the last five minutes", []history{{results("failed"), "0+30x60 1800x20"}, {results("deleted"), "0+70x80"}}, 67, ""},
 	{"LetheFailedRatioHigh", "15 of 100 fail, for ten minutes of an hour", []history{{results("failed"), "0x50 0+15x20"}, {results("deleted"), "0+85x80"}}, 60, ""},
 	{"LetheFailedRatioHigh", "four requests, all of which failed", []history{{results("failed"), "0x10 0+1x4 4x3"}, {results("deleted"), "0x80"}}, 15, ""},
 	{"LetheFailedRatioHigh", "eight requests, all of which failed", []history{{results("failed"), "0x10 0+1x8 8x3"}, {results("deleted"), "0x80"}}, 19, ofKV},
