@@ -59,6 +59,7 @@ var (
 			"internal/backlog", "internal/fakeapi", "internal/history", "internal/ledger", "internal/natsconn", "internal/page",
 			"internal/streams", "internal/telemetry",
 		}},
+		"deploy/helm":          {},
 		"deploy/observability": {tests: []string{"events"}},
 		"internal/e2e":         {tests: []string{"internal/natsconn"}},
 		"internal/e2e/bench":   {code: []string{"events", "internal/e2e", "internal/fakeapi", "internal/streams"}},
