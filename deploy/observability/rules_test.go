@@ -152,6 +152,7 @@ var questions = []question{
 	{"LetheFailedRatioHigh", "15 of 100 fail, and as many are accepted", []history{{results("failed"), "0+15x80"}, {results("not-found"), "0+85x80"}, {results("accepted-pending"), "0+900x80"}}, 70, ofKV},
 
 	{"LetheFailedRatioRaised", "7 of 100 fail, for six hours", []history{{results("failed"), "0+7x400"}, {results("deleted"), "0+93x400"}}, 370, ofKV},
+	{"LetheFailedRatioRaised", "6 of 100 fail, and the others are not found", []history{{results("failed"), "0+6x400"}, {results("deleted"), "0x400"}, {results("not-found"), "0+94x400"}}, 370, ""},
 	{"LetheFailedRatioRaised", "6 of 100 fail", []history{{results("failed"), "0+6x400"}, {results("deleted"), "0+94x400"}}, 370, ""},
 	{"LetheFailedRatioRaised", "7 of 100 failed, but not in the last half hour", []history{{results("failed"), "0+7x360 2520x40"}, {results("deleted"), "0+93x400"}}, 392, ""},
 	{"LetheFailedRatioRaised", "7 of 100 fail, for an hour of six", []history{{results("failed"), "0x300 0+7x80"}, {results("deleted"), "0+93x400"}}, 361, ""},
