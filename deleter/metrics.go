@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	nometric "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/semconv/v1.43.0/httpconv"
 	"go.opentelemetry.io/otel/trace"
 )
@@ -31,7 +32,7 @@ func newMetricsTransport(plain http.RoundTripper) *metricsTransport {
 	duration, _ := httpconv.NewClientRequestDuration(otel.Meter("github.com/lethe-dev/lethe/deleter"))
 	return &metricsTransport{
 		plain: plain,
-		traced: otelhttp.NewTransport(plain,
+		traced: otelhttp.NewTransport(resendTransport{plain},
 			// The APIs belong to others: they get no trace ids of ours.
 			otelhttp.WithPropagators(propagation.NewCompositeTextMapPropagator()),
 			otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return r.Method }),
@@ -54,6 +55,20 @@ func (m *metricsTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	m.duration.RecordSet(r.Context(), time.Since(begun).Seconds(), m.attributesOf(r, status))
 	return response, err
+}
+
+// resendCount is the key of how often a call was sent before, in its context.
+type resendCount struct{}
+
+// resendTransport notes in the span of a call how often it was sent before.
+type resendTransport struct{ http.RoundTripper }
+
+// RoundTrip makes one call.
+func (t resendTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if n, again := r.Context().Value(resendCount{}).(int); again {
+		trace.SpanFromContext(r.Context()).SetAttributes(semconv.HTTPRequestResendCount(n))
+	}
+	return t.RoundTripper.RoundTrip(r)
 }
 
 // attributesOf describes calls with a status. All calls to one API have one method.

@@ -3,11 +3,13 @@ package deleter
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"golang.org/x/net/http2"
 )
 
@@ -108,5 +110,30 @@ func TestAServerThatRecyclesItsConnectionsAnswersEachCallOnce(t *testing.T) {
 	working.Wait()
 	if n := requests.Load() + unanswered.Load(); n != calls {
 		t.Errorf("%d requests arrived and %d did not, of %d calls", requests.Load(), unanswered.Load(), calls)
+	}
+}
+
+func TestTheSpanOfACallSaysWhereAndWhetherItWasSentBefore(t *testing.T) {
+	spans := traced(t)
+	var requests atomic.Int32
+	client := newHTTP2Client(t, serveFrames(t, &requests, func(f framed) error {
+		if f.nth < 3 {
+			return f.WriteRSTStream(f.stream, http2.ErrCodeRefusedStream)
+		}
+		return f.headers("404", true)
+	}))
+	client.Call(t.Context(), http.MethodDelete, "/thing", nil, nil, func(Response) Answer { return Answer{Verdict: NotFound} })
+	var resends []int64
+	for _, span := range spans.GetSpans() {
+		of := attribute.NewSet(span.Attributes...)
+		count, _ := of.Value("http.request.resend_count")
+		resends = append(resends, count.AsInt64())
+		address, _ := of.Value("server.address")
+		if _, port := of.Value("server.port"); address.AsString() != client.BaseURL.Hostname() || !port {
+			t.Errorf("the span's attributes are %v", span.Attributes)
+		}
+	}
+	if want := []int64{0, 1, 2}; !slices.Equal(resends, want) {
+		t.Errorf("the spans count %v resends, want %v", resends, want)
 	}
 }

@@ -23,6 +23,9 @@ func (c *Client) do(ctx context.Context, method, path, secret string, header htt
 	ctx, stop := context.WithTimeout(ctx, c.Timeout)
 	defer stop()
 	for repeats := 0; ; repeats++ {
+		if repeats > 0 {
+			ctx = context.WithValue(ctx, resendCount{}, repeats)
+		}
 		r, again := c.try(ctx, method, path, secret, header, body)
 		if !again || repeats == maxRepeats || ctx.Err() != nil {
 			return r
