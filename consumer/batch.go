@@ -18,7 +18,7 @@ type job struct {
 	fingerprint string
 	progress    ledger.Progress
 	ctx         context.Context // carries the span of its processing
-	end         func()          // ends that span
+	end         func(error)     // ends that span
 
 	rounds        int                // batches that it was in
 	startDeadline time.Time          // when a call for it must have begun; zero while it is not claimed

@@ -163,7 +163,7 @@ func (w *world) newJob(r events.Request) *job {
 	w.Helper()
 	d, _ := w.delivered(0)
 	d.request = r
-	return &job{delivery: d, Request: r, fingerprint: events.Fingerprint(r.Resource), ctx: w.Context(), end: func() {}}
+	return &job{delivery: d, Request: r, fingerprint: events.Fingerprint(r.Resource), ctx: w.Context(), end: unrecorded}
 }
 
 // hasRecord stores an attempt of j that is over.

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"go.opentelemetry.io/otel"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/lethe-dev/lethe/deleter"
@@ -53,7 +52,8 @@ func BenchmarkPull(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/many, "ns/message")
 }
 
-func BenchmarkProcessSpan(b *testing.B) {
+// All the spans of one step, where none of them is recorded.
+func BenchmarkSpansNotSampled(b *testing.B) {
 	for _, c := range []struct {
 		name   string
 		header nats.Header
@@ -61,17 +61,17 @@ func BenchmarkProcessSpan(b *testing.B) {
 		{"new", nil},
 		{"continued", nats.Header{"traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"}}},
 	} {
-		b.Run(c.name+" and not sampled", func(b *testing.B) {
-			before := otel.GetTracerProvider()
-			otel.SetTracerProvider(sdk.NewTracerProvider(sdk.WithSampler(sdk.ParentBased(sdk.NeverSample()))))
-			defer otel.SetTracerProvider(before)
+		b.Run(c.name, func(b *testing.B) {
+			setTracing(b, sdk.NeverSample(), nil)
 			trace := newTracing(kvTarget)
-			d := &delivery{Msg: &nats.Msg{Subject: events.RequestSubject(kvTarget), Header: c.header}, request: contexts(1)}
+			d, records := notSampled(b, c.header)
+			jobs := []*job{{delivery: d}}
 			b.ReportAllocs()
 			for b.Loop() {
 				ctx, end := trace.process(b.Context(), d)
-				trace.request(ctx, d.request)
-				end()
+				jobs[0].ctx = ctx
+				afterProcess(trace, jobs, records)
+				end(nil)
 			}
 		})
 	}

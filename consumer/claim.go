@@ -97,7 +97,9 @@ func (l *Lane) tryClaims(ctx context.Context, jobs []*job, begun time.Time) []bo
 		for i, j := range jobs {
 			records[i] = l.ledger.NewAttempt(j.ctx, j.ID, j.fingerprint, j.progress.WithAttempt(now), l.lease())
 		}
+		end := l.trace.appendAll(func(i int) context.Context { return jobs[i].ctx }, "attempt", records)
 		l.ledger.AppendAll(ctx, records)
+		end()
 		for i, r := range records {
 			if ok[i] = r.Stored; ok[i] {
 				jobs[i].claimed(r.Progress, begun, l.ackWait.get())

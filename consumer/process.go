@@ -124,7 +124,9 @@ func (l *Lane) finish(stop context.Context, jobs []*job, answered []callResult) 
 	if len(results) == 0 {
 		return
 	}
+	end := l.trace.appendAll(func(i int) context.Context { return ended[i].job.ctx }, "result", results)
 	l.ledger.AppendAll(ended[0].job.ctx, results)
+	end()
 	for i, r := range results {
 		j, step := ended[i].job, ended[i].step
 		if r.Stored {
@@ -153,7 +155,7 @@ func (l *Lane) answered(j *job, s callResult) {
 		l.log.DebugContext(j.ctx, "answered", "request_id", j.ID, "attempt", j.progress.Attempts, "verdict", string(a.Verdict),
 			"status", a.Status, "message", a.Message, "call_id", a.CallID)
 	}
-	l.trace.answered(j.ctx, a)
+	l.trace.answered(j.ctx, j.progress.Attempts, a)
 	if !s.unanswered {
 		evidence := evidenceOf(a)
 		j.evidence = &evidence

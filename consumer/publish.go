@@ -20,7 +20,7 @@ func (l *Lane) recordOver(j *job, h ledger.Progress) (ledger.Progress, error) {
 
 // append stores the record of an attempt.
 func (l *Lane) append(j *job, attempt *ledger.Pending) (err error) {
-	ctx, end := l.trace.publish(j.ctx, "attempt", attempt.Subject())
+	ctx, end := l.trace.append(j.ctx, "attempt", attempt)
 	defer func() { end(err) }()
 	return l.ledger.Append(ctx, attempt)
 }
@@ -33,9 +33,9 @@ func (l *Lane) newResult(ctx context.Context, id, fingerprint string, h ledger.P
 
 // publish stores a result. e is the error that it reports, if any.
 func (l *Lane) publish(ctx context.Context, r *ledger.Pending, e *events.ResultError) (err error) {
-	ctx, end := l.trace.publish(ctx, "result", r.Subject())
+	sending, end := l.trace.append(ctx, "result", r)
 	defer func() { end(err) }()
-	if err = l.ledger.Append(ctx, r); err != nil {
+	if err = l.ledger.Append(sending, r); err != nil {
 		return err
 	}
 	l.published(ctx, r, e)
@@ -45,7 +45,7 @@ func (l *Lane) publish(ctx context.Context, r *ledger.Pending, e *events.ResultE
 // published reports that a result is stored.
 func (l *Lane) published(ctx context.Context, r *ledger.Pending, e *events.ResultError) {
 	l.metrics.result(ctx, r.Outcome, e, r.Progress.StoredAt, l.clock.now())
-	l.trace.outcome(ctx, r.Outcome)
+	l.trace.outcome(ctx, r.Outcome, e)
 	l.outcomes.stored(ctx, r)
 }
 

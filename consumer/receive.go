@@ -24,13 +24,13 @@ func (l *Lane) receive(stop, ctx context.Context, msg *nats.Msg, asked time.Time
 	ctx, end := l.trace.process(ctx, d)
 	if !l.inflight.add(d) {
 		l.settle(ctx, d, nakWithDelay)
-		end()
+		end(nil)
 		return
 	}
 	failpoint.At(failpoint.Received)
 	if stop.Err() != nil {
 		l.settle(ctx, d, nak)
-		end()
+		end(nil)
 		return
 	}
 	j := &job{delivery: d, Request: d.request, ctx: ctx, end: end}

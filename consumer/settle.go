@@ -40,7 +40,7 @@ func (l *Lane) done(j *job, s settlement, err error) {
 		l.log.Log(j.ctx, level, "step not finished, the message will come again", "subject", j.Subject, "sequence", j.seq, "error", err)
 	}
 	l.settle(j.ctx, j.delivery, s)
-	j.end()
+	j.end(err)
 }
 
 // settle tells the server what became of a delivery. An acknowledgement that is
@@ -54,7 +54,10 @@ func (l *Lane) settle(ctx context.Context, d *delivery, s settlement) {
 	if s != ack && l.clock.passed(d.ackDeadline(l.ackWait.get())) {
 		s = abandon // a nak could take it from the worker that has it now
 	}
-	_, end := l.trace.settle(ctx, string(s), d.Subject)
+	end := unrecorded
+	if s != abandon {
+		end = l.trace.settle(ctx, string(s), d.Subject)
+	}
 	var err error
 	switch s {
 	case ack:

@@ -105,7 +105,7 @@ func (w *world) step(l *Lane, d *delivery) {
 	if !l.inflight.add(d) {
 		w.Fatal("the delivery is in flight already")
 	}
-	j := &job{delivery: d, Request: d.request, ctx: ctx, end: func() {}}
+	j := &job{delivery: d, Request: d.request, ctx: ctx, end: unrecorded}
 	if d.invalid != nil {
 		settled, err := l.refuse(ctx, d)
 		l.done(j, settled, err)

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"slices"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -27,6 +28,7 @@ type tracing struct {
 	// recorded: one that is not should cost next to nothing.
 	common                        trace.SpanStartEventOption
 	processing, sending, settling []trace.SpanStartOption
+	requested, due                string // names of the spans of processing
 }
 
 func newTracing(target events.Target) *tracing {
@@ -38,22 +40,30 @@ func newTracing(target events.Target) *tracing {
 		sending:    []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindProducer), common, trace.WithAttributes(semconv.MessagingOperationTypeSend, semconv.MessagingOperationName("send"))},
 		settling:   []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient), common, trace.WithAttributes(semconv.MessagingOperationTypeSettle)},
 		common:     common,
+		requested:  "process " + events.RequestSubject(target),
+		due:        "process " + events.DueSubject(target),
 	}
 }
 
 // process begins the span of one message's step, as a child of the span that
-// published the message, as its headers or else the event itself say.
-func (t *tracing) process(ctx context.Context, d *delivery) (context.Context, func()) {
+// published the message, as its headers or else the event itself say. end gets what
+// kept the step from being stored, if anything did.
+func (t *tracing) process(ctx context.Context, d *delivery) (_ context.Context, end func(error)) {
 	ctx = otel.GetTextMapPropagator().Extract(ctx, ledger.HeaderCarrier(d.Header))
 	if d.request.TraceParent != "" && !trace.SpanContextFromContext(ctx).IsValid() {
 		// The CloudEvents extension for distributed tracing is W3C's, whatever OTEL_PROPAGATORS says of headers.
 		ctx = propagation.TraceContext{}.Extract(ctx, ledger.HeaderCarrier{"traceparent": {d.request.TraceParent}, "tracestate": {d.request.TraceState}})
 	}
-	ctx, span := t.tracer.Start(ctx, "process "+d.Subject, t.processing...)
-	if span.IsRecording() {
-		span.SetAttributes(semconv.MessagingDestinationName(d.Subject), semconv.MessagingMessageBodySize(len(d.Data)))
+	name := t.requested
+	if d.due {
+		name = t.due
 	}
-	return ctx, func() { span.End() }
+	ctx, span := t.tracer.Start(ctx, name, t.processing...)
+	if !span.IsRecording() {
+		return ctx, unrecorded
+	}
+	span.SetAttributes(semconv.MessagingDestinationName(d.Subject), semconv.MessagingMessageBodySize(len(d.Data)))
+	return ctx, ended(span)
 }
 
 // request names the request in the span of its step.
@@ -68,8 +78,8 @@ var templates = map[string][2]string{
 	"attempt": {"deletions.attempts.", ".{id}.{n}"}, "result": {"deletions.results.", ".{id}.{outcome}"}, "schedule": {"deletions.later.", ".{id}"},
 }
 
-// publish begins the span of storing an attempt, a result or a schedule.
-func (t *tracing) publish(ctx context.Context, record string, subject string) (context.Context, func(error)) {
+// publish begins the span of storing an attempt, a result or a schedule on a subject.
+func (t *tracing) publish(ctx context.Context, record, subject string) (context.Context, func(error)) {
 	if !trace.SpanFromContext(ctx).IsRecording() {
 		return ctx, unrecorded
 	}
@@ -81,20 +91,72 @@ func (t *tracing) publish(ctx context.Context, record string, subject string) (c
 	return ctx, ended(span)
 }
 
-// settle begins the span of telling the server what became of a message.
-func (t *tracing) settle(ctx context.Context, how, subject string) (context.Context, func(error)) {
+// append begins the span of storing an attempt or a result, which then carries that
+// span's context.
+func (t *tracing) append(ctx context.Context, record string, r *ledger.Pending) (context.Context, func(error)) {
 	if !trace.SpanFromContext(ctx).IsRecording() {
 		return ctx, unrecorded
 	}
-	ctx, span := t.tracer.Start(ctx, how+" "+subject, t.settling...)
+	ctx, end := t.publish(ctx, record, r.Subject())
+	r.SetTrace(ctx)
+	return ctx, end
+}
+
+// appendAll is append for records that are stored together: a span for each whose step
+// is recorded. stepOf is the context of a record's step.
+func (t *tracing) appendAll(stepOf func(int) context.Context, record string, all []*ledger.Pending) (end func()) {
+	var ends []func(error)
+	for i, r := range all {
+		ctx := stepOf(i)
+		if !trace.SpanFromContext(ctx).IsRecording() {
+			continue
+		}
+		if ends == nil {
+			ends = slices.Repeat([]func(error){unrecorded}, len(all))
+		}
+		_, ends[i] = t.append(ctx, record, r)
+	}
+	if ends == nil {
+		return unrecordedAll
+	}
+	return endedAll(ends, all)
+}
+
+func endedAll(ends []func(error), all []*ledger.Pending) func() {
+	return func() {
+		for i, end := range ends {
+			if all[i].Stored {
+				end(nil)
+			} else {
+				end(unconfirmedError{})
+			}
+		}
+	}
+}
+
+// unconfirmedError says that a record was published with others, and that it is not
+// known whether it is stored.
+type unconfirmedError struct{}
+
+func (unconfirmedError) Error() string     { return "refused, or not acknowledged in time" }
+func (unconfirmedError) ErrorType() string { return "unconfirmed" }
+
+// settle begins the span of telling the server what became of a message.
+func (t *tracing) settle(ctx context.Context, how, subject string) (end func(error)) {
+	if !trace.SpanFromContext(ctx).IsRecording() {
+		return unrecorded
+	}
+	_, span := t.tracer.Start(ctx, how+" "+subject, t.settling...)
 	if span.IsRecording() {
 		span.SetAttributes(semconv.MessagingOperationName(how), semconv.MessagingDestinationName(subject))
 	}
-	return ctx, ended(span)
+	return ended(span)
 }
 
 // unrecorded ends the span that is not begun where the span of the step is not recorded.
 func unrecorded(error) {}
+
+func unrecordedAll() {}
 
 func ended(span trace.Span) func(error) {
 	return func(err error) {
@@ -107,11 +169,11 @@ func ended(span trace.Span) func(error) {
 }
 
 // call begins the span of a call that is made for several requests: a trace of
-// its own, with a link to each of theirs that is recorded; none if none is. A call for
-// one belongs to its trace.
+// its own, with a link to each of theirs that is recorded, and from each to it; none if
+// none is. A call for one belongs to its trace.
 func (t *tracing) call(ctx context.Context, jobs []*job) (context.Context, func()) {
 	if len(jobs) == 1 {
-		return jobs[0].ctx, func() {}
+		return jobs[0].ctx, unrecordedAll
 	}
 	var links []trace.Link
 	for _, j := range jobs {
@@ -120,23 +182,35 @@ func (t *tracing) call(ctx context.Context, jobs []*job) (context.Context, func(
 		}
 	}
 	if len(links) == 0 {
-		return trace.ContextWithSpanContext(ctx, trace.SpanContextFromContext(jobs[0].ctx)), func() {}
+		return trace.ContextWithSpanContext(ctx, trace.SpanContextFromContext(jobs[0].ctx)), unrecordedAll
 	}
 	ctx = trace.ContextWithSpanContext(ctx, trace.SpanContext{})
 	ctx, span := t.tracer.Start(ctx, "call for many", t.common, trace.WithLinks(links...), trace.WithAttributes(semconv.MessagingBatchMessageCount(len(jobs))))
+	for _, j := range jobs {
+		if of := trace.SpanFromContext(j.ctx); of.IsRecording() {
+			of.AddLink(trace.Link{SpanContext: span.SpanContext()})
+		}
+	}
 	return ctx, func() { span.End() }
 }
 
-// answered notes in a request's span what it was answered.
-func (t *tracing) answered(ctx context.Context, a deleter.Answer) {
+// answered notes in a request's span which attempt it was, and what it was answered.
+func (t *tracing) answered(ctx context.Context, attempt int, a deleter.Answer) {
 	if span := trace.SpanFromContext(ctx); span.IsRecording() {
-		span.SetAttributes(attribute.String("lethe.verdict", string(a.Verdict)), attribute.String("lethe.call.id", a.CallID))
+		span.SetAttributes(attribute.Int("lethe.attempt", attempt), attribute.String("lethe.verdict", string(a.Verdict)), attribute.String("lethe.call.id", a.CallID))
 	}
 }
 
-// outcome notes a stored result in the span.
-func (t *tracing) outcome(ctx context.Context, o events.Outcome) {
-	if span := trace.SpanFromContext(ctx); span.IsRecording() {
-		span.SetAttributes(attribute.String("lethe.outcome", string(o)))
+// outcome notes a stored result in the span of its step. A request that failed is an
+// error; e is the one that its result reports.
+func (t *tracing) outcome(ctx context.Context, o events.Outcome, e *events.ResultError) {
+	span := trace.SpanFromContext(ctx)
+	if !span.IsRecording() {
+		return
+	}
+	span.SetAttributes(attribute.String("lethe.outcome", string(o)))
+	if o == events.Failed && e != nil {
+		span.SetStatus(codes.Error, e.Message)
+		span.SetAttributes(semconv.ErrorTypeKey.String(string(e.Code)))
 	}
 }

@@ -1,31 +1,139 @@
 package consumer
 
 import (
+	"context"
 	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/ledger"
 	"github.com/lethe-dev/lethe/internal/streams"
 )
+
+// setTracing has spans sampled and exported, and their context propagated, until the
+// test ends. Tracing belongs to the process: the test must not be parallel to others.
+func setTracing(t testing.TB, sampler sdk.Sampler, exporter sdk.SpanExporter) {
+	t.Helper()
+	options := []sdk.TracerProviderOption{sdk.WithSampler(sampler)}
+	if exporter != nil {
+		options = append(options, sdk.WithSyncer(exporter))
+	}
+	provider, propagator := otel.GetTracerProvider(), otel.GetTextMapPropagator()
+	otel.SetTracerProvider(sdk.NewTracerProvider(options...))
+	otel.SetTextMapPropagator(propagation.TraceContext{})
+	t.Cleanup(func() { otel.SetTracerProvider(provider); otel.SetTextMapPropagator(propagator) })
+}
+
+// setUp is a world whose test is not parallel to others.
+func setUp(t *testing.T) *world {
+	t.Helper()
+	w := bareWorld(t)
+	if err := streams.Setup(t.Context(), w.js, settings); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// notSampled is a delivery of a request, and its records.
+func notSampled(t testing.TB, header nats.Header) (*delivery, []*ledger.Pending) {
+	t.Helper()
+	d := &delivery{Msg: &nats.Msg{Subject: events.RequestSubject(kvTarget), Header: header}, request: contexts(1)}
+	l := ledger.New(nil, kvTarget, "here", testLog())
+	return d, []*ledger.Pending{l.NewAttempt(t.Context(), d.request.ID, "", ledger.Progress{}, 0)}
+}
+
+// afterProcess begins and ends the spans of a step for one request.
+func afterProcess(t *tracing, jobs []*job, records []*ledger.Pending) {
+	j := jobs[0]
+	t.request(j.ctx, j.request)
+	_, end := t.call(context.Background(), jobs)
+	end()
+	t.answered(j.ctx, 1, answerDeleted)
+	_, stored := t.append(j.ctx, "result", records[0])
+	stored(nil)
+	t.appendAll(func(int) context.Context { return j.ctx }, "result", records)()
+	_, scheduled := t.publish(j.ctx, "schedule", j.Subject)
+	scheduled(nil)
+	t.outcome(j.ctx, events.Deleted, nil)
+	t.settle(j.ctx, string(ack), j.Subject)(nil)
+}
+
+func TestSpansThatAreNotSampledAllocateNothing(t *testing.T) {
+	setTracing(t, sdk.NeverSample(), nil)
+	trace := newTracing(kvTarget)
+	for name, header := range map[string]nats.Header{
+		"a new trace":       nil,
+		"a continued trace": {"traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"}},
+	} {
+		d, records := notSampled(t, header)
+		// What the SDK itself does to find out that the span is not sampled.
+		plain := testing.AllocsPerRun(100, func() {
+			ctx := otel.GetTextMapPropagator().Extract(t.Context(), ledger.HeaderCarrier(d.Header))
+			_, span := trace.tracer.Start(ctx, trace.requested, trace.processing...)
+			span.End()
+		})
+		if got := testing.AllocsPerRun(100, func() {
+			_, end := trace.process(t.Context(), d)
+			end(nil)
+		}); got > plain {
+			t.Errorf("%s: processing allocates %v times, the SDK alone %v times", name, got, plain)
+		}
+		ctx, end := trace.process(t.Context(), d)
+		jobs := []*job{{delivery: d, ctx: ctx}}
+		if got := testing.AllocsPerRun(100, func() { afterProcess(trace, jobs, records) }); got > 0 {
+			t.Errorf("%s: the spans after processing allocate %v times", name, got)
+		}
+		end(nil)
+	}
+}
+
+// Each request of a call for many shows what was stored for it, and what was not
+// acknowledged.
+func TestRecordsThatAreStoredTogetherHaveASpanEach(t *testing.T) {
+	spans := tracetest.NewInMemoryExporter()
+	setTracing(t, sdk.AlwaysSample(), spans)
+	w := setUp(t)
+	l := New(w.js, w.togetherRecorded(script(answerDeleted)))
+	w.mayCall(l)
+	stored, other := w.newJob(contexts(1)), w.newJob(contexts(2))
+	w.hasRecord(l, other, ledger.Progress{Attempts: 1}) // refuses its claim
+	spans.Reset()
+	for _, j := range []*job{stored, other} {
+		j.ctx, j.end = l.trace.process(t.Context(), j.delivery)
+		l.trace.request(j.ctx, j.Request)
+	}
+	l.work(t.Context(), t.Context(), &batch{jobs: []*job{stored, other}, full: make(chan struct{})})
+	l.steps.Wait()
+
+	sent := map[string][]codes.Code{}
+	for _, s := range spans.GetSpans() {
+		for _, j := range []*job{stored, other} {
+			if strings.HasPrefix(s.Name, "send deletions.attempts.") && s.Parent.SpanID() == trace.SpanContextFromContext(j.ctx).SpanID() {
+				sent[j.ID] = append(sent[j.ID], s.Status.Code)
+			}
+		}
+	}
+	if got := sent[stored.ID]; len(got) != 1 || got[0] != codes.Unset {
+		t.Errorf("the claim that was stored has the spans %v", got)
+	}
+	if got := sent[other.ID]; len(got) < 2 || got[0] != codes.Error {
+		t.Errorf("the claim that was refused has the spans %v", got)
+	}
+}
 
 // One trace leads from the publisher through the schedule into the result.
 func TestATraceContinuesThroughTheScheduleToTheResult(t *testing.T) {
 	spans := tracetest.NewInMemoryExporter()
-	provider := sdk.NewTracerProvider(sdk.WithSyncer(spans))
-	otel.SetTracerProvider(provider)
-	otel.SetTextMapPropagator(propagation.TraceContext{})
-	defer otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator())
-
-	s := bareWorld(t)
-	if err := streams.Setup(t.Context(), s.js, settings); err != nil {
-		t.Fatal(err)
-	}
+	setTracing(t, sdk.AlwaysSample(), spans)
+	s := setUp(t)
 	_, stop := s.run(s.config(sensayTarget, script(answerBusy, answerDeleted)))
 	r := entry(7)
 	body, err := r.Encode()

@@ -90,6 +90,9 @@ type Pending struct {
 // Subject is where the record is stored.
 func (p *Pending) Subject() string { return p.msg.Subject }
 
+// SetTrace has the record carry the trace context of ctx, instead of that of its making.
+func (p *Pending) SetTrace(ctx context.Context) { inject(ctx, p.msg.Header) }
+
 // NewAttempt returns the record that an attempt is about to be made, or was made.
 // lease is how long no other worker should try; 0 for an attempt that is over.
 func (l *Ledger) NewAttempt(ctx context.Context, id, fingerprint string, p Progress, lease time.Duration) *Pending {
