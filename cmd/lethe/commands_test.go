@@ -104,7 +104,12 @@ func (b *bench) answer(id string, res events.Resource, outcome events.Outcome, c
 // requests returns the messages in the stream of requests.
 func (b *bench) requests() []*jetstream.RawStreamMsg {
 	b.Helper()
-	stream, err := b.js.Stream(b.Context(), events.StreamRequests)
+	return b.messages(events.StreamRequests)
+}
+
+func (b *bench) messages(name string) []*jetstream.RawStreamMsg {
+	b.Helper()
+	stream, err := b.js.Stream(b.Context(), name)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel"
 
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/ledger"
@@ -85,7 +86,7 @@ this is a person's decision. Replaying a request twice has no further effect.`,
 			if all {
 				ids = []string{""}
 			}
-			return withClient(cmd, "failed replay", func(ctx context.Context, c *client) error {
+			return withTracedClient(cmd, "failed replay", func(ctx context.Context, c *client) error {
 				r := &replayer{resultReader: &resultReader{js: c.js, warn: cmd.ErrOrStderr()}, out: cmd.OutOrStdout(), output: output}
 				var problems []string
 				for _, id := range ids {
@@ -155,15 +156,10 @@ func (r *replayer) replay(ctx context.Context, f *storedResult) error {
 		r.unusable = append(r.unusable, fmt.Sprintf("%s cannot be replayed: %v", f.RequestID, err))
 		return nil
 	}
-	if parent := f.header.Get("traceparent"); parent == "" {
-		inject(ctx, msg)
-	} else { // the replay belongs to the request's trace
-		msg.Header.Set("traceparent", parent)
-		if state := f.header.Get("tracestate"); state != "" {
-			msg.Header.Set("tracestate", state)
-		}
-	}
+	// The replay belongs to the request's trace.
+	sent := beginSend(otel.GetTextMapPropagator().Extract(ctx, ledger.HeaderCarrier(f.header)), msg, f.RequestID)
 	ack, err := r.js.PublishMsg(ctx, msg)
+	sent(err)
 	if err != nil {
 		return fmt.Errorf("replay %s: %w", f.RequestID, err)
 	}

@@ -155,7 +155,7 @@ func (b *bench) publish(res events.Resource) events.Request {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if _, err := b.js.PublishMsg(b.Context(), requestMessage(b.Context(), row{Request: r, event: event})); err != nil {
+	if _, err := b.js.PublishMsg(b.Context(), requestMessage(row{Request: r, event: event})); err != nil {
 		b.Fatal(err)
 	}
 	return r

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lethe-dev/lethe/events"
-	"github.com/lethe-dev/lethe/internal/telemetry"
 )
 
 type requestFlags struct {
@@ -218,14 +217,7 @@ func publishRows(cmd *cobra.Command, f requestFlags, rows *rows) error {
 	if f.wait {
 		optional = nil
 	}
-	return withClient(cmd, "request", func(ctx context.Context, c *client) error {
-		tel, err := telemetry.Setup(ctx, telemetry.Config{
-			ServiceVersion: buildVersion(), LogLevel: c.cfg.LogLevel, LogFormat: c.cfg.LogFormat, Stderr: cmd.ErrOrStderr(),
-		})
-		if err != nil {
-			return usageError("%w", err)
-		}
-		defer flush(ctx, tel)
+	return withTracedClient(cmd, "request", func(ctx context.Context, c *client) error {
 		return f.publish(ctx, cmd, c, rows)
 	}, optional...)
 }

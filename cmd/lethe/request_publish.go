@@ -10,9 +10,6 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/lethe-dev/lethe/events"
 )
@@ -47,15 +44,14 @@ type pending struct {
 	before   *storedResult      // the earlier result, once known
 	msg      *nats.Msg          // nil before it is published
 	ack      jetstream.PubAckFuture
-	err      error // of the publishing
+	err      error       // of the publishing
+	sent     func(error) // ends the span of the publishing
 }
 
 // publishAll publishes the rows in order and calls done for each stored request. It
 // counts invalid and refused rows. It ends early if the file cannot be read, or when
 // ctx ends.
 func (p *publisher) publishAll(ctx context.Context, rows *rows, done func(publication) error) error {
-	ctx, span := otel.Tracer("github.com/lethe-dev/lethe/cmd/lethe").Start(ctx, "request", trace.WithSpanKind(trace.SpanKindProducer))
-	defer span.End()
 	// An interruption stops reading and publishing, and a little later waiting for acknowledgements.
 	answers, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -152,7 +148,8 @@ func (p *publisher) publish(ctx context.Context, out *pending) {
 	if out.invalid != nil || ctx.Err() != nil {
 		return
 	}
-	out.msg = requestMessage(ctx, out.row)
+	out.msg = requestMessage(out.row)
+	out.sent = beginSend(ctx, out.msg, out.ID)
 	out.ack, out.err = p.js.PublishMsgAsync(out.msg)
 }
 
@@ -173,6 +170,7 @@ func (p *publisher) settle(ctx context.Context, out *pending, done func(publicat
 		ack, err = p.again(ctx, out.msg, err)
 		p.gaveUp = err != nil
 	}
+	out.sent(err)
 	if err != nil {
 		if ctx.Err() != nil {
 			p.unconfirmed++
@@ -221,20 +219,10 @@ func (out *pending) acknowledged(ctx context.Context) (*jetstream.PubAck, error)
 // requestMessage returns the message of a request. The message id includes the
 // fingerprint, so that the stream drops a repeat within its duplicate window, but not
 // the same id for another resource.
-func requestMessage(ctx context.Context, r row) *nats.Msg {
+func requestMessage(r row) *nats.Msg {
 	msg := nats.NewMsg(events.RequestSubject(r.Target()))
 	msg.Data = r.event
 	msg.Header.Set("content-type", events.ContentType)
 	msg.Header.Set(nats.MsgIdHdr, fmt.Sprintf("%s.%s.%s", r.Target(), r.ID, events.Fingerprint(r.Resource)))
-	inject(ctx, msg)
 	return msg
-}
-
-// inject puts the trace context into a message's headers.
-func inject(ctx context.Context, msg *nats.Msg) {
-	values := propagation.MapCarrier{}
-	otel.GetTextMapPropagator().Inject(ctx, values)
-	for name, value := range values {
-		msg.Header[name] = []string{value}
-	}
 }
