@@ -235,6 +235,9 @@ func TestAPageWhoseWorkerIsGoneSaysSo(t *testing.T) {
 	b.goTo(url)
 	stop()
 	b.until("the warning", `document.getElementById('stale').textContent.includes('has not answered since')`)
+	if seen := evaluate[bool](b, `document.getElementById('stale').checkVisibility()`); !seen {
+		t.Error("the warning is hidden")
+	}
 	if got := b.text("h1"); !strings.Contains(got, "suspended") {
 		t.Errorf("what was known is gone: %q", got)
 	}
@@ -301,7 +304,8 @@ func TestThePictureOfThePage(t *testing.T) {
 	if !*update {
 		t.Skip("-update writes docs/images/page.png")
 	}
-	b := open(t, look{width: 1200, height: 800})
+	b := open(t, desk)
+	b.run(chromedp.EmulateViewport(1500, 1000, chromedp.EmulateScale(0.8))) // 1200 by 800
 	b.goTo(serve(t, pageOf(suspended(time.Now()), time.Now())))
 	picture := get(b, chromedp.CaptureScreenshot())
 	if len(picture) > 300_000 {

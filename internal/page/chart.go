@@ -38,6 +38,19 @@ type series struct {
 // outcomes are those of results, in the order of their colours.
 var outcomes = []string{"deleted", "accepted-pending", "not-found", "invalid", "failed"}
 
+// windows are the times that charts can show: as much of the last hour as is known.
+var windows = []time.Duration{6 * time.Minute, 20 * time.Minute, span}
+
+// windowOf is the shortest window that shows all samples.
+func windowOf(samples []sample, now time.Time) time.Duration {
+	for _, window := range windows {
+		if len(samples) == 0 || now.Sub(samples[0].at) <= window {
+			return window
+		}
+	}
+	return span
+}
+
 // charts draws the last hour.
 func charts(samples []sample, targets []string, now time.Time) []chart {
 	var waiting, calls, latency, results []series
@@ -105,9 +118,10 @@ func draw(c chart, samples []sample, now time.Time, all []series, text func(floa
 	}
 	top = roundUp(top)
 	c.Top = text(top)
+	window := windowOf(samples, now)
 	var words []string
 	for i, s := range all {
-		c.Lines = append(c.Lines, line{Name: s.name, Class: s.class, Value: s.value(values[i]), Path: path(samples, values[i], now, top)})
+		c.Lines = append(c.Lines, line{Name: s.name, Class: s.class, Value: s.value(values[i]), Path: path(samples, values[i], now, window, top)})
 		if known := slices.DeleteFunc(slices.Clone(values[i]), math.IsNaN); len(known) > 0 {
 			words = append(words, fmt.Sprintf("%s: now %s, at most %s", s.name, latest(text)(values[i]), text(slices.Max(known))))
 		}
@@ -120,12 +134,12 @@ func draw(c chart, samples []sample, now time.Time, all []series, text func(floa
 }
 
 // path is a line in SVG. It has a gap where values are unknown or no samples were taken.
-func path(samples []sample, values []float64, now time.Time, top float64) string {
+func path(samples []sample, values []float64, now time.Time, window time.Duration, top float64) string {
 	var b strings.Builder
 	drawing, last := false, time.Time{}
 	for i, v := range values {
 		at := samples[i].at
-		x := chartWidth * (1 - float64(now.Sub(at))/float64(span))
+		x := chartWidth * (1 - float64(now.Sub(at))/float64(window))
 		switch {
 		case math.IsNaN(v) || x < 0:
 			drawing = false

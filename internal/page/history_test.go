@@ -93,6 +93,21 @@ func TestALineHasAGapWhereNothingIsKnown(t *testing.T) {
 	}
 }
 
+// A worker that has just started shows its first minutes in full width.
+func TestAChartShowsAsMuchAsIsKnown(t *testing.T) {
+	now := time.Now()
+	for age, want := range map[time.Duration]time.Duration{0: 6 * time.Minute, 7 * time.Minute: 20 * time.Minute, 21 * time.Minute: span, 2 * span: span} {
+		if got := windowOf([]sample{{at: now.Add(-age)}, {at: now}}, now); got != want {
+			t.Errorf("after %s: %s", age, got)
+		}
+	}
+	samples := []sample{{at: now.Add(-3 * time.Minute), requestsIn: 1}}
+	c := draw(chart{}, samples, now, []series{{"in", "", func(s sample) float64 { return s.requestsIn }, latest(short)}}, short)
+	if !strings.HasPrefix(c.Lines[0].Path, "M240.0") {
+		t.Errorf("the middle is not in the middle: %s", c.Lines[0].Path)
+	}
+}
+
 func TestAnEmptyChartSaysSo(t *testing.T) {
 	for _, c := range charts(nil, []string{kv, sensay}, time.Now()) {
 		if !c.Empty || !strings.Contains(c.Label, "nothing is known yet") {

@@ -23,6 +23,7 @@ type view struct {
 
 	Lanes     []laneView
 	Charts    []chart
+	From, Mid string // the beginning and the middle of the charts
 	Failed    []entryView
 	Overdue   []entryView
 	Attention []string // what of the lists could not be read
@@ -85,7 +86,10 @@ func (p *Page) view(r *http.Request) view {
 		v.Lanes = append(v.Lanes, laneViewOf(lane, now))
 		targets = append(targets, lane.Target)
 	}
-	v.Charts = charts(p.history.read(), targets, now)
+	samples := p.history.read()
+	v.Charts = charts(samples, targets, now)
+	window := int(windowOf(samples, now).Minutes())
+	v.From, v.Mid = fmt.Sprintf("%d min ago", window), fmt.Sprintf("%d min", window/2)
 	for _, stream := range s.Streams {
 		v.Streams = append(v.Streams, streamViewOf(stream))
 	}
