@@ -2,12 +2,15 @@ package page
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -169,5 +172,44 @@ func TestAPageWithoutTheServerSaysWhatItCannotKnow(t *testing.T) {
 		if !strings.Contains(text, part) {
 			t.Errorf("the page does not say %q", part)
 		}
+	}
+}
+
+// Views, searches and the recording of the history share one page.
+func TestManyPeopleReadThePageUnderLoad(t *testing.T) {
+	s := suspended(time.Now())
+	p := pageOf(s, time.Now())
+	url := serve(t, p)
+	ctx, stop := context.WithCancel(t.Context())
+	var load sync.WaitGroup
+	load.Go(func() {
+		for n := uint64(1); ctx.Err() == nil; n++ {
+			s.set(func(s *source) {
+				s.situation.Lanes = slices.Clone(s.situation.Lanes)
+				s.situation.Lanes[0].Waiting, s.situation.Lanes[0].Totals = new(n), Totals{Calls: n, Results: map[string]uint64{"deleted": n}}
+			})
+			p.history.add(time.Now(), s.Situation())
+		}
+	})
+	var readers sync.WaitGroup
+	for i := range 8 {
+		readers.Go(func() {
+			for j := range 10 {
+				response, err := http.Get(fmt.Sprintf("%s/?id=%d-%d", url, i, j))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if text := body(t, response); !strings.HasSuffix(strings.TrimSpace(text), "</html>") {
+					t.Errorf("the page is cut off: %.200s", text)
+				}
+			}
+		})
+	}
+	readers.Wait()
+	stop()
+	load.Wait()
+	if n := len(p.answers); n > maxAnswers {
+		t.Errorf("%d searches are kept", n)
 	}
 }
