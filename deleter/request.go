@@ -68,11 +68,11 @@ func (c *Client) try(ctx context.Context, method, path, secret string, header ht
 	case !begun && err == nil, errors.Is(shut, errEarly):
 		return Response{Err: errEarly}, true
 	case !begun:
-		return Response{Err: plain(err)}, connected
+		return Response{Err: unanswered(err)}, connected
 	case errors.Is(err, errRefused):
 		return Response{Err: errRefused}, true
 	case err != nil:
-		return Response{Err: plain(err), Written: true}, false
+		return Response{Err: unanswered(err), Written: true}, false
 	}
 	return readResponse(response), false
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"net/http"
 	"slices"
@@ -80,15 +81,32 @@ func explain(r Response) string {
 	if r.Err != nil {
 		return said
 	}
-	if o, err := ReadObject(r); err == nil && o.Words() != "" {
-		said += ": " + o.Words()
+	o, err := ReadObject(r)
+	if err != nil {
+		return said
 	}
-	return said
+	words := o.Words()
+	switch name := http.StatusText(r.Status); {
+	case words == "" || strings.EqualFold(strings.TrimRight(words, "."), name):
+		return said // many APIs only repeat the status
+	case strings.HasPrefix(words, said):
+		return words
+	default:
+		return said + ": " + words
+	}
 }
 
 func isJSON(contentType string) bool {
 	media, _, err := mime.ParseMediaType(contentType)
 	return err == nil && (media == "application/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json"))
+}
+
+// unanswered says why a call got no answer.
+func unanswered(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("the connection was closed without an answer (%w)", err)
+	}
+	return plain(err)
 }
 
 // plain replaces the errors of a context by what they mean for a call.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"testing"
 )
 
@@ -39,6 +40,26 @@ func TestVerdictOfEachStatus(t *testing.T) {
 		}
 		if got.Message == "" {
 			t.Errorf("%d: the answer has no message", status)
+		}
+	}
+}
+
+func TestAnAnswerIsExplainedOnce(t *testing.T) {
+	for name, c := range map[string]struct{ answer, want string }{
+		"a message":                           {`503 X|{"message":"come back later"}`, "503 Service Unavailable: come back later"},
+		"a message that repeats the name":     {`503 X|{"message":"Service Unavailable"}`, "503 Service Unavailable"},
+		"one with other letters and a stop":   {`403 X|{"error":"forbidden."}`, "403 Forbidden"},
+		"a message that begins with the same": {`500 X|{"error":"500 Internal Server Error: disk"}`, "500 Internal Server Error: disk"},
+		"a page":                              {`502 X|<html>`, "502 Bad Gateway"},
+		"no answer":                           {"", "the connection was closed without an answer (EOF)"},
+	} {
+		client := newTestClient(t, raw(t, func(conn net.Conn) {
+			if status, body, ok := strings.Cut(c.answer, "|"); ok {
+				_, _ = fmt.Fprintf(conn, "HTTP/1.1 %s\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", status, len(body), body)
+			}
+		}))
+		if got := client.Call(t.Context(), "DELETE", "/thing", nil, nil, Unknown); got.Message != c.want {
+			t.Errorf("%s: %q, want %q", name, got.Message, c.want)
 		}
 	}
 }

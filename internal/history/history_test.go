@@ -218,9 +218,9 @@ func TestASentenceSaysWhereARequestStands(t *testing.T) {
 			func(s *site, id string) {
 				p := s.accept(id, time.Now().Add(-3*time.Hour), time.Now().Add(-2*time.Hour))
 				p = p.WithAttempt(time.Now())
-				p.Answer = ledger.NewAnswer(202, "still there", time.Now())
+				p.Answer = ledger.NewAnswer(202, "still there.", time.Now())
 				s.schedule(id, s.attempt(id, p, 0), soon)
-			}, 0, AcceptedPending, []string{"it is overdue", "the next confirmation is at", "the last confirmation got 202 still there"},
+			}, 0, AcceptedPending, []string{"it is overdue", "the next confirmation is at", "the last confirmation got 202 still there."},
 		},
 		"it is deleted": {
 			func(s *site, id string) {

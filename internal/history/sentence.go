@@ -172,7 +172,7 @@ func (q *Request) pending(clock clock, blocked bool) string {
 		s += ", and a worker makes the same call next, or is making it now"
 	}
 	if a := q.last().Progress.Answer; q.last().Outcome == "" && !a.At.IsZero() {
-		s += "; the last confirmation got " + a.Text()
+		s += "; the last confirmation got " + strings.TrimSuffix(a.Text(), ".")
 	}
 	return s + "."
 }
@@ -194,7 +194,7 @@ func (q *Request) final(clock clock) string {
 	case e != nil:
 		s += ", " + string(e.Code) + ": " + strings.TrimSuffix(e.Message, ".")
 	case r.Evidence != nil:
-		s += "; the API answered " + Answered(r.Evidence.Status, r.Evidence.Message)
+		s += "; the API answered " + strings.TrimSuffix(Answered(r.Evidence.Status, r.Evidence.Message), ".")
 		if r.Evidence.AfterUnansweredAttempt {
 			s += ", after an attempt without an answer that may have deleted"
 		}
