@@ -3,23 +3,27 @@ package consumer
 import (
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 )
 
 const (
 	// announceEvery is how often a lane sees whether its state has changed.
 	announceEvery = time.Second
-	// announceGap is the shortest time between two lines about changes of a lane.
+	// announceGap is the shortest time between two lines about the same problem of a
+	// lane.
 	announceGap = time.Minute
 )
 
-// announcer logs the changes of a lane's state, at most one a minute: a state that
-// comes and goes is one line, with the number of changes that have no line.
+// announcer logs the changes of a lane's state: a problem that no line has named for a
+// minute at once, any other change at most once a minute. So a state that comes and goes
+// is one line a minute, with the number of changes that have no line.
 type announcer struct {
 	log     *slog.Logger
-	current []Code    // the problems that were seen last
-	at      time.Time // of the last line
-	changes int       // since then
+	current []Code             // the problems that were seen last
+	at      time.Time          // of the last line
+	named   map[Code]time.Time // of the last line about each problem
+	changes int                // since the last line
 }
 
 // see takes the state at a time.
@@ -34,7 +38,8 @@ func (a *announcer) see(s State, now time.Time) {
 		a.changes++
 	}
 	a.current = codes
-	if a.changes == 0 || !a.at.IsZero() && now.Sub(a.at) < announceGap {
+	unnamed := slices.ContainsFunc(codes, func(c Code) bool { return now.Sub(a.named[c]) >= announceGap })
+	if a.changes == 0 || !unnamed && !a.at.IsZero() && now.Sub(a.at) < announceGap {
 		return
 	}
 	attrs := []any{slog.String("state", string(s.Status))}
@@ -49,7 +54,7 @@ func (a *announcer) see(s State, now time.Time) {
 		for i, p := range s.Further {
 			further[i] = p.Reason + "; fix: " + p.Fix
 		}
-		attrs = append(attrs, slog.Any("further_problems", further))
+		attrs = append(attrs, slog.String("further_problems", strings.Join(further, "; and ")))
 	}
 	if more := a.changes - 1; more > 0 {
 		attrs = append(attrs, slog.Int("changes_not_logged", more))
@@ -63,4 +68,10 @@ func (a *announcer) see(s State, now time.Time) {
 	}
 	a.log.Info(message, attrs...)
 	a.at, a.changes = now, 0
+	if a.named == nil {
+		a.named = map[Code]time.Time{}
+	}
+	for _, c := range codes {
+		a.named[c] = now
+	}
 }

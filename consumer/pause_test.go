@@ -10,6 +10,7 @@ import (
 	"github.com/lethe-dev/lethe/deleter"
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/control"
+	"github.com/lethe-dev/lethe/internal/ledger"
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
@@ -157,4 +158,18 @@ func TestALaneWithoutItsKeyMakesNoCalls(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.final(kvTarget, r.ID)
+}
+
+// A pull that failed before a pause is no problem during it: nothing is fetched then.
+func TestAPausedLaneReportsNoPullThatFails(t *testing.T) {
+	w := newWorld(t)
+	lane, _ := w.run(w.config(kvTarget, script()))
+	w.pause(lane)
+	w.until("the last pull is over", func() bool { return w.requestsConsumer().NumWaiting == 0 })
+	lane.pulls.mu.Lock()
+	lane.pulls.failing[events.StreamRequests] = ledger.Failure{Reason: "no reply", Fix: "wait", Since: time.Now().Add(-time.Minute)}
+	lane.pulls.mu.Unlock()
+	if s := lane.State(); s.Status != StatusPaused || len(s.Further) > 0 {
+		t.Errorf("%+v", s)
+	}
 }

@@ -194,10 +194,12 @@ func (l *Lane) stepAfter(j *job, s callResult) nextStep {
 	// the call got: what was known before it counts.
 	step := decide(l.config.Rules, j.progress, s.answer, j.accepted.Since(s.answer.Credential), now)
 	var waitsUntil time.Time
+	var said string
 	if s.answer.Verdict == deleter.CredentialRefused && step.outcome == "" && step.progress.Elapsed == j.progress.Elapsed {
 		waitsUntil = step.nextCallAt
+		said = ledger.Answer{Status: s.answer.Status, Message: s.answer.Message}.Text()
 	}
-	l.refusals.report(j.ID, waitsUntil)
+	l.refusals.report(j.ID, waitsUntil, said)
 	return step
 }
 

@@ -3,6 +3,7 @@ package consumer
 import (
 	"fmt"
 	"maps"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -14,6 +15,7 @@ import (
 type refusals struct {
 	mu  sync.Mutex
 	ids map[string]time.Time // until when they are not forgotten
+	why string               // what the API answered last to one of them
 }
 
 // refusalOverdue is how long after its due time a step may be taken.
@@ -23,10 +25,13 @@ const refusalOverdue = time.Minute
 const maxRefusals = 1000
 
 // report records when the next step of a request comes due that waits without its time
-// being counted; zero if it does not wait so.
-func (r *refusals) report(id string, due time.Time) {
+// being counted, and what the API answered; due is zero if it does not wait so.
+func (r *refusals) report(id string, due time.Time, answer string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !due.IsZero() {
+		r.why = answer
+	}
 	if len(r.ids) >= maxRefusals {
 		r.forget()
 	}
@@ -51,12 +56,13 @@ func (r *refusals) reason() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.forget()
-	switch n := len(r.ids); n {
-	case 0:
+	n := len(r.ids)
+	if n == 0 {
 		return ""
-	case maxRefusals:
-		return fmt.Sprintf("%d or more requests were refused by the API and wait; their time counts once it accepts another request", n)
-	default:
-		return fmt.Sprintf("requests refused by the API that wait: %d; their time counts once it accepts another request", n)
 	}
+	count := strconv.Itoa(n)
+	if n == maxRefusals {
+		count += " or more"
+	}
+	return fmt.Sprintf("requests refused by the API that wait: %s (it answered %s); their time counts once it accepts another request", count, r.why)
 }

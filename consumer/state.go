@@ -89,6 +89,9 @@ func (l *Lane) storeProblems() (problems []Problem) {
 		blocked(CodeLaterFull, fmt.Sprintf("stream %s: %d %% full, and a full one drops retries, so no new requests are taken", events.StreamLater, percent),
 			"raise "+streams.LimitVariable[events.StreamLater]+" and run `lethe setup`", time.Time{})
 	}
+	if l.control.State().Word == control.Paused {
+		return problems // nothing is fetched, so what failed before says nothing
+	}
 	for _, f := range l.pulls.failures() {
 		blocked(CodeNotFetched, f.Reason, f.Fix, f.Since)
 	}

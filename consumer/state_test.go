@@ -141,6 +141,11 @@ func TestChangesOfAStateAreLoggedOnceAMinuteAtMost(t *testing.T) {
 		if got := lines(); len(got) != 4 || !strings.Contains(got[3], "calls are slow; fix: check the API") {
 			t.Errorf("a problem of a lane that runs: %q", got)
 		}
+		suspended := State{Status: StatusSuspended, Code: CodeRefused, Reason: "the API refuses the credential", Fix: "set another"}
+		see(suspended, slow, suspended)
+		if got := lines(); len(got) != 5 || !strings.Contains(got[4], "the API refuses the credential") {
+			t.Errorf("another problem within the minute: %q", got)
+		}
 	})
 }
 
