@@ -141,7 +141,7 @@ func findRequest(ctx context.Context, reader *history.Reader, id string, seq uin
 func laneReason(workers []workerStats, target events.Target) string {
 	reason := ""
 	if workers != nil {
-		reason = "no worker answers; is `lethe run` running?"
+		reason = "no worker answers; start one with `lethe run`"
 	}
 	for _, w := range workers {
 		for _, lane := range w.Lanes {

@@ -31,8 +31,8 @@ cannot be read, it says which, and shows the others.
 The states are running, throttled (more requests come than the rate of calls
 allows), failing (the API fails), suspended (the API refuses the credential),
 blocked (NATS), paused (by a person) and off. OLDEST is the age of the oldest
-request that is waiting, in flight or due. FAILED counts the requests of which a
-failed result is kept.
+request that is waiting, in flight or due. FAILED counts the failed results that are
+kept, as the metric lethe.failed does; a replay that fails again adds one.
 
 It exits with 1 if there is a problem.`,
 		Args: cobra.NoArgs,
@@ -94,6 +94,8 @@ type status struct {
 	Workers  []workerStats   `json:"workers"`
 	Streams  []streamStatus  `json:"streams"`
 	Problems []statusProblem `json:"problems"`
+	// Notes say what is worth to know, and is no problem.
+	Notes []string `json:"notes"`
 	// Warnings say what a power cut could lose: how the servers sync to disk.
 	Warnings []string `json:"warnings"`
 }
@@ -111,7 +113,7 @@ type laneStatus struct {
 	Scheduled *uint64 `json:"scheduled"`
 	// Oldest is when the oldest message was stored, of those waiting, in flight or due.
 	Oldest *time.Time `json:"oldest,omitempty"`
-	// Failed is how many requests have a failed result that is kept.
+	// Failed is how many failed results are kept.
 	Failed *uint64 `json:"failed"`
 }
 
@@ -130,6 +132,9 @@ type statusProblem struct {
 	Since   time.Time       `json:"since,omitzero"`
 	Fix     string          `json:"fix"`
 	Workers []string        `json:"workers,omitempty"` // that report it
+	// ReasonsDiffer says that Reason is that of the first worker, and others name other
+	// numbers.
+	ReasonsDiffer bool `json:"reasons_differ,omitempty"`
 }
 
 // print prints the status at a time.
@@ -138,14 +143,15 @@ func (s *status) print(w io.Writer, now time.Time) error {
 	line := func(format string, args ...any) {
 		_, _ = fmt.Fprintf(t, format+"\n", printableArgs(args)...) // Flush returns the error
 	}
-	line("LANE\tSTATE\tWAITING\tIN FLIGHT\tSCHEDULED\tOLDEST\tFAILED\tREASON")
-	for _, l := range s.Lanes {
-		line("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", l.Target, l.State, number(l.Waiting), number(l.InFlight), number(l.Scheduled), age(l.Oldest, now), number(l.Failed), l.Reason)
+	line("LANE\tSTATE\tWAITING\tIN FLIGHT\tSCHEDULED\tOLDEST\tFAILED")
+	for _, l := range s.Lanes { // the reasons are those of the problems
+		line("%s\t%s\t%s\t%s\t%s\t%s\t%s", l.Target, l.State, number(l.Waiting), number(l.InFlight), number(l.Scheduled), age(l.Oldest, now), number(l.Failed))
 	}
 	if len(s.Workers) > 0 {
-		line("\nWORKER\tSERVES\tSTATE HERE\tREQUESTS HERE\tMAX CALLS\tMAX CALLS/S\tNEXT CALL")
+		line("\nWORKER\tSTATE HERE\tREQUESTS HERE\tMAX CALLS\tMAX CALLS/S\tNEXT CALL")
 	}
 	for _, worker := range s.Workers {
+		line("%s\t\t\t\t\t", worker.Instance) // empty cells keep the columns together
 		for _, l := range worker.Lanes {
 			perSecond, next := "no limit", "-"
 			if l.CallsPerSecond > 0 {
@@ -154,7 +160,7 @@ func (s *status) print(w io.Writer, now time.Time) error {
 			if !l.NextCall.IsZero() {
 				next = l.NextCall.Local().Format(time.TimeOnly)
 			}
-			line("%s\t%s\t%s\t%d\t%d\t%s\t%s", worker.Instance, l.Target, l.Status, l.Requests, l.MaxCalls, perSecond, next)
+			line("  %s\t%s\t%d\t%d\t%s\t%s", l.Target, l.Status, l.Requests, l.MaxCalls, perSecond, next)
 		}
 	}
 	if len(s.Streams) > 0 {
@@ -173,6 +179,9 @@ func (s *status) print(w io.Writer, now time.Time) error {
 	for _, p := range s.Problems {
 		line("\nproblem: %s", p.text(now))
 		line("    fix: %s", p.Fix)
+	}
+	for _, note := range s.Notes {
+		line("\nnote: %s", note)
 	}
 	for _, warning := range s.Warnings {
 		line("\nwarning: %s", warning)
@@ -195,7 +204,11 @@ func (p statusProblem) text(now time.Time) string {
 	case 1:
 		text += " (worker " + p.Workers[0] + ")"
 	default:
-		text += fmt.Sprintf(" (%d workers)", len(p.Workers))
+		text += fmt.Sprintf(" (%d workers", len(p.Workers))
+		if p.ReasonsDiffer {
+			text += "; this is what " + p.Workers[0] + " reports"
+		}
+		text += ")"
 	}
 	return text
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -54,33 +53,6 @@ func oldestMessage(ctx context.Context, js jetstream.JetStream, target events.Ta
 		}
 	}
 	return oldest, nil
-}
-
-// failedKept counts the requests of which a failed result is kept. The server counts
-// the subjects; the offset past all of them keeps it from sending them.
-func failedKept(ctx context.Context, js jetstream.JetStream, target events.Target) (uint64, error) {
-	request, err := json.Marshal(map[string]any{"subjects_filter": events.ResultFilter(target, "", events.Failed), "offset": math.MaxInt32})
-	if err != nil {
-		return 0, err
-	}
-	reply, err := js.Conn().RequestWithContext(ctx, streams.APISubject(js, "STREAM.INFO."+events.StreamResults), request)
-	if err != nil {
-		return 0, err
-	}
-	var answer struct {
-		Error *jetstream.APIError `json:"error"`
-		Total uint64              `json:"total"`
-	}
-	if err := json.Unmarshal(reply.Data, &answer); err != nil {
-		return 0, err
-	}
-	switch {
-	case answer.Error == nil:
-		return answer.Total, nil
-	case answer.Error.ErrorCode == jetstream.JSErrCodeStreamNotFound:
-		return 0, nil // the streams' problems name it
-	}
-	return 0, answer.Error
 }
 
 // askWorkers asks every worker for its statistics (NATS ADR-32) and returns the

@@ -23,6 +23,9 @@ func (s *status) judge(maxAge time.Duration) {
 	for i := range s.Lanes {
 		l := &s.Lanes[i]
 		s.judgeLane(l)
+		if l.Failed != nil && *l.Failed > 0 {
+			s.Notes = append(s.Notes, fmt.Sprintf("lane %s: failed results that are kept: %d; `lethe failed list --target %s` says why, `lethe failed replay` tries again", l.Target, *l.Failed, l.Target))
+		}
 		if l.Oldest != nil && maxAge > 0 && time.Since(*l.Oldest) > maxAge/2 {
 			s.Problems = append(s.Problems, statusProblem{
 				About: "lane " + string(l.Target), Reason: fmt.Sprintf("the oldest request is older than half of %s, the time that results are kept", maxAge), Since: *l.Oldest,
@@ -40,11 +43,20 @@ func (s *status) judge(maxAge time.Duration) {
 	s.Well = len(s.Problems) == 0
 }
 
+// raiseLimit says how to raise the limit of a stream.
+func raiseLimit(stream string) string {
+	edit := "raise max_bytes with `nats stream edit " + stream + " --max-bytes`"
+	if variable := streams.LimitVariable[stream]; variable != "" {
+		return "raise " + variable + " and run `lethe setup`, or " + edit
+	}
+	return edit
+}
+
 // judgeLane finds the state of a lane and its problems in the reports of the workers.
 func (s *status) judgeLane(l *laneStatus) {
 	counts := map[consumer.Status]int{}
-	found := map[consumer.Code]*statusProblem{}
-	var codes []consumer.Code // of the problems, in the order of the reports
+	found := map[problemKey]*statusProblem{}
+	var keys []problemKey // in the order of the reports
 	for _, w := range s.Workers {
 		for _, lane := range w.Lanes {
 			if lane.Target != l.Target || lane.Status == "" {
@@ -55,12 +67,14 @@ func (s *status) judgeLane(l *laneStatus) {
 				if i == 0 && l.Reason == "" {
 					l.Reason = p.Reason
 				}
-				if found[p.Code] == nil {
-					found[p.Code] = &statusProblem{About: "lane " + string(l.Target), State: p.Status, Reason: p.Reason, Since: p.Since, Fix: p.Fix}
-					codes = append(codes, p.Code)
+				key := keyOf(p)
+				if found[key] == nil {
+					found[key] = &statusProblem{About: "lane " + string(l.Target), State: p.Status, Reason: p.Reason, Since: p.Since, Fix: p.Fix}
+					keys = append(keys, key)
 				}
-				f := found[p.Code]
+				f := found[key]
 				f.Workers = append(f.Workers, w.Instance)
+				f.ReasonsDiffer = f.ReasonsDiffer || p.Reason != f.Reason
 				if p.Since.Before(f.Since) {
 					f.Since = p.Since
 				}
@@ -69,20 +83,37 @@ func (s *status) judgeLane(l *laneStatus) {
 	}
 	if len(counts) > 1 && counts[consumer.StatusOff] > 0 { // other workers serve the lane
 		delete(counts, consumer.StatusOff)
-		if found[consumer.CodeNotListed] != nil && l.Reason == found[consumer.CodeNotListed].Reason {
+		if found[notListed] != nil && l.Reason == found[notListed].Reason {
 			l.Reason = ""
 		}
-		delete(found, consumer.CodeNotListed)
-		delete(found, consumer.CodeNoCredential)
+		delete(found, notListed)
+		delete(found, noCredential)
 	}
 	l.State = stateOf(counts)
-	if len(counts) == 1 && counts[consumer.StatusOff] > 0 && found[consumer.CodeNoCredential] == nil && (l.Waiting == nil || *l.Waiting == 0) {
-		delete(found, consumer.CodeNotListed) // a choice, and no request waits
+	if len(counts) == 1 && counts[consumer.StatusOff] > 0 && found[noCredential] == nil && (l.Waiting == nil || *l.Waiting == 0) {
+		delete(found, notListed) // a choice, and no request waits
 	}
-	for _, code := range codes {
-		if p := found[code]; p != nil {
+	for _, key := range keys {
+		if p := found[key]; p != nil {
 			s.Problems = append(s.Problems, *p)
 		}
+	}
+}
+
+// problemKey tells the problems of a lane apart, as several workers report them.
+type problemKey struct {
+	code   consumer.Code
+	reason string // where a worker can have several problems with this code
+}
+
+var notListed, noCredential = problemKey{code: consumer.CodeNotListed}, problemKey{code: consumer.CodeNoCredential}
+
+func keyOf(p consumer.Problem) problemKey {
+	switch p.Code {
+	case consumer.CodeUnsafeSetting, consumer.CodeNotStored, consumer.CodeNotFetched:
+		return problemKey{p.Code, p.Reason} // each names its stream
+	default:
+		return problemKey{code: p.Code}
 	}
 }
 

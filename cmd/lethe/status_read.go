@@ -40,7 +40,7 @@ type statusReading struct {
 
 func newStatusReading(cfg *config.Config) *statusReading {
 	r := &statusReading{cfg: cfg, reported: map[string]bool{}, status: status{
-		Workers: []workerStats{}, Streams: []streamStatus{}, Problems: []statusProblem{}, Warnings: []string{},
+		Workers: []workerStats{}, Streams: []streamStatus{}, Problems: []statusProblem{}, Notes: []string{}, Warnings: []string{},
 	}}
 	for _, target := range events.Targets() {
 		r.status.Lanes = append(r.status.Lanes, laneStatus{Target: target})
@@ -93,7 +93,9 @@ func (r *statusReading) read(ctx context.Context, nc *nats.Conn) (*status, error
 				})
 			})
 			part("the failed results of "+string(l.Target), func(ctx context.Context) error {
-				return set(&l.Failed, func() (uint64, error) { return failedKept(ctx, js, l.Target) })
+				return set(&l.Failed, func() (uint64, error) {
+					return streams.Count(ctx, js, events.StreamResults, streams.FailedCounter(l.Target))
+				})
 			})
 			part("the age of the oldest request of "+string(l.Target), func(ctx context.Context) error {
 				oldest, err := oldestMessage(ctx, js, l.Target)
@@ -132,6 +134,9 @@ func (r *statusReading) unavailable(part string, err error) {
 	if p, ok := errors.AsType[*streams.Problem](err); ok {
 		r.report(statusProblem{About: "NATS", Reason: p.Reason(), Fix: p.Fix()})
 		return
+	}
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return // the streams' problems name it
 	}
 	reason := err.Error()
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) {
@@ -184,7 +189,7 @@ func (r *statusReading) readStreams(ctx context.Context, js jetstream.JetStream)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, name := range []string{events.StreamRequests, events.StreamResults, events.StreamLater} {
+	for _, name := range []string{events.StreamRequests, events.StreamResults, events.StreamLater, streams.Control} {
 		info := found.Streams[name]
 		if info == nil {
 			continue

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +34,14 @@ func (b *bench) status() (s status) {
 		if p.Fix == "" || !strings.Contains(asText.stdout, p.Fix) {
 			b.Errorf("the text lacks the fix %q of %q:\n%s", p.Fix, p.Reason, asText.stdout)
 		}
+		if n := strings.Count(asText.stdout, ": "+p.Reason); n != 1 {
+			b.Errorf("the text says %q %d times:\n%s", p.Reason, n, asText.stdout)
+		}
+	}
+	for line := range strings.Lines(asText.stdout) {
+		if !strings.Contains(line, ": ") && len(line) > 100 { // of a table
+			b.Errorf("%d columns: %s", len(line), line)
+		}
 	}
 	return s
 }
@@ -59,14 +68,17 @@ func TestStatusWithoutAWorkerShowsWhatWaits(t *testing.T) {
 	s := b.status()
 	s.wantProblem(t, "workers", "no worker answered", "lethe run")
 	kv, sensay := s.Lanes[0], s.Lanes[1]
-	if kv.State != "no worker" || number(kv.Waiting) != "1" || number(kv.InFlight) != "0" || number(kv.Scheduled) != "0" || number(kv.Failed) != "2" || kv.Oldest == nil || time.Since(*kv.Oldest) > time.Minute {
+	if kv.State != "no worker" || number(kv.Waiting) != "1" || number(kv.InFlight) != "0" || number(kv.Scheduled) != "0" || number(kv.Failed) != "3" || kv.Oldest == nil || time.Since(*kv.Oldest) > time.Minute {
 		t.Errorf("%+v, %s waiting, %s failed", kv, number(kv.Waiting), number(kv.Failed))
 	}
 	if number(sensay.Waiting) != "2" || number(sensay.Failed) != "0" {
 		t.Errorf("%+v", sensay)
 	}
-	if len(s.Streams) != 3 || s.Streams[0].Messages != 3 || s.Streams[0].Bytes == 0 {
+	if len(s.Streams) != 4 || s.Streams[0].Messages != 3 || s.Streams[0].Bytes == 0 || s.Streams[3].Name != streams.Control || s.Streams[3].Messages == 0 {
 		t.Errorf("%+v", s.Streams)
+	}
+	if len(s.Notes) != 1 || !strings.Contains(s.Notes[0], "lane kv-user-context") || !strings.Contains(s.Notes[0], "kept: 3; `lethe failed list") {
+		t.Errorf("notes: %q", s.Notes)
 	}
 }
 
@@ -87,7 +99,10 @@ func TestStatusShowsTheOtherPartsIfOneIsMissing(t *testing.T) {
 	}
 	s = b.status()
 	s.wantProblem(t, "NATS", "stream DELETION_LATER: missing", "lethe setup")
-	if len(s.Streams) != 2 || s.Lanes[0].Failed == nil || s.Lanes[0].Scheduled != nil {
+	if slices.ContainsFunc(s.Problems, func(p statusProblem) bool { return p.About == "status" }) {
+		t.Errorf("a missing stream is more than one problem: %+v", s.Problems)
+	}
+	if len(s.Streams) != 3 || s.Lanes[0].Failed == nil || s.Lanes[0].Scheduled != nil {
 		t.Errorf("%+v", s)
 	}
 }
@@ -169,7 +184,7 @@ func TestStatusNamesThePermissionThatAPartNeeds(t *testing.T) {
 	}
 	s.wantProblem(t, "NATS", "$JS.API.STREAM.INFO.DELETION_RESULTS", "LETHE_NATS_URL")
 	s.wantProblem(t, "status", "cannot read the streams: no answer within", "permissions")
-	if len(s.Streams) != 2 || s.Lanes[0].Waiting == nil || s.Lanes[0].Scheduled == nil || s.Lanes[0].Failed != nil {
+	if len(s.Streams) != 3 || s.Lanes[0].Waiting == nil || s.Lanes[0].Scheduled == nil || s.Lanes[0].Failed == nil {
 		t.Errorf("%+v", s)
 	}
 }
@@ -182,6 +197,9 @@ func TestTheStateOfALaneIsThatOfTheWorkersWhichServeIt(t *testing.T) {
 	failing := kv(consumer.State{Status: consumer.StatusFailing, Code: consumer.CodeAPIFails, Reason: "the API fails", Fix: "wait", Since: time.Now()})
 	unlisted := kv(consumer.State{Status: consumer.StatusOff, Code: consumer.CodeNotListed, Reason: "not listed", Fix: "add it", Since: time.Now()})
 	bare := kv(consumer.State{Status: consumer.StatusOff, Code: consumer.CodeNoCredential, Reason: "no credential", Fix: "set it", Since: time.Now()})
+	unfetched := kv(consumer.State{Status: consumer.StatusBlocked, Code: consumer.CodeNotFetched, Reason: "one stream", Fix: "wait", Further: []consumer.Problem{
+		{Code: consumer.CodeNotFetched, Status: consumer.StatusBlocked, Reason: "another stream", Fix: "wait"},
+	}})
 	one := uint64(1)
 	for name, c := range map[string]struct {
 		lanes    []consumer.State
@@ -192,6 +210,7 @@ func TestTheStateOfALaneIsThatOfTheWorkersWhichServeIt(t *testing.T) {
 		"all run":                           {[]consumer.State{running, running}, nil, "running", 0},
 		"one of two fails":                  {[]consumer.State{running, failing}, nil, "1 running, 1 failing", 1},
 		"both fail":                         {[]consumer.State{failing, failing}, nil, "failing", 1},
+		"each has the same two problems":    {[]consumer.State{unfetched, unfetched}, nil, "blocked", 2},
 		"another worker serves it":          {[]consumer.State{running, unlisted, bare}, nil, "running", 0},
 		"off by choice":                     {[]consumer.State{unlisted}, nil, "off", 0},
 		"off by choice while requests wait": {[]consumer.State{unlisted}, &one, "off", 1},
@@ -208,7 +227,26 @@ func TestTheStateOfALaneIsThatOfTheWorkersWhichServeIt(t *testing.T) {
 			if s.Lanes[0].State != c.state || len(s.Problems) != c.problems || s.Well != (c.problems == 0) {
 				t.Errorf("%s with %+v", s.Lanes[0].State, s.Problems)
 			}
+			for _, p := range s.Problems {
+				if len(p.Workers) > len(c.lanes) {
+					t.Errorf("a worker counts twice: %+v", p)
+				}
+			}
 		})
+	}
+}
+
+func TestAReasonThatIsOneWorkersOwnSaysSo(t *testing.T) {
+	t.Parallel()
+	s := &newStatusReading(nil).status
+	for i, rate := range []string{"1.0", "4.5"} {
+		s.Workers = append(s.Workers, workerStats{Instance: fmt.Sprintf("worker-%d", i), Lanes: []consumer.State{
+			{Target: events.KVUserContext, Status: consumer.StatusThrottled, Code: consumer.CodeRateLimit, Reason: rate + " calls a second", Fix: "wait"},
+		}})
+	}
+	s.judge(0)
+	if len(s.Problems) != 1 || !strings.Contains(s.Problems[0].text(time.Now()), "1.0 calls a second (2 workers; this is what worker-0 reports)") {
+		t.Errorf("%+v", s.Problems)
 	}
 }
 
