@@ -174,10 +174,26 @@ func TestADuplicateIsTheSameRequest(t *testing.T) {
 	}
 }
 
+// Where no answer comes, each row would wait as long as the first.
+func TestAFileEndsWithTheFirstRowThatGetsNoAnswer(t *testing.T) {
+	b := newBench(t)
+	if err := b.js.DeleteStream(t.Context(), events.StreamRequests); err != nil {
+		t.Fatal(err)
+	}
+	mute, err := b.js.Conn().SubscribeSync(events.RequestSubject(events.KVUserContext)) // receives, and never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = mute.Unsubscribe() }()
+	file := b.file("erasures.csv", "target,ids\n"+strings.Repeat("kv-user-context,5\n", 50))
+	b.lethe("request", "--file", file, "--timeout", "1s").want(t, exitFailed,
+		"0 new, 0 published before, 0 answered before, 0 refused, 1 not confirmed", "to resume: --batch", "the server confirmed nothing within 1s, its disk may be full or failing")
+}
+
 func TestAReusedIDIsReported(t *testing.T) {
 	b := newBench(t)
 	b.answer("case-7", contexts(1), events.Deleted)
-	b.lethe("request", "kv-user-context", "--id", "2", "--request-id", "case-7").want(t, exitFailed, "is already used for another resource", "seq-1")
+	b.lethe("request", "kv-user-context", "--id", "2", "--request-id", "case-7").want(t, exitFailed, "is already used for another resource", "under seq-1; `lethe show seq-1` shows it")
 	if len(b.requests()) != 1 {
 		t.Error("it was not published")
 	}

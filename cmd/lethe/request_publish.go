@@ -171,6 +171,10 @@ func (p *publisher) settle(ctx context.Context, out *pending, done func(publicat
 		p.gaveUp = err != nil
 	}
 	out.sent(err)
+	if err != nil && ctx.Err() == nil && silent(err) {
+		p.unconfirmed++
+		return fmt.Errorf("the server confirmed nothing within %s, its disk may be full or failing: %w", p.timeout, err)
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			p.unconfirmed++
@@ -183,6 +187,11 @@ func (p *publisher) settle(ctx context.Context, out *pending, done func(publicat
 	published := publication{ID: out.ID, Target: out.Target(), Sequence: ack.Sequence, Duplicate: ack.Duplicate && !repeated}
 	p.count(&published, out)
 	return done(published)
+}
+
+// silent says that no answer came: each further row would only wait as long.
+func silent(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, jetstream.ErrAsyncPublishTimeout)
 }
 
 // again repeats a publish until it is accepted or the timeout ends.

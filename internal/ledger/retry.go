@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -125,6 +126,9 @@ func FailureText(js jetstream.JetStream, err error) string {
 	}
 	if noAnswer(err) {
 		return "the server does not answer in time"
+	}
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return strings.ReplaceAll(text.Error(err), text.Error(api), fmt.Sprintf("%s (error %d of the server)", api.Description, api.ErrorCode))
 	}
 	return text.Error(err)
 }

@@ -233,7 +233,7 @@ func (i *Inspection) AckWait() (shortest time.Duration) {
 
 // lostWith says what was lost together with a stream.
 var lostWith = map[string]string{
-	Control:               "pauses of lanes are lost, and the lanes run until they are paused again",
+	Control:               "pauses of lanes are lost, and once it is there again the lanes run until they are paused again",
 	events.StreamRequests: "requests that waited in it may be lost",
 	events.StreamResults:  "results and recorded attempts may be lost, so a repeated request may get a second result",
 	events.StreamLater:    "retries and confirmations that waited in it may be lost, and their requests with them",
