@@ -36,7 +36,7 @@ func (s *status) judge(maxAge time.Duration) {
 	for _, st := range s.Streams {
 		if st.percent() >= nearlyFull || st.Name == events.StreamLater && st.percent() >= streams.LaterFullAt {
 			s.Problems = append(s.Problems, statusProblem{
-				About: "stream " + st.Name, Reason: fmt.Sprintf("%d %% full", st.percent()), Fix: "raise " + streams.LimitVariable[st.Name] + " and run `lethe setup`",
+				About: "stream " + st.Name, Reason: fmt.Sprintf("%d %% full", st.percent()), Fix: raiseLimit(st.Name),
 			})
 		}
 	}
