@@ -4,7 +4,7 @@ import "github.com/kelseyhightower/envconfig"
 
 // API holds the settings common to all APIs. An API without settings of its own reads them with [Config.LoadAPI].
 type API struct {
-	BaseURL        string `split_words:"true" desc:"address of the API; none: its default"`
+	BaseURL        string `group:"API" split_words:"true" desc:"address of the API; none: its default"`
 	Credential     Secret `desc:"credential for the API; none: its requests wait"`
 	CredentialFile string `split_words:"true" desc:"file that holds the credential, read again when it changes"`
 	Calls

@@ -20,37 +20,36 @@ import (
 
 const prefix = "LETHE"
 
-// Config holds all settings of Lethe. Printing it shows no secret.
+// Config holds all settings of Lethe, in the order in which they are listed. A field with the tag group begins the
+// group of that name. Printing a Config shows no secret.
 type Config struct {
 	// NATSURL is a Secret because a URL may hold a password or a token. Empty means the embedded server.
 	// Its envconfig tag makes the name without the prefix a fallback.
-	NATSURL  Secret `envconfig:"NATS_URL" desc:"NATS server URL, or several separated by commas; NATS_URL is read too; none: an embedded server"`
-	NATS     NATS
-	Embedded Embedded
-	Stream   Stream
-
+	NATSURL         Secret `envconfig:"NATS_URL" group:"NATS" desc:"NATS server URL, or several separated by commas; NATS_URL is read too; none: an embedded server"`
+	NATS            NATS
 	JetstreamDomain string `split_words:"true" desc:"JetStream domain of the streams; none: the server's own"`
+	Embedded        Embedded
 
-	Targets Targets `desc:"the targets that this worker serves, separated by commas; none: all"`
+	Stream           Stream
+	ManageStreams    bool          `split_words:"true" default:"true" desc:"create streams at start where none exists, update existing ones"`
+	ResultsMaxAge    time.Duration `split_words:"true" default:"720h" desc:"how long results are kept, 0: forever; exactly one final result is guaranteed for this time"`
+	RequestsMaxBytes Bytes         `split_words:"true" desc:"size limit of DELETION_REQUESTS such as 10GiB, at least 1MiB, for accounts that require one; none: no limit"`
+	ResultsMaxBytes  Bytes         `split_words:"true" desc:"size limit of DELETION_RESULTS, at least 1MiB"`
+	LaterMaxBytes    Bytes         `split_words:"true" desc:"size limit of DELETION_LATER, at least 256MiB; from 75% on, no requests are taken"`
 
-	ResultsMaxAge time.Duration `split_words:"true" default:"720h" desc:"how long results are kept, 0: forever; exactly one final result is guaranteed for this time"`
-	ManageStreams bool          `split_words:"true" default:"true" desc:"create streams at start where none exists, update existing ones"`
+	Targets   Targets `group:"APIs" desc:"the targets that this worker serves, separated by commas; none: all"`
+	AllowHTTP bool    `split_words:"true" default:"false" desc:"allow plain http to addresses other than loopback"`
+	KV        KV
+	Sensay    Sensay
 
-	RequestsMaxBytes Bytes `split_words:"true" desc:"size limit of DELETION_REQUESTS such as 10GiB, at least 1MiB, for accounts that require one; none: no limit"`
-	ResultsMaxBytes  Bytes `split_words:"true" desc:"size limit of DELETION_RESULTS, at least 1MiB"`
-	LaterMaxBytes    Bytes `split_words:"true" desc:"size limit of DELETION_LATER, at least 256MiB; from 75% on, no requests are taken"`
+	Retry        Retry
+	ConfirmAfter time.Duration `split_words:"true" default:"24h" desc:"when an accepted-pending deletion is confirmed by another call"`
 
-	KV     KV
-	Sensay Sensay
-	Retry  Retry
-
-	ConfirmAfter  time.Duration `split_words:"true" default:"24h" desc:"when an accepted-pending deletion is confirmed by another call"`
+	AdminAddr     string        `split_words:"true" group:"Operation" default:"127.0.0.1:8080" desc:"address of the operator's page, /healthz, /readyz and /metrics"`
+	AdminPage     bool          `split_words:"true" default:"false" desc:"serve the operator's page on every address; false: on loopback only, because it has no login and shows what is deleted"`
 	ShutdownGrace time.Duration `split_words:"true" default:"30s" desc:"the process exits within this time after SIGTERM; calls in flight have most of it"`
-	AllowHTTP     bool          `split_words:"true" default:"false" desc:"allow plain http to addresses other than loopback"`
 
-	AdminAddr string     `split_words:"true" default:"127.0.0.1:8080" desc:"address of the operator's page, /healthz, /readyz and /metrics"`
-	AdminPage bool       `split_words:"true" default:"false" desc:"serve the operator's page on every address; false: on loopback only, because it has no login and shows what is deleted"`
-	LogLevel  slog.Level `split_words:"true" default:"info" desc:"debug, info, warn or error"`
+	LogLevel  slog.Level `split_words:"true" group:"Log" default:"info" desc:"debug, info, warn or error"`
 	LogFormat string     `split_words:"true" desc:"text or json; none: text on a terminal, json elsewhere"`
 }
 
@@ -66,19 +65,19 @@ type NATS struct {
 
 // Embedded configures the NATS server that Lethe embeds if no NATS URL is set.
 type Embedded struct {
-	Dir  string `default:"./lethe-data" desc:"data directory of the embedded server, locked while it runs"`
+	Dir  string `group:"Embedded NATS server (without LETHE_NATS_URL)" default:"./lethe-data" desc:"data directory of the embedded server, locked while it runs"`
 	Addr string `default:"127.0.0.1:4222" desc:"address of the embedded server"`
 	Sync Sync   `default:"always" desc:"when it syncs to disk: always, or an interval such as 1s (a power cut loses up to this much)"`
 }
 
 // Stream holds the settings common to all streams.
 type Stream struct {
-	Replicas int `default:"1" desc:"replicas of each stream, 1 to 5 (more than 1 needs a cluster)"`
+	Replicas int `group:"Streams" default:"1" desc:"replicas of each stream, 1 to 5 (more than 1 needs a cluster)"`
 }
 
 // KV configures the lane of the target kv-user-context.
 type KV struct {
-	BaseURL       string `split_words:"true" default:"https://api.k-v.ai" desc:"address of the k-v.ai API"`
+	BaseURL       string `group:"API of k-v.ai (kv-user-context)" split_words:"true" default:"https://api.k-v.ai" desc:"address of the k-v.ai API"`
 	AccessKey     Secret `split_words:"true" desc:"access key of k-v.ai; none: its requests wait"`
 	AccessKeyFile string `split_words:"true" desc:"file that holds the access key, read again when it changes"`
 	Calls
@@ -87,7 +86,7 @@ type KV struct {
 
 // Sensay configures the lane of the target sensay-knowledge-base.
 type Sensay struct {
-	BaseURL                string `split_words:"true" default:"https://api.sensay.io" desc:"address of the Sensay API"`
+	BaseURL                string `group:"API of Sensay (sensay-knowledge-base)" split_words:"true" default:"https://api.sensay.io" desc:"address of the Sensay API"`
 	OrganizationSecret     Secret `split_words:"true" desc:"organization secret of Sensay; none: its requests wait"`
 	OrganizationSecretFile string `split_words:"true" desc:"file that holds the organization secret, read again when it changes"`
 	APIVersion             string `split_words:"true" default:"2025-03-25" desc:"value of the X-API-Version header"`
@@ -109,7 +108,7 @@ type Batch struct {
 
 // Retry is the exponential backoff between attempts.
 type Retry struct {
-	InitialInterval time.Duration `split_words:"true" default:"500ms" desc:"delay after the first attempt"`
+	InitialInterval time.Duration `group:"Retries and confirmations" split_words:"true" default:"500ms" desc:"delay after the first attempt"`
 	Multiplier      float64       `default:"2" desc:"growth of the delay from one attempt to the next, at least 1"`
 	Randomization   float64       `default:"0.5" desc:"random share of the delay, 0 to 1"`
 	MaxInterval     time.Duration `split_words:"true" default:"15m" desc:"maximum delay"`

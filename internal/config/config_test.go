@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -254,6 +255,41 @@ func TestUsage(t *testing.T) {
 		if strings.HasPrefix(line, "  LETHE_") && len(strings.Fields(line)) < 4 {
 			t.Errorf("a variable without default or meaning: %q", line)
 		}
+	}
+}
+
+func TestUsageIsGrouped(t *testing.T) {
+	clearEnv(t)
+	groups := []struct{ heading, members string }{
+		{"NATS", `NATS_\w+|JETSTREAM_DOMAIN`},
+		{"Embedded NATS server (without LETHE_NATS_URL)", `EMBEDDED_\w+`},
+		{"Streams", `STREAM_REPLICAS|MANAGE_STREAMS|\w+_MAX_AGE|\w+_MAX_BYTES`},
+		{"APIs", `TARGETS|ALLOW_HTTP`},
+		{"API of k-v.ai (kv-user-context)", `KV_\w+`},
+		{"API of Sensay (sensay-knowledge-base)", `SENSAY_\w+`},
+		{"Retries and confirmations", `RETRY_\w+|CONFIRM_AFTER`},
+		{"Operation", `ADMIN_\w+|SHUTDOWN_GRACE`},
+		{"Log", `LOG_\w+`},
+		{"API", `TOY_\w+`},
+		{"OpenTelemetry", "none of ours"},
+	}
+	at := -1
+	for line := range strings.Lines(Usage("TOY")) {
+		line = strings.TrimRight(line, "\n")
+		if heading, ok := strings.CutSuffix(line, ":"); ok && !strings.HasPrefix(line, " ") {
+			if at++; at == len(groups) || groups[at].heading != heading {
+				t.Fatalf("heading %q, want the %d. of %v", heading, at+1, groups)
+			}
+		}
+		if name, ok := strings.CutPrefix(line, "  LETHE_"); ok {
+			name, _, _ = strings.Cut(name, " ")
+			if !regexp.MustCompile("^(" + groups[max(at, 0)].members + ")$").MatchString(name) {
+				t.Errorf("LETHE_%s is under %q", name, groups[max(at, 0)].heading)
+			}
+		}
+	}
+	if at != len(groups)-1 {
+		t.Errorf("%d groups, want %d", at+1, len(groups))
 	}
 }
 

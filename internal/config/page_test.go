@@ -34,14 +34,14 @@ Every setting is an environment variable. A variable that is set but empty count
 line that names the variable, and exit status 2. A variable that begins with ` + "`LETHE_`" + ` and is no setting gets a warning.
 
 This page is made from the code: ` + "`go test ./internal/config -run TestConfigurationPage -update`" + `.
-
-| variable | default | meaning |
-| --- | --- | --- |
 `
 
-const pageRow = "{{range .}}| `{{usage_key .}}` | {{with usage_default .}}`{{.}}`{{end}} | {{usage_description .}} |\n{{end}}"
+const pageRows = "{{range .}}{{with .Tags.Get `group`}}\n## {{.}}\n\n| variable | default | meaning |\n| --- | --- | --- |\n{{end}}" +
+	"| `{{usage_key .}}` | {{with usage_default .}}`{{.}}`{{end}} | {{usage_description .}} |\n{{end}}"
 
 const pageFoot = `
+## OpenTelemetry
+
 The standard ` + "`OTEL_*`" + ` variables configure OpenTelemetry, for example ` + "`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME` and `OTEL_SDK_DISABLED`" + `.
 Without an endpoint or an exporter nothing is exported. A wrong value is only a warning.
 `
@@ -50,7 +50,7 @@ Without an endpoint or an exporter nothing is exported. A wrong value is only a 
 func page(apis ...string) string {
 	var b strings.Builder
 	b.WriteString(pageHead)
-	render(&b, pageRow, apis)
+	render(&b, pageRows, apis)
 	b.WriteString(pageFoot)
 	return b.String()
 }

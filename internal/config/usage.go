@@ -10,26 +10,24 @@ import (
 	"github.com/kelseyhightower/envconfig"
 )
 
-const usageHead = `Environment:
-`
-
-// The first cell is indented below the heading.
-const usageRow = `{{range .}}  {{usage_key .}}	{{with usage_default .}}{{.}}{{else}}none{{end}}	{{usage_description .}}
+// Each group has a heading, and its own widths of columns.
+const usageRows = `{{range .}}{{with .Tags.Get "group"}}
+{{.}}:
+{{end}}  {{usage_key .}}	{{with usage_default .}}{{.}}{{else}}none{{end}}	{{usage_description .}}
 {{end}}`
 
 const usageFoot = `
-The standard OTEL_* variables configure OpenTelemetry, for example OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME and
-OTEL_SDK_DISABLED. Without an endpoint or an exporter, nothing is exported. A wrong value is only a warning. The console
-exporters write to standard error. The default of OTEL_PROPAGATORS is tracecontext,baggage.
-A variable that is set but empty counts as not set.
+OpenTelemetry:
+  The standard OTEL_* variables, for example OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME and OTEL_SDK_DISABLED.
+  Without an endpoint or an exporter, nothing is exported. A wrong value is only a warning. The console exporters
+  write to standard error. The default of OTEL_PROPAGATORS is tracecontext,baggage.
 `
 
-// Usage returns a table of all variables with their defaults and descriptions. apis are the names for [Config.LoadAPI].
+// Usage returns tables of all variables with their defaults and descriptions, one for each group. apis are the names for [Config.LoadAPI].
 func Usage(apis ...string) string {
 	var b strings.Builder
-	b.WriteString(usageHead)
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	render(table, usageRow, apis)
+	render(table, usageRows, apis)
 	_ = table.Flush() // a strings.Builder never fails
 	b.WriteString(usageFoot)
 	return b.String()
