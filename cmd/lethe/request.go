@@ -78,6 +78,11 @@ were published or answered before. If nothing was new, the exit status is 1 unle
 	flags.BoolVar(&f.wait, "wait", false, "wait for the final results and print them")
 	flags.DurationVar(&f.timeout, "timeout", time.Minute, "how long to wait for results, and for space in a full stream")
 	addOutputFlag(cmd, &f.output)
+	groupFlags(cmd,
+		flagGroup{"One request", []string{"id", "replica", "entry", "request-id"}},
+		flagGroup{"Many, from a file", []string{"file", "format", "batch", "dry-run"}},
+		flagGroup{"Both", []string{"source", "wait", "timeout", "output", "help"}},
+	)
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"csv", "ndjson"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }

@@ -85,6 +85,14 @@ func newSandboxCommand() *cobra.Command {
 		},
 	}
 	flags.declare(command)
+	groupFlags(command,
+		flagGroup{"Server", []string{"addr", "tls", "access-key", "organization-secret", "seed", "max-calls", "verbose", "help"}},
+		flagGroup{"Entries", []string{"pending-share", "pending-for", "unknown-share", "unknown", "journal", "max-entries"}},
+		flagGroup{"Answers of k-v.ai", []string{"kv-pydantic-v2", "kv-wrapped"}},
+		flagGroup{"Faults of all APIs (of one API: --kv-latency, --sensay-fault and so on)", []string{
+			"latency", "jitter", "rate", "burst", "rate-headers", "retry-after", "reject", "fault", "slow-for",
+		}},
+	)
 	return command
 }
 
