@@ -49,9 +49,9 @@ func Example_publish() {
 	// DELETION_REQUESTS has it at 1, duplicate: true
 }
 
-// A downstream program reads results. A durable consumer resumes where it stopped; this
-// ordered consumer starts with the oldest result.
-func Example_results() {
+// A downstream program reads results with a durable consumer, which resumes where it
+// stopped.
+func Example_subscribe() {
 	nc, stop := serve()
 	defer stop()
 	js, err := jetstream.New(nc)
@@ -60,10 +60,11 @@ func Example_results() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	publishResults(ctx, js)
+	publishResults(ctx, js, events.Request{ID: "erase-7", Source: "/crm", Resource: entry})
 
-	results, err := js.OrderedConsumer(ctx, events.StreamResults, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{events.ResultFilter(events.SensayKnowledgeBase, "", "")},
+	results, err := js.CreateOrUpdateConsumer(ctx, events.StreamResults, jetstream.ConsumerConfig{
+		Durable:       "crm",
+		FilterSubject: events.ResultFilter("", "", ""),
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -83,6 +84,9 @@ func Example_results() {
 			log.Fatal(err)
 		}
 		fmt.Printf("%s: %s, answer %d\n", result.RequestID, result.Outcome, result.Evidence.Status)
+		if err := msg.DoubleAck(ctx); err != nil { // after the result is stored in your own records
+			log.Fatal(err)
+		}
 		if result.Outcome.Final() {
 			break // no other result follows for this request
 		}
@@ -92,6 +96,64 @@ func Example_results() {
 	// erase-7: accepted-pending, answer 202
 	// erase-7: expected by 2026-11-24
 	// erase-7: deleted, answer 200
+}
+
+// A program publishes a request and waits for its final result.
+func Example_wait() {
+	nc, stop := serve()
+	defer stop()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+
+	request := events.NewRequest("/crm/erasure", entry)
+	body, err := request.Encode()
+	if err != nil {
+		log.Fatal(err)
+	}
+	ack, err := js.PublishMsg(ctx, &nats.Msg{
+		Subject: events.RequestSubject(request.Target()),
+		Header:  nats.Header{"content-type": {events.ContentType}},
+		Data:    body,
+	}, jetstream.WithMsgID(request.ID))
+	if err != nil {
+		log.Fatal(err)
+	}
+	publishResults(ctx, js, request) // in the place of a worker
+
+	results, err := js.OrderedConsumer(ctx, events.StreamResults, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{
+			events.ResultFilter(request.Target(), request.ID, ""),
+			events.ResultFilter(request.Target(), events.SequenceID(ack.Sequence), ""),
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	messages, err := results.Messages()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer messages.Stop()
+	for {
+		msg, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			log.Fatal(err) // no result in time: the request is still stored, and ends later
+		}
+		result, err := events.ReadResult(msg.Headers(), msg.Data())
+		if err != nil {
+			log.Fatal(err)
+		}
+		if result.Outcome.Final() {
+			fmt.Printf("%s after %d call, mine: %t\n", result.Outcome, result.Attempts, result.RequestID == request.ID)
+			break
+		}
+	}
+	// Output:
+	// deleted after 1 call, mine: true
 }
 
 // ReadRequest returns the id of an invalid request and an error that names the field.
@@ -148,11 +210,11 @@ func serve() (*nats.Conn, func()) {
 	}
 }
 
+// entry is what the examples delete.
+var entry = events.KnowledgeBaseEntry{ReplicaUUID: uuid.MustParse("03db5651-cb61-4bdf-9ef0-89561f7c9c53"), KnowledgeBaseID: 12345}
+
 // publishResults publishes results like a worker.
-func publishResults(ctx context.Context, js jetstream.JetStream) {
-	request := events.Request{ID: "erase-7", Source: "/crm", Resource: events.KnowledgeBaseEntry{
-		ReplicaUUID: uuid.MustParse("03db5651-cb61-4bdf-9ef0-89561f7c9c53"), KnowledgeBaseID: 12345,
-	}}
+func publishResults(ctx context.Context, js jetstream.JetStream, request events.Request) {
 	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	for _, step := range []struct {
 		outcome events.Outcome
