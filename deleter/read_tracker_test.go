@@ -54,6 +54,7 @@ func TestAnEarlyAnswerIsDiscarded(t *testing.T) {
 				GotConn: func(got httptrace.GotConnInfo) { conn, _ = unwrap(got.Conn) },
 				WroteHeaderField: func(string, []string) { // into a buffer
 					once.Do(func() {
+						<-conn.reads.done() // the transport offers a connection before its reader waits
 						close(again)
 						for waiting(conn.reads) {
 							runtime.Gosched()
