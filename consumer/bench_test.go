@@ -90,7 +90,7 @@ func BenchmarkClaim(b *testing.B) {
 			}
 		}
 	})
-	b.Run("looking at an empty chain", func(b *testing.B) {
+	b.Run("an empty ledger", func(b *testing.B) {
 		w := newWorld(b)
 		records := New(w.js, w.config(kvTarget, nil)).ledger
 		b.ReportAllocs()
@@ -100,7 +100,7 @@ func BenchmarkClaim(b *testing.B) {
 			}
 		}
 	})
-	b.Run("looking at a chain", func(b *testing.B) {
+	b.Run("a ledger with an attempt", func(b *testing.B) {
 		w := newWorld(b)
 		records, h := New(w.js, w.config(kvTarget, nil)).ledger, h
 		id := ledger.NewID()
@@ -121,6 +121,7 @@ func BenchmarkBatch(b *testing.B) {
 	const requests = 100
 	w := newWorld(b)
 	lane := New(w.js, w.together(requests, deleted{}))
+	w.mayCall(lane)
 	jobs := make([]*job, requests)
 	for i := range jobs {
 		jobs[i] = &job{delivery: &delivery{}, Request: contexts(int64(i + 1))}
