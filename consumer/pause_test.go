@@ -173,3 +173,26 @@ func TestAPausedLaneReportsNoPullThatFails(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// deadlines keeps until when the latest call may begin.
+type deadlines struct{ until time.Time }
+
+func (d *deadlines) Delete(ctx context.Context, _ events.Resource) deleter.Answer {
+	d.until, _ = deleter.StartDeadline(ctx)
+	return answerDeleted
+}
+
+// A worker that is stopped between the check and the write must not call later.
+func TestACallMustBeginWhileTheLaneMayCall(t *testing.T) {
+	w := newWorld(t)
+	var called deadlines
+	lane := New(w.js, w.config(kvTarget, &called))
+	w.mayCall(lane)
+	j := &job{delivery: &delivery{}, Request: contexts(1), startDeadline: time.Now().Add(time.Hour)}
+	if _, made := lane.call(t.Context(), []*job{j}); !made {
+		t.Fatal("no call was made")
+	}
+	if latest := time.Now().Add(control.BeginWithin); called.until.IsZero() || called.until.After(latest) {
+		t.Errorf("the call may begin until %s, the lane may call until %s at most", called.until, latest)
+	}
+}

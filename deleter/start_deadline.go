@@ -18,6 +18,13 @@ func WithStartDeadline(ctx context.Context, t time.Time) context.Context {
 	return context.WithValue(ctx, startDeadlineKey{}, t)
 }
 
+// StartDeadline returns the start deadline of ctx, and whether it has one. [Client]
+// observes it. A deleter with a transport of its own must do so itself.
+func StartDeadline(ctx context.Context) (t time.Time, ok bool) {
+	t, ok = ctx.Value(startDeadlineKey{}).(time.Time)
+	return t, ok
+}
+
 // Passed reports whether the time t has come by either clock. The monotonic one
 // (CLOCK_MONOTONIC of Linux) stops while the machine is suspended; the wall
 // clock can be set back.
@@ -52,7 +59,7 @@ type fence struct {
 
 func newFence(ctx context.Context, cancel context.CancelCauseFunc) *fence {
 	f := &fence{cancel: cancel, settled: make(chan struct{}), ended: ctx.Done()}
-	if by, ok := ctx.Value(startDeadlineKey{}).(time.Time); ok {
+	if by, ok := StartDeadline(ctx); ok {
 		f.deadline = by
 		f.timer = time.AfterFunc(time.Until(by), func() { f.close(errTooLate) })
 	}
