@@ -99,3 +99,25 @@ func noJetStream(err error, cfg *config.Config) error {
 	}
 	return err
 }
+
+// askAll publishes an empty request and returns the answers that arrive in time.
+func askAll(ctx context.Context, nc *nats.Conn, subject string, within time.Duration) (all []*nats.Msg, err error) {
+	inbox := nc.NewInbox()
+	answers, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = answers.Unsubscribe() }()
+	if err := nc.PublishRequest(subject, inbox, nil); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	for {
+		msg, err := answers.NextMsgWithContext(ctx)
+		if err != nil {
+			return all, nil // no more answers
+		}
+		all = append(all, msg)
+	}
+}

@@ -104,23 +104,12 @@ func durability(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, embe
 
 // askServers returns the settings of each server that answers in time. It returns none without permission to ask.
 func askServers(ctx context.Context, nc *nats.Conn) ([]syncing, error) {
-	inbox := nc.NewInbox()
-	answers, err := nc.SubscribeSync(inbox)
+	answers, err := askAll(ctx, nc, jszSubject, serversAnswerWithin)
 	if err != nil {
 		return nil, fmt.Errorf("ask the servers: %w", err)
 	}
-	defer func() { _ = answers.Unsubscribe() }()
-	if err := nc.PublishRequest(jszSubject, inbox, nil); err != nil {
-		return nil, fmt.Errorf("ask the servers: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, serversAnswerWithin)
-	defer cancel()
 	var servers []syncing
-	for {
-		msg, err := answers.NextMsgWithContext(ctx)
-		if err != nil {
-			return servers, nil // no more answers
-		}
+	for _, msg := range answers {
 		// The fields of nats-server's JSInfo. sync_always is left out when false.
 		var answer struct {
 			Server struct {
@@ -139,4 +128,5 @@ func askServers(ctx context.Context, nc *nats.Conn) ([]syncing, error) {
 		}
 		servers = append(servers, syncing{"server " + answer.Server.Name, answer.Data.Config.SyncAlways, answer.Data.Config.SyncInterval, "sync_interval: always"})
 	}
+	return servers, nil
 }

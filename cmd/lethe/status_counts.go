@@ -58,23 +58,12 @@ func oldestMessage(ctx context.Context, js jetstream.JetStream, target events.Ta
 // askWorkers asks every worker for its statistics (NATS ADR-32) and returns the
 // answers that arrive in time.
 func askWorkers(ctx context.Context, nc *nats.Conn) ([]workerStats, error) {
-	inbox := nc.NewInbox()
-	answers, err := nc.SubscribeSync(inbox)
+	answers, err := askAll(ctx, nc, "$SRV.STATS."+serviceName, workersAnswerWithin)
 	if err != nil {
 		return nil, fmt.Errorf("ask the workers: %w", err)
 	}
-	defer func() { _ = answers.Unsubscribe() }()
-	if err := nc.PublishRequest("$SRV.STATS."+serviceName, inbox, nil); err != nil {
-		return nil, fmt.Errorf("ask the workers: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, workersAnswerWithin)
-	defer cancel()
 	var workers []workerStats
-	for {
-		msg, err := answers.NextMsgWithContext(ctx)
-		if err != nil {
-			return workers, nil // no more answers
-		}
+	for _, msg := range answers {
 		var stats micro.Stats
 		if json.Unmarshal(msg.Data, &stats) != nil {
 			continue
@@ -86,4 +75,5 @@ func askWorkers(ctx context.Context, nc *nats.Conn) ([]workerStats, error) {
 			}
 		}
 	}
+	return workers, nil
 }
