@@ -13,24 +13,24 @@ import (
 )
 
 // setAckWait is an operator who changes ack_wait.
-func (w *world) setAckWait(wait time.Duration) {
-	w.Helper()
+func (env *environment) setAckWait(wait time.Duration) {
+	env.Helper()
 	for stream, targets := range laneConsumers() {
 		for _, target := range targets {
 			config := streams.LaneConsumer(stream, target)
 			config.AckWait = wait
-			if _, err := w.js.UpdateConsumer(w.Context(), stream, config); err != nil {
-				w.Fatal(err)
+			if _, err := env.js.UpdateConsumer(env.Context(), stream, config); err != nil {
+				env.Fatal(err)
 			}
 		}
 	}
 }
 
-func (w *world) requestsConsumer() *jetstream.ConsumerInfo {
-	w.Helper()
-	consumer, err := w.js.Consumer(w.Context(), events.StreamRequests, string(kvTarget))
+func (env *environment) requestsConsumer() *jetstream.ConsumerInfo {
+	env.Helper()
+	consumer, err := env.js.Consumer(env.Context(), events.StreamRequests, string(kvTarget))
 	if err != nil {
-		w.Fatal(err)
+		env.Fatal(err)
 	}
 	return consumer.CachedInfo()
 }
@@ -38,27 +38,27 @@ func (w *world) requestsConsumer() *jetstream.ConsumerInfo {
 // The server applies a shorter ack_wait at once to messages in flight, and delivers
 // it again before any worker has noticed.
 func TestAShorterAckWaitMakesNoSecondCall(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	calling, proceed := make(chan struct{}, 10), make(chan struct{})
-	slow := &api{answer: func(int, events.Resource) deleter.Answer {
+	slow := &fakeAPI{answer: func(int, events.Resource) deleter.Answer {
 		calling <- struct{}{}
 		<-proceed
 		return answerDeleted
 	}}
-	c := w.config(kvTarget, slow)
+	c := env.config(kvTarget, slow)
 	c.Timeout = patience
-	w.run(c)
+	env.run(c)
 	r := contexts(1)
-	w.publish(r)
+	env.publish(r)
 	<-calling
 	c.Instance = ledger.NewID()
-	second, _ := w.run(c)
-	w.until("the second lane has read ack_wait", func() bool { readAt, _ := second.ackWait.state(); return !readAt.IsZero() })
-	w.setAckWait(100 * time.Millisecond)
-	w.until("the request was given back again and again", func() bool { return w.requestsConsumer().Delivered.Consumer >= 5 })
+	second, _ := env.run(c)
+	env.until("the second lane has read ack_wait", func() bool { readAt, _ := second.ackWait.state(); return !readAt.IsZero() })
+	env.setAckWait(100 * time.Millisecond)
+	env.until("the request was given back again and again", func() bool { return env.requestsConsumer().Delivered.Consumer >= 5 })
 	close(proceed)
-	w.final(kvTarget, r.ID)
-	w.settledOn(events.StreamRequests)
+	env.final(kvTarget, r.ID)
+	env.settledOn(events.StreamRequests)
 	if n := slow.count(); n != 1 {
 		t.Errorf("%d calls", n)
 	}
@@ -78,20 +78,20 @@ func TestARedeliveredMessageWaitsOnlyAfterAckWaitBecameShorter(t *testing.T) {
 		"again, shorter, where leases tell of calls": {entry(1), streams.AckWait / 2, true, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			calls := script(answerDeleted)
-			l := New(w.js, w.config(c.request.Target(), calls))
+			env := newEnvironment(t)
+			calls := answering(answerDeleted)
+			l := New(env.js, env.config(c.request.Target(), calls))
 			if !l.check(t.Context()) {
 				t.Fatal(l.State())
 			}
-			w.setAckWait(c.wait)
-			d, heard := w.delivered(0)
+			env.setAckWait(c.wait)
+			d, received := env.delivered(0)
 			d.request, d.seq, d.receivedAt = c.request, 1, time.Now()
 			if d.numDelivered = 1; c.again {
 				d.numDelivered = 2
 			}
-			w.step(l, d)
-			if calls.count() != c.calls || heard("-NAK") != 1-c.calls {
+			env.step(l, d)
+			if calls.count() != c.calls || received("-NAK") != 1-c.calls {
 				t.Errorf("%d calls, want %d, and given back if none", calls.count(), c.calls)
 			}
 		})
@@ -99,10 +99,10 @@ func TestARedeliveredMessageWaitsOnlyAfterAckWaitBecameShorter(t *testing.T) {
 }
 
 func TestAChangedAckWaitIsReadAgain(t *testing.T) {
-	w := newWorld(t)
-	l := New(w.js, w.config(kvTarget, nil))
+	env := newEnvironment(t)
+	l := New(env.js, env.config(kvTarget, nil))
 	for _, wait := range []time.Duration{streams.AckWait, 20 * time.Second, time.Minute} {
-		w.setAckWait(wait)
+		env.setAckWait(wait)
 		if well := l.check(t.Context()); !well || l.ackWait.get() != wait {
 			t.Errorf("well: %v, ack_wait is %s, want %s", well, l.ackWait.get(), wait)
 		}

@@ -21,15 +21,15 @@ import (
 )
 
 // together is a lane's configuration in which requests wait long for each other.
-func (w *world) together(ids int, d deleter.Deleter) Config {
-	c := w.config(kvTarget, d)
+func (env *environment) batchConfig(ids int, d deleter.Deleter) Config {
+	c := env.config(kvTarget, d)
 	c.BatchIDs, c.BatchLinger = ids, time.Second
 	return c
 }
 
 // refusing answers as k-v.ai does: a call with one of these ids is refused.
-func refusing(status int, names bool, bad ...int64) *api {
-	return &api{answer: func(_ int, res events.Resource) deleter.Answer {
+func refusing(status int, names bool, bad ...int64) *fakeAPI {
+	return &fakeAPI{answer: func(_ int, res events.Resource) deleter.Answer {
 		var refused []int64
 		for _, id := range res.(events.UserContexts).IDs {
 			if slices.Contains(bad, id) {
@@ -48,20 +48,20 @@ func refusing(status int, names bool, bad ...int64) *api {
 }
 
 func TestRequestsThatWaitTogetherShareACall(t *testing.T) {
-	w := newWorld(t)
-	calls := script(answerDeleted)
+	env := newEnvironment(t)
+	calls := answering(answerDeleted)
 	requests := []events.Request{contexts(1, 2), contexts(2, 3), contexts(4), contexts(5), contexts(6, 7, 8, 9, 10, 11)}
-	w.publish(requests...)
-	w.run(w.together(6, calls))
+	env.publish(requests...)
+	env.run(env.batchConfig(6, calls))
 	callIDs := map[string]int{}
 	for _, r := range requests {
-		got := w.final(kvTarget, r.ID)
+		got := env.final(kvTarget, r.ID)
 		if got.Outcome != events.Deleted || got.Attempts != 1 {
 			t.Errorf("%v is %s after %d attempts", got.Resource, got.Outcome, got.Attempts)
 		}
 		callIDs[got.Evidence.CallID] = got.Evidence.CallRequests
 	}
-	w.settled()
+	env.settled()
 	// Two share an id, which is sent once; the large one is not split.
 	if got := slices.Sorted(slices.Values(calls.calls)); !slices.Contains(got, fmt.Sprint(requests[4].Resource)) || calls.count() > 3 {
 		t.Errorf("the calls are %v", got)
@@ -87,16 +87,16 @@ func TestEachRequestOfARefusedCallHasItsOwnResult(t *testing.T) {
 		"206 with a list":          {206, true, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			env := newEnvironment(t)
 			calls := refusing(c.status, c.names, 13)
 			var requests []events.Request
 			for id := range int64(16) {
 				requests = append(requests, contexts(id*2+1, id*2+2))
 			}
-			w.publish(requests...)
-			w.run(w.together(100, calls))
+			env.publish(requests...)
+			env.run(env.batchConfig(100, calls))
 			for i, r := range requests {
-				got := w.final(kvTarget, r.ID)
+				got := env.final(kvTarget, r.ID)
 				want := events.Deleted
 				if i == 6 { // 13 and 14
 					want = events.Invalid
@@ -108,7 +108,7 @@ func TestEachRequestOfARefusedCallHasItsOwnResult(t *testing.T) {
 					t.Errorf("refused are %v", got.Error.IDs)
 				}
 			}
-			w.settled()
+			env.settled()
 			if calls.count() > c.calls {
 				t.Errorf("%d calls, want at most %d", calls.count(), c.calls)
 			}
@@ -117,18 +117,18 @@ func TestEachRequestOfARefusedCallHasItsOwnResult(t *testing.T) {
 }
 
 func TestALostCallLeavesEachOfItsRequestsUnanswered(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	requests := []events.Request{contexts(1), contexts(2), contexts(3)}
-	w.publish(requests...)
-	calls := script(answerLost, answerDeleted)
-	w.run(w.together(100, calls))
+	env.publish(requests...)
+	calls := answering(answerLost, answerDeleted)
+	env.run(env.batchConfig(100, calls))
 	for _, r := range requests {
-		if got := w.final(kvTarget, r.ID); got.Outcome != events.Deleted || got.Attempts != 2 {
+		if got := env.final(kvTarget, r.ID); got.Outcome != events.Deleted || got.Attempts != 2 {
 			t.Errorf("%s after %d attempts", got.Outcome, got.Attempts)
 		}
 	}
 	unanswered := 0
-	for _, m := range w.messages(events.StreamResults, "deletions.attempts.>") {
+	for _, m := range env.messages(events.StreamResults, "deletions.attempts.>") {
 		if ledger.ReadProgress(m.Header).MayHaveDeleted {
 			unanswered++
 		}
@@ -136,42 +136,42 @@ func TestALostCallLeavesEachOfItsRequestsUnanswered(t *testing.T) {
 	if unanswered != len(requests) {
 		t.Errorf("%d of %d requests know that a call was not answered", unanswered, len(requests))
 	}
-	w.settled()
+	env.settled()
 }
 
 func TestAnAnsweredRequestGoesIntoNoCall(t *testing.T) {
-	w := newWorld(t)
-	calls := script(answerDeleted)
-	_, stop := w.run(w.together(100, calls))
+	env := newEnvironment(t)
+	calls := answering(answerDeleted)
+	_, stop := env.run(env.batchConfig(100, calls))
 	old := contexts(1)
-	w.publish(old)
-	w.final(kvTarget, old.ID)
-	w.settled()
+	env.publish(old)
+	env.final(kvTarget, old.ID)
+	env.settled()
 	stop()
 	fresh := contexts(2)
-	w.publish(old, fresh)
-	w.run(w.together(100, calls))
-	w.final(kvTarget, fresh.ID)
-	w.settled()
+	env.publish(old, fresh)
+	env.run(env.batchConfig(100, calls))
+	env.final(kvTarget, fresh.ID)
+	env.settled()
 	if got := calls.calls[len(calls.calls)-1]; calls.count() != 2 || got != fmt.Sprint(fresh.Resource) {
 		t.Errorf("the calls are %v", calls.calls)
 	}
 }
 
 // newJob is a job of a message that was just delivered.
-func (w *world) newJob(r events.Request) *job {
-	w.Helper()
-	d, _ := w.delivered(0)
+func (env *environment) newJob(r events.Request) *job {
+	env.Helper()
+	d, _ := env.delivered(0)
 	d.request = r
-	return &job{delivery: d, Request: r, fingerprint: events.Fingerprint(r.Resource), ctx: w.Context(), end: unrecorded}
+	return &job{delivery: d, Request: r, fingerprint: events.Fingerprint(r.Resource), ctx: env.Context(), end: unrecorded}
 }
 
 // hasRecord stores an attempt of j that is over.
-func (w *world) hasRecord(l *Lane, j *job, p ledger.Progress) (seq uint64) {
-	w.Helper()
-	seq, err := recordAttempt(w.Context(), l.ledger, j.ID, j.fingerprint, p, 0)
+func (env *environment) hasRecord(l *Lane, j *job, p ledger.Progress) (seq uint64) {
+	env.Helper()
+	seq, err := recordAttempt(env.Context(), l.ledger, j.ID, j.fingerprint, p, 0)
 	if err != nil {
-		w.Fatal(err)
+		env.Fatal(err)
 	}
 	return seq
 }
@@ -179,15 +179,15 @@ func (w *world) hasRecord(l *Lane, j *job, p ledger.Progress) (seq uint64) {
 // Behind a backlog, a request that had to wait for a second permission would never be
 // called for: its claim would be over each time.
 func TestARequestWithRecordsGoesIntoTheCallThatItWaitedFor(t *testing.T) {
-	w := newWorld(t)
-	calls := script(answerDeleted)
-	l := New(w.js, w.together(100, calls))
+	env := newEnvironment(t)
+	calls := answering(answerDeleted)
+	l := New(env.js, env.batchConfig(100, calls))
 	l.batcher.start = func(*batch) { t.Error("a second batch was started") }
-	w.mayCall(l)
-	jobs := []*job{w.newJob(contexts(1)), w.newJob(contexts(2)), w.newJob(contexts(3))}
+	env.mayCall(l)
+	jobs := []*job{env.newJob(contexts(1)), env.newJob(contexts(2)), env.newJob(contexts(3))}
 	for _, j := range jobs[1:] {
 		j.progress.Attempts, j.progress.Waits = 1, 1
-		j.progress.Seq = w.hasRecord(l, j, j.progress)
+		j.progress.Seq = env.hasRecord(l, j, j.progress)
 	}
 	l.work(t.Context(), t.Context(), &batch{jobs: jobs, full: make(chan struct{})})
 	l.steps.Wait()
@@ -195,20 +195,20 @@ func TestARequestWithRecordsGoesIntoTheCallThatItWaitedFor(t *testing.T) {
 		t.Fatalf("the calls are %v", calls.calls)
 	}
 	for i, j := range jobs {
-		if got := w.final(kvTarget, j.ID); got.Evidence.CallRequests != len(jobs) || got.Attempts != min(i, 1)+1 {
+		if got := env.final(kvTarget, j.ID); got.Evidence.CallRequests != len(jobs) || got.Attempts != min(i, 1)+1 {
 			t.Errorf("request %d: attempts %d, in a call for %d", i, got.Attempts, got.Evidence.CallRequests)
 		}
 	}
 }
 
 // slowReads is a ledger that reads the records of one request only once it may.
-type slowReads struct {
+type blockedReads struct {
 	requestLedger
 	id  string
 	may chan struct{}
 }
 
-func (s slowReads) CheckHead(ctx context.Context, id string, p ledger.Progress) error {
+func (s blockedReads) CheckHead(ctx context.Context, id string, p ledger.Progress) error {
 	if id == s.id {
 		<-s.may
 	}
@@ -216,17 +216,17 @@ func (s slowReads) CheckHead(ctx context.Context, id string, p ledger.Progress) 
 }
 
 func TestACallLeavesOutRequestsThatAreDelayedOrMustBeAlone(t *testing.T) {
-	w := newWorld(t)
-	calls := script(answerDeleted)
-	l := New(w.js, w.together(100, calls))
-	jobs := []*job{w.newJob(contexts(1)), w.newJob(contexts(2)), w.newJob(contexts(3)), w.newJob(contexts(4))}
+	env := newEnvironment(t)
+	calls := answering(answerDeleted)
+	l := New(env.js, env.batchConfig(100, calls))
+	jobs := []*job{env.newJob(contexts(1)), env.newJob(contexts(2)), env.newJob(contexts(3)), env.newJob(contexts(4))}
 	heldUp, single := jobs[2], jobs[3]
-	w.hasRecord(l, single, ledger.Progress{Attempts: 1, Alone: true}) // which its message does not know
+	env.hasRecord(l, single, ledger.Progress{Attempts: 1, Alone: true}) // which its message does not know
 	may := make(chan struct{})
-	l.ledger = slowReads{l.ledger, heldUp.ID, may}
+	l.ledger = blockedReads{l.ledger, heldUp.ID, may}
 	started := make(chan *batch, len(jobs))
 	l.batcher.start = func(b *batch) { started <- b }
-	w.mayCall(l)
+	env.mayCall(l)
 	l.work(t.Context(), t.Context(), &batch{jobs: jobs, full: make(chan struct{})})
 	close(may)
 	l.steps.Wait()
@@ -261,26 +261,26 @@ func (l lateAcks) AppendAll(ctx context.Context, all []*ledger.Pending) {
 }
 
 // An API that takes many requests in a call, and whose answer depends on earlier calls.
-func (w *world) togetherRecorded(d deleter.Deleter) Config {
-	c := w.together(100, d)
+func (env *environment) recordedBatchConfig(d deleter.Deleter) Config {
+	c := env.batchConfig(100, d)
 	c.RecordAttempts = true
 	return c
 }
 
 // A second record for the same attempt would make it one that may have deleted.
 func TestALateAcknowledgementOfAClaimLeavesOneRecord(t *testing.T) {
-	w := newWorld(t)
-	l := New(w.js, w.togetherRecorded(script(answerNotFound)))
+	env := newEnvironment(t)
+	l := New(env.js, env.recordedBatchConfig(answering(answerNotFound)))
 	l.ledger = lateAcks{l.ledger}
-	w.mayCall(l)
-	jobs := []*job{w.newJob(contexts(1)), w.newJob(contexts(2))}
+	env.mayCall(l)
+	jobs := []*job{env.newJob(contexts(1)), env.newJob(contexts(2))}
 	l.work(t.Context(), t.Context(), &batch{jobs: jobs, full: make(chan struct{})})
 	l.steps.Wait()
 	for _, j := range jobs {
-		if got := w.final(kvTarget, j.ID); got.Outcome != events.NotFound || got.Attempts != 1 || got.Evidence.CallRequests != len(jobs) {
+		if got := env.final(kvTarget, j.ID); got.Outcome != events.NotFound || got.Attempts != 1 || got.Evidence.CallRequests != len(jobs) {
 			t.Errorf("%s after %d attempts, in a call for %d", got.Outcome, got.Attempts, got.Evidence.CallRequests)
 		}
-		if n := len(w.messages(events.StreamResults, events.AttemptSubject(kvTarget, j.ID, 1))); n != 1 {
+		if n := len(env.messages(events.StreamResults, events.AttemptSubject(kvTarget, j.ID, 1))); n != 1 {
 			t.Errorf("%d records of the attempt", n)
 		}
 	}
@@ -288,11 +288,11 @@ func TestALateAcknowledgementOfAClaimLeavesOneRecord(t *testing.T) {
 
 // The lease of a record counts from when it was sent first, whatever the worker waited for.
 func TestAClaimThatIsAppendedAgainLastsFromItsFirstAppend(t *testing.T) {
-	w := newWorld(t)
-	l := New(w.js, w.togetherRecorded(nil))
+	env := newEnvironment(t)
+	l := New(env.js, env.recordedBatchConfig(nil))
 	l.ledger = lateAcks{l.ledger}
-	w.mayCall(l)
-	j := w.newJob(contexts(1))
+	env.mayCall(l)
+	j := env.newJob(contexts(1))
 	begun := time.Now()
 	l.tryClaims(t.Context(), []*job{j}, begun)
 	if !l.claim(j) || j.startDeadline.After(begun.Add(leaseSlack)) {
@@ -303,11 +303,11 @@ func TestAClaimThatIsAppendedAgainLastsFromItsFirstAppend(t *testing.T) {
 func TestAFurtherCallOfARecordedClaimBeginsWithinItsLease(t *testing.T) {
 	for _, recorded := range []bool{true, false} {
 		t.Run(fmt.Sprintf("recorded: %t", recorded), func(t *testing.T) {
-			w := newWorld(t)
-			config := w.togetherRecorded(nil)
+			env := newEnvironment(t)
+			config := env.recordedBatchConfig(nil)
 			config.RecordAttempts = recorded
-			l := New(w.js, config)
-			jobs := []*job{w.newJob(contexts(1)), w.newJob(contexts(2))}
+			l := New(env.js, config)
+			jobs := []*job{env.newJob(contexts(1)), env.newJob(contexts(2))}
 			if got := l.claimAll(t.Context(), jobs); len(got) != len(jobs) {
 				t.Fatalf("%d are claimed", len(got))
 			}
@@ -322,34 +322,34 @@ func TestAFurtherCallOfARecordedClaimBeginsWithinItsLease(t *testing.T) {
 
 // A call that was made counts, also where the message is delivered again.
 func TestCallsBeforeAMessageIsReturnedCount(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	r := contexts(1)
-	w.publish(r)
-	l := New(w.js, w.together(100, nil))
+	env.publish(r)
+	l := New(env.js, env.batchConfig(100, nil))
 	stop, end := context.WithCancel(t.Context())
 	end()
-	j := w.newJob(r)
+	j := env.newJob(r)
 	if l.claimAll(t.Context(), []*job{j}) == nil {
 		t.Fatal("not claimed")
 	}
 	l.retry(stop, j, callResult{retry: true, calls: 3})
-	w.run(w.config(kvTarget, script(answerDeleted)))
-	if got := w.final(kvTarget, r.ID); got.Attempts != 4 {
+	env.run(env.config(kvTarget, answering(answerDeleted)))
+	if got := env.final(kvTarget, r.ID); got.Attempts != 4 {
 		t.Errorf("%d attempts are counted, 4 were made", got.Attempts)
 	}
-	w.settled()
+	env.settled()
 }
 
 // A batch may wait for its permission while another call gets a 403.
 func TestABatchFormedBeforeARefusalIsCalledOneByOne(t *testing.T) {
-	w := newWorld(t)
-	calls := script(answerDeleted)
-	l := New(w.js, w.together(100, calls))
-	w.mayCall(l)
+	env := newEnvironment(t)
+	calls := answering(answerDeleted)
+	l := New(env.js, env.batchConfig(100, calls))
+	env.mayCall(l)
 	started := make(chan *batch, 2)
 	l.batcher.start = func(b *batch) { started <- b }
-	jobs := []*job{w.newJob(contexts(1)), w.newJob(contexts(2)), w.newJob(contexts(3))}
-	l.breaker.Record(answerRefused, limiter.Call{})
+	jobs := []*job{env.newJob(contexts(1)), env.newJob(contexts(2)), env.newJob(contexts(3))}
+	l.breaker.Record(answerForbidden, limiter.Call{})
 	l.work(t.Context(), t.Context(), &batch{jobs: jobs, full: make(chan struct{})})
 	close(started)
 	later := 0
@@ -361,7 +361,7 @@ func TestABatchFormedBeforeARefusalIsCalledOneByOne(t *testing.T) {
 	if later != len(jobs)-1 {
 		t.Errorf("%d others wait for a call", later)
 	}
-	if got := w.results("deletions.results.>"); len(got) != 1 || got[0].Evidence.CallRequests != 1 {
+	if got := env.results("deletions.results.>"); len(got) != 1 || got[0].Evidence.CallRequests != 1 {
 		t.Errorf("the calls are %v", calls.calls)
 	}
 }
@@ -369,17 +369,17 @@ func TestABatchFormedBeforeARefusalIsCalledOneByOne(t *testing.T) {
 func TestTheSpanOfACallLinksToEveryRequestInIt(t *testing.T) {
 	spans := tracetest.NewInMemoryExporter()
 	otel.SetTracerProvider(sdk.NewTracerProvider(sdk.WithSyncer(spans)))
-	w := bareWorld(t)
-	if err := streams.Setup(t.Context(), w.js, settings); err != nil {
+	env := bareEnvironment(t)
+	if err := streams.Setup(t.Context(), env.js, settings); err != nil {
 		t.Fatal(err)
 	}
 	requests := []events.Request{contexts(1), contexts(2), contexts(3)}
-	w.publish(requests...)
-	_, stop := w.run(w.together(100, script(answerDeleted)))
+	env.publish(requests...)
+	_, stop := env.run(env.batchConfig(100, answering(answerDeleted)))
 	for _, r := range requests {
-		w.final(kvTarget, r.ID)
+		env.final(kvTarget, r.ID)
 	}
-	w.settled()
+	env.settled()
 	stop()
 	process := map[string]bool{}
 	var links []sdk.Link
@@ -402,37 +402,37 @@ func TestTheSpanOfACallLinksToEveryRequestInIt(t *testing.T) {
 }
 
 func TestASlowAPIGetsAllTheCallsThatConcurrencyAllows(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	const calls, ids = 50, 10 // together more than may wait
 	publish := func(from int64) {
 		var requests []events.Request
 		for id := range int64(calls * ids) {
 			requests = append(requests, contexts(from+id))
 		}
-		w.publish(requests...)
+		env.publish(requests...)
 	}
 	proceed := make(chan struct{})
 	release := sync.OnceFunc(func() { close(proceed) })
 	defer release()
 	const slow = 1_000_000 // ids from which on the API is
 	var out atomic.Int32
-	api := &api{answer: func(_ int, res events.Resource) deleter.Answer {
+	api := &fakeAPI{answer: func(_ int, res events.Resource) deleter.Answer {
 		if res.(events.UserContexts).IDs[0] >= slow {
 			out.Add(1)
 			<-proceed
 		}
 		return answerDeleted
 	}}
-	c := w.together(ids, api)
+	c := env.batchConfig(ids, api)
 	c.Concurrency, c.Timeout = calls, time.Minute
-	w.run(c)
+	env.run(c)
 	publish(1) // so that the lane learns that all is well
-	w.settled()
+	env.settled()
 	publish(slow)
-	w.until("all calls are out", func() bool { return out.Load() == calls })
+	env.until("all calls are out", func() bool { return out.Load() == calls })
 	release()
-	w.settled()
-	if got := len(w.results("deletions.results.>")); got != 2*calls*ids {
+	env.settled()
+	if got := len(env.results("deletions.results.>")); got != 2*calls*ids {
 		t.Errorf("%d results of %d", got, 2*calls*ids)
 	}
 }

@@ -25,31 +25,31 @@ type deleted struct{}
 func (deleted) Delete(context.Context, events.Resource) deleter.Answer { return answerDeleted }
 
 // many is how many messages or requests go together where that is the point.
-const many = 1000
+const manyMessages = 1000
 
 func BenchmarkPull(b *testing.B) {
-	w := newWorld(b)
-	requests := make([]events.Request, many)
+	env := newEnvironment(b)
+	requests := make([]events.Request, manyMessages)
 	for i := range requests {
 		requests[i] = contexts(int64(i + 1))
 	}
-	w.publish(requests...)
+	env.publish(requests...)
 	b.ReportAllocs()
 	for b.Loop() {
 		b.StopTimer() // a new consumer delivers all of them again
-		if err := w.js.DeleteConsumer(b.Context(), events.StreamRequests, string(kvTarget)); err != nil {
+		if err := env.js.DeleteConsumer(b.Context(), events.StreamRequests, string(kvTarget)); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := w.js.CreateConsumer(b.Context(), events.StreamRequests, streams.LaneConsumer(events.StreamRequests, kvTarget)); err != nil {
+		if _, err := env.js.CreateConsumer(b.Context(), events.StreamRequests, streams.LaneConsumer(events.StreamRequests, kvTarget)); err != nil {
 			b.Fatal(err)
 		}
 		b.StartTimer()
 		got := 0
-		if err := pull(w.Context(), w.js, events.StreamRequests, string(kvTarget), many, func(*nats.Msg) { got++ }); err != nil || got != many {
+		if err := pull(env.Context(), env.js, events.StreamRequests, string(kvTarget), manyMessages, func(*nats.Msg) { got++ }); err != nil || got != manyMessages {
 			b.Fatalf("%d messages: %v", got, err)
 		}
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/many, "ns/message")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/manyMessages, "ns/message")
 }
 
 // All the spans of one step, where none of them is recorded.
@@ -81,8 +81,8 @@ func BenchmarkClaim(b *testing.B) {
 	h := ledger.Progress{Attempts: 1, FirstAttempt: noon, RequestSeq: 1}
 	fingerprint := events.Fingerprint(entry(1).Resource)
 	b.Run("recording the attempt", func(b *testing.B) {
-		w := newWorld(b)
-		records := New(w.js, w.config(sensayTarget, nil)).ledger
+		env := newEnvironment(b)
+		records := New(env.js, env.config(sensayTarget, nil)).ledger
 		b.ReportAllocs()
 		for b.Loop() {
 			if _, err := recordAttempt(b.Context(), records, ledger.NewID(), fingerprint, h, time.Minute); err != nil {
@@ -91,8 +91,8 @@ func BenchmarkClaim(b *testing.B) {
 		}
 	})
 	b.Run("an empty ledger", func(b *testing.B) {
-		w := newWorld(b)
-		records := New(w.js, w.config(kvTarget, nil)).ledger
+		env := newEnvironment(b)
+		records := New(env.js, env.config(kvTarget, nil)).ledger
 		b.ReportAllocs()
 		for b.Loop() {
 			if err := records.CheckHead(b.Context(), ledger.NewID(), h); err != nil {
@@ -101,8 +101,8 @@ func BenchmarkClaim(b *testing.B) {
 		}
 	})
 	b.Run("a ledger with an attempt", func(b *testing.B) {
-		w := newWorld(b)
-		records, h := New(w.js, w.config(kvTarget, nil)).ledger, h
+		env := newEnvironment(b)
+		records, h := New(env.js, env.config(kvTarget, nil)).ledger, h
 		id := ledger.NewID()
 		var err error
 		if h.Seq, err = recordAttempt(b.Context(), records, id, fingerprint, h, 0); err != nil {
@@ -119,9 +119,9 @@ func BenchmarkClaim(b *testing.B) {
 
 func BenchmarkBatch(b *testing.B) {
 	const requests = 100
-	w := newWorld(b)
-	lane := New(w.js, w.together(requests, deleted{}))
-	w.mayCall(lane)
+	env := newEnvironment(b)
+	lane := New(env.js, env.batchConfig(requests, deleted{}))
+	env.mayCall(lane)
 	jobs := make([]*job, requests)
 	for i := range jobs {
 		jobs[i] = &job{delivery: &delivery{}, Request: contexts(int64(i + 1))}
@@ -162,8 +162,8 @@ func BenchmarkNarrow(b *testing.B) {
 }
 
 func BenchmarkPublishResult(b *testing.B) {
-	w := newWorld(b)
-	lane := New(w.js, w.config(kvTarget, nil))
+	env := newEnvironment(b)
+	lane := New(env.js, env.config(kvTarget, nil))
 	answer := answerDeleted
 	answer.ObservedAt, answer.CallID = noon, ledger.NewID()
 	j := &job{Request: contexts(1), progress: ledger.Progress{Attempts: 1, FirstAttempt: noon, RequestSeq: 1}}
@@ -179,8 +179,8 @@ func BenchmarkPublishResult(b *testing.B) {
 }
 
 func BenchmarkSchedule(b *testing.B) {
-	w := newWorld(b)
-	lane := New(w.js, w.config(kvTarget, nil))
+	env := newEnvironment(b)
+	lane := New(env.js, env.config(kvTarget, nil))
 	r := contexts(1)
 	body, err := r.Encode()
 	if err != nil {
@@ -197,11 +197,11 @@ func BenchmarkSchedule(b *testing.B) {
 }
 
 func BenchmarkSettle(b *testing.B) {
-	w := newWorld(b)
-	lane := New(w.js, w.config(kvTarget, nil))
-	w.publish(contexts(1))
+	env := newEnvironment(b)
+	lane := New(env.js, env.config(kvTarget, nil))
+	env.publish(contexts(1))
 	var taken *nats.Msg
-	if err := pull(w.Context(), w.js, events.StreamRequests, string(kvTarget), 1, func(msg *nats.Msg) { taken = msg }); err != nil || taken == nil {
+	if err := pull(env.Context(), env.js, events.StreamRequests, string(kvTarget), 1, func(msg *nats.Msg) { taken = msg }); err != nil || taken == nil {
 		b.Fatalf("nothing was taken: %v", err)
 	}
 	request := contexts(1)
@@ -214,8 +214,8 @@ func BenchmarkSettle(b *testing.B) {
 		}
 		lane.settle(b.Context(), d, ack)
 	}
-	if err := w.nc.Flush(); err != nil { // what is not sent yet is not done
+	if err := env.nc.Flush(); err != nil { // what is not sent yet is not done
 		b.Fatal(err)
 	}
-	w.settledOn(events.StreamRequests)
+	env.settledOn(events.StreamRequests)
 }

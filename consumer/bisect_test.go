@@ -87,7 +87,7 @@ func TestEveryRequestOfACallGetsItsOwnAnswer(t *testing.T) {
 		}
 		if rapid.Bool().Draw(t, "troubled") {
 			a.trouble = rapid.IntRange(1, 20).Draw(t, "trouble")
-			a.with = rapid.SampledFrom([]deleter.Answer{answerLost, answerHold, answerRefused, answerBusy}).Draw(t, "with")
+			a.with = rapid.SampledFrom([]deleter.Answer{answerLost, answerUnauthorized, answerForbidden, answerBusy}).Draw(t, "with")
 		}
 		a.odd = rapid.SampledFrom([]int{0, 0, 409, 410, 413}).Draw(t, "odd")
 		a.most = rapid.SampledFrom([]int{0, 0, 1, 2, 5}).Draw(t, "most")
@@ -173,7 +173,7 @@ func TestBisectionTakesFewCalls(t *testing.T) {
 
 // What ends a call for reasons of the lane ends the next one too.
 func TestARefusedCredentialOrAFailureEndsBisection(t *testing.T) {
-	for name, with := range map[string]deleter.Answer{"lost": answerLost, "busy": answerBusy, "401": answerHold, "403": answerRefused} {
+	for name, with := range map[string]deleter.Answer{"lost": answerLost, "busy": answerBusy, "401": answerUnauthorized, "403": answerForbidden} {
 		for trouble := 1; trouble <= 4; trouble++ {
 			a := &manyAPI{bad: []bool{true, false, false, true, false, true, true, false}, trouble: trouble, with: with}
 			a.bisection().run(len(a.bad))

@@ -139,15 +139,15 @@ func TestASmallMessageIsNotChanged(t *testing.T) {
 
 // What comes from the server remembers how large it was.
 func TestALargeMessageInFlightCountsWithItsReducedSize(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	r := contexts(1, 2)
-	sub, err := w.nc.SubscribeSync(w.nc.NewInbox())
+	sub, err := env.nc.SubscribeSync(env.nc.NewInbox())
 	if err != nil {
 		t.Fatal(err)
 	}
 	event := heavyEvents(r)["structured"]
 	event.Subject = sub.Subject
-	if err := w.nc.PublishMsg(event); err != nil {
+	if err := env.nc.PublishMsg(event); err != nil {
 		t.Fatal(err)
 	}
 	msg, err := sub.NextMsg(patience)
@@ -164,10 +164,10 @@ func TestALargeMessageInFlightCountsWithItsReducedSize(t *testing.T) {
 }
 
 func TestLargeRequestsAreAnsweredUnderASmallByteLimit(t *testing.T) {
-	w := newWorld(t)
-	c := w.config(kvTarget, script(answerBusy, answerBusy, answerDeleted))
+	env := newEnvironment(t)
+	c := env.config(kvTarget, answering(answerBusy, answerBusy, answerDeleted))
 	c.BatchIDs, c.MaxBytesInFlight = 100, 64<<10
-	w.run(c)
+	env.run(c)
 	var all []events.Request
 	for i := range 40 {
 		r := contexts(int64(i + 1))
@@ -176,13 +176,13 @@ func TestLargeRequestsAreAnsweredUnderASmallByteLimit(t *testing.T) {
 			t.Fatal(err)
 		}
 		large := strings.Replace(string(body), "{", `{"note":"`+strings.Repeat("x", 50_000)+`",`, 1)
-		w.publishRaw(kvTarget, []byte(large), nats.Header{"content-type": {events.ContentType}})
+		env.publishRaw(kvTarget, []byte(large), nats.Header{"content-type": {events.ContentType}})
 		all = append(all, r)
 	}
 	for _, r := range all {
-		if got := w.final(kvTarget, r.ID); got.Outcome != events.Deleted || !cmp.Equal(got.Resource, r.Resource) {
+		if got := env.final(kvTarget, r.ID); got.Outcome != events.Deleted || !cmp.Equal(got.Resource, r.Resource) {
 			t.Errorf("%s: %s %v", r.ID, got.Outcome, got.Resource)
 		}
 	}
-	w.settled()
+	env.settled()
 }

@@ -23,26 +23,26 @@ func (c *clock) suspend() {
 func TestAfterASuspendNoCallIsMadeAndNoMessageSettled(t *testing.T) {
 	for _, target := range events.Targets() {
 		t.Run(string(target), func(t *testing.T) {
-			w := newWorld(t)
-			calls := script(answerDeleted)
-			l := New(w.js, w.config(target, calls))
-			d, heard := w.delivered(0)
+			env := newEnvironment(t)
+			calls := answering(answerDeleted)
+			l := New(env.js, env.config(target, calls))
+			d, received := env.delivered(0)
 			d.request, d.seq = entry(7), 1
 			if target == kvTarget {
 				d.request = contexts(7)
 			}
 			l.clock.suspend()
-			w.step(l, d)
+			env.step(l, d)
 			if calls.count() != 0 {
 				t.Errorf("%d calls", calls.count())
 			}
 			if err := d.extend(l.clock, l.ackWait.get()); err != nil {
 				t.Fatal(err)
 			}
-			if signs := heard(""); signs != 0 {
-				t.Errorf("the server received %d acknowledgements", signs)
+			if n := received(""); n != 0 {
+				t.Errorf("the server received %d acknowledgements", n)
 			}
-			if n := len(w.messages(events.StreamResults, ">")); n != 0 {
+			if n := len(env.messages(events.StreamResults, ">")); n != 0 {
 				t.Errorf("%d records", n)
 			}
 		})
@@ -51,36 +51,36 @@ func TestAfterASuspendNoCallIsMadeAndNoMessageSettled(t *testing.T) {
 
 // A claim from before a suspend is released: no call was made on it.
 func TestAClaimIsReleasedAfterASuspend(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	r := entry(7)
-	calls := script(answerDeleted)
-	l := New(w.js, w.config(sensayTarget, calls))
-	l.ledger = &watched{requestLedger: l.ledger, after: func(subject string) {
+	calls := answering(answerDeleted)
+	l := New(env.js, env.config(sensayTarget, calls))
+	l.ledger = &watchedLedger{requestLedger: l.ledger, after: func(subject string) {
 		if subject == events.AttemptSubject(sensayTarget, r.ID, 1) {
 			l.clock.suspend()
 		}
 	}}
-	d, heard := w.delivered(0)
+	d, received := env.delivered(0)
 	d.request, d.seq = r, 1
-	w.step(l, d)
-	if signs := heard(""); signs != 0 || calls.count() != 0 {
-		t.Errorf("the server received %d acknowledgements; %d calls", signs, calls.count())
+	env.step(l, d)
+	if n := received(""); n != 0 || calls.count() != 0 {
+		t.Errorf("the server received %d acknowledgements; %d calls", n, calls.count())
 	}
 	last, err := l.ledger.Last(t.Context(), r.ID)
 	if err != nil || last == nil || last.Lease != 0 || last.Progress.Attempts != 0 || last.Progress.MayHaveDeleted {
 		t.Errorf("the last record is %+v, %v", last, err)
 	}
-	w.run(w.config(sensayTarget, script(answerNotFound)))
-	w.publish(r)
-	if got := w.final(sensayTarget, r.ID); got.Outcome != events.NotFound || got.Attempts != 1 {
+	env.run(env.config(sensayTarget, answering(answerNotFound)))
+	env.publish(r)
+	if got := env.final(sensayTarget, r.ID); got.Outcome != events.NotFound || got.Attempts != 1 {
 		t.Errorf("%s after %d attempts", got.Outcome, got.Attempts)
 	}
 }
 
 // A start deadline that passed during a suspend has passed for the call, too.
 func TestACallThatIsTooLateByTheWallClockIsNotMade(t *testing.T) {
-	w := newWorld(t)
-	l := New(w.js, w.config(sensayTarget, nil))
+	env := newEnvironment(t)
+	l := New(env.js, env.config(sensayTarget, nil))
 	by := time.Now().Add(time.Minute)
 	l.clock.suspend()
 	if _, err := l.waitToCall(t.Context(), by); err == nil {
@@ -89,20 +89,20 @@ func TestACallThatIsTooLateByTheWallClockIsNotMade(t *testing.T) {
 }
 
 func TestTheServersTimeIsReadAgainAfterASuspend(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	c := newClock()
-	if err := c.measure(t.Context(), w.js, testLog()); err != nil {
+	if err := c.measure(t.Context(), env.js, testLog()); err != nil {
 		t.Fatal(err)
 	}
 	before := c.asked.Load()
-	if c.correct(t.Context(), w.js, testLog()); c.asked.Load() != before {
+	if c.correct(t.Context(), env.js, testLog()); c.asked.Load() != before {
 		t.Error("it was asked without a reason")
 	}
 	c.suspend()
 	if !c.diverged() {
 		t.Error("the sleep is not seen")
 	}
-	if c.correct(t.Context(), w.js, testLog()); c.asked.Load() == before || c.diverged() {
+	if c.correct(t.Context(), env.js, testLog()); c.asked.Load() == before || c.diverged() {
 		t.Error("it was not asked")
 	}
 }

@@ -13,8 +13,8 @@ import (
 )
 
 var (
-	noon  = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	plain = Rules{
+	noon      = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	testRules = Rules{
 		ConfirmAfter: 24 * time.Hour,
 		Retry:        Policy{InitialInterval: time.Second, Multiplier: 2, MaxInterval: 15 * time.Minute, MaxElapsed: 24 * time.Hour},
 	}
@@ -160,7 +160,7 @@ func TestDecide(t *testing.T) {
 			failed(answer("what"), events.CodeUnexpectedAnswer, "the API's answer is none that is documented: said")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if diff := cmp.Diff(c.want, decide(plain, c.history, c.answer, c.accepted, noon), cmp.AllowUnexported(nextStep{})); diff != "" {
+			if diff := cmp.Diff(c.want, decide(testRules, c.history, c.answer, c.accepted, noon), cmp.AllowUnexported(nextStep{})); diff != "" {
 				t.Errorf("step (-want +got):\n%s", diff)
 			}
 		})
@@ -168,10 +168,10 @@ func TestDecide(t *testing.T) {
 }
 
 func TestARequestWithoutItsOwnAnswerIsCalledAloneAndNoTimeCounts(t *testing.T) {
-	h := ledger.Progress{Attempts: 3, Elapsed: 100 * plain.Retry.MaxElapsed}
+	h := ledger.Progress{Attempts: 3, Elapsed: 100 * testRules.Retry.MaxElapsed}
 	want := nextStep{nextCallAt: noon.Add(10 * time.Second), progress: h}
 	want.progress.Alone, want.progress.Waits = true, 1
-	got := leftOver(plain, h, deleter.Answer{Verdict: deleter.Retry, Status: 503, Took: time.Hour, RetryAfter: 10 * time.Second}, noon)
+	got := leftOver(testRules, h, deleter.Answer{Verdict: deleter.Retry, Status: 503, Took: time.Hour, RetryAfter: 10 * time.Second}, noon)
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(nextStep{})); diff != "" {
 		t.Errorf("step (-want +got):\n%s", diff)
 	}
@@ -201,7 +201,7 @@ func TestDecideKeepsItsInvariants(t *testing.T) {
 			RetryAfter:     time.Duration(rapid.Int64Range(0, int64(1000*time.Hour)).Draw(t, "retry after")),
 			Status:         200, ObservedAt: noon,
 		}
-		s := decide(plain, h, a, accepted, noon)
+		s := decide(testRules, h, a, accepted, noon)
 
 		if s.outcome == "" && s.nextCallAt.IsZero() {
 			t.Fatal("the request would be lost: no result and no next call")
@@ -232,7 +232,7 @@ func BenchmarkDecide(b *testing.B) {
 	a := deleter.Answer{Verdict: deleter.Retry, Status: 503}
 	b.ReportAllocs()
 	for b.Loop() {
-		if s := decide(plain, h, a, time.Time{}, noon); s.nextCallAt.IsZero() {
+		if s := decide(testRules, h, a, time.Time{}, noon); s.nextCallAt.IsZero() {
 			b.Fatal("no retry")
 		}
 	}

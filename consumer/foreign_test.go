@@ -21,19 +21,19 @@ import (
 )
 
 // foreign publishes a message that no worker wrote.
-func (w *world) foreign(subject, body string, header nats.Header) {
-	w.Helper()
-	if _, err := w.js.PublishMsg(context.Background(), &nats.Msg{Subject: subject, Data: []byte(body), Header: header}); err != nil {
-		w.Fatal(err)
+func (env *environment) publishForeign(subject, body string, header nats.Header) {
+	env.Helper()
+	if _, err := env.js.PublishMsg(context.Background(), &nats.Msg{Subject: subject, Data: []byte(body), Header: header}); err != nil {
+		env.Fatal(err)
 	}
 }
 
 // unreadable publishes a message with headers that cannot be read.
-func (w *world) unreadable(subject string) {
-	w.Helper()
-	conn, err := net.Dial("tcp", w.server.Addr().String())
+func (env *environment) publishUnreadable(subject string) {
+	env.Helper()
+	conn, err := net.Dial("tcp", env.server.Addr().String())
 	if err != nil {
-		w.Fatal(err)
+		env.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
 	const header = "NATS/1.0\r\nno header\r\n\r\n"
@@ -43,16 +43,16 @@ func (w *world) unreadable(subject string) {
 			return
 		}
 	}
-	w.Fatal("the server did not take it")
+	env.Fatal("the server did not take it")
 }
 
 // readable returns the results among all messages, oldest first.
-func (w *world) readable() (all []events.Result) {
-	w.Helper()
+func (env *environment) readableResults() (all []events.Result) {
+	env.Helper()
 	for seq := uint64(1); ; seq++ {
-		m, err := streams.NextMessage(context.Background(), w.js, events.StreamResults, "deletions.results.>", seq)
+		m, err := streams.NextMessage(context.Background(), env.js, events.StreamResults, "deletions.results.>", seq)
 		if err != nil {
-			w.Fatal(err)
+			env.Fatal(err)
 		}
 		if m == nil {
 			return all
@@ -65,23 +65,23 @@ func (w *world) readable() (all []events.Result) {
 }
 
 // forged are the headers of a record that is none.
-func forged() nats.Header {
+func forgedHeaders() nats.Header {
 	h := nats.Header{"Lethe-Link": {ledger.NewID()}, "Lethe-Fingerprint": {"f"}, "Lethe-Instance": {"w"}, "Lethe-Lease": {"1h"}}
 	ledger.Progress{Attempts: 1, RequestSeq: 1}.Write(h)
 	return h
 }
 
 // litter puts every kind of foreign message on a request's subjects.
-func (w *world) litter(r events.Request) {
-	w.Helper()
+func (env *environment) publishAllForeign(r events.Request) {
+	env.Helper()
 	deleted := events.ResultSubject(r.Target(), r.ID, events.Deleted)
-	w.foreign(deleted, "{}", nil)
-	w.foreign(events.ResultSubject(r.Target(), r.ID, events.Failed), "", nil)
-	w.foreign(deleted, "{}", forged())
-	w.foreign(events.AttemptSubject(r.Target(), r.ID, 1), "{}", forged())
-	w.foreign("deletions.results."+string(r.Target())+"."+r.ID+".no-outcome", "{}", forged())
-	w.foreign("deletions.attempts."+string(r.Target())+"."+r.ID+".deleted", "{}", forged())
-	w.unreadable(deleted)
+	env.publishForeign(deleted, "{}", nil)
+	env.publishForeign(events.ResultSubject(r.Target(), r.ID, events.Failed), "", nil)
+	env.publishForeign(deleted, "{}", forgedHeaders())
+	env.publishForeign(events.AttemptSubject(r.Target(), r.ID, 1), "{}", forgedHeaders())
+	env.publishForeign("deletions.results."+string(r.Target())+"."+r.ID+".no-outcome", "{}", forgedHeaders())
+	env.publishForeign("deletions.attempts."+string(r.Target())+"."+r.ID+".deleted", "{}", forgedHeaders())
+	env.publishUnreadable(deleted)
 }
 
 // Wherever they are among its records, foreign messages delay no request, not even
@@ -89,29 +89,29 @@ func (w *world) litter(r events.Request) {
 func TestForeignMessagesAreSkipped(t *testing.T) {
 	for _, target := range events.Targets() {
 		t.Run(string(target), func(t *testing.T) {
-			w := newWorld(t)
+			env := newEnvironment(t)
 			first, second := entry(7), entry(8)
 			if target == kvTarget {
 				first, second = contexts(7), contexts(8)
 			}
 			answers := []deleter.Answer{answerBusy, answerPending, answerLost, answerNotFound}
-			calls := &api{}
+			calls := &fakeAPI{}
 			calls.answer = func(n int, res events.Resource) deleter.Answer {
 				if fmt.Sprint(res) != fmt.Sprint(first.Resource) {
 					return answerDeleted
 				}
-				w.litter(first)
+				env.publishAllForeign(first)
 				return answers[min(n, len(answers))-1]
 			}
 			var log lockedBuffer
-			config := w.config(target, calls)
+			config := env.config(target, calls)
 			config.Log = slog.New(slog.NewJSONHandler(&log, nil))
-			w.litter(first)
-			w.run(config)
-			w.publish(first)
+			env.publishAllForeign(first)
+			env.run(config)
+			env.publish(first)
 			var got events.Result
-			w.until("a final result", func() bool {
-				if all := w.readable(); len(all) > 0 {
+			env.until("a final result", func() bool {
+				if all := env.readableResults(); len(all) > 0 {
 					got = all[len(all)-1]
 				}
 				return got.Outcome.Final()
@@ -119,14 +119,14 @@ func TestForeignMessagesAreSkipped(t *testing.T) {
 			if got.Outcome != events.Deleted || got.Attempts != 4 {
 				t.Errorf("%s after %d attempts", got.Outcome, got.Attempts)
 			}
-			w.litter(first)
-			w.publish(first, second) // the first again: it is answered
-			w.settled()
+			env.publishAllForeign(first)
+			env.publish(first, second) // the first again: it is answered
+			env.settled()
 			if n := calls.count(); n != 5 {
 				t.Errorf("%d calls", n)
 			}
 			var outcomes []string
-			for _, r := range w.readable() {
+			for _, r := range env.readableResults() {
 				outcomes = append(outcomes, r.RequestID+" "+string(r.Outcome))
 			}
 			if want := []string{first.ID + " accepted-pending", first.ID + " deleted", second.ID + " deleted"}; !slices.Equal(outcomes, want) {
@@ -141,18 +141,18 @@ func TestForeignMessagesAreSkipped(t *testing.T) {
 
 // What comes due without a worker's headers is no step of a request.
 func TestADueForeignMessageIsDropped(t *testing.T) {
-	w := newWorld(t)
-	calls := script(answerDeleted)
+	env := newEnvironment(t)
+	calls := answering(answerDeleted)
 	r := entry(7)
 	body, err := r.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.foreign(events.DueSubject(sensayTarget), string(body), nil)
-	w.foreign(events.DueSubject(sensayTarget), "{}", nats.Header{"Lethe-Attempt": {"1"}})
-	w.run(w.config(sensayTarget, calls))
-	w.settled()
-	if n := len(w.messages(events.StreamResults, ">")); n != 0 || calls.count() != 0 {
+	env.publishForeign(events.DueSubject(sensayTarget), string(body), nil)
+	env.publishForeign(events.DueSubject(sensayTarget), "{}", nats.Header{"Lethe-Attempt": {"1"}})
+	env.run(env.config(sensayTarget, calls))
+	env.settled()
+	if n := len(env.messages(events.StreamResults, ">")); n != 0 || calls.count() != 0 {
 		t.Errorf("%d records, %d calls", n, calls.count())
 	}
 }

@@ -55,56 +55,56 @@ func startServerWith(t testing.TB, c e2e.ServerConfig) e2e.Server {
 }
 
 // world is a server with the streams, and what a test does to them.
-type world struct {
+type environment struct {
 	testing.TB
 	server e2e.Server
 	nc     *nats.Conn
 	js     jetstream.JetStream
 }
 
-func newWorld(t testing.TB) *world {
+func newEnvironment(t testing.TB) *environment {
 	t.Helper()
 	if t, ok := t.(*testing.T); ok {
 		t.Parallel() // most of a test is waiting
 	}
-	w := bareWorld(t)
-	if err := streams.Setup(t.Context(), w.js, streams.Settings{Replicas: 1, ResultsMaxAge: 720 * time.Hour}); err != nil {
+	env := bareEnvironment(t)
+	if err := streams.Setup(t.Context(), env.js, streams.Settings{Replicas: 1, ResultsMaxAge: 720 * time.Hour}); err != nil {
 		t.Fatal(err)
 	}
-	return w
+	return env
 }
 
 // bareWorld is a server without streams.
-func bareWorld(t testing.TB) *world {
+func bareEnvironment(t testing.TB) *environment {
 	t.Helper()
-	w := &world{TB: t, server: startServer(t, filepath.Join(t.TempDir(), "js"), 0)}
-	w.nc, w.js = w.connect()
-	return w
+	env := &environment{TB: t, server: startServer(t, filepath.Join(t.TempDir(), "js"), 0)}
+	env.nc, env.js = env.connect()
+	return env
 }
 
-func (w *world) connect() (*nats.Conn, jetstream.JetStream) {
-	w.Helper()
-	nc, err := nats.Connect(w.server.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.ReconnectBufSize(-1))
+func (env *environment) connect() (*nats.Conn, jetstream.JetStream) {
+	env.Helper()
+	nc, err := nats.Connect(env.server.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.ReconnectBufSize(-1))
 	if err != nil {
-		w.Fatal(err)
+		env.Fatal(err)
 	}
-	w.Cleanup(nc.Close)
+	env.Cleanup(nc.Close)
 	js, err := jetstream.New(nc)
 	if err != nil {
-		w.Fatal(err)
+		env.Fatal(err)
 	}
 	return nc, js
 }
 
 // api is a Deleter that a test plays.
-type api struct {
+type fakeAPI struct {
 	answer func(call int, res events.Resource) deleter.Answer
 
 	mu    sync.Mutex
 	calls []string
 }
 
-func (a *api) Delete(_ context.Context, res events.Resource) deleter.Answer {
+func (a *fakeAPI) Delete(_ context.Context, res events.Resource) deleter.Answer {
 	a.mu.Lock()
 	a.calls = append(a.calls, fmt.Sprint(res))
 	n := len(a.calls)
@@ -114,30 +114,30 @@ func (a *api) Delete(_ context.Context, res events.Resource) deleter.Answer {
 	return answer
 }
 
-func (a *api) count() int {
+func (a *fakeAPI) count() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return len(a.calls)
 }
 
 var (
-	answerDeleted  = deleter.Answer{Verdict: deleter.Deleted, Status: 200, Message: "done"}
-	answerNotFound = deleter.Answer{Verdict: deleter.NotFound, Status: 404}
-	answerPending  = deleter.Answer{Verdict: deleter.AcceptedPending, Status: 202}
-	answerLost     = deleter.Answer{Verdict: deleter.Retry, Message: "connection lost", MayHaveDeleted: true}
-	answerBusy     = deleter.Answer{Verdict: deleter.Retry, Status: 429, Message: "slow down"}
-	answerOdd      = deleter.Answer{Verdict: deleter.Retry, UnknownStatus: true, Status: 410, Message: "gone"}
-	answerRefused  = deleter.Answer{Verdict: deleter.CredentialRefused, Status: 403, Message: "not yours"}
-	answerHold     = deleter.Answer{Verdict: deleter.CredentialRefused, Status: 401, Message: "who are you"}
+	answerDeleted      = deleter.Answer{Verdict: deleter.Deleted, Status: 200, Message: "done"}
+	answerNotFound     = deleter.Answer{Verdict: deleter.NotFound, Status: 404}
+	answerPending      = deleter.Answer{Verdict: deleter.AcceptedPending, Status: 202}
+	answerLost         = deleter.Answer{Verdict: deleter.Retry, Message: "connection lost", MayHaveDeleted: true}
+	answerBusy         = deleter.Answer{Verdict: deleter.Retry, Status: 429, Message: "slow down"}
+	answerUndocumented = deleter.Answer{Verdict: deleter.Retry, UnknownStatus: true, Status: 410, Message: "gone"}
+	answerForbidden    = deleter.Answer{Verdict: deleter.CredentialRefused, Status: 403, Message: "not yours"}
+	answerUnauthorized = deleter.Answer{Verdict: deleter.CredentialRefused, Status: 401, Message: "who are you"}
 )
 
 // script answers the calls one after the other, and the last answer from then on.
-func script(answers ...deleter.Answer) *api {
-	return &api{answer: func(call int, _ events.Resource) deleter.Answer { return answers[min(call, len(answers))-1] }}
+func answering(answers ...deleter.Answer) *fakeAPI {
+	return &fakeAPI{answer: func(call int, _ events.Resource) deleter.Answer { return answers[min(call, len(answers))-1] }}
 }
 
 // config is a lane's with short waits.
-func (w *world) config(target events.Target, d deleter.Deleter) Config {
+func (env *environment) config(target events.Target, d deleter.Deleter) Config {
 	return Config{
 		Target: target, Deleter: d, RecordAttempts: target == events.SensayKnowledgeBase,
 		Concurrency: 8, Timeout: time.Second, Instance: ledger.NewID(), Grace: 5 * time.Second,
@@ -150,9 +150,9 @@ func (w *world) config(target events.Target, d deleter.Deleter) Config {
 }
 
 // run runs a lane until the test ends or stop is called.
-func (w *world) run(c Config) (l *Lane, stop func()) {
-	w.Helper()
-	_, js := w.connect()
+func (env *environment) run(c Config) (l *Lane, stop func()) {
+	env.Helper()
+	_, js := env.connect()
 	l = New(js, c)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -160,10 +160,10 @@ func (w *world) run(c Config) (l *Lane, stop func()) {
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
-			w.Errorf("the lane ended with %v", err)
+			env.Errorf("the lane ended with %v", err)
 		}
 	})
-	w.Cleanup(stop)
+	env.Cleanup(stop)
 	return l, stop
 }
 
@@ -175,39 +175,39 @@ func entry(id int64) events.Request {
 	return events.NewRequest("/test", events.KnowledgeBaseEntry{ReplicaUUID: uuid.MustParse("03db5651-cb61-4bdf-9ef0-89561f7c9c53"), KnowledgeBaseID: id})
 }
 
-func (w *world) publish(requests ...events.Request) {
-	w.Helper()
+func (env *environment) publish(requests ...events.Request) {
+	env.Helper()
 	for _, r := range requests {
 		body, err := r.Encode()
 		if err != nil {
-			w.Fatal(err)
+			env.Fatal(err)
 		}
-		w.publishRaw(r.Target(), body, nil)
+		env.publishRaw(r.Target(), body, nil)
 	}
 }
 
 // publishRaw publishes without a message id, so that the stream takes repeats.
-func (w *world) publishRaw(target events.Target, body []byte, header nats.Header) uint64 {
-	w.Helper()
+func (env *environment) publishRaw(target events.Target, body []byte, header nats.Header) uint64 {
+	env.Helper()
 	msg := &nats.Msg{Subject: events.RequestSubject(target), Data: body, Header: header}
-	ack, err := w.js.PublishMsg(w.Context(), msg)
+	ack, err := env.js.PublishMsg(env.Context(), msg)
 	if err != nil {
-		w.Fatal(err)
+		env.Fatal(err)
 	}
 	return ack.Sequence
 }
 
 // results returns all results on a subject filter, oldest first.
-func (w *world) results(filter string) []events.Result {
-	w.Helper()
+func (env *environment) results(filter string) []events.Result {
+	env.Helper()
 	var all []events.Result
-	for _, m := range w.messages(events.StreamResults, filter) {
+	for _, m := range env.messages(events.StreamResults, filter) {
 		r, err := events.ReadResult(m.Header, m.Data)
 		if err != nil {
-			w.Fatalf("%s: %v", m.Subject, err)
+			env.Fatalf("%s: %v", m.Subject, err)
 		}
 		if !strings.HasSuffix(m.Subject, "."+r.RequestID+"."+string(r.Outcome)) {
-			w.Fatalf("%s holds a result of %s, %s", m.Subject, r.RequestID, r.Outcome)
+			env.Fatalf("%s holds a result of %s, %s", m.Subject, r.RequestID, r.Outcome)
 		}
 		all = append(all, r)
 	}
@@ -216,21 +216,21 @@ func (w *world) results(filter string) []events.Result {
 
 // messages reads a stream message by message, without a consumer: a work queue
 // allows no second one.
-func (w *world) messages(stream, filter string) []*jetstream.RawStreamMsg {
-	w.Helper()
-	s, err := w.js.Stream(w.Context(), stream)
+func (env *environment) messages(stream, filter string) []*jetstream.RawStreamMsg {
+	env.Helper()
+	s, err := env.js.Stream(env.Context(), stream)
 	if err != nil {
-		w.Fatal(err)
+		env.Fatal(err)
 	}
 	var all []*jetstream.RawStreamMsg
 	state := s.CachedInfo().State
 	for seq := max(state.FirstSeq, 1); seq <= state.LastSeq; seq++ {
-		m, err := s.GetMsg(w.Context(), seq, jetstream.WithGetMsgSubject(filter))
+		m, err := s.GetMsg(env.Context(), seq, jetstream.WithGetMsgSubject(filter))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			break
 		}
 		if err != nil {
-			w.Fatal(err)
+			env.Fatal(err)
 		}
 		seq = m.Sequence // the next one on the filter, which may be further on
 		all = append(all, m)
@@ -239,18 +239,18 @@ func (w *world) messages(stream, filter string) []*jetstream.RawStreamMsg {
 }
 
 // final waits for the final result under an id.
-func (w *world) final(target events.Target, id string) events.Result {
-	w.Helper()
+func (env *environment) final(target events.Target, id string) events.Result {
+	env.Helper()
 	var found events.Result
-	w.until("a final result of "+id, func() bool {
-		ctx, cancel := context.WithTimeout(w.Context(), time.Second) // the server may be away
+	env.until("a final result of "+id, func() bool {
+		ctx, cancel := context.WithTimeout(env.Context(), time.Second) // the server may be away
 		defer cancel()
-		m, err := streams.LastMessage(ctx, w.js, events.StreamResults, events.ResultFilter(target, id, ""))
+		m, err := streams.LastMessage(ctx, env.js, events.StreamResults, events.ResultFilter(target, id, ""))
 		if err != nil || m == nil {
 			return false
 		}
 		if found, err = events.ReadResult(m.Header, m.Data); err != nil {
-			w.Fatal(err)
+			env.Fatal(err)
 		}
 		return found.Outcome.Final()
 	})
@@ -258,17 +258,17 @@ func (w *world) final(target events.Target, id string) events.Result {
 }
 
 // settled waits until nothing is left in the streams that requests wait in.
-func (w *world) settled() {
-	w.Helper()
-	w.settledOn(events.StreamRequests, events.StreamLater)
+func (env *environment) settled() {
+	env.Helper()
+	env.settledOn(events.StreamRequests, events.StreamLater)
 }
 
 // settledOn waits until nothing is left in these streams.
-func (w *world) settledOn(streams ...string) {
-	w.Helper()
-	w.until("every message is acknowledged", func() bool {
+func (env *environment) settledOn(streams ...string) {
+	env.Helper()
+	env.until("every message is acknowledged", func() bool {
 		for _, name := range streams {
-			s, err := w.js.Stream(w.Context(), name)
+			s, err := env.js.Stream(env.Context(), name)
 			if err != nil {
 				return false
 			}
@@ -281,12 +281,12 @@ func (w *world) settledOn(streams ...string) {
 }
 
 // until waits for a condition.
-func (w *world) until(what string, ok func() bool) {
-	w.Helper()
+func (env *environment) until(what string, ok func() bool) {
+	env.Helper()
 	deadline := time.Now().Add(patience)
 	for !ok() {
 		if time.Now().After(deadline) {
-			w.Fatalf("in vain: %s", what)
+			env.Fatalf("in vain: %s", what)
 		}
 		time.Sleep(2 * time.Millisecond)
 	}

@@ -40,26 +40,26 @@ func TestAFullLaterStreamLimitsWhichStreamsAreFetched(t *testing.T) {
 
 // The server drops the oldest schedule for a new one when the stream is full.
 func TestALaneFetchesNoRequestsWhileTheLaterStreamIsFull(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	limit := func(bytes int64) {
 		t.Helper()
-		config := w.stream(events.StreamLater)
+		config := env.stream(events.StreamLater)
 		config.MaxBytes = bytes
-		if _, err := w.js.UpdateStream(t.Context(), config); err != nil {
+		if _, err := env.js.UpdateStream(t.Context(), config); err != nil {
 			t.Fatal(err)
 		}
 	}
 	limit(minLaterBytes)
-	lane, _ := w.run(w.config(kvTarget, script(answerDeleted)))
-	w.until("the lane knows of the limit", func() bool { return lane.laterUsage.limited.Load() })
+	lane, _ := env.run(env.config(kvTarget, answering(answerDeleted)))
+	env.until("the lane knows of the limit", func() bool { return lane.laterUsage.limited.Load() })
 	ballast := &nats.Msg{Subject: "deletions.later.sensay-knowledge-base.ballast", Data: make([]byte, 1<<20-100)}
 	for range minLaterBytes*streams.LaterFullAt/100>>20 + 1 {
-		if _, err := w.js.PublishMsgAsync(ballast); err != nil {
+		if _, err := env.js.PublishMsgAsync(ballast); err != nil {
 			t.Fatal(err)
 		}
 	}
-	<-w.js.PublishAsyncComplete()
-	w.until("the lane is held", func() bool {
+	<-env.js.PublishAsyncComplete()
+	env.until("the lane is held", func() bool {
 		return lane.State().Status == StatusBlocked && strings.Contains(lane.State().Reason, "75 % full")
 	})
 	// A due step is still fetched, because it frees space.
@@ -70,15 +70,15 @@ func TestALaneFetchesNoRequestsWhileTheLaterStreamIsFull(t *testing.T) {
 	}
 	header := nats.Header{"content-type": {events.ContentType}}
 	ledger.Progress{Attempts: 1, FirstAttempt: time.Now(), RequestSeq: 1}.Write(header)
-	if _, err := w.js.PublishMsg(t.Context(), &nats.Msg{Subject: events.DueSubject(kvTarget), Data: body, Header: header}); err != nil {
+	if _, err := env.js.PublishMsg(t.Context(), &nats.Msg{Subject: events.DueSubject(kvTarget), Data: body, Header: header}); err != nil {
 		t.Fatal(err)
 	}
-	w.final(kvTarget, r.ID)
+	env.final(kvTarget, r.ID)
 	limit(2 * minLaterBytes)
-	w.until("the lane runs again", func() bool { return lane.State().Status == StatusRunning })
+	env.until("the lane runs again", func() bool { return lane.State().Status == StatusRunning })
 	r = contexts(2)
-	w.publish(r)
-	w.final(kvTarget, r.ID)
+	env.publish(r)
+	env.final(kvTarget, r.ID)
 }
 
 func TestSetupLimitsStreamsAndKeepsLargerLimits(t *testing.T) {
@@ -88,7 +88,7 @@ func TestSetupLimitsStreamsAndKeepsLargerLimits(t *testing.T) {
 		return s
 	}
 	const mib = 1 << 20
-	w := bareWorld(t)
+	env := bareEnvironment(t)
 	for _, c := range []struct {
 		name string
 		set  streams.Settings
@@ -99,15 +99,15 @@ func TestSetupLimitsStreamsAndKeepsLargerLimits(t *testing.T) {
 		{"not lowered", limits(1*mib, 1*mib, 256*mib), [3]int64{3 * mib, 4 * mib, 512 * mib}},
 		{"not removed", settings, [3]int64{3 * mib, 4 * mib, 512 * mib}},
 	} {
-		if err := streams.Setup(t.Context(), w.js, c.set); err != nil {
+		if err := streams.Setup(t.Context(), env.js, c.set); err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
 		for i, name := range streamNames()[:3] { // the bucket has no limit of its own
-			if got := w.stream(name).MaxBytes; got != c.want[i] {
+			if got := env.stream(name).MaxBytes; got != c.want[i] {
 				t.Errorf("%s: %s is limited to %d, want %d", c.name, name, got, c.want[i])
 			}
 		}
-		if err := streams.Check(t.Context(), w.js, 0, events.Targets()...); err != nil {
+		if err := streams.Check(t.Context(), env.js, 0, events.Targets()...); err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}

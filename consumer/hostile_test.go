@@ -19,22 +19,22 @@ import (
 // A status in a header and an empty body is how the server ends a pull. Anybody
 // can publish that.
 func TestAMessageThatLooksLikeAServerStatusIsAnswered(t *testing.T) {
-	w := newWorld(t)
-	w.run(w.config(kvTarget, script(answerDeleted)))
+	env := newEnvironment(t)
+	env.run(env.config(kvTarget, answering(answerDeleted)))
 	var answered []string
 	for _, status := range []string{"100", "404", "408", "409", "503"} {
-		seq := w.publishRaw(kvTarget, nil, nats.Header{"Status": {status}, "Description": {"No Messages"}})
+		seq := env.publishRaw(kvTarget, nil, nats.Header{"Status": {status}, "Description": {"No Messages"}})
 		r := contexts(int64(seq))
-		w.publish(r)
+		env.publish(r)
 		answered = append(answered, events.SequenceID(seq))
-		w.final(kvTarget, r.ID)
+		env.final(kvTarget, r.ID)
 	}
 	for _, id := range answered {
-		if r := w.final(kvTarget, id); r.Outcome != events.Invalid || r.Error.Code != events.CodeMalformedEvent {
+		if r := env.final(kvTarget, id); r.Outcome != events.Invalid || r.Error.Code != events.CodeMalformedEvent {
 			t.Errorf("%s is %s", id, r.Outcome)
 		}
 	}
-	w.settled()
+	env.settled()
 }
 
 // What is repeated in a schedule and in every result must fit there.
@@ -62,12 +62,12 @@ func TestAnEventTooLargeForItsResultIsInvalid(t *testing.T) {
 		"a source in an event that is small enough": {sourced(60_000), nil, "source"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			calls := script(answerBusy, answerDeleted)
-			w.run(w.config(kvTarget, calls))
-			w.publishRaw(kvTarget, c.body, c.header)
-			w.settled()
-			results := w.results("deletions.results.>")
+			env := newEnvironment(t)
+			calls := answering(answerBusy, answerDeleted)
+			env.run(env.config(kvTarget, calls))
+			env.publishRaw(kvTarget, c.body, c.header)
+			env.settled()
+			results := env.results("deletions.results.>")
 			if len(results) != 1 || results[0].Outcome != events.Invalid || !strings.HasPrefix(results[0].Error.Message, c.field+":") {
 				t.Errorf("the results are %v", results)
 			}
@@ -92,7 +92,7 @@ func TestARequestThatCannotBeStoredDelaysNoOther(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := New(nil, (&world{}).config(kvTarget, nil))
+			l := New(nil, (&environment{}).config(kvTarget, nil))
 			tries := 0
 			err := l.ledger.Retry(t.Context(), "a result", func(context.Context) error {
 				if tries++; tries == 3 {
@@ -121,29 +121,29 @@ func TestARepeatedMessageContinuesFromTheEarlierAttempt(t *testing.T) {
 		"nothing certain": {answerLost, events.Deleted},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			env := newEnvironment(t)
 			patient := c.answer
 			patient.RetryAfter = time.Hour // so that the schedule does not fire
-			config := w.config(sensayTarget, script(patient))
+			config := env.config(sensayTarget, answering(patient))
 			config.Rules.Retry.MaxInterval = time.Hour
 			config.Rules.Retry.MaxElapsed = 24 * time.Hour
-			_, stop := w.run(config)
+			_, stop := env.run(config)
 			r := entry(7)
-			w.publish(r)
-			w.settledOn(events.StreamRequests)
+			env.publish(r)
+			env.settledOn(events.StreamRequests)
 			stop()
 
 			// The schedule has fired, say, and what it became is in no hurry.
-			later, err := w.js.Stream(t.Context(), events.StreamLater)
+			later, err := env.js.Stream(t.Context(), events.StreamLater)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := later.Purge(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			w.run(w.config(sensayTarget, script(answerNotFound)))
-			w.publish(r)
-			got := w.final(sensayTarget, r.ID)
+			env.run(env.config(sensayTarget, answering(answerNotFound)))
+			env.publish(r)
+			got := env.final(sensayTarget, r.ID)
 			if got.Outcome != c.want || got.Attempts != 2 || got.Evidence.AfterUnansweredAttempt != (c.want == events.Deleted) {
 				t.Errorf("%s after %d attempts, %+v", got.Outcome, got.Attempts, got.Evidence)
 			}
@@ -154,56 +154,56 @@ func TestARepeatedMessageContinuesFromTheEarlierAttempt(t *testing.T) {
 // k-v.ai's requests have no link before their call, so another request can use
 // the id during it. The deletion is reported all the same.
 func TestADeletionIsReportedEvenIfItsIDIsInUse(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	r := contexts(1)
-	calls := &api{answer: func(int, events.Resource) deleter.Answer {
-		w.publishRaw(kvTarget, []byte(`{"specversion":"1.0","id":"`+r.ID+`"}`), nil)
-		w.final(kvTarget, r.ID)
+	calls := &fakeAPI{answer: func(int, events.Resource) deleter.Answer {
+		env.publishRaw(kvTarget, []byte(`{"specversion":"1.0","id":"`+r.ID+`"}`), nil)
+		env.final(kvTarget, r.ID)
 		return answerDeleted
 	}}
-	w.run(w.config(kvTarget, calls))
-	w.publish(r)
-	w.until("the call is out", func() bool { return calls.count() > 0 })
-	w.run(w.config(kvTarget, calls)) // the first one has that id in flight
-	w.settled()
-	if got := w.final(kvTarget, r.ID); got.Outcome != events.Invalid {
+	env.run(env.config(kvTarget, calls))
+	env.publish(r)
+	env.until("the call is out", func() bool { return calls.count() > 0 })
+	env.run(env.config(kvTarget, calls)) // the first one has that id in flight
+	env.settled()
+	if got := env.final(kvTarget, r.ID); got.Outcome != events.Invalid {
 		t.Errorf("under its id: %s", got.Outcome)
 	}
-	if got := w.final(kvTarget, events.SequenceID(1)); got.Outcome != events.Deleted || got.Evidence.Status != 200 {
+	if got := env.final(kvTarget, events.SequenceID(1)); got.Outcome != events.Deleted || got.Evidence.Status != 200 {
 		t.Errorf("under its sequence: %s, %+v", got.Outcome, got.Evidence)
 	}
 }
 
 func TestAnAnsweredRequestDoesNotWaitForACall(t *testing.T) {
-	w := newWorld(t)
-	calls := script(answerDeleted)
-	c := w.config(kvTarget, calls)
+	env := newEnvironment(t)
+	calls := answering(answerDeleted)
+	c := env.config(kvTarget, calls)
 	c.Rate = 0.001
-	w.run(c)
+	env.run(c)
 	r := contexts(1)
-	w.publish(r)
-	w.final(kvTarget, r.ID)
-	w.publish(r, r, r)
-	w.settled()
+	env.publish(r)
+	env.final(kvTarget, r.ID)
+	env.publish(r, r, r)
+	env.settled()
 	if calls.count() != 1 {
 		t.Errorf("%d calls", calls.count())
 	}
 }
 
 func TestALaneDoesNotWaitForTheConsumerOfAnotherLane(t *testing.T) {
-	w := newWorld(t)
-	if err := w.js.DeleteConsumer(t.Context(), events.StreamLater, string(sensayTarget)); err != nil {
+	env := newEnvironment(t)
+	if err := env.js.DeleteConsumer(t.Context(), events.StreamLater, string(sensayTarget)); err != nil {
 		t.Fatal(err)
 	}
-	lane, _ := w.run(w.config(kvTarget, script(answerDeleted)))
+	lane, _ := env.run(env.config(kvTarget, answering(answerDeleted)))
 	r := contexts(1)
-	w.publish(r)
-	w.final(kvTarget, r.ID)
+	env.publish(r)
+	env.final(kvTarget, r.ID)
 	if !lane.check(t.Context()) || lane.State().Status != StatusRunning {
 		t.Errorf("the lane is %+v", lane.State())
 	}
 	var problem *streams.Problem
-	if err := streams.Check(t.Context(), w.js, 0, sensayTarget); !errors.As(err, &problem) || problem.Consumer != string(sensayTarget) {
+	if err := streams.Check(t.Context(), env.js, 0, sensayTarget); !errors.As(err, &problem) || problem.Consumer != string(sensayTarget) {
 		t.Errorf("the other lane's check says %v", err)
 	}
 }

@@ -13,26 +13,26 @@ import (
 
 // delivered is a message whose ack deadline was extended some time ago, and what
 // it hears about it from now on.
-func (w *world) delivered(before time.Duration) (d *delivery, heard func(sign string) int) {
-	w.Helper()
-	replies, err := w.nc.SubscribeSync(w.nc.NewInbox())
+func (env *environment) delivered(before time.Duration) (d *delivery, received func(prefix string) int) {
+	env.Helper()
+	replies, err := env.nc.SubscribeSync(env.nc.NewInbox())
 	if err != nil {
-		w.Fatal(err)
+		env.Fatal(err)
 	}
 	then := time.Now().Add(-before)
 	d = &delivery{Msg: &nats.Msg{Subject: events.RequestSubject(kvTarget), Reply: replies.Subject, Sub: replies}, storedAt: time.Now(), receivedAt: time.Now(), numDelivered: 1}
 	d.extendedAt.Store(&then)
-	return d, func(sign string) (n int) {
-		w.Helper()
-		if err := w.nc.Flush(); err != nil {
-			w.Fatal(err)
+	return d, func(prefix string) (n int) {
+		env.Helper()
+		if err := env.nc.Flush(); err != nil {
+			env.Fatal(err)
 		}
 		for pending, _, _ := replies.Pending(); pending > 0; pending-- {
 			msg, err := replies.NextMsg(patience)
 			if err != nil {
-				w.Fatal(err)
+				env.Fatal(err)
 			}
-			if strings.HasPrefix(string(msg.Data), sign) {
+			if strings.HasPrefix(string(msg.Data), prefix) {
 				n++
 			}
 		}
@@ -52,11 +52,11 @@ func TestAnAckDeadlineIsExtendedUntilTheServerMayRedeliver(t *testing.T) {
 		{"after a process that stood still", streams.AckWait, 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d, heard := newWorld(t).delivered(c.since)
+			d, received := newEnvironment(t).delivered(c.since)
 			if err := d.extend(newClock(), streams.AckWait); err != nil {
 				t.Fatal(err)
 			}
-			if ours, alive := time.Now().Before(d.ackDeadline(streams.AckWait)), heard("+WPI"); alive != c.alive || ours != c.ours {
+			if ours, alive := time.Now().Before(d.ackDeadline(streams.AckWait)), received("+WPI"); alive != c.alive || ours != c.ours {
 				t.Errorf("%d signs of life, ours %v; want %d, %v", alive, ours, c.alive, c.ours)
 			}
 		})
@@ -71,18 +71,18 @@ func TestAMessagePastItsAckDeadlineIsNeitherCalledForNorSettled(t *testing.T) {
 		calls int
 	}{{"in flight", 0, 1}, {"perhaps another's", streams.AckWait, 0}} {
 		t.Run(r.name, func(t *testing.T) {
-			w := newWorld(t)
-			calls := script(answerLost)
-			l := New(w.js, w.config(kvTarget, calls))
-			d, heard := w.delivered(r.since)
+			env := newEnvironment(t)
+			calls := answering(answerLost)
+			l := New(env.js, env.config(kvTarget, calls))
+			d, received := env.delivered(r.since)
 			d.request = contexts(1)
 			d.seq = 1
-			w.step(l, d)
+			env.step(l, d)
 			if calls.count() != r.calls {
 				t.Errorf("%d calls, want %d", calls.count(), r.calls)
 			}
-			if signs := heard(""); signs != r.calls {
-				t.Errorf("the server received %d acknowledgements, want %d", signs, r.calls)
+			if n := received(""); n != r.calls {
+				t.Errorf("the server received %d acknowledgements, want %d", n, r.calls)
 			}
 		})
 	}

@@ -16,8 +16,8 @@ import (
 )
 
 func TestAFullResultsStreamBlocksTheLaneUntilItHasSpace(t *testing.T) {
-	w := newWorld(t)
-	stream, err := w.js.Stream(t.Context(), events.StreamResults)
+	env := newEnvironment(t)
+	stream, err := env.js.Stream(t.Context(), events.StreamResults)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,167 +25,167 @@ func TestAFullResultsStreamBlocksTheLaneUntilItHasSpace(t *testing.T) {
 		t.Helper()
 		config := stream.CachedInfo().Config
 		config.MaxMsgs = n
-		if _, err := w.js.UpdateStream(t.Context(), config); err != nil {
+		if _, err := env.js.UpdateStream(t.Context(), config); err != nil {
 			t.Fatal(err)
 		}
 	}
 	limit(1)
-	api := script(answerDeleted)
-	lane, _ := w.run(w.config(sensayTarget, api))
+	api := answering(answerDeleted)
+	lane, _ := env.run(env.config(sensayTarget, api))
 	r := entry(7)
-	w.publish(r) // its attempt is stored, its result is not
-	w.until("the lane says that it is stuck", func() bool { return lane.State().Status == StatusBlocked })
+	env.publish(r) // its attempt is stored, its result is not
+	env.until("the lane says that it is stuck", func() bool { return lane.State().Status == StatusBlocked })
 	if s := lane.State(); !strings.Contains(s.Reason, "stream "+events.StreamResults+": ") || !strings.Contains(s.Fix, "raise its max_bytes") || strings.Contains(s.Reason, r.ID) {
 		t.Errorf("it names no stream, or no fix: %+v", s)
 	}
-	if n := len(w.messages(events.StreamRequests, ">")); n != 1 {
+	if n := len(env.messages(events.StreamRequests, ">")); n != 1 {
 		t.Errorf("%d requests wait, so one was acknowledged without its result", n)
 	}
 	limit(-1)
-	if got := w.final(sensayTarget, r.ID); got.Outcome != events.Deleted || api.count() != 1 {
+	if got := env.final(sensayTarget, r.ID); got.Outcome != events.Deleted || api.count() != 1 {
 		t.Errorf("%s after %d calls", got.Outcome, api.count())
 	}
-	w.until("the lane runs again", func() bool { return lane.State().Status == StatusRunning })
+	env.until("the lane runs again", func() bool { return lane.State().Status == StatusRunning })
 }
 
 func TestAMissingResultsStreamBlocksTheLane(t *testing.T) {
-	w := newWorld(t)
-	api := script(answerDeleted)
-	lane, _ := w.run(w.config(sensayTarget, api))
-	if err := w.js.DeleteStream(t.Context(), events.StreamResults); err != nil {
+	env := newEnvironment(t)
+	api := answering(answerDeleted)
+	lane, _ := env.run(env.config(sensayTarget, api))
+	if err := env.js.DeleteStream(t.Context(), events.StreamResults); err != nil {
 		t.Fatal(err)
 	}
 	r := entry(7)
-	w.publish(r)
-	w.until("the lane says that it stands still", func() bool { return lane.State().Status != StatusRunning })
+	env.publish(r)
+	env.until("the lane says that it stands still", func() bool { return lane.State().Status != StatusRunning })
 	if api.count() != 0 {
 		t.Errorf("%d calls without a place for their attempts", api.count())
 	}
-	if err := streams.Setup(t.Context(), w.js, streams.Settings{Replicas: 1}); err != nil {
+	if err := streams.Setup(t.Context(), env.js, streams.Settings{Replicas: 1}); err != nil {
 		t.Fatal(err)
 	}
-	w.final(sensayTarget, r.ID)
+	env.final(sensayTarget, r.ID)
 }
 
 // The chain is lost while the call is out, and with it the attempt.
 func TestAnAnswerIsStoredEvenIfItsRecordsAreGone(t *testing.T) {
 	for _, r := range []events.Request{contexts(10), entry(7)} {
 		t.Run(string(r.Target()), func(t *testing.T) {
-			w := newWorld(t)
+			env := newEnvironment(t)
 			recreate := func() {
-				if err := w.js.DeleteStream(t.Context(), events.StreamResults); err != nil {
+				if err := env.js.DeleteStream(t.Context(), events.StreamResults); err != nil {
 					t.Error(err)
 				}
-				if err := streams.Setup(t.Context(), w.js, settings); err != nil {
+				if err := streams.Setup(t.Context(), env.js, settings); err != nil {
 					t.Error(err)
 				}
 			}
-			api := &api{answer: func(call int, _ events.Resource) deleter.Answer {
+			api := &fakeAPI{answer: func(call int, _ events.Resource) deleter.Answer {
 				recreate()
 				return []deleter.Answer{answerBusy, answerDeleted, answerNotFound}[min(call, 3)-1]
 			}}
-			w.run(w.config(r.Target(), api))
-			w.publish(r)
-			if got := w.final(r.Target(), r.ID); got.Outcome != events.Deleted || api.count() != 2 {
+			env.run(env.config(r.Target(), api))
+			env.publish(r)
+			if got := env.final(r.Target(), r.ID); got.Outcome != events.Deleted || api.count() != 2 {
 				t.Errorf("%s after %d calls", got.Outcome, api.count())
 			}
-			w.settled()
+			env.settled()
 		})
 	}
 }
 
 func TestStoppingFinishesCallsInFlightAndReturnsTheOtherMessages(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	calling, proceed := make(chan struct{}, 100), make(chan struct{})
 	release := sync.OnceFunc(func() { close(proceed) })
 	defer release()
-	slow := &api{answer: func(int, events.Resource) deleter.Answer {
+	slow := &fakeAPI{answer: func(int, events.Resource) deleter.Answer {
 		calling <- struct{}{}
 		<-proceed
 		return answerDeleted
 	}}
-	c := w.config(sensayTarget, slow)
+	c := env.config(sensayTarget, slow)
 	c.Concurrency = 2
-	_, stop := w.run(c)
+	_, stop := env.run(c)
 	for i := range 10 {
-		w.publish(entry(int64(i + 1)))
+		env.publish(entry(int64(i + 1)))
 	}
 	<-calling
 	<-calling
 	stopped := make(chan struct{})
 	go func() { stop(); close(stopped) }()
-	w.run(w.config(sensayTarget, script(answerDeleted)))
-	w.until("another worker does the rest", func() bool { return len(w.results("deletions.results.>")) == 8 })
+	env.run(env.config(sensayTarget, answering(answerDeleted)))
+	env.until("another worker does the rest", func() bool { return len(env.results("deletions.results.>")) == 8 })
 	release()
 	<-stopped
-	if n := len(w.results("deletions.results.>")); n != 10 || slow.count() != 2 {
+	if n := len(env.results("deletions.results.>")); n != 10 || slow.count() != 2 {
 		t.Errorf("%d results, %d calls by the first worker", n, slow.count())
 	}
-	w.settled()
+	env.settled()
 }
 
 func TestALaneSurvivesAServerRestart(t *testing.T) {
-	w := newWorld(t)
-	dir := w.server.StoreDir()
+	env := newEnvironment(t)
+	dir := env.server.StoreDir()
 	calling, proceed := make(chan struct{}), make(chan struct{})
-	slow := &api{answer: func(n int, _ events.Resource) deleter.Answer {
+	slow := &fakeAPI{answer: func(n int, _ events.Resource) deleter.Answer {
 		if n == 1 {
 			close(calling)
 			<-proceed
 		}
 		return answerDeleted
 	}}
-	w.run(w.config(sensayTarget, slow))
+	env.run(env.config(sensayTarget, slow))
 	first, second := entry(7), entry(8)
-	w.publish(first)
+	env.publish(first)
 	<-calling
-	address := w.server.Addr()
-	w.server.Shutdown()
-	w.server.WaitForShutdown()
+	address := env.server.Addr()
+	env.server.Shutdown()
+	env.server.WaitForShutdown()
 	close(proceed) // the result finds no server
-	w.server = startServer(t, dir, address.(*net.TCPAddr).Port)
-	w.until("the connection is back", func() bool { return w.nc.IsConnected() })
-	if got := w.final(sensayTarget, first.ID); got.Outcome != events.Deleted || got.Attempts != 1 {
+	env.server = startServer(t, dir, address.(*net.TCPAddr).Port)
+	env.until("the connection is back", func() bool { return env.nc.IsConnected() })
+	if got := env.final(sensayTarget, first.ID); got.Outcome != events.Deleted || got.Attempts != 1 {
 		t.Errorf("%s after %d attempts", got.Outcome, got.Attempts)
 	}
-	w.publish(second)
-	w.final(sensayTarget, second.ID)
+	env.publish(second)
+	env.final(sensayTarget, second.ID)
 }
 
 func TestALaneThatStartsWithoutAConsumerWaitsForIt(t *testing.T) {
-	w := newWorld(t)
-	if err := w.js.DeleteConsumer(t.Context(), events.StreamLater, string(kvTarget)); err != nil {
+	env := newEnvironment(t)
+	if err := env.js.DeleteConsumer(t.Context(), events.StreamLater, string(kvTarget)); err != nil {
 		t.Fatal(err)
 	}
-	lane, _ := w.run(w.config(kvTarget, script(answerDeleted)))
-	w.until("the lane is held", func() bool {
+	lane, _ := env.run(env.config(kvTarget, answering(answerDeleted)))
+	env.until("the lane is held", func() bool {
 		return lane.State().Status == StatusBlocked && strings.Contains(lane.State().Reason, "missing")
 	})
-	if err := streams.Setup(t.Context(), w.js, settings); err != nil {
+	if err := streams.Setup(t.Context(), env.js, settings); err != nil {
 		t.Fatal(err)
 	}
 	r := contexts(1)
-	w.publish(r)
-	w.final(kvTarget, r.ID)
+	env.publish(r)
+	env.final(kvTarget, r.ID)
 }
 
 // A request is claimed for a call whose turn does not come. The worker that continues with it
 // is not to take that for a call without an answer.
 func TestAClaimWithoutACallIsReleased(t *testing.T) {
-	w := newWorld(t)
-	hanging, stop := w.run(w.config(sensayTarget, script()))
+	env := newEnvironment(t)
+	hanging, stop := env.run(env.config(sensayTarget, answering()))
 	for range hanging.config.Concurrency { // calls that are out and do not end
 		if _, err := hanging.limiter.Wait(t.Context(), time.Time{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	r := entry(7)
-	w.publish(r)
-	w.until("the request is claimed", func() bool { return len(w.messages(events.StreamResults, ">")) > 0 })
+	env.publish(r)
+	env.until("the request is claimed", func() bool { return len(env.messages(events.StreamResults, ">")) > 0 })
 	stop()
-	api := script(answerNotFound)
-	w.run(w.config(sensayTarget, api))
-	got := w.final(sensayTarget, r.ID)
+	api := answering(answerNotFound)
+	env.run(env.config(sensayTarget, api))
+	got := env.final(sensayTarget, r.ID)
 	if got.Outcome != events.NotFound || got.Attempts != 1 || got.Evidence.AfterUnansweredAttempt || api.count() != 1 {
 		t.Errorf("%s after %d attempts and %d calls, after an unanswered one: %v", got.Outcome, got.Attempts, api.count(), got.Evidence.AfterUnansweredAttempt)
 	}
@@ -194,13 +194,13 @@ func TestAClaimWithoutACallIsReleased(t *testing.T) {
 // A server that was cut off shows for a moment the schedule that the step in flight
 // came from. A worker that waited for it would never continue.
 func TestAStepDoesNotWaitForTheScheduleThatItCameFrom(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	r := entry(7)
 	body, err := r.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := New(w.js, w.config(sensayTarget, nil))
+	other := New(env.js, env.config(sensayTarget, nil))
 	if _, err := recordAttempt(t.Context(), other.ledger, r.ID, events.Fingerprint(r.Resource), ledger.Progress{Attempts: 1, FirstAttempt: time.Now(), RequestSeq: 1}, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -209,11 +209,11 @@ func TestAStepDoesNotWaitForTheScheduleThatItCameFrom(t *testing.T) {
 	}
 	due := &nats.Msg{Subject: events.DueSubject(sensayTarget), Data: body, Header: nats.Header{}}
 	ledger.Progress{RequestSeq: 1}.Write(due.Header)
-	if _, err := w.js.PublishMsg(t.Context(), due); err != nil {
+	if _, err := env.js.PublishMsg(t.Context(), due); err != nil {
 		t.Fatal(err)
 	}
-	w.run(w.config(sensayTarget, script(answerDeleted)))
-	if got := w.final(sensayTarget, r.ID); got.Outcome != events.Deleted {
+	env.run(env.config(sensayTarget, answering(answerDeleted)))
+	if got := env.final(sensayTarget, r.ID); got.Outcome != events.Deleted {
 		t.Error(got.Outcome)
 	}
 }

@@ -31,7 +31,7 @@ func TestOutcomes(t *testing.T) {
 		{"deleted", []deleter.Answer{answerDeleted}, []events.Outcome{events.Deleted}, 1, false},
 		{"not found", []deleter.Answer{answerNotFound}, []events.Outcome{events.NotFound}, 1, false},
 		{"refused", []deleter.Answer{{Verdict: deleter.Invalid, Status: 400, Message: "no"}}, []events.Outcome{events.Invalid}, 1, false},
-		{"undocumented, then deleted", []deleter.Answer{answerOdd, answerOdd, answerDeleted}, []events.Outcome{events.Deleted}, 3, false},
+		{"undocumented, then deleted", []deleter.Answer{answerUndocumented, answerUndocumented, answerDeleted}, []events.Outcome{events.Deleted}, 3, false},
 		{"busy, then deleted", []deleter.Answer{answerBusy, answerBusy, answerDeleted}, []events.Outcome{events.Deleted}, 3, false},
 		{"busy, then not found", []deleter.Answer{answerBusy, answerNotFound}, []events.Outcome{events.NotFound}, 2, false},
 		{"lost, then not found", []deleter.Answer{answerLost, answerNotFound}, []events.Outcome{events.Deleted}, 2, true},
@@ -39,19 +39,19 @@ func TestOutcomes(t *testing.T) {
 		{"pending, then gone", []deleter.Answer{answerPending, answerNotFound}, []events.Outcome{events.AcceptedPending, events.Deleted}, 2, false},
 		{"pending twice, then gone", []deleter.Answer{answerPending, answerPending, answerNotFound}, []events.Outcome{events.AcceptedPending, events.Deleted}, 3, false},
 		{"pending, busy, then gone", []deleter.Answer{answerPending, answerBusy, answerNotFound}, []events.Outcome{events.AcceptedPending, events.Deleted}, 3, false},
-		{"the credential is wrong for a while", []deleter.Answer{answerHold, answerHold, answerNotFound}, []events.Outcome{events.NotFound}, 3, false},
+		{"the credential is wrong for a while", []deleter.Answer{answerUnauthorized, answerUnauthorized, answerNotFound}, []events.Outcome{events.NotFound}, 3, false},
 	} {
 		for _, r := range []events.Request{contexts(10, 11), entry(7)} {
 			t.Run(c.name+" "+string(r.Target()), func(t *testing.T) {
-				w := newWorld(t)
+				env := newEnvironment(t)
 				target := r.Target()
-				w.run(w.config(target, script(c.answers...)))
-				w.publish(r)
-				last := w.final(target, r.ID)
-				w.settled()
+				env.run(env.config(target, answering(c.answers...)))
+				env.publish(r)
+				last := env.final(target, r.ID)
+				env.settled()
 
 				var outcomes []events.Outcome
-				for _, r := range w.results("deletions.results.>") {
+				for _, r := range env.results("deletions.results.>") {
 					outcomes = append(outcomes, r.Outcome)
 				}
 				if diff := cmp.Diff(c.outcomes, outcomes); diff != "" {
@@ -72,13 +72,13 @@ func TestOutcomes(t *testing.T) {
 }
 
 func TestRetriesEnd(t *testing.T) {
-	w := newWorld(t)
-	c := w.config(sensayTarget, script(answerLost))
+	env := newEnvironment(t)
+	c := env.config(sensayTarget, answering(answerLost))
 	c.Rules.Retry.MaxElapsed = 200 * time.Millisecond
-	w.run(c)
+	env.run(c)
 	r := entry(1)
-	w.publish(r)
-	got := w.final(sensayTarget, r.ID)
+	env.publish(r)
+	got := env.final(sensayTarget, r.ID)
 	if got.Outcome != events.Failed || got.Error.Code != events.CodeRetriesExhausted || got.Attempts < 2 {
 		t.Errorf("%+v %+v", got, got.Error)
 	}
@@ -87,14 +87,14 @@ func TestRetriesEnd(t *testing.T) {
 func TestARepeatedRequestHasOneResult(t *testing.T) {
 	for _, r := range []events.Request{contexts(10), entry(7)} {
 		t.Run(string(r.Target()), func(t *testing.T) {
-			w := newWorld(t)
-			api := script(answerDeleted, answerNotFound)
-			w.run(w.config(r.Target(), api))
-			w.publish(r, r, r)
-			w.final(r.Target(), r.ID)
-			w.publish(r, r)
-			w.settled()
-			if n := len(w.results("deletions.results.>")); n != 1 {
+			env := newEnvironment(t)
+			api := answering(answerDeleted, answerNotFound)
+			env.run(env.config(r.Target(), api))
+			env.publish(r, r, r)
+			env.final(r.Target(), r.ID)
+			env.publish(r, r)
+			env.settled()
+			if n := len(env.results("deletions.results.>")); n != 1 {
 				t.Errorf("%d results", n)
 			}
 			if api.count() != 1 {
@@ -107,25 +107,25 @@ func TestARepeatedRequestHasOneResult(t *testing.T) {
 func TestARepeatWhileTheFirstWaitsChangesNothing(t *testing.T) {
 	for _, r := range []events.Request{contexts(10), entry(7)} {
 		t.Run(string(r.Target()), func(t *testing.T) {
-			w := newWorld(t)
-			api := script(deleter.Answer{Verdict: deleter.Retry, Status: 503}, answerNotFound)
-			c := w.config(r.Target(), api)
+			env := newEnvironment(t)
+			api := answering(deleter.Answer{Verdict: deleter.Retry, Status: 503}, answerNotFound)
+			c := env.config(r.Target(), api)
 			c.Rules.Retry.InitialInterval, c.Rules.Retry.MaxInterval, c.Rules.Retry.MaxElapsed = time.Hour, time.Hour, 24*time.Hour
-			lane, _ := w.run(c)
-			w.publish(r)
-			w.until("the retry is scheduled", func() bool { return len(w.messages(events.StreamLater, "deletions.later.>")) == 1 })
-			w.publish(r, r)
-			w.until("the repeats are acknowledged", func() bool { return len(w.messages(events.StreamRequests, ">")) == 0 })
+			lane, _ := env.run(c)
+			env.publish(r)
+			env.until("the retry is scheduled", func() bool { return len(env.messages(events.StreamLater, "deletions.later.>")) == 1 })
+			env.publish(r, r)
+			env.until("the repeats are acknowledged", func() bool { return len(env.messages(events.StreamRequests, ">")) == 0 })
 			if api.count() != 1 {
 				t.Errorf("%d calls before the retry is due", api.count())
 			}
 			if err := lane.ledger.BringForward(t.Context(), r.ID, time.Now()); err != nil {
 				t.Fatal(err)
 			}
-			if got := w.final(r.Target(), r.ID); got.Outcome != events.NotFound || got.Attempts != 2 {
+			if got := env.final(r.Target(), r.ID); got.Outcome != events.NotFound || got.Attempts != 2 {
 				t.Errorf("%s after %d attempts", got.Outcome, got.Attempts)
 			}
-			w.settled()
+			env.settled()
 		})
 	}
 }
@@ -140,24 +140,24 @@ func TestAnIDNamesOneResource(t *testing.T) {
 				first, second := pair[0], pair[1]
 				second.ID = first.ID
 				target := first.Target()
-				w := newWorld(t)
-				api := script(answerDeleted)
+				env := newEnvironment(t)
+				api := answering(answerDeleted)
 				if waiting {
-					api = script(answerBusy, answerBusy, answerDeleted)
+					api = answering(answerBusy, answerBusy, answerDeleted)
 				}
-				w.run(w.config(target, api))
-				w.publish(first)
+				env.run(env.config(target, api))
+				env.publish(first)
 				if waiting {
-					w.until("the first attempt is over", func() bool { return api.count() > 0 })
+					env.until("the first attempt is over", func() bool { return api.count() > 0 })
 				}
-				w.publish(second)
+				env.publish(second)
 
-				reused := w.final(target, events.SequenceID(2))
+				reused := env.final(target, events.SequenceID(2))
 				if reused.Outcome != events.Invalid || reused.Error.Code != events.CodeIDReused {
 					t.Errorf("the second is %s", reused.Outcome)
 				}
-				got := w.final(target, first.ID)
-				w.settled()
+				got := env.final(target, first.ID)
+				env.settled()
 				if got.Outcome != events.Deleted || !cmp.Equal(got.Resource, first.Resource) {
 					t.Errorf("the first is %s, %v", got.Outcome, got.Resource)
 				}
@@ -166,7 +166,7 @@ func TestAnIDNamesOneResource(t *testing.T) {
 						t.Errorf("a call was made for %s", called)
 					}
 				}
-				if n := len(w.results("deletions.results.>")); n != 2 {
+				if n := len(env.results("deletions.results.>")); n != 2 {
 					t.Errorf("%d results", n)
 				}
 			})
@@ -175,15 +175,15 @@ func TestAnIDNamesOneResource(t *testing.T) {
 }
 
 func TestTwoRequestsForOneEntryEachHaveAResult(t *testing.T) {
-	w := newWorld(t)
-	w.run(w.config(sensayTarget, script(answerDeleted, answerNotFound)))
+	env := newEnvironment(t)
+	env.run(env.config(sensayTarget, answering(answerDeleted, answerNotFound)))
 	first, second := entry(7), entry(7)
-	w.publish(first)
-	if got := w.final(sensayTarget, first.ID); got.Outcome != events.Deleted {
+	env.publish(first)
+	if got := env.final(sensayTarget, first.ID); got.Outcome != events.Deleted {
 		t.Error(got.Outcome)
 	}
-	w.publish(second)
-	if got := w.final(sensayTarget, second.ID); got.Outcome != events.NotFound {
+	env.publish(second)
+	if got := env.final(sensayTarget, second.ID); got.Outcome != events.NotFound {
 		t.Error(got.Outcome)
 	}
 }
@@ -208,19 +208,19 @@ func TestAMalformedEventHasOneInvalidResult(t *testing.T) {
 		{"a forged history is none", []byte("{"), nats.Header{"Lethe-Request-Sequence": {"77"}, "Lethe-Expected": {"5"}, "Lethe-Attempt": {"9"}}, "seq-1", events.CodeMalformedEvent},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t)
-			api := script(answerDeleted)
-			w.run(w.config(kvTarget, api))
-			w.publishRaw(kvTarget, c.body, c.header)
-			got := w.final(kvTarget, c.id)
+			env := newEnvironment(t)
+			api := answering(answerDeleted)
+			env.run(env.config(kvTarget, api))
+			env.publishRaw(kvTarget, c.body, c.header)
+			got := env.final(kvTarget, c.id)
 			if got.Outcome != events.Invalid || got.Error.Code != c.code || got.Error.Message == "" {
 				t.Errorf("%s %+v", got.Outcome, got.Error)
 			}
 			// The same again is the same, whatever else comes is alive.
-			w.publishRaw(kvTarget, c.body, c.header)
-			w.publishRaw(kvTarget, body, nil)
-			w.final(kvTarget, good.ID)
-			w.settled()
+			env.publishRaw(kvTarget, c.body, c.header)
+			env.publishRaw(kvTarget, body, nil)
+			env.final(kvTarget, good.ID)
+			env.settled()
 			if api.count() != 1 {
 				t.Errorf("%d calls", api.count())
 			}
@@ -229,16 +229,16 @@ func TestAMalformedEventHasOneInvalidResult(t *testing.T) {
 }
 
 func TestAMalformedEventDoesNotChangeAnEarlierRequest(t *testing.T) {
-	w := newWorld(t)
-	w.run(w.config(kvTarget, script(answerDeleted)))
+	env := newEnvironment(t)
+	env.run(env.config(kvTarget, answering(answerDeleted)))
 	r := contexts(10)
-	w.publish(r)
-	w.final(kvTarget, r.ID)
-	w.publishRaw(kvTarget, []byte(`{"specversion":"1.0","id":"`+r.ID+`","source":"/s","type":"lethe.deletion.requested.v1","data":{"target":"kv-user-context","ids":[]}}`), nil)
-	if got := w.final(kvTarget, "seq-2"); got.Error.Code != events.CodeInvalidResource {
+	env.publish(r)
+	env.final(kvTarget, r.ID)
+	env.publishRaw(kvTarget, []byte(`{"specversion":"1.0","id":"`+r.ID+`","source":"/s","type":"lethe.deletion.requested.v1","data":{"target":"kv-user-context","ids":[]}}`), nil)
+	if got := env.final(kvTarget, "seq-2"); got.Error.Code != events.CodeInvalidResource {
 		t.Errorf("%+v", got.Error)
 	}
-	if n := len(w.results(events.ResultFilter(kvTarget, r.ID, ""))); n != 1 {
+	if n := len(env.results(events.ResultFilter(kvTarget, r.ID, ""))); n != 1 {
 		t.Errorf("%d results under the first one's id", n)
 	}
 }
@@ -248,9 +248,9 @@ func TestAWholeStreamDeliveredAgainMakesNoCall(t *testing.T) {
 	const n = 500
 	for _, target := range events.Targets() {
 		t.Run(string(target), func(t *testing.T) {
-			w := newWorld(t)
-			api := script(answerDeleted)
-			_, stop := w.run(w.config(target, api))
+			env := newEnvironment(t)
+			api := answering(answerDeleted)
+			_, stop := env.run(env.config(target, api))
 			requests := make([]events.Request, n)
 			for i := range requests {
 				requests[i] = contexts(int64(i + 1))
@@ -258,17 +258,17 @@ func TestAWholeStreamDeliveredAgainMakesNoCall(t *testing.T) {
 					requests[i] = entry(int64(i + 1))
 				}
 			}
-			w.publish(requests...)
-			w.settled()
+			env.publish(requests...)
+			env.settled()
 			stop()
-			w.publish(requests...)
-			again := script(answerNotFound)
-			w.run(w.config(target, again))
-			w.settled()
+			env.publish(requests...)
+			again := answering(answerNotFound)
+			env.run(env.config(target, again))
+			env.settled()
 			if again.count() != 0 {
 				t.Errorf("%d calls for finished requests", again.count())
 			}
-			if got := len(w.results("deletions.results.>")); got != n {
+			if got := len(env.results("deletions.results.>")); got != n {
 				t.Errorf("%d results", got)
 			}
 		})
@@ -277,59 +277,59 @@ func TestAWholeStreamDeliveredAgainMakesNoCall(t *testing.T) {
 
 func TestManyWorkersCallOnceForEachRequest(t *testing.T) {
 	const n, workers = 400, 5
-	w := newWorld(t)
-	api := &api{answer: func(int, events.Resource) deleter.Answer { return answerDeleted }}
+	env := newEnvironment(t)
+	api := &fakeAPI{answer: func(int, events.Resource) deleter.Answer { return answerDeleted }}
 	for range workers {
-		w.run(w.config(sensayTarget, api))
+		env.run(env.config(sensayTarget, api))
 	}
 	for i := range n {
-		w.publish(entry(int64(i + 1)))
+		env.publish(entry(int64(i + 1)))
 	}
-	w.settled()
+	env.settled()
 	if api.count() != n {
 		t.Errorf("%d calls for %d requests", api.count(), n)
 	}
-	if got := len(w.results("deletions.results.>")); got != n {
+	if got := len(env.results("deletions.results.>")); got != n {
 		t.Errorf("%d results", got)
 	}
 }
 
 func TestAnAttemptIsStoredBeforeItsCall(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	seen := make(chan int, 1)
 	var r events.Request
-	api := &api{}
+	api := &fakeAPI{}
 	api.answer = func(int, events.Resource) deleter.Answer {
-		seen <- len(w.messages(events.StreamResults, events.AttemptSubject(sensayTarget, r.ID, 1)))
+		seen <- len(env.messages(events.StreamResults, events.AttemptSubject(sensayTarget, r.ID, 1)))
 		return answerDeleted
 	}
 	r = entry(7)
-	w.run(w.config(sensayTarget, api))
-	w.publish(r)
+	env.run(env.config(sensayTarget, api))
+	env.publish(r)
 	if n := <-seen; n != 1 {
 		t.Errorf("%d attempts are stored during the call", n)
 	}
-	w.final(sensayTarget, r.ID)
+	env.final(sensayTarget, r.ID)
 }
 
 // A worker dies between its call and its result.
 func TestAnAttemptOfAnotherWorkerIsRespected(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	r := entry(7)
-	dead := New(w.js, w.config(sensayTarget, nil))
+	dead := New(env.js, env.config(sensayTarget, nil))
 	h := ledger.Progress{RequestSeq: 1}.WithAttempt(dead.clock.now())
 	const lease = 2 * time.Second
 	begun := time.Now()
 	if _, err := recordAttempt(t.Context(), dead.ledger, r.ID, events.Fingerprint(r.Resource), h, lease); err != nil {
 		t.Fatal(err)
 	}
-	api := script(answerNotFound)
+	api := answering(answerNotFound)
 	var called time.Time
 	answer := api.answer
 	api.answer = func(n int, res events.Resource) deleter.Answer { called = time.Now(); return answer(n, res) }
-	w.run(w.config(sensayTarget, api))
-	w.publish(r)
-	got := w.final(sensayTarget, r.ID)
+	env.run(env.config(sensayTarget, api))
+	env.publish(r)
+	got := env.final(sensayTarget, r.ID)
 	if got.Outcome != events.Deleted || !got.Evidence.AfterUnansweredAttempt || got.Attempts != 2 {
 		t.Errorf("%s after %d attempts, %+v", got.Outcome, got.Attempts, got.Evidence)
 	}
@@ -343,10 +343,10 @@ func TestAnAttemptOfAnotherWorkerIsRespected(t *testing.T) {
 func TestAWorkerWhoseStepConflictsAbandonsTheMessage(t *testing.T) {
 	for name, answer := range map[string]deleter.Answer{"with its result": answerDeleted, "with its retry": answerLost} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			env := newEnvironment(t)
 			r := entry(7)
-			other := New(w.js, w.config(sensayTarget, nil))
-			l := New(w.js, w.config(sensayTarget, &api{answer: func(int, events.Resource) deleter.Answer {
+			other := New(env.js, env.config(sensayTarget, nil))
+			l := New(env.js, env.config(sensayTarget, &fakeAPI{answer: func(int, events.Resource) deleter.Answer {
 				last, err := other.ledger.Last(t.Context(), r.ID)
 				if err != nil || last == nil {
 					t.Fatalf("the chain ends with %v: %v", last, err)
@@ -361,17 +361,17 @@ func TestAWorkerWhoseStepConflictsAbandonsTheMessage(t *testing.T) {
 				}
 				return answer
 			}}))
-			d, heard := w.delivered(0)
+			d, received := env.delivered(0)
 			d.request = r
-			w.step(l, d)
-			if acks := heard("+ACK"); acks != 1 {
+			env.step(l, d)
+			if acks := received("+ACK"); acks != 1 {
 				t.Errorf("it is acknowledged %d times", acks)
 			}
-			results := w.results(events.ResultFilter(sensayTarget, r.ID, ""))
+			results := env.results(events.ResultFilter(sensayTarget, r.ID, ""))
 			if len(results) != 1 || !results[0].Evidence.AfterUnansweredAttempt {
 				t.Errorf("%+v", results)
 			}
-			if n := len(w.messages(events.StreamLater, "deletions.later.>")); n != 0 {
+			if n := len(env.messages(events.StreamLater, "deletions.later.>")); n != 0 {
 				t.Errorf("%d steps are scheduled", n)
 			}
 		})
@@ -397,23 +397,23 @@ func TestAStepThatIsNotStoredIsNotAcknowledged(t *testing.T) {
 		"no request":            {sensayTarget, events.Request{}, unreadable, deleter.Answer{}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			env := newEnvironment(t)
 			for failing := 1; ; failing++ {
-				l := New(w.js, w.config(c.target, script(c.answer)))
-				d, heard := w.delivered(0)
+				l := New(env.js, env.config(c.target, answering(c.answer)))
+				d, received := env.delivered(0)
 				d.request, d.invalid, d.seq = c.request, c.invalid, uint64(failing)
 				if d.request.ID != "" {
 					d.request.ID = ledger.NewID()
 				}
 				stores := 0
-				l.ledger = &watched{requestLedger: l.ledger, before: func() error {
+				l.ledger = &watchedLedger{requestLedger: l.ledger, before: func() error {
 					if stores++; stores == failing {
 						return context.DeadlineExceeded
 					}
 					return nil
 				}}
-				w.step(l, d)
-				acked := heard("+ACK")
+				env.step(l, d)
+				acked := received("+ACK")
 				if stores < failing {
 					if acked != 1 || stores < c.stores {
 						t.Errorf("after %d stores it is acknowledged %d times", stores, acked)
@@ -432,10 +432,10 @@ func TestAStepThatIsNotStoredIsNotAcknowledged(t *testing.T) {
 func TestAConflictLeavesTheMessageToTheWorkerThatContinues(t *testing.T) {
 	for name, answer := range map[string]deleter.Answer{"with its result": answerDeleted, "with its retry": answerLost} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			env := newEnvironment(t)
 			r := entry(7)
-			other := New(w.js, w.config(sensayTarget, nil))
-			l := New(w.js, w.config(sensayTarget, &api{answer: func(int, events.Resource) deleter.Answer {
+			other := New(env.js, env.config(sensayTarget, nil))
+			l := New(env.js, env.config(sensayTarget, &fakeAPI{answer: func(int, events.Resource) deleter.Answer {
 				last, err := other.ledger.Last(t.Context(), r.ID)
 				if err != nil || last == nil {
 					t.Fatalf("the chain ends with %v: %v", last, err)
@@ -445,13 +445,13 @@ func TestAConflictLeavesTheMessageToTheWorkerThatContinues(t *testing.T) {
 				}
 				return answer
 			}}))
-			d, heard := w.delivered(0)
+			d, received := env.delivered(0)
 			d.request = r
-			w.step(l, d)
-			if n := heard(""); n != 0 {
+			env.step(l, d)
+			if n := received(""); n != 0 {
 				t.Errorf("the server received %d acknowledgements", n)
 			}
-			if n := len(w.results(events.ResultFilter(sensayTarget, r.ID, ""))); n != 0 {
+			if n := len(env.results(events.ResultFilter(sensayTarget, r.ID, ""))); n != 0 {
 				t.Errorf("%d results", n)
 			}
 		})
@@ -459,19 +459,19 @@ func TestAConflictLeavesTheMessageToTheWorkerThatContinues(t *testing.T) {
 }
 
 func TestHeadersOfTheWorkerAreNotServerCommands(t *testing.T) {
-	w := newWorld(t)
-	w.run(w.config(kvTarget, script(answerBusy, answerDeleted)))
+	env := newEnvironment(t)
+	env.run(env.config(kvTarget, answering(answerBusy, answerDeleted)))
 	r := contexts(10)
 	body, err := r.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.publishRaw(kvTarget, body, nats.Header{"Nats-Rollup": nil, "Lethe-Unanswered": {"true"}, "X-Other": {"kept out"}})
-	got := w.final(kvTarget, r.ID)
+	env.publishRaw(kvTarget, body, nats.Header{"Nats-Rollup": nil, "Lethe-Unanswered": {"true"}, "X-Other": {"kept out"}})
+	got := env.final(kvTarget, r.ID)
 	if got.Evidence.AfterUnansweredAttempt {
 		t.Error("a publisher's header became history")
 	}
-	for _, m := range w.messages(events.StreamResults, ">") {
+	for _, m := range env.messages(events.StreamResults, ">") {
 		for _, name := range []string{"X-Other", nats.MsgIdHdr} {
 			if m.Header.Get(name) != "" {
 				t.Errorf("%s has the header %s", m.Subject, name)
@@ -481,12 +481,12 @@ func TestHeadersOfTheWorkerAreNotServerCommands(t *testing.T) {
 }
 
 func TestABinaryEventIsRetriedAsItWas(t *testing.T) {
-	w := newWorld(t)
-	w.run(w.config(kvTarget, script(answerBusy, answerDeleted)))
-	w.publishRaw(kvTarget, []byte(`{"target":"kv-user-context","ids":[9223372036854775807]}`), nats.Header{
+	env := newEnvironment(t)
+	env.run(env.config(kvTarget, answering(answerBusy, answerDeleted)))
+	env.publishRaw(kvTarget, []byte(`{"target":"kv-user-context","ids":[9223372036854775807]}`), nats.Header{
 		"ce-specversion": {"1.0"}, "ce-id": {"binary-1"}, "ce-source": {"/s"}, "ce-type": {"lethe.deletion.requested.v1"},
 		"content-type": {"application/json"}})
-	got := w.final(kvTarget, "binary-1")
+	got := env.final(kvTarget, "binary-1")
 	if diff := cmp.Diff(events.Resource(events.UserContexts{IDs: []int64{9223372036854775807}}), got.Resource); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -499,7 +499,7 @@ func BenchmarkLane(b *testing.B) {
 		batch  int
 	}{{"Sensay", sensayTarget, 1}, {"k-v.ai", kvTarget, 100}, {"k-v.ai, single calls", kvTarget, 1}} {
 		b.Run(c.name, func(b *testing.B) {
-			w := newWorld(b)
+			env := newEnvironment(b)
 			for i := range b.N {
 				r := contexts(int64(i + 1))
 				if c.target == sensayTarget {
@@ -509,17 +509,17 @@ func BenchmarkLane(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if _, err := w.js.PublishMsgAsync(&nats.Msg{Subject: events.RequestSubject(c.target), Data: body}); err != nil {
+				if _, err := env.js.PublishMsgAsync(&nats.Msg{Subject: events.RequestSubject(c.target), Data: body}); err != nil {
 					b.Fatal(err)
 				}
 			}
-			<-w.js.PublishAsyncComplete()
-			config := w.config(c.target, script(answerDeleted))
+			<-env.js.PublishAsyncComplete()
+			config := env.config(c.target, answering(answerDeleted))
 			config.Concurrency, config.BatchIDs, config.BatchLinger = 64, c.batch, 5*time.Millisecond
 			b.ReportAllocs()
 			b.ResetTimer()
-			w.run(config)
-			w.settled()
+			env.run(config)
+			env.settled()
 			b.StopTimer()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
 		})

@@ -19,22 +19,22 @@ const (
 )
 
 // stored is what can be read of a request in a state.
-func (l life) stored() *history.Request {
+func (l modelState) request() *history.Request {
 	q := &history.Request{ID: "id", Target: events.SensayKnowledgeBase}
-	if l.linked {
+	if l.hasRecords {
 		r := history.Record{Record: ledger.Record{
-			Seq: seenSeq, StoredAt: noon, Outcome: outcomes[l.last.outcome], Instance: "worker", Progress: l.last.known.history(),
+			Seq: headSeq, StoredAt: noon, Outcome: outcomes[l.head.outcome], Instance: "worker", Progress: l.head.progress.progress(),
 		}}
-		if l.last.leased {
+		if l.head.leased {
 			r.Lease = modelLease
 		}
 		q.Records = append(q.Records, r)
 	}
-	if l.later.there {
-		q.Next = &history.Next{At: noon.Add(modelWait), Progress: l.later.history.history()}
+	if l.schedule.exists {
+		q.Next = &history.Next{At: noon.Add(modelWait), Progress: l.schedule.progress.progress()}
 	}
-	for _, k := range l.letters {
-		if !k.there || q.Message != nil && (k.due || q.Message.Stream == events.StreamRequests && !q.Message.Taken) {
+	for _, k := range l.messages {
+		if !k.exists || q.Message != nil && (k.due || q.Message.Stream == events.StreamRequests && !q.Message.Taken) {
 			continue // a search finds the one that waits first, on DELETION_REQUESTS
 		}
 		q.Message = &history.Message{Stream: events.StreamRequests, Seq: 1, StoredAt: noon, Taken: !k.waiting || k.delivered, Ahead: -1}
@@ -47,25 +47,25 @@ func (l life) stored() *history.Request {
 
 // stage is where a request stands, in the model's own terms. lapsed says that more time
 // than a lease has passed since the last record.
-func (l life) stage(lapsed bool) history.Stage {
+func (l modelState) stage(lapsed bool) history.Stage {
 	switch {
 	case l.finished:
 		return history.Final
-	case l.linked && l.last.leased && !lapsed:
+	case l.hasRecords && l.head.leased && !lapsed:
 		return history.InFlight
-	case l.linked && l.last.leased:
+	case l.hasRecords && l.head.leased:
 		return history.Unanswered
-	case l.linked && l.last.known.confirming:
+	case l.hasRecords && l.head.progress.awaitingRemoval:
 		return history.AcceptedPending
-	case l.later.there:
+	case l.schedule.exists:
 		return history.Retrying
-	case l.linked:
+	case l.hasRecords:
 		return history.Due
 	}
 	stage := history.Unknown
-	for _, k := range l.letters {
+	for _, k := range l.messages {
 		switch {
-		case !k.there || k.due && stage != history.Unknown:
+		case !k.exists || k.due && stage != history.Unknown:
 		case k.waiting && !k.delivered && !k.due:
 			return history.Waiting
 		case k.due:
@@ -78,9 +78,9 @@ func (l life) stage(lapsed bool) history.Stage {
 }
 
 // called says that a worker, which has not stood still, makes a call on a record.
-func (l life) called() bool {
-	for _, h := range l.hands {
-		if l.recorded && h.at == calling && !h.stale {
+func (l modelState) called() bool {
+	for _, h := range l.workers {
+		if l.recorded && h.step == calling && !h.stale {
 			return true
 		}
 	}
@@ -88,7 +88,7 @@ func (l life) called() bool {
 }
 
 // said are words that only the sentence of one stage has.
-var said = map[history.Stage]string{
+var sentenceMarks = map[history.Stage]string{
 	history.Waiting: "no worker has taken it yet", history.Taken: "A worker has taken message", history.InFlight: "is in flight since",
 	history.Unanswered: "and its lease is over", history.Retrying: "Attempt 2 follows at 2026-11-23 13:00:00", history.Due: "; a worker takes it next",
 	history.AcceptedPending: "The API accepted the deletion", history.Final: "It is final: ",
@@ -98,17 +98,17 @@ var said = map[history.Stage]string{
 func (m *model) compareSentences(t *testing.T) {
 	type view struct {
 		linked, finished, called, pending, lapsed bool
-		last                                      mark
-		later                                     letter
-		letters                                   [slots]letter
+		last                                      modelRecord
+		later                                     modelMessage
+		letters                                   [messageSlots]modelMessage
 	}
 	seen := map[view]bool{}
 	stages := map[history.Stage]int{}
 	for l := range m.reached {
 		// A worker that stands still or is gone may be away for longer than its lease.
-		mayLapse := l.last.by == nobody || l.hands[l.last.by].stale
+		mayLapse := l.head.by == noWorker || l.workers[l.head.by].stale
 		for _, lapsed := range []bool{false, true} {
-			v := view{l.linked, l.finished, l.called(), l.pending, lapsed, l.last, l.later, l.letters}
+			v := view{l.hasRecords, l.finished, l.called(), l.pending, lapsed, l.head, l.schedule, l.messages}
 			if lapsed && !mayLapse || seen[v] {
 				continue
 			}
@@ -117,7 +117,7 @@ func (m *model) compareSentences(t *testing.T) {
 			if lapsed {
 				now = noon.Add(2 * modelLease)
 			}
-			q := l.stored()
+			q := l.request()
 			stage, sentence := q.Stage(now), q.Sentence(now, "")
 			stages[stage]++
 			wrong := ""
@@ -130,16 +130,16 @@ func (m *model) compareSentences(t *testing.T) {
 				wrong = "a call is out"
 			case stage == history.AcceptedPending && !l.pending:
 				wrong = "the API did not accept it"
-			case stage == history.Final && !strings.Contains(sentence, string(outcomes[l.last.outcome])):
+			case stage == history.Final && !strings.Contains(sentence, string(outcomes[l.head.outcome])):
 				wrong = "another result is stored"
 			}
-			for other, words := range said {
+			for other, words := range sentenceMarks {
 				if strings.Contains(sentence, words) != (other == stage) {
 					wrong = fmt.Sprintf("the words %q are about %s", words, other)
 				}
 			}
 			if wrong != "" {
-				t.Fatalf("%s (%s), but %s:\n%s", sentence, stage, wrong, m.story(l))
+				t.Fatalf("%s (%s), but %s:\n%s", sentence, stage, wrong, m.trace(l))
 			}
 		}
 	}

@@ -11,141 +11,141 @@ import (
 )
 
 // worker is the next step of a worker.
-func (m *model) worker(l life, i int, then func(func(*life))) {
-	h := l.hands[i]
-	if m.waits && l.stranger && (h.at == claiming || h.at == storing || h.at == noting) {
+func (m *model) worker(l modelState, i int, then func(func(*modelState))) {
+	h := l.workers[i]
+	if m.waitsForForeign && l.foreignHead && (h.step == claiming || h.step == storing || h.step == storingAnswer) {
 		return
 	}
-	switch h.at {
+	switch h.step {
 	case idle:
-		for s, letter := range l.letters {
-			if letter.there && letter.waiting {
-				then(func(l *life) { m.take(l, i, int8(s)) })
+		for s, message := range l.messages {
+			if message.exists && message.waiting {
+				then(func(l *modelState) { m.receive(l, i, int8(s)) })
 			}
 		}
 	case claiming:
-		then(func(l *life) { m.claim(l, i) })
-		if l.held[i] && h.known.refused { // another may probe first
-			then(func(l *life) { m.putOff(l, i) })
+		then(func(l *modelState) { m.claim(l, i) })
+		if l.suspended[i] && h.carried.refused { // another may probe first
+			then(func(l *modelState) { m.postpone(l, i) })
 		}
-	case looking:
-		if h.seen.by == nobody || int(h.seen.by) == i || l.hands[h.seen.by].stale {
-			then(func(l *life) { m.follow(l, i, noon.Add(time.Hour)) })
+	case readingHead:
+		if h.head.by == noWorker || int(h.head.by) == i || l.workers[h.head.by].stale {
+			then(func(l *modelState) { m.resolve(l, i, noon.Add(time.Hour)) })
 		}
-		if h.seen.by == nobody || !l.hands[h.seen.by].stale {
-			then(func(l *life) { m.follow(l, i, noon) })
+		if h.head.by == noWorker || !l.workers[h.head.by].stale {
+			then(func(l *modelState) { m.resolve(l, i, noon) })
 		}
 	case claimed:
-		then(func(l *life) { m.call(l, i) })
-		if l.misses > 0 {
-			then(func(l *life) { m.releaseClaim(l, i) })
+		then(func(l *modelState) { m.call(l, i) })
+		if l.missedTurns > 0 {
+			then(func(l *modelState) { m.releaseClaim(l, i) })
 		}
 	case calling:
 		m.api(l, i, then)
 	case deciding:
-		then(func(l *life) { m.decide(l, i) })
+		then(func(l *modelState) { m.decide(l, i) })
 	case storing:
-		then(func(l *life) { m.store(l, i) })
-	case noting:
-		then(func(l *life) { m.note(l, i) })
+		then(func(l *modelState) { m.store(l, i) })
+	case storingAnswer:
+		then(func(l *modelState) { m.storeAnswer(l, i) })
 	case scheduling:
-		then(func(l *life) {
-			l.later = letter{there: true, history: l.hands[i].next}
-			l.hands[i].at = acking
+		then(func(l *modelState) {
+			l.schedule = modelMessage{exists: true, progress: l.workers[i].next}
+			l.workers[i].step = acking
 		})
 	case acking:
-		then(func(l *life) {
-			l.letters[h.slot].there = false
-			l.rest(i)
-			l.lost()
+		then(func(l *modelState) {
+			l.messages[h.slot].exists = false
+			l.setIdle(i)
+			l.checkLost()
 		})
 	}
 }
 
 // fate is what may befall a worker at any time.
-func (m *model) fate(l life, i int, then func(func(*life))) {
-	h := l.hands[i]
-	if h.at == idle {
+func (m *model) faults(l modelState, i int, then func(func(*modelState))) {
+	h := l.workers[i]
+	if h.step == idle {
 		return
 	}
-	between := h.at >= claimed && h.at <= noting
+	between := h.step >= claimed && h.step <= storingAnswer
 	if l.crashes > 0 {
-		then(func(l *life) {
+		then(func(l *modelState) {
 			l.crashes--
-			l.vague = l.vague || between
-			if h.at == calling && !h.effect {
-				l.orphans++
+			l.uncertain = l.uncertain || between
+			if h.step == calling && !h.effect {
+				l.lateCalls++
 			}
-			l.accepted[i], l.held[i] = false, false
+			l.accepted[i], l.suspended[i] = false, false
 			l.release(i)
 		})
 	}
-	if l.stalls > 0 && !h.stale {
-		then(func(l *life) {
-			l.stalls--
-			l.vague = l.vague || between
-			l.hands[i].stale = true
-			l.letters[h.slot].waiting = l.letters[h.slot].there // and the server delivers it again
-			if h.at == calling {                                // which has its time-out
+	if l.suspensions > 0 && !h.stale {
+		then(func(l *modelState) {
+			l.suspensions--
+			l.uncertain = l.uncertain || between
+			l.workers[i].stale = true
+			l.messages[h.slot].waiting = l.messages[h.slot].exists // and the server delivers it again
+			if h.step == calling {                                 // which has its time-out
 				if !h.effect {
-					l.orphans++
+					l.lateCalls++
 				}
-				l.hands[i].at, l.hands[i].answer, l.hands[i].maybe = deciding, verdictOf(deleter.Retry), true
+				l.workers[i].step, l.workers[i].answer, l.workers[i].mayHaveDeleted = deciding, verdictNumber(deleter.Retry), true
 			}
 		})
 	}
 }
 
-func verdictOf(v deleter.Verdict) verdict { return verdict(slices.Index(verdicts, v)) }
+func verdictNumber(v deleter.Verdict) verdict { return verdict(slices.Index(verdicts, v)) }
 
 // rest leaves a worker without work.
-func (l *life) rest(i int) {
-	l.hands[i] = hands{}
-	if int(l.last.by) == i {
-		l.last.by = nobody
+func (l *modelState) setIdle(i int) {
+	l.workers[i] = modelWorker{}
+	if int(l.head.by) == i {
+		l.head.by = noWorker
 	}
-	for w := range l.hands {
-		if int(l.hands[w].seen.by) == i && l.hands[w].at != idle {
-			l.hands[w].seen.by = nobody
+	for w := range l.workers {
+		if int(l.workers[w].head.by) == i && l.workers[w].step != idle {
+			l.workers[w].head.by = noWorker
 		}
 	}
 }
 
 // release lets a worker's message go, to be delivered again.
-func (l *life) release(i int) {
-	if letter := &l.letters[l.hands[i].slot]; letter.there {
+func (l *modelState) release(i int) {
+	if letter := &l.messages[l.workers[i].slot]; letter.exists {
 		letter.waiting = true
 	}
-	l.rest(i)
+	l.setIdle(i)
 }
 
 // lost breaks the promise that an acknowledged request has its result, or its
 // next step, stored.
-func (l *life) lost() {
-	if l.finished || l.later.there {
+func (l *modelState) checkLost() {
+	if l.finished || l.schedule.exists {
 		return
 	}
-	for _, letter := range l.letters {
-		if letter.there {
+	for _, message := range l.messages {
+		if message.exists {
 			return
 		}
 	}
-	l.broken = nothingLost
+	l.violated = nothingLost
 }
 
-func (l *life) used(s int) bool {
-	for _, h := range l.hands {
-		if h.at != idle && int(h.slot) == s {
+func (l *modelState) used(s int) bool {
+	for _, h := range l.workers {
+		if h.step != idle && int(h.slot) == s {
 			return true
 		}
 	}
 	return false
 }
 
-func (l *life) put(new letter) {
-	for s := range l.letters {
-		if !l.letters[s].there && !l.used(s) {
-			l.letters[s] = new
+func (l *modelState) addMessage(new modelMessage) {
+	for s := range l.messages {
+		if !l.messages[s].exists && !l.used(s) {
+			l.messages[s] = new
 			return
 		}
 	}
@@ -153,35 +153,35 @@ func (l *life) put(new letter) {
 }
 
 // tidy gives states that differ only in the order of their messages one form.
-func (l *life) tidy() {
+func (l *modelState) normalize() {
 	rank := func(s int) (n int) {
-		k := l.letters[s]
-		for i, b := range []bool{k.there, k.waiting, k.due, k.delivered, k.history.fresh, k.history.none, k.history.unanswered, k.history.confirming, k.history.refused} {
+		k := l.messages[s]
+		for i, b := range []bool{k.exists, k.waiting, k.due, k.delivered, k.progress.current, k.progress.noSeq, k.progress.mayHaveDeleted, k.progress.awaitingRemoval, k.progress.refused} {
 			if b {
 				n |= 1 << i
 			}
 		}
-		for w, h := range l.hands {
-			if h.at != idle && int(h.slot) == s {
+		for w, h := range l.workers {
+			if h.step != idle && int(h.slot) == s {
 				n |= 1 << (9 + w)
 			}
 		}
 		return n
 	}
-	for s := range l.letters {
-		if !l.letters[s].there && !l.used(s) {
-			l.letters[s] = letter{}
+	for s := range l.messages {
+		if !l.messages[s].exists && !l.used(s) {
+			l.messages[s] = modelMessage{}
 		}
 	}
-	for end := len(l.letters) - 1; end > 0; end-- {
+	for end := len(l.messages) - 1; end > 0; end-- {
 		for s := range end {
 			if rank(s) >= rank(s+1) {
 				continue
 			}
-			l.letters[s], l.letters[s+1] = l.letters[s+1], l.letters[s]
-			for w := range l.hands {
-				switch h := &l.hands[w]; {
-				case h.at == idle:
+			l.messages[s], l.messages[s+1] = l.messages[s+1], l.messages[s]
+			for w := range l.workers {
+				switch h := &l.workers[w]; {
+				case h.step == idle:
 				case int(h.slot) == s:
 					h.slot++
 				case int(h.slot) == s+1:
@@ -193,17 +193,17 @@ func (l *life) tidy() {
 }
 
 // remove is a deletion by the API.
-func (l *life) remove() {
+func (l *modelState) remove() {
 	if l.present {
-		l.present, l.ours = false, true
+		l.present, l.removedByUs = false, true
 	}
 }
 
 // quiet says that no worker can still be working on the request: records are
 // stored for much longer than a lease.
-func (l *life) quiet() bool {
-	for _, h := range l.hands {
-		if h.at != idle && !h.stale {
+func (l *modelState) noneActive() bool {
+	for _, h := range l.workers {
+		if h.step != idle && !h.stale {
 			return false
 		}
 	}
@@ -211,21 +211,21 @@ func (l *life) quiet() bool {
 }
 
 // expire lets all records go. What knows of none then knows the end of the chain.
-func (l *life) expire() {
+func (l *modelState) expire() {
 	l.expiries--
-	l.expired, l.vague = true, true // what came of them is forgotten
-	l.linked, l.stranger, l.last = false, false, mark{by: nobody}
-	known := func(r *remembered) { r.fresh = r.none }
-	known(&l.later.history)
-	for s := range l.letters {
-		known(&l.letters[s].history)
+	l.expired, l.uncertain = true, true // what came of them is forgotten
+	l.hasRecords, l.foreignHead, l.head = false, false, modelRecord{by: noWorker}
+	known := func(r *modelProgress) { r.current = r.noSeq }
+	known(&l.schedule.progress)
+	for s := range l.messages {
+		known(&l.messages[s].progress)
 	}
-	for w := range l.hands {
-		h := &l.hands[w]
-		known(&h.known)
+	for w := range l.workers {
+		h := &l.workers[w]
+		known(&h.carried)
 		known(&h.current)
 		known(&h.next)
-		h.past, h.seenFresh = false, false
+		h.expectsForeign, h.headIsCurrent = false, false
 	}
 }
 
@@ -240,297 +240,297 @@ const (
 
 // append stores a link, if its writer knew the last one: chain.go's append, of which
 // one step is a try and, where that is refused, the read after it.
-func (m *model) append(l *life, i int, k mark, follows remembered) stored {
-	h := &l.hands[i]
+func (m *model) append(l *modelState, i int, k modelRecord, follows modelProgress) stored {
+	h := &l.workers[i]
 	switch {
 	case m.noExpectation:
-	case l.stranger && !h.past && (follows.fresh || m.blindPast):
-		h.past = true
+	case l.foreignHead && !h.expectsForeign && (follows.current || m.skipsRead):
+		h.expectsForeign = true
 		return readAgain
-	case l.stranger && m.blindPast:
-	case !follows.fresh:
+	case l.foreignHead && m.skipsRead:
+	case !follows.current:
 		return refusal
 	}
 	// Nobody else knows the last link any more.
-	l.later.history.fresh = false
-	for s := range l.letters {
-		l.letters[s].history.fresh = false
+	l.schedule.progress.current = false
+	for s := range l.messages {
+		l.messages[s].progress.current = false
 	}
-	for w := range l.hands {
-		h := &l.hands[w]
-		h.known.fresh, h.current.fresh, h.next.fresh, h.seenFresh, h.past = false, false, false, false, false
+	for w := range l.workers {
+		h := &l.workers[w]
+		h.carried.current, h.current.current, h.next.current, h.headIsCurrent, h.expectsForeign = false, false, false, false, false
 	}
 	k.by = int8(i)
-	k.known.fresh, k.known.none = true, false // it is the last link itself
-	l.last, l.linked, l.stranger = k, true, false
+	k.progress.current, k.progress.noSeq = true, false // it is the last link itself
+	l.head, l.hasRecords, l.foreignHead = k, true, false
 	if !k.outcome.final() {
 		return accepted
 	}
 	switch {
 	case l.finished:
-		l.broken = oneFinal
-	case outcomes[k.outcome] == events.NotFound && l.ours:
-		l.broken = notFoundIsTrue
+		l.violated = oneFinal
+	case outcomes[k.outcome] == events.NotFound && l.removedByUs:
+		l.violated = notFoundIsTrue
 	case outcomes[k.outcome] == events.Deleted && l.present && !l.pending:
-		l.broken = deletedIsTrue
+		l.violated = deletedIsTrue
 	case outcomes[k.outcome] == events.Failed && !l.forbidden:
-		l.broken = refusedIsTrue
-	case outcomes[k.outcome] == events.Deleted && l.absent && l.recorded && !l.vague:
-		l.broken = deletedIsPossible
+		l.violated = refusedIsTrue
+	case outcomes[k.outcome] == events.Deleted && l.absent && l.recorded && !l.uncertain:
+		l.violated = deletedIsPossible
 	}
 	l.finished = true
 	return accepted
 }
 
-func (m *model) take(l *life, i int, slot int8) {
-	from := &l.letters[slot]
+func (m *model) receive(l *modelState, i int, slot int8) {
+	from := &l.messages[slot]
 	from.waiting = false
-	known := from.history
+	known := from.progress
 	// startingPoint: what it cannot know of may have deleted.
-	if lost := from.due || known.none && from.delivered && l.expired; lost && !m.noLoss {
-		known.unanswered = true
+	if lost := from.due || known.noSeq && from.delivered && l.expired; lost && !m.ignoresLoss {
+		known.mayHaveDeleted = true
 	}
 	from.delivered = l.expiries > 0 || l.expired
-	l.hands[i] = hands{at: claiming, slot: slot, known: known}
+	l.workers[i] = modelWorker{step: claiming, slot: slot, carried: known}
 	if m.ackFirst {
-		l.letters[slot].there = false
-		l.lost()
+		l.messages[slot].exists = false
+		l.checkLost()
 	}
 }
 
 // claim: process.go's attempt, up to the call.
-func (m *model) claim(l *life, i int) {
-	h := &l.hands[i]
+func (m *model) claim(l *modelState, i int) {
+	h := &l.workers[i]
 	if h.stale && !m.noLease {
 		l.release(i) // the message may be another's
 		return
 	}
-	h.current = h.known
+	h.current = h.carried
 	switch {
 	case !l.recorded || m.noAttempts:
-		if !h.current.fresh {
-			l.look(i)
+		if !h.current.current {
+			l.readHead(i)
 			return
 		}
 	default:
-		switch m.append(l, i, mark{known: h.current, leased: true}, h.current) {
+		switch m.append(l, i, modelRecord{progress: h.current, leased: true}, h.current) {
 		case refusal:
-			l.look(i)
+			l.readHead(i)
 			return
 		case readAgain:
 			return
 		}
-		h.current.fresh, h.current.none = true, false
+		h.current.current, h.current.noSeq = true, false
 	}
-	h.at = claimed
+	h.step = claimed
 }
 
-func (l *life) look(i int) {
-	h := &l.hands[i]
-	h.at, h.seen, h.seenFresh, h.seenNone = looking, l.last, true, !l.linked
+func (l *modelState) readHead(i int) {
+	h := &l.workers[i]
+	h.step, h.head, h.headIsCurrent, h.headIsMissing = readingHead, l.head, true, !l.hasRecords
 }
 
 // follow: claim.go's resolve. Whether a next step is scheduled is looked up
 // after the chain was, so both may be of different moments.
-func (m *model) follow(l *life, i int, now time.Time) {
-	h := &l.hands[i]
-	last := &ledger.Record{Seq: seenSeq, StoredAt: noon, Outcome: outcomes[h.seen.outcome], Instance: fmt.Sprint(h.seen.by), Progress: h.seen.known.history()}
+func (m *model) resolve(l *modelState, i int, now time.Time) {
+	h := &l.workers[i]
+	last := &ledger.Record{Seq: headSeq, StoredAt: noon, Outcome: outcomes[h.head.outcome], Instance: fmt.Sprint(h.head.by), Progress: h.head.progress.progress()}
 	last.Progress.Seq = last.Seq
-	if h.seen.leased {
+	if h.head.leased {
 		last.Lease = time.Second
 	}
-	if h.seenNone {
+	if h.headIsMissing {
 		last = nil
 	}
 	if m.noLease {
 		now = noon.Add(time.Hour)
 	}
-	action, _, next := ledger.Resolve(h.known.history(), "", last, l.later.there, fmt.Sprint(i), now)
+	action, _, next := ledger.Resolve(h.carried.progress(), "", last, l.schedule.exists, fmt.Sprint(i), now)
 	if m.noUnanswered {
 		next.MayHaveDeleted = false
 	}
-	if h.seenNone && m.noLoss {
-		next.MayHaveDeleted = h.known.unanswered
+	if h.headIsMissing && m.ignoresLoss {
+		next.MayHaveDeleted = h.carried.mayHaveDeleted
 	}
-	to := rememberedOf(next, h.known.fresh)
-	if next.Seq == seenSeq || h.seenNone {
-		to.fresh = h.seenFresh
+	to := progressOf(next, h.carried.current)
+	if next.Seq == headSeq || h.headIsMissing {
+		to.current = h.headIsCurrent
 	}
-	h.seen, h.seenFresh, h.seenNone = mark{}, false, false
+	h.head, h.headIsCurrent, h.headIsMissing = modelRecord{}, false, false
 	switch action {
 	case ledger.Acknowledge:
-		h.at = acking
+		h.step = acking
 	case ledger.ComeBack:
-		h.next, h.at = to, scheduling
+		h.next, h.step = to, scheduling
 	default:
-		h.known, h.at = to, claiming
+		h.carried, h.step = to, claiming
 	}
 }
 
-func (m *model) call(l *life, i int) {
-	h := &l.hands[i]
+func (m *model) call(l *modelState, i int) {
+	h := &l.workers[i]
 	if h.stale && !m.noLease {
-		h.known, h.at = h.current, claiming
+		h.carried, h.step = h.current, claiming
 		return
 	}
 	// Where attempts are not recorded, only this check separates two workers,
 	// and the call may come a moment after what it did not see yet.
 	if l.finished && l.recorded {
-		l.broken = noCallAfterFinal
+		l.violated = noCallAfterFinal
 	}
-	h.at, h.effect, h.accepted = calling, false, l.accepted[i]
+	h.step, h.effect, h.accepted = calling, false, l.accepted[i]
 }
 
 // putOff: suspect.go's. The message comes again as it is.
-func (m *model) putOff(l *life, i int) {
-	h := &l.hands[i]
-	h.next, h.at = h.known, scheduling
-	if m.putOffUnscheduled {
-		h.at = acking
+func (m *model) postpone(l *modelState, i int) {
+	h := &l.workers[i]
+	h.next, h.step = h.carried, scheduling
+	if m.postponesUnscheduled {
+		h.step = acking
 	}
 }
 
 // credential is what becomes of it, and what a worker learns by other requests.
-func (m *model) credential(l life, then func(func(*life))) {
+func (m *model) credential(l modelState, then func(func(*modelState))) {
 	if !l.forbidden && !l.revocable {
 		return
 	}
 	if l.revocable && l.revoked != restored {
-		then(func(l *life) { l.revoked++ })
+		then(func(l *modelState) { l.revoked++ })
 	}
 	for i := range l.accepted {
-		if l.revoked != revoked && (!l.accepted[i] || l.held[i]) {
-			then(func(l *life) { l.accepted[i], l.held[i] = true, false })
+		if l.revoked != revoked && (!l.accepted[i] || l.suspended[i]) {
+			then(func(l *modelState) { l.accepted[i], l.suspended[i] = true, false })
 		}
 	}
 }
 
 // releaseClaim: process.go's, where the turn of a call does not come.
-func (m *model) releaseClaim(l *life, i int) {
-	l.misses--
-	if current := l.hands[i].current; l.recorded && !m.noRelease {
+func (m *model) releaseClaim(l *modelState, i int) {
+	l.missedTurns--
+	if current := l.workers[i].current; l.recorded && !m.noRelease {
 		// Refused where another worker continues with it.
-		if m.append(l, i, mark{known: current}, current) == readAgain {
-			m.append(l, i, mark{known: current}, current)
+		if m.append(l, i, modelRecord{progress: current}, current) == readAgain {
+			m.append(l, i, modelRecord{progress: current}, current)
 		}
 	}
 	l.release(i)
 }
 
 // api is what may become of a call that is out.
-func (m *model) api(l life, i int, then func(func(*life))) {
-	answer := func(v deleter.Verdict, maybe bool, change func(*life)) {
-		then(func(l *life) {
+func (m *model) api(l modelState, i int, then func(func(*modelState))) {
+	answer := func(v deleter.Verdict, maybe bool, change func(*modelState)) {
+		then(func(l *modelState) {
 			change(l)
-			l.vague = l.vague || maybe
-			h := &l.hands[i]
-			h.at, h.answer, h.maybe = deciding, verdictOf(v), maybe
+			l.uncertain = l.uncertain || maybe
+			h := &l.workers[i]
+			h.step, h.answer, h.mayHaveDeleted = deciding, verdictNumber(v), maybe
 		})
 	}
-	nothing := func(*life) {}
+	nothing := func(*modelState) {}
 	if l.forbidden || l.revoked == revoked {
 		answer(deleter.CredentialRefused, false, nothing)
-		if !l.hands[i].current.refused { // a 401, or the last of many 403
-			answer(deleter.CredentialRefused, false, func(l *life) { l.held[i] = true })
+		if !l.workers[i].current.refused { // a 401, or the last of many 403
+			answer(deleter.CredentialRefused, false, func(l *modelState) { l.suspended[i] = true })
 		}
 		return
 	}
 	switch {
 	case !l.recorded: // k-v.ai, to which everything is always there
-		answer(deleter.Deleted, false, (*life).remove)
+		answer(deleter.Deleted, false, (*modelState).remove)
 	case l.present && l.pending:
-		answer(deleter.NotFound, false, func(l *life) { l.present = false })
+		answer(deleter.NotFound, false, func(l *modelState) { l.present = false })
 	case l.present:
-		answer(deleter.Deleted, false, (*life).remove)
+		answer(deleter.Deleted, false, (*modelState).remove)
 	default:
 		answer(deleter.NotFound, false, nothing)
 	}
-	if l.troubles == 0 {
+	if l.failures == 0 {
 		return
 	}
-	answer(deleter.Retry, false, func(l *life) { l.troubles-- }) // 429
-	if !l.revocable {                                            // the credential is revoked once, not from call to call
-		answer(deleter.CredentialRefused, false, func(l *life) { l.troubles-- }) // 401
+	answer(deleter.Retry, false, func(l *modelState) { l.failures-- }) // 429
+	if !l.revocable {                                                  // the credential is revoked once, not from call to call
+		answer(deleter.CredentialRefused, false, func(l *modelState) { l.failures-- }) // 401
 	}
-	answer(deleter.Retry, true, func(l *life) { l.troubles--; l.orphans++ }) // timed out, it may act yet
-	answer(deleter.Retry, true, func(l *life) { l.troubles--; l.remove() })  // deleted, and the answer was lost
+	answer(deleter.Retry, true, func(l *modelState) { l.failures--; l.lateCalls++ }) // timed out, it may act yet
+	answer(deleter.Retry, true, func(l *modelState) { l.failures--; l.remove() })    // deleted, and the answer was lost
 	if l.recorded && l.present && l.pending {
-		answer(deleter.AcceptedPending, false, func(l *life) { l.troubles-- })
+		answer(deleter.AcceptedPending, false, func(l *modelState) { l.failures-- })
 	}
 	if l.recorded && l.present && !l.pending {
-		answer(deleter.AcceptedPending, false, func(l *life) { l.troubles--; l.pending, l.ours = true, true })
-		answer(deleter.Retry, true, func(l *life) { l.troubles--; l.pending, l.ours = true, true })
+		answer(deleter.AcceptedPending, false, func(l *modelState) { l.failures--; l.pending, l.removedByUs = true, true })
+		answer(deleter.Retry, true, func(l *modelState) { l.failures--; l.pending, l.removedByUs = true, true })
 	}
 }
 
 var modelRules = Rules{ConfirmAfter: time.Hour, Retry: Policy{InitialInterval: time.Second, Multiplier: 1, MaxInterval: time.Second, MaxElapsed: 1000 * time.Hour}}
 
 // decide: process.go's store, up to the first publish.
-func (m *model) decide(l *life, i int) {
-	h := &l.hands[i]
+func (m *model) decide(l *modelState, i int) {
+	h := &l.workers[i]
 	var accepted time.Time
 	if h.accepted || m.alwaysCounts || m.lateCounts && l.accepted[i] {
 		accepted = noon
 	}
-	step := decide(modelRules, h.current.history(), deleter.Answer{Verdict: verdicts[h.answer], Status: 1, MayHaveDeleted: h.maybe}, accepted, noon)
+	step := decide(modelRules, h.current.progress(), deleter.Answer{Verdict: verdicts[h.answer], Status: 1, MayHaveDeleted: h.mayHaveDeleted}, accepted, noon)
 	if !step.progress.Refused.IsZero() && step.progress.Refused != refusedAt && !m.staleCounts {
-		l.accepted = [workers]bool{}
+		l.accepted = [workerCount]bool{}
 	}
 	if m.noUnanswered {
 		step.progress.MayHaveDeleted = false
 	}
-	h.outcome, h.again = numbered(step.outcome), !step.nextCallAt.IsZero()
-	h.next = rememberedOf(step.progress, h.current.fresh)
+	h.outcome, h.callAgain = outcomeNumber(step.outcome), !step.nextCallAt.IsZero()
+	h.next = progressOf(step.progress, h.current.current)
 	switch {
 	case h.outcome != 0:
-		h.at = storing
+		h.step = storing
 	case !m.noAnswers:
-		h.at = noting
+		h.step = storingAnswer
 	default:
-		h.at = scheduling
+		h.step = scheduling
 	}
 }
 
-func (m *model) store(l *life, i int) {
-	h := &l.hands[i]
+func (m *model) store(l *modelState, i int) {
+	h := &l.workers[i]
 	kept := h.next
-	if !h.again {
+	if !h.callAgain {
 		kept = h.current
 	}
-	switch m.append(l, i, mark{outcome: h.outcome, known: kept}, h.current) {
+	switch m.append(l, i, modelRecord{outcome: h.outcome, progress: kept}, h.current) {
 	case refusal:
-		m.outrun(l, i)
+		m.conflict(l, i)
 		return
 	case readAgain:
 		return
 	}
-	h.next.fresh, h.next.none, h.at = true, false, acking
-	if h.again {
-		h.at = scheduling
+	h.next.current, h.next.noSeq, h.step = true, false, acking
+	if h.callAgain {
+		h.step = scheduling
 	}
 }
 
-func (m *model) note(l *life, i int) {
-	h := &l.hands[i]
-	switch m.append(l, i, mark{known: h.next}, h.next) {
+func (m *model) storeAnswer(l *modelState, i int) {
+	h := &l.workers[i]
+	switch m.append(l, i, modelRecord{progress: h.next}, h.next) {
 	case refusal:
-		m.outrun(l, i)
+		m.conflict(l, i)
 		return
 	case readAgain:
 		return
 	}
-	h.next.fresh, h.next.none, h.at = true, false, scheduling
+	h.next.current, h.next.noSeq, h.step = true, false, scheduling
 }
 
 // outrun: process.go's.
-func (m *model) outrun(l *life, i int) {
-	if !l.linked { // what the API answered is stored all the same
-		h := &l.hands[i]
-		h.current.fresh, h.current.none, h.next.fresh, h.next.none = true, true, true, true
+func (m *model) conflict(l *modelState, i int) {
+	if !l.hasRecords { // what the API answered is stored all the same
+		h := &l.workers[i]
+		h.current.current, h.current.noSeq, h.next.current, h.next.noSeq = true, true, true, true
 		return
 	}
-	if l.last.outcome.final() {
-		l.hands[i].at = acking
+	if l.head.outcome.final() {
+		l.workers[i].step = acking
 		return
 	}
 	l.release(i)

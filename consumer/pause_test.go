@@ -15,58 +15,58 @@ import (
 )
 
 // pause writes a pause and waits until the lane has seen it.
-func (w *world) pause(l *Lane) {
-	w.Helper()
-	w.writePause()
-	w.until("the lane is paused", func() bool { return l.State().Status == StatusPaused })
+func (env *environment) pause(l *Lane) {
+	env.Helper()
+	env.writePause()
+	env.until("the lane is paused", func() bool { return l.State().Status == StatusPaused })
 }
 
-func (w *world) writePause() {
-	w.Helper()
-	if _, _, err := control.Pause(context.Background(), w.js, kvTarget, "vendor asked", "anna", time.Time{}); err != nil {
-		w.Error(err)
+func (env *environment) writePause() {
+	env.Helper()
+	if _, _, err := control.Pause(context.Background(), env.js, kvTarget, "vendor asked", "anna", time.Time{}); err != nil {
+		env.Error(err)
 	}
 }
 
-func (w *world) resume() {
-	w.Helper()
-	if _, _, err := control.Resume(w.Context(), w.js, kvTarget, "ben"); err != nil {
-		w.Fatal(err)
+func (env *environment) resume() {
+	env.Helper()
+	if _, _, err := control.Resume(env.Context(), env.js, kvTarget, "ben"); err != nil {
+		env.Fatal(err)
 	}
 }
 
 // A pause returns the requests that wait for their call, and fetches none.
 func TestAPausedLaneReturnsWhatWaitsAndFetchesNothing(t *testing.T) {
-	w := newWorld(t)
-	calls := script(answerDeleted)
-	config := w.config(kvTarget, calls)
+	env := newEnvironment(t)
+	calls := answering(answerDeleted)
+	config := env.config(kvTarget, calls)
 	config.Rate = 0.01 // so that all but the first request wait for their turn, for longer than the test
-	lane, stop := w.run(config)
+	lane, stop := env.run(config)
 	requests := []events.Request{contexts(1), contexts(2), contexts(3), contexts(4)}
-	w.publish(requests...)
-	w.until("the first call", func() bool { return calls.count() > 0 })
-	w.until("requests wait in memory", func() bool { return lane.inflight.size() > 0 })
-	w.pause(lane)
-	w.until("they are returned, and the last pull is over", func() bool {
-		return lane.inflight.size() == 0 && w.requestsConsumer().NumWaiting == 0
+	env.publish(requests...)
+	env.until("the first call", func() bool { return calls.count() > 0 })
+	env.until("requests wait in memory", func() bool { return lane.inflight.size() > 0 })
+	env.pause(lane)
+	env.until("they are returned, and the last pull is over", func() bool {
+		return lane.inflight.size() == 0 && env.requestsConsumer().NumWaiting == 0
 	})
-	before, delivered := calls.count(), w.requestsConsumer().Delivered.Consumer
+	before, delivered := calls.count(), env.requestsConsumer().Delivered.Consumer
 	more := contexts(5)
-	w.publish(more)
+	env.publish(more)
 	time.Sleep(2 * pullWait) // a lane that fetched would have it by now
-	if n := w.requestsConsumer().Delivered.Consumer - delivered; n > 0 || calls.count() != before {
+	if n := env.requestsConsumer().Delivered.Consumer - delivered; n > 0 || calls.count() != before {
 		t.Errorf("%d requests are fetched and %d calls made in a pause", n, calls.count()-before)
 	}
 	stop()
 
-	other, _ := w.run(w.config(kvTarget, calls))
-	w.until("a new worker sees the pause", func() bool { return other.State().Status == StatusPaused })
+	other, _ := env.run(env.config(kvTarget, calls))
+	env.until("a new worker sees the pause", func() bool { return other.State().Status == StatusPaused })
 	if calls.count() != before {
 		t.Error("a new worker calls in a pause")
 	}
-	w.resume()
+	env.resume()
 	for _, r := range append(requests, more) {
-		if got := w.final(kvTarget, r.ID); got.Outcome != events.Deleted || got.Attempts != 1 {
+		if got := env.final(kvTarget, r.ID); got.Outcome != events.Deleted || got.Attempts != 1 {
 			t.Errorf("%s is %s after %d attempts", r.ID, got.Outcome, got.Attempts)
 		}
 	}
@@ -74,24 +74,24 @@ func TestAPausedLaneReturnsWhatWaitsAndFetchesNothing(t *testing.T) {
 
 // A claim on which no call was made is released in the ledger, too.
 func TestAPauseReleasesAClaim(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	r := entry(7)
-	calls := script(answerNotFound)
-	l := New(w.js, w.config(sensayTarget, calls))
-	l.ledger = &watched{requestLedger: l.ledger, after: func(subject string) {
+	calls := answering(answerNotFound)
+	l := New(env.js, env.config(sensayTarget, calls))
+	l.ledger = &watchedLedger{requestLedger: l.ledger, after: func(subject string) {
 		if subject != events.AttemptSubject(sensayTarget, r.ID, 1) {
 			return
 		}
-		if _, _, err := control.Pause(t.Context(), w.js, sensayTarget, "r", "anna", time.Time{}); err != nil {
+		if _, _, err := control.Pause(t.Context(), env.js, sensayTarget, "r", "anna", time.Time{}); err != nil {
 			t.Error(err)
 		}
 		<-l.control.Open().Done()
 	}}
-	d, heard := w.delivered(0)
+	d, received := env.delivered(0)
 	d.request, d.seq = r, 1
-	w.step(l, d)
-	if heard("-NAK") != 1 || calls.count() != 0 {
-		t.Errorf("given back %d times; %d calls", heard("-NAK"), calls.count())
+	env.step(l, d)
+	if received("-NAK") != 1 || calls.count() != 0 {
+		t.Errorf("given back %d times; %d calls", received("-NAK"), calls.count())
 	}
 	last, err := l.ledger.Last(t.Context(), r.ID)
 	if err != nil || last == nil || last.Lease != 0 || last.Progress.Attempts != 0 || last.Progress.MayHaveDeleted {
@@ -100,7 +100,7 @@ func TestAPauseReleasesAClaim(t *testing.T) {
 }
 
 func TestAPauseStopsABisectionBetweenItsCalls(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	calls := refusing(422, false, 3)
 	refuse := calls.answer
 	var lane *Lane
@@ -108,64 +108,64 @@ func TestAPauseStopsABisectionBetweenItsCalls(t *testing.T) {
 	calls.answer = func(call int, res events.Resource) deleter.Answer {
 		if call == 1 {
 			<-ready
-			w.writePause()
+			env.writePause()
 			<-lane.control.Open().Done()
 		}
 		return refuse(call, res)
 	}
 	requests := []events.Request{contexts(1), contexts(2), contexts(3), contexts(4)}
-	w.publish(requests...)
-	lane, _ = w.run(w.together(100, calls))
+	env.publish(requests...)
+	lane, _ = env.run(env.batchConfig(100, calls))
 	close(ready)
-	w.until("the lane is paused", func() bool { return lane.State().Status == StatusPaused })
-	w.until("nothing is in flight", func() bool { return lane.inflight.size() == 0 })
+	env.until("the lane is paused", func() bool { return lane.State().Status == StatusPaused })
+	env.until("nothing is in flight", func() bool { return lane.inflight.size() == 0 })
 	if n := calls.count(); n != 1 {
 		t.Errorf("%d calls, want the one before the pause", n)
 	}
-	w.resume()
+	env.resume()
 	for i, r := range requests {
 		want := events.Deleted
 		if i == 2 {
 			want = events.Invalid
 		}
-		if got := w.final(kvTarget, r.ID); got.Outcome != want {
+		if got := env.final(kvTarget, r.ID); got.Outcome != want {
 			t.Errorf("%v is %s, want %s", got.Resource, got.Outcome, want)
 		}
 	}
 }
 
 func TestALaneWithoutItsKeyMakesNoCalls(t *testing.T) {
-	w := newWorld(t)
-	calls := script(answerDeleted)
-	lane, _ := w.run(w.config(kvTarget, calls))
-	w.until("the lane runs", func() bool { return lane.control.MayCall() })
+	env := newEnvironment(t)
+	calls := answering(answerDeleted)
+	lane, _ := env.run(env.config(kvTarget, calls))
+	env.until("the lane runs", func() bool { return lane.control.MayCall() })
 	// As `nats kv del` does.
-	if _, err := w.js.PublishMsg(t.Context(), &nats.Msg{Subject: streams.LaneKey(kvTarget), Header: nats.Header{"KV-Operation": {"DEL"}}}); err != nil {
+	if _, err := env.js.PublishMsg(t.Context(), &nats.Msg{Subject: streams.LaneKey(kvTarget), Header: nats.Header{"KV-Operation": {"DEL"}}}); err != nil {
 		t.Fatal(err)
 	}
-	w.until("the lane is blocked", func() bool {
+	env.until("the lane is blocked", func() bool {
 		s := lane.State()
 		return s.Status == StatusBlocked && s.Code == CodeControlBucket
 	})
 	before := calls.count()
 	r := contexts(1)
-	w.publish(r)
+	env.publish(r)
 	time.Sleep(2 * pullWait)
 	if calls.count() != before {
 		t.Error("it calls")
 	}
-	if err := streams.Setup(t.Context(), w.js, settings); err != nil {
+	if err := streams.Setup(t.Context(), env.js, settings); err != nil {
 		t.Fatal(err)
 	}
-	w.final(kvTarget, r.ID)
+	env.final(kvTarget, r.ID)
 }
 
 // A pull that failed before a pause is no problem during it: nothing is fetched then.
 func TestAPausedLaneReportsNoPullThatFails(t *testing.T) {
-	w := newWorld(t)
-	lane, _ := w.run(w.config(kvTarget, script()))
-	w.pause(lane)
-	w.until("the last pull is over", func() bool { return w.requestsConsumer().NumWaiting == 0 })
+	env := newEnvironment(t)
+	lane, _ := env.run(env.config(kvTarget, answering()))
+	env.pause(lane)
+	env.until("the last pull is over", func() bool { return env.requestsConsumer().NumWaiting == 0 })
 	lane.pulls.mu.Lock()
 	lane.pulls.failing[events.StreamRequests] = ledger.Failure{Reason: "no reply", Fix: "wait", Since: time.Now().Add(-time.Minute)}
 	lane.pulls.mu.Unlock()
@@ -184,10 +184,10 @@ func (d *deadlines) Delete(ctx context.Context, _ events.Resource) deleter.Answe
 
 // A worker that is stopped between the check and the write must not call later.
 func TestACallMustBeginWhileTheLaneMayCall(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	var called deadlines
-	lane := New(w.js, w.config(kvTarget, &called))
-	w.mayCall(lane)
+	lane := New(env.js, env.config(kvTarget, &called))
+	env.mayCall(lane)
 	j := &job{delivery: &delivery{}, Request: contexts(1), startDeadline: time.Now().Add(time.Hour)}
 	if _, made := lane.call(t.Context(), []*job{j}); !made {
 		t.Fatal("no call was made")

@@ -20,12 +20,12 @@ import (
 )
 
 // playedServer is a connection without what a server answers.
-type playedServer struct {
+type connOnly struct {
 	jetstream.JetStream
 	conn *nats.Conn
 }
 
-func (p playedServer) Conn() *nats.Conn { return p.conn }
+func (p connOnly) Conn() *nats.Conn { return p.conn }
 
 // captured returns a log and the lines that it got so far.
 func captured() (log *slog.Logger, lines func() []string) {
@@ -48,10 +48,10 @@ type writer func(p []byte) (int, error)
 func (w writer) Write(p []byte) (int, error) { return w(p) }
 
 func TestALaneWhosePullsKeepFailingIsNotRunning(t *testing.T) {
-	w := newWorld(t)
-	conn, _ := w.connect()
+	env := newEnvironment(t)
+	conn, _ := env.connect()
 	synctest.Test(t, func(t *testing.T) {
-		p := newPulls(playedServer{conn: conn})
+		p := newPulls(connOnly{conn: conn})
 		refused := errors.New("the server says 409 Exceeded MaxWaiting")
 		p.report(events.StreamRequests, refused)
 		p.report(events.StreamLater, nil)
@@ -74,18 +74,18 @@ func TestALaneWhosePullsKeepFailingIsNotRunning(t *testing.T) {
 
 // The connection's own handlers log that it is lost.
 func TestALaneLogsNothingWhileNATSIsDown(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	log, lines := captured()
-	c := w.config(sensayTarget, script(answerDeleted))
+	c := env.config(sensayTarget, answering(answerDeleted))
 	c.Log = log
-	lane, stop := w.run(c)
+	lane, stop := env.run(c)
 	r := entry(1)
-	w.publish(r)
-	w.final(sensayTarget, r.ID)
+	env.publish(r)
+	env.final(sensayTarget, r.ID)
 	before := len(lines())
-	w.server.Shutdown()
-	w.server.WaitForShutdown()
-	w.until("the lane does not run", func() bool {
+	env.server.Shutdown()
+	env.server.WaitForShutdown()
+	env.until("the lane does not run", func() bool {
 		s := lane.State()
 		return s.Status != StatusRunning && strings.Contains(s.Reason, ledger.NotConnected)
 	})
@@ -99,30 +99,30 @@ func TestALaneLogsNothingWhileNATSIsDown(t *testing.T) {
 
 // For any reason: here another client's pull is the only one that is allowed.
 func TestALaneIsNotRunningWhileItsPullsAreRefused(t *testing.T) {
-	w := newWorld(t)
-	if err := w.js.DeleteConsumer(t.Context(), events.StreamRequests, string(kvTarget)); err != nil {
+	env := newEnvironment(t)
+	if err := env.js.DeleteConsumer(t.Context(), events.StreamRequests, string(kvTarget)); err != nil {
 		t.Fatal(err)
 	}
 	config := streams.LaneConsumer(events.StreamRequests, kvTarget)
 	config.MaxWaiting = 1
-	if _, err := w.js.CreateConsumer(t.Context(), events.StreamRequests, config); err != nil {
+	if _, err := env.js.CreateConsumer(t.Context(), events.StreamRequests, config); err != nil {
 		t.Fatal(err)
 	}
-	foreign, err := w.nc.SubscribeSync(w.nc.NewInbox())
+	foreign, err := env.nc.SubscribeSync(env.nc.NewInbox())
 	if err != nil {
 		t.Fatal(err)
 	}
 	request := []byte(`{"batch":1,"expires":3600000000000}`)
-	if err := w.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+events.StreamRequests+"."+string(kvTarget), foreign.Subject, request); err != nil {
+	if err := env.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+events.StreamRequests+"."+string(kvTarget), foreign.Subject, request); err != nil {
 		t.Fatal(err)
 	}
-	w.until("the other's pull waits", func() bool { return w.requestsConsumer().NumWaiting == 1 })
-	lane, _ := w.run(w.config(kvTarget, script(answerDeleted)))
-	w.until("the lane says so", func() bool {
+	env.until("the other's pull waits", func() bool { return env.requestsConsumer().NumWaiting == 1 })
+	lane, _ := env.run(env.config(kvTarget, answering(answerDeleted)))
+	env.until("the lane says so", func() bool {
 		return lane.State().Status == StatusBlocked && strings.Contains(lane.State().Reason, "cannot fetch messages")
 	})
 	if err := foreign.Unsubscribe(); err != nil {
 		t.Fatal(err)
 	}
-	w.until("the lane runs again", func() bool { return lane.State().Status == StatusRunning })
+	env.until("the lane runs again", func() bool { return lane.State().Status == StatusRunning })
 }

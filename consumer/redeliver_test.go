@@ -13,31 +13,31 @@ import (
 
 // passOver leaves a message of the lane behind the floor of its consumer, as a
 // killed server can: the consumer has gone further with another subject.
-func (w *world) passOver(r events.Request) {
-	w.Helper()
+func (env *environment) strand(r events.Request) {
+	env.Helper()
 	other := sensayTarget
 	for _, target := range []events.Target{kvTarget, other} {
-		if err := w.js.DeleteConsumer(w.Context(), events.StreamRequests, string(target)); err != nil {
-			w.Fatal(err)
+		if err := env.js.DeleteConsumer(env.Context(), events.StreamRequests, string(target)); err != nil {
+			env.Fatal(err)
 		}
 	}
 	config := streams.LaneConsumer(events.StreamRequests, kvTarget)
 	config.FilterSubject = events.RequestSubject(other)
-	consumer, err := w.js.CreateConsumer(w.Context(), events.StreamRequests, config)
+	consumer, err := env.js.CreateConsumer(env.Context(), events.StreamRequests, config)
 	if err != nil {
-		w.Fatal(err)
+		env.Fatal(err)
 	}
-	w.publish(r, entry(1))
+	env.publish(r, entry(1))
 	msg, err := consumer.Next(jetstream.FetchMaxWait(patience))
 	if err != nil {
-		w.Fatal(err)
+		env.Fatal(err)
 	}
-	if err := msg.DoubleAck(w.Context()); err != nil {
-		w.Fatal(err)
+	if err := msg.DoubleAck(env.Context()); err != nil {
+		env.Fatal(err)
 	}
 	for _, target := range []events.Target{kvTarget, other} {
-		if _, err := w.js.CreateOrUpdateConsumer(w.Context(), events.StreamRequests, streams.LaneConsumer(events.StreamRequests, target)); err != nil {
-			w.Fatal(err)
+		if _, err := env.js.CreateOrUpdateConsumer(env.Context(), events.StreamRequests, streams.LaneConsumer(events.StreamRequests, target)); err != nil {
+			env.Fatal(err)
 		}
 	}
 }
@@ -45,25 +45,25 @@ func (w *world) passOver(r events.Request) {
 func TestStrandedMessagesAreDeliveredAgain(t *testing.T) {
 	for name, manages := range map[string]bool{"by the lane": true, "by setup": false} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			env := newEnvironment(t)
 			r := contexts(1)
-			w.passOver(r)
-			passed, err := streams.Stranded(t.Context(), w.js, events.Targets()...)
+			env.strand(r)
+			passed, err := streams.Stranded(t.Context(), env.js, events.Targets()...)
 			if err != nil || len(passed) != 1 || passed[0].Consumer != string(kvTarget) || passed[0].Stream != events.StreamRequests {
 				t.Fatalf("stranded: %v, %v", passed, err)
 			}
-			c := w.config(kvTarget, script(answerDeleted))
+			c := env.config(kvTarget, answering(answerDeleted))
 			c.ManageStreams = manages
-			lane, _ := w.run(c)
+			lane, _ := env.run(c)
 			if !manages {
-				w.until("the lane runs", func() bool { return lane.State().Status == StatusRunning })
-				if err := streams.Setup(t.Context(), w.js, settings); err != nil {
+				env.until("the lane runs", func() bool { return lane.State().Status == StatusRunning })
+				if err := streams.Setup(t.Context(), env.js, settings); err != nil {
 					t.Fatal(err)
 				}
 			}
-			w.final(kvTarget, r.ID)
-			w.settled()
-			if passed, err := streams.Stranded(t.Context(), w.js, events.Targets()...); err != nil || len(passed) != 0 {
+			env.final(kvTarget, r.ID)
+			env.settled()
+			if passed, err := streams.Stranded(t.Context(), env.js, events.Targets()...); err != nil || len(passed) != 0 {
 				t.Errorf("stranded: %v, %v", passed, err)
 			}
 		})
@@ -72,13 +72,13 @@ func TestStrandedMessagesAreDeliveredAgain(t *testing.T) {
 
 // hesitant is a server that does not create a consumer the first time, and a
 // caller that has enough then.
-type hesitant struct {
+type failsOnce struct {
 	jetstream.JetStream
 	enough context.CancelFunc
 	asked  int
 }
 
-func (h *hesitant) CreateOrUpdateConsumer(ctx context.Context, stream string, c jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+func (h *failsOnce) CreateOrUpdateConsumer(ctx context.Context, stream string, c jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 	if h.asked++; h.asked == 1 {
 		h.enough()
 		return nil, jetstream.ErrNoStreamResponse
@@ -87,19 +87,19 @@ func (h *hesitant) CreateOrUpdateConsumer(ctx context.Context, stream string, c 
 }
 
 func TestAConsumerThatIsRecreatedIsNeverLeftMissing(t *testing.T) {
-	w := newWorld(t)
-	w.passOver(contexts(1))
-	consumer, err := w.js.Consumer(t.Context(), events.StreamRequests, string(kvTarget))
+	env := newEnvironment(t)
+	env.strand(contexts(1))
+	consumer, err := env.js.Consumer(t.Context(), events.StreamRequests, string(kvTarget))
 	if err != nil {
 		t.Fatal(err)
 	}
 	config := consumer.CachedInfo().Config
 	config.AckWait = 17 * time.Second // an operator's
-	if _, err := w.js.UpdateConsumer(t.Context(), events.StreamRequests, config); err != nil {
+	if _, err := env.js.UpdateConsumer(t.Context(), events.StreamRequests, config); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	js := &hesitant{JetStream: w.js, enough: cancel}
+	js := &failsOnce{JetStream: env.js, enough: cancel}
 	passed, err := streams.Stranded(ctx, js, kvTarget)
 	if err != nil || len(passed) != 1 {
 		t.Fatalf("stranded: %v, %v", passed, err)
@@ -107,7 +107,7 @@ func TestAConsumerThatIsRecreatedIsNeverLeftMissing(t *testing.T) {
 	if err := streams.Redeliver(ctx, js, passed); err != nil {
 		t.Error(err)
 	}
-	if consumer, err = w.js.Consumer(t.Context(), events.StreamRequests, string(kvTarget)); err != nil {
+	if consumer, err = env.js.Consumer(t.Context(), events.StreamRequests, string(kvTarget)); err != nil {
 		t.Fatal(err)
 	}
 	if got := consumer.CachedInfo(); js.asked != 2 || got.Config.AckWait != config.AckWait || got.NumPending != 1 {
@@ -116,9 +116,9 @@ func TestAConsumerThatIsRecreatedIsNeverLeftMissing(t *testing.T) {
 }
 
 func TestWaitingMessagesAreNotStranded(t *testing.T) {
-	w := newWorld(t)
-	w.publish(contexts(1), contexts(2), entry(3))
-	consumer, err := w.js.Consumer(t.Context(), events.StreamRequests, string(kvTarget))
+	env := newEnvironment(t)
+	env.publish(contexts(1), contexts(2), entry(3))
+	consumer, err := env.js.Consumer(t.Context(), events.StreamRequests, string(kvTarget))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestWaitingMessagesAreNotStranded(t *testing.T) {
 			}
 		}
 	}
-	if passed, err := streams.Stranded(t.Context(), w.js, events.Targets()...); err != nil || len(passed) != 0 {
+	if passed, err := streams.Stranded(t.Context(), env.js, events.Targets()...); err != nil || len(passed) != 0 {
 		t.Errorf("stranded: %v, %v", passed, err)
 	}
 }

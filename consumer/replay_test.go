@@ -13,31 +13,31 @@ import (
 func TestAReplayAddsANewFinalResultOnlyAfterAFailure(t *testing.T) {
 	for _, r := range []events.Request{contexts(10), entry(7)} {
 		t.Run(string(r.Target()), func(t *testing.T) {
-			w := newWorld(t)
+			env := newEnvironment(t)
 			target := r.Target()
-			api := script(answerBusy, answerDeleted)
-			c := w.config(target, api)
+			api := answering(answerBusy, answerDeleted)
+			c := env.config(target, api)
 			c.Rules.Retry.MaxElapsed = 0
-			w.run(c)
-			w.publish(r)
-			w.final(target, r.ID)
+			env.run(c)
+			env.publish(r)
+			env.final(target, r.ID)
 			body, err := r.Encode()
 			if err != nil {
 				t.Fatal(err)
 			}
 			replay := func() {
 				t.Helper()
-				last, err := New(w.js, w.config(target, nil)).ledger.Last(t.Context(), r.ID)
+				last, err := New(env.js, env.config(target, nil)).ledger.Last(t.Context(), r.ID)
 				if err != nil {
 					t.Fatal(err)
 				}
-				w.publishRaw(target, body, nats.Header{"Lethe-Expected": {fmt.Sprint(last.Seq)}})
-				w.settled()
+				env.publishRaw(target, body, nats.Header{"Lethe-Expected": {fmt.Sprint(last.Seq)}})
+				env.settled()
 			}
 			replay()
 			replay() // of what is deleted now: nothing more happens
 			var got []string
-			for _, r := range w.results("deletions.results.>") {
+			for _, r := range env.results("deletions.results.>") {
 				got = append(got, fmt.Sprint(r.Outcome, r.Attempts))
 			}
 			if diff := cmp.Diff([]string{"failed1", "deleted2"}, got); diff != "" {
@@ -51,24 +51,24 @@ func TestAReplayAddsANewFinalResultOnlyAfterAFailure(t *testing.T) {
 }
 
 func TestAReplayKnowsThatTheLastAttemptMayHaveDeleted(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	r := entry(7)
-	c := w.config(r.Target(), script(answerLost, answerNotFound))
+	c := env.config(r.Target(), answering(answerLost, answerNotFound))
 	c.Rules.Retry.MaxElapsed = 0
-	w.run(c)
-	w.publish(r)
-	w.final(r.Target(), r.ID)
+	env.run(c)
+	env.publish(r)
+	env.final(r.Target(), r.ID)
 	body, err := r.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	last, err := New(w.js, w.config(r.Target(), nil)).ledger.Last(t.Context(), r.ID)
+	last, err := New(env.js, env.config(r.Target(), nil)).ledger.Last(t.Context(), r.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.publishRaw(r.Target(), body, nats.Header{"Lethe-Expected": {fmt.Sprint(last.Seq)}})
-	w.settled()
-	got := w.final(r.Target(), r.ID)
+	env.publishRaw(r.Target(), body, nats.Header{"Lethe-Expected": {fmt.Sprint(last.Seq)}})
+	env.settled()
+	got := env.final(r.Target(), r.ID)
 	if got.Outcome != events.Deleted || !got.Evidence.AfterUnansweredAttempt {
 		t.Errorf("the replay ends as %s, after an unanswered attempt: %t", got.Outcome, got.Evidence.AfterUnansweredAttempt)
 	}

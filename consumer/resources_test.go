@@ -17,19 +17,19 @@ import (
 
 func TestAFullDiskBlocksTheLaneUntilItHasSpace(t *testing.T) {
 	t.Parallel()
-	w := &world{TB: t, server: startServerWith(t, e2e.ServerConfig{Dir: filepath.Join(t.TempDir(), "js"), MaxStore: 1 << 20})}
-	w.nc, w.js = w.connect()
-	if err := streams.Setup(t.Context(), w.js, settings); err != nil {
+	env := &environment{TB: t, server: startServerWith(t, e2e.ServerConfig{Dir: filepath.Join(t.TempDir(), "js"), MaxStore: 1 << 20})}
+	env.nc, env.js = env.connect()
+	if err := streams.Setup(t.Context(), env.js, settings); err != nil {
 		t.Fatal(err)
 	}
 	r := entry(7)
-	w.publish(r)
-	if _, err := w.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "BALLAST", Subjects: []string{"ballast"}, Storage: jetstream.FileStorage}); err != nil {
+	env.publish(r)
+	if _, err := env.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "BALLAST", Subjects: []string{"ballast"}, Storage: jetstream.FileStorage}); err != nil {
 		t.Fatal(err)
 	}
 	for size := 512 << 10; size > 0; size /= 2 { // to the last byte
 		for {
-			_, err := w.js.Publish(t.Context(), "ballast", make([]byte, size))
+			_, err := env.js.Publish(t.Context(), "ballast", make([]byte, size))
 			if _, ok := errors.AsType[*jetstream.APIError](err); ok {
 				break
 			}
@@ -38,20 +38,20 @@ func TestAFullDiskBlocksTheLaneUntilItHasSpace(t *testing.T) {
 			}
 		}
 	}
-	calls := script(answerDeleted)
-	lane, _ := w.run(w.config(sensayTarget, calls))
-	w.until("the lane says that it is stuck", func() bool { return lane.State().Status == StatusBlocked })
+	calls := answering(answerDeleted)
+	lane, _ := env.run(env.config(sensayTarget, calls))
+	env.until("the lane says that it is stuck", func() bool { return lane.State().Status == StatusBlocked })
 	if calls.count() != 0 {
 		t.Errorf("%d calls without space for their attempts", calls.count())
 	}
-	if n := len(w.messages(events.StreamRequests, ">")); n != 1 {
+	if n := len(env.messages(events.StreamRequests, ">")); n != 1 {
 		t.Errorf("%d requests wait", n)
 	}
-	if err := w.js.DeleteStream(t.Context(), "BALLAST"); err != nil {
+	if err := env.js.DeleteStream(t.Context(), "BALLAST"); err != nil {
 		t.Fatal(err)
 	}
-	w.final(sensayTarget, r.ID)
-	w.settled()
+	env.final(sensayTarget, r.ID)
+	env.settled()
 }
 
 // The server's clock counts, whatever this machine's shows, and between two

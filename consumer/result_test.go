@@ -37,24 +37,24 @@ func TestAResultContainsAllEvidence(t *testing.T) {
 		{"contexts that share a call", []events.Request{contexts(7), contexts(8), contexts(9)}, done, events.Deleted, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t)
+			env := newEnvironment(t)
 			target := c.requests[0].Target()
-			config := w.config(target, script(c.answer))
+			config := env.config(target, answering(c.answer))
 			if target == kvTarget {
 				config.BatchIDs, config.BatchLinger = max(len(c.requests), 2), patience
 			}
 			if len(c.requests) == 1 {
 				config.BatchLinger = time.Millisecond
 			}
-			w.publish(c.requests...)
-			w.run(config)
+			env.publish(c.requests...)
+			env.run(config)
 			for _, r := range c.requests {
 				want := events.Result{
 					Source: "/lethe/" + config.Instance, RequestID: r.ID, RequestSource: "/test", Target: target, Resource: r.Resource,
 					Outcome: c.outcome, Attempts: 1, Error: c.problem,
 					Evidence: &events.Evidence{Status: c.answer.Status, Message: c.answer.Message, APIRequestID: c.answer.APIRequestID, CallRequests: len(c.requests)},
 				}
-				got := w.final(target, r.ID)
+				got := env.final(target, r.ID)
 				if diff := cmp.Diff(want, got, sameResult); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)
 				}
@@ -79,15 +79,15 @@ func TestAnIDThatIsReusedDuringTheCall(t *testing.T) {
 		{"refused", deleter.Answer{Verdict: deleter.Invalid, Status: 422, Message: "no"}, events.Invalid, events.CodeRejectedByAPI},
 		{"busy", answerBusy, events.Invalid, events.CodeIDReused},
 		{"no answer", answerLost, events.Invalid, events.CodeIDReused},
-		{"the credential is refused", answerHold, events.Invalid, events.CodeIDReused},
+		{"the credential is refused", answerUnauthorized, events.Invalid, events.CodeIDReused},
 		{"accepted for later", answerPending, events.Invalid, events.CodeIDReused},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t)
+			env := newEnvironment(t)
 			mine, other := contexts(10), contexts(11)
 			other.ID = mine.ID
-			theirs := New(w.js, w.config(kvTarget, nil))
-			calls := &api{}
+			theirs := New(env.js, env.config(kvTarget, nil))
+			calls := &fakeAPI{}
 			calls.answer = func(n int, _ events.Resource) deleter.Answer {
 				if n == 1 {
 					j := &job{Request: other, progress: ledger.Progress{Attempts: 1, RequestSeq: 9}}
@@ -98,11 +98,11 @@ func TestAnIDThatIsReusedDuringTheCall(t *testing.T) {
 				}
 				return c.answer
 			}
-			config := w.config(kvTarget, calls)
-			w.run(config)
-			w.publish(mine)
-			got := w.final(kvTarget, events.SequenceID(1))
-			w.settled()
+			config := env.config(kvTarget, calls)
+			env.run(config)
+			env.publish(mine)
+			got := env.final(kvTarget, events.SequenceID(1))
+			env.settled()
 			want := events.Result{
 				Source: "/lethe/" + config.Instance, RequestID: events.SequenceID(1), RequestSource: "/test", Target: kvTarget, Resource: mine.Resource,
 				Outcome: c.outcome, Attempts: 1,
@@ -117,7 +117,7 @@ func TestAnIDThatIsReusedDuringTheCall(t *testing.T) {
 			if n := calls.count(); n != 1 {
 				t.Errorf("%d calls", n)
 			}
-			if got := w.results(events.ResultFilter(kvTarget, mine.ID, "")); len(got) != 1 || !cmp.Equal(got[0].Resource, other.Resource) {
+			if got := env.results(events.ResultFilter(kvTarget, mine.ID, "")); len(got) != 1 || !cmp.Equal(got[0].Resource, other.Resource) {
 				t.Errorf("under the id stand %+v", got)
 			}
 		})
@@ -126,27 +126,27 @@ func TestAnIDThatIsReusedDuringTheCall(t *testing.T) {
 
 // Calls that were made before a due step finds its id in use are described, too.
 func TestAnIDThatIsReusedWhileItsRequestWaits(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	mine, other := contexts(10), contexts(11)
 	other.ID = mine.ID
-	calls := script(deleter.Answer{Verdict: deleter.Retry, Status: 503, RetryAfter: time.Second}, answerDeleted)
-	config := w.config(kvTarget, calls)
+	calls := answering(deleter.Answer{Verdict: deleter.Retry, Status: 503, RetryAfter: time.Second}, answerDeleted)
+	config := env.config(kvTarget, calls)
 	config.Rules.Retry.MaxInterval = time.Second
-	_, stop := w.run(config)
-	w.publish(mine)
-	w.until("the retry is scheduled", func() bool { return len(w.messages(events.StreamLater, "deletions.later.>")) == 1 })
-	w.until("the request is acknowledged", func() bool { return len(w.messages(events.StreamRequests, ">")) == 0 })
+	_, stop := env.run(config)
+	env.publish(mine)
+	env.until("the retry is scheduled", func() bool { return len(env.messages(events.StreamLater, "deletions.later.>")) == 1 })
+	env.until("the request is acknowledged", func() bool { return len(env.messages(events.StreamRequests, ">")) == 0 })
 	stop()
-	w.newResults() // nothing else lets another event have the id
-	w.foreign(events.ResultSubject(kvTarget, "some-other", events.Deleted), "{}", nil)
+	env.recreateResults() // nothing else lets another event have the id
+	env.publishForeign(events.ResultSubject(kvTarget, "some-other", events.Deleted), "{}", nil)
 	j := &job{Request: other, progress: ledger.Progress{Attempts: 1, RequestSeq: 9}}
 	step := nextStep{outcome: events.Deleted, evidence: events.Evidence{Status: 200, ObservedAt: time.Now()}}
-	if err := New(w.js, config).publishResult(t.Context(), other.ID, events.Fingerprint(other.Resource), ledger.Progress{}, j.result(step)); err != nil {
+	if err := New(env.js, config).publishResult(t.Context(), other.ID, events.Fingerprint(other.Resource), ledger.Progress{}, j.result(step)); err != nil {
 		t.Fatal(err)
 	}
-	w.run(config)
-	got := w.final(kvTarget, events.SequenceID(1))
-	w.settled()
+	env.run(config)
+	got := env.final(kvTarget, events.SequenceID(1))
+	env.settled()
 	if got.Error == nil || got.Error.Code != events.CodeIDReused || got.Attempts != 1 || calls.count() != 1 {
 		t.Errorf("%s after %d attempts, %+v; %d calls", got.Outcome, got.Attempts, got.Error, calls.count())
 	}
@@ -158,17 +158,17 @@ func TestAReplayOfAnotherResourceIsAReusedID(t *testing.T) {
 		first, second := pair[0], pair[1]
 		second.ID = first.ID
 		t.Run(string(first.Target()), func(t *testing.T) {
-			w := newWorld(t)
+			env := newEnvironment(t)
 			target := first.Target()
-			calls := script(deleter.Answer{Verdict: deleter.Retry, Status: 503}, answerDeleted)
-			config := w.config(target, calls)
+			calls := answering(deleter.Answer{Verdict: deleter.Retry, Status: 503}, answerDeleted)
+			config := env.config(target, calls)
 			config.Rules.Retry.MaxElapsed = time.Nanosecond
-			w.run(config)
-			w.publish(first)
-			if got := w.final(target, first.ID); got.Outcome != events.Failed {
+			env.run(config)
+			env.publish(first)
+			if got := env.final(target, first.ID); got.Outcome != events.Failed {
 				t.Fatal(got.Outcome)
 			}
-			failed, err := New(w.js, config).ledger.Last(t.Context(), first.ID)
+			failed, err := New(env.js, config).ledger.Last(t.Context(), first.ID)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -176,9 +176,9 @@ func TestAReplayOfAnotherResourceIsAReusedID(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.publishRaw(target, body, nats.Header{"Lethe-Expected": {fmt.Sprint(failed.Seq)}})
-			got := w.final(target, events.SequenceID(2))
-			w.settled()
+			env.publishRaw(target, body, nats.Header{"Lethe-Expected": {fmt.Sprint(failed.Seq)}})
+			got := env.final(target, events.SequenceID(2))
+			env.settled()
 			if got.Error == nil || got.Error.Code != events.CodeIDReused || got.Attempts != 0 || got.Evidence != nil {
 				t.Errorf("%s after %d attempts, %+v", got.Outcome, got.Attempts, got.Error)
 			}

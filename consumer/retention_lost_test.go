@@ -19,53 +19,53 @@ import (
 const shortAge = 200 * time.Millisecond
 
 // keepResults sets the age of the results stream.
-func (w *world) keepResults(age time.Duration) {
-	w.Helper()
-	config := w.stream(events.StreamResults)
+func (env *environment) setResultsMaxAge(age time.Duration) {
+	env.Helper()
+	config := env.stream(events.StreamResults)
 	config.MaxAge = age
 	if config.Duplicates > age && age > 0 {
 		config.Duplicates = age
 	}
-	if _, err := w.js.UpdateStream(w.Context(), config); err != nil {
-		w.Fatal(err)
+	if _, err := env.js.UpdateStream(env.Context(), config); err != nil {
+		env.Fatal(err)
 	}
 }
 
 // gone waits until no record is left.
-func (w *world) gone() {
-	w.Helper()
-	w.until("no record is left", func() bool {
-		s, err := w.js.Stream(w.Context(), events.StreamResults)
+func (env *environment) waitUntilExpired() {
+	env.Helper()
+	env.until("no record is left", func() bool {
+		s, err := env.js.Stream(env.Context(), events.StreamResults)
 		return err == nil && s.CachedInfo().State.Msgs == 0
 	})
 }
 
 // newResults makes the results stream new, and empty.
-func (w *world) newResults() {
-	w.Helper()
-	config := w.stream(events.StreamResults)
-	if err := w.js.DeleteStream(w.Context(), config.Name); err != nil {
-		w.Fatal(err)
+func (env *environment) recreateResults() {
+	env.Helper()
+	config := env.stream(events.StreamResults)
+	if err := env.js.DeleteStream(env.Context(), config.Name); err != nil {
+		env.Fatal(err)
 	}
-	if _, err := w.js.CreateStream(w.Context(), config); err != nil {
-		w.Fatal(err)
+	if _, err := env.js.CreateStream(env.Context(), config); err != nil {
+		env.Fatal(err)
 	}
 }
 
 // deliverOnce fetches the waiting Sensay request once without processing it.
-func (w *world) deliverOnce() {
-	w.Helper()
-	consumer, err := w.js.Consumer(w.Context(), events.StreamRequests, string(sensayTarget))
+func (env *environment) deliverOnce() {
+	env.Helper()
+	consumer, err := env.js.Consumer(env.Context(), events.StreamRequests, string(sensayTarget))
 	if err != nil {
-		w.Fatal(err)
+		env.Fatal(err)
 	}
 	batch, err := consumer.Fetch(1)
 	if err != nil {
-		w.Fatal(err)
+		env.Fatal(err)
 	}
 	for m := range batch.Messages() {
 		if err := m.Nak(); err != nil {
-			w.Fatal(err)
+			env.Fatal(err)
 		}
 	}
 }
@@ -76,51 +76,51 @@ func TestARequestOlderThanTheStreamKeepsRecords(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		// before what a worker does that comes later
-		before func(w *world)
+		before func(env *environment)
 		ours   bool
 	}{
-		{"delivered before, and older than results are stored", func(w *world) {
-			w.deliverOnce()
-			w.keepResults(ledger.ClockTolerance)
+		{"delivered before, and older than results are stored", func(env *environment) {
+			env.deliverOnce()
+			env.setResultsMaxAge(ledger.ClockTolerance)
 		}, true},
-		{"delivered before, and younger than results are stored", func(w *world) {
-			w.deliverOnce()
+		{"delivered before, and younger than results are stored", func(env *environment) {
+			env.deliverOnce()
 		}, false},
-		{"delivered before, results are stored forever", func(w *world) {
-			w.deliverOnce()
-			w.keepResults(0)
+		{"delivered before, results are stored forever", func(env *environment) {
+			env.deliverOnce()
+			env.setResultsMaxAge(0)
 		}, false},
-		{"never delivered, though older than results are stored", func(w *world) {
-			w.keepResults(ledger.ClockTolerance)
+		{"never delivered, though older than results are stored", func(env *environment) {
+			env.setResultsMaxAge(ledger.ClockTolerance)
 		}, false},
-		{"older than its consumer, and than results are stored", func(w *world) {
-			if err := streams.Redeliver(w.Context(), w.js, []*streams.Problem{{Stream: events.StreamRequests, Consumer: string(sensayTarget)}}); err != nil {
-				w.Fatal(err)
+		{"older than its consumer, and than results are stored", func(env *environment) {
+			if err := streams.Redeliver(env.Context(), env.js, []*streams.Problem{{Stream: events.StreamRequests, Consumer: string(sensayTarget)}}); err != nil {
+				env.Fatal(err)
 			}
-			w.keepResults(ledger.ClockTolerance)
+			env.setResultsMaxAge(ledger.ClockTolerance)
 		}, true},
-		{"older than its consumer alone", func(w *world) {
-			if err := streams.Redeliver(w.Context(), w.js, []*streams.Problem{{Stream: events.StreamRequests, Consumer: string(sensayTarget)}}); err != nil {
-				w.Fatal(err)
+		{"older than its consumer alone", func(env *environment) {
+			if err := streams.Redeliver(env.Context(), env.js, []*streams.Problem{{Stream: events.StreamRequests, Consumer: string(sensayTarget)}}); err != nil {
+				env.Fatal(err)
 			}
 		}, false},
-		{"delivered before, and older than the results stream", func(w *world) {
-			w.deliverOnce()
-			w.newResults()
+		{"delivered before, and older than the results stream", func(env *environment) {
+			env.deliverOnce()
+			env.recreateResults()
 		}, true},
-		{"never delivered, though older than the results stream", func(w *world) {
-			w.newResults()
+		{"never delivered, though older than the results stream", func(env *environment) {
+			env.recreateResults()
 		}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t)
+			env := newEnvironment(t)
 			r := entry(7)
-			w.publish(r)
-			c.before(w)
-			w.run(w.config(sensayTarget, script(answerNotFound)))
+			env.publish(r)
+			c.before(env)
+			env.run(env.config(sensayTarget, answering(answerNotFound)))
 			var got events.Result
-			w.until("a final result", func() bool { // which may expire
-				for _, r := range w.results("deletions.results.>") {
+			env.until("a final result", func() bool { // which may expire
+				for _, r := range env.results("deletions.results.>") {
 					got = r
 				}
 				return got.Outcome.Final()
@@ -140,35 +140,39 @@ func TestARequestOlderThanTheStreamKeepsRecords(t *testing.T) {
 // and never as if there had been no call.
 func TestAStepWithoutItsRecordsMayHaveDeleted(t *testing.T) {
 	for _, target := range events.Targets() {
-		for _, first := range []deleter.Answer{answerBusy, answerPending, answerHold} {
-			for how, lose := range map[string]func(*world){
-				"expired":      func(w *world) { w.keepResults(shortAge); w.gone(); w.keepResults(720 * time.Hour) },
-				"a new stream": (*world).newResults,
+		for _, first := range []deleter.Answer{answerBusy, answerPending, answerUnauthorized} {
+			for how, lose := range map[string]func(*environment){
+				"expired": func(env *environment) {
+					env.setResultsMaxAge(shortAge)
+					env.waitUntilExpired()
+					env.setResultsMaxAge(720 * time.Hour)
+				},
+				"a new stream": (*environment).recreateResults,
 			} {
 				t.Run(fmt.Sprintf("%s, %d, %s", target, first.Status, how), func(t *testing.T) {
-					w := newWorld(t)
+					env := newEnvironment(t)
 					r := entry(7)
 					if target == kvTarget {
 						r = contexts(7)
 					}
 					first.RetryAfter = time.Second
-					c := w.config(target, script(first, answerNotFound))
+					c := env.config(target, answering(first, answerNotFound))
 					c.Rules.Retry.MaxInterval, c.Rules.ConfirmAfter = time.Second, time.Second
-					_, stop := w.run(c)
-					w.publish(r)
-					w.until("a step is scheduled", func() bool { return len(w.messages(events.StreamLater, "deletions.later.>")) == 1 })
-					w.until("the request is acknowledged", func() bool { return len(w.messages(events.StreamRequests, ">")) == 0 })
+					_, stop := env.run(c)
+					env.publish(r)
+					env.until("a step is scheduled", func() bool { return len(env.messages(events.StreamLater, "deletions.later.>")) == 1 })
+					env.until("the request is acknowledged", func() bool { return len(env.messages(events.StreamRequests, ">")) == 0 })
 					stop()
-					lose(w)
-					w.run(c)
-					got := w.final(target, r.ID)
+					lose(env)
+					env.run(c)
+					got := env.final(target, r.ID)
 					if got.Outcome != events.Deleted || got.Attempts != 2 {
 						t.Errorf("%s after %d attempts", got.Outcome, got.Attempts)
 					}
 					if ours := got.Evidence.AfterUnansweredAttempt; ours != (first.Verdict != deleter.AcceptedPending) {
 						t.Errorf("after_unanswered_attempt is %v", ours)
 					}
-					w.settled()
+					env.settled()
 				})
 			}
 		}
@@ -178,46 +182,46 @@ func TestAStepWithoutItsRecordsMayHaveDeleted(t *testing.T) {
 // The results stream was deleted, created again by setup, and the same request
 // published again: what is due knows a record that is not in the new stream.
 func TestAStepWithoutItsRecordsFindsThoseOfARepeat(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	r := entry(7)
-	c := w.config(sensayTarget, script(answerBusy, answerNotFound))
+	c := env.config(sensayTarget, answering(answerBusy, answerNotFound))
 	c.Rules.Retry.MaxInterval = time.Second
-	l, stop := w.run(c)
-	w.publish(r)
-	w.until("a step is scheduled", func() bool { return len(w.messages(events.StreamLater, "deletions.later.>")) == 1 })
-	w.until("the request is acknowledged", func() bool { return len(w.messages(events.StreamRequests, ">")) == 0 })
+	l, stop := env.run(c)
+	env.publish(r)
+	env.until("a step is scheduled", func() bool { return len(env.messages(events.StreamLater, "deletions.later.>")) == 1 })
+	env.until("the request is acknowledged", func() bool { return len(env.messages(events.StreamRequests, ">")) == 0 })
 	stop()
-	before := w.messages(events.StreamResults, ">")
-	if err := w.js.DeleteStream(t.Context(), events.StreamResults); err != nil {
+	before := env.messages(events.StreamResults, ">")
+	if err := env.js.DeleteStream(t.Context(), events.StreamResults); err != nil {
 		t.Fatal(err)
 	}
-	if err := streams.Setup(t.Context(), w.js, settings); err != nil {
+	if err := streams.Setup(t.Context(), env.js, settings); err != nil {
 		t.Fatal(err)
 	}
 	repeat := l.ledger.NewAttempt(t.Context(), r.ID, before[0].Header.Get("Lethe-Fingerprint"), ledger.Progress{Attempts: 1}, 0)
 	if err := l.ledger.Append(t.Context(), repeat); err != nil {
 		t.Fatal(err)
 	}
-	w.run(c)
-	if got := w.final(sensayTarget, r.ID); got.Outcome != events.Deleted || !got.Evidence.AfterUnansweredAttempt {
+	env.run(c)
+	if got := env.final(sensayTarget, r.ID); got.Outcome != events.Deleted || !got.Evidence.AfterUnansweredAttempt {
 		t.Errorf("%s, %+v", got.Outcome, got.Evidence)
 	}
 }
 
 // A step that waits for another worker's lease knows no record yet.
 func TestAStepThatNeverHadARecordFindsNone(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	r := entry(7)
 	body, err := r.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := New(w.js, w.config(sensayTarget, script(answerNotFound)))
+	l := New(env.js, env.config(sensayTarget, answering(answerNotFound)))
 	if err := l.ledger.Schedule(t.Context(), r.ID, &nats.Msg{Data: body}, ledger.Progress{RequestSeq: 1}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	w.run(l.config)
-	if got := w.final(sensayTarget, r.ID); got.Outcome != events.Deleted || !got.Evidence.AfterUnansweredAttempt {
+	env.run(l.config)
+	if got := env.final(sensayTarget, r.ID); got.Outcome != events.Deleted || !got.Evidence.AfterUnansweredAttempt {
 		t.Errorf("%s, %+v", got.Outcome, got.Evidence)
 	}
 }
@@ -233,35 +237,35 @@ func TestAReplayWithoutItsFailedResultMayHaveDeleted(t *testing.T) {
 		{"there never was one", false, events.NotFound},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t)
+			env := newEnvironment(t)
 			r := entry(7)
 			body, err := r.Encode()
 			if err != nil {
 				t.Fatal(err)
 			}
 			if c.expire {
-				w.foreign(events.ResultSubject(sensayTarget, r.ID, events.Failed), "{}", nil)
-				w.keepResults(shortAge)
-				w.gone()
-				w.keepResults(720 * time.Hour)
+				env.publishForeign(events.ResultSubject(sensayTarget, r.ID, events.Failed), "{}", nil)
+				env.setResultsMaxAge(shortAge)
+				env.waitUntilExpired()
+				env.setResultsMaxAge(720 * time.Hour)
 			}
-			w.publishRaw(sensayTarget, body, nats.Header{"Lethe-Expected": {"1"}})
-			w.run(w.config(sensayTarget, script(answerNotFound)))
-			if got := w.final(sensayTarget, r.ID); got.Outcome != c.want {
+			env.publishRaw(sensayTarget, body, nats.Header{"Lethe-Expected": {"1"}})
+			env.run(env.config(sensayTarget, answering(answerNotFound)))
+			if got := env.final(sensayTarget, r.ID); got.Outcome != c.want {
 				t.Errorf("%s, want %s", got.Outcome, c.want)
 			}
-			w.settled()
+			env.settled()
 		})
 	}
 }
 
 // slowRetry is a ledger that asks the server only once it may.
-type slowRetry struct {
+type blockedRetry struct {
 	requestLedger
 	asks, may chan struct{}
 }
 
-func (s slowRetry) Retry(context.Context, string, func(context.Context) error) error {
+func (s blockedRetry) Retry(context.Context, string, func(context.Context) error) error {
 	close(s.asks)
 	<-s.may
 	return nil
@@ -270,11 +274,11 @@ func (s slowRetry) Retry(context.Context, string, func(context.Context) error) e
 // A fetch reads each message as it comes. Another request that has to ask the server
 // must not hold it up.
 func TestAMessageIsReadWhileAnotherAsksForTheRetention(t *testing.T) {
-	w := newWorld(t)
-	l := New(w.js, w.config(sensayTarget, nil))
-	slow := slowRetry{l.ledger, make(chan struct{}), make(chan struct{})}
+	env := newEnvironment(t)
+	l := New(env.js, env.config(sensayTarget, nil))
+	slow := blockedRetry{l.ledger, make(chan struct{}), make(chan struct{})}
 	l.ledger = slow
-	d, _ := w.delivered(0)
+	d, _ := env.delivered(0)
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	defer close(slow.may)

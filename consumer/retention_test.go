@@ -13,13 +13,13 @@ import (
 // Results that expire while their request is open let a second final result in.
 func TestAStreamThatKeepsResultsTooShortIsRefused(t *testing.T) {
 	const least = 240 * time.Hour
-	w := newWorld(t)
+	env := newEnvironment(t)
 	settings := streams.Settings{Replicas: 1, ResultsMaxAge: 720 * time.Hour, ResultsMinAge: least}
 	setAge := func(age time.Duration) {
 		t.Helper()
-		config := w.stream(events.StreamResults)
+		config := env.stream(events.StreamResults)
 		config.MaxAge = age
-		if _, err := w.js.UpdateStream(t.Context(), config); err != nil {
+		if _, err := env.js.UpdateStream(t.Context(), config); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -36,8 +36,8 @@ func TestAStreamThatKeepsResultsTooShortIsRefused(t *testing.T) {
 			name string
 			at   func() error
 		}{
-			{"Check", func() error { return streams.Check(t.Context(), w.js, least, events.Targets()...) }},
-			{"Setup", func() error { return streams.Setup(t.Context(), w.js, settings) }},
+			{"Check", func() error { return streams.Check(t.Context(), env.js, least, events.Targets()...) }},
+			{"Setup", func() error { return streams.Setup(t.Context(), env.js, settings) }},
 		} {
 			setAge(c.age)
 			err := look.at()
@@ -51,10 +51,10 @@ func TestAStreamThatKeepsResultsTooShortIsRefused(t *testing.T) {
 		}
 	}
 
-	config := w.config(kvTarget, script(answerDeleted))
+	config := env.config(kvTarget, answering(answerDeleted))
 	config.ResultsMinAge = least
 	setAge(least - 1)
-	lane := New(w.js, config)
+	lane := New(env.js, config)
 	if lane.check(t.Context()) || !strings.Contains(lane.State().Reason, "max_age") {
 		t.Errorf("the lane is %+v", lane.State())
 	}

@@ -72,8 +72,8 @@ func TestARefusalSaysNothingAboutTheDurationOfCalls(t *testing.T) {
 
 // The API is slow, so requests wait although the lane runs.
 func TestALaneReportsSlowCallsAndOldRequestsWhileItRuns(t *testing.T) {
-	w := newWorld(t)
-	lane := New(w.js, w.config(sensayTarget, script(answerDeleted)))
+	env := newEnvironment(t)
+	lane := New(env.js, env.config(sensayTarget, answering(answerDeleted)))
 	if p := lane.State().Problems(); len(p) > 0 {
 		t.Errorf("at the start: %+v", p)
 	}

@@ -19,7 +19,7 @@ var testVariables = Variables{Credential: "LETHE_KV_ACCESS_KEY", BaseURL: "LETHE
 
 // Each state but running says why, since when, and what to do.
 func TestEachStateHasAReasonAStartAndAFix(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	for name, c := range map[string]struct {
 		play   func(*Lane)
 		state  Status
@@ -33,20 +33,20 @@ func TestEachStateHasAReasonAStartAndAFix(t *testing.T) {
 		}, StatusBlocked, "stream DELETION_RESULTS: storage memory: memory does not survive a restart", "stream DELETION_RESULTS: it must be file"},
 		"a full stream of retries": {func(l *Lane) { l.laterUsage.percent.Store(80) }, StatusBlocked, "DELETION_LATER: 80 % full", "raise LETHE_LATER_MAX_BYTES and run `lethe setup`"},
 		"a refused credential": {func(l *Lane) {
-			l.breaker.Record(answerHold, limiter.Call{})
+			l.breaker.Record(answerUnauthorized, limiter.Call{})
 		}, StatusSuspended, "refuses the credential in LETHE_KV_ACCESS_KEY: 401 who are you", "set LETHE_KV_ACCESS_KEY"},
-		"an API that fails":           {func(l *Lane) { fail(l, 503) }, StatusFailing, "it answered 503 broken", "LETHE_KV_BASE_URL"},
-		"an API that does not answer": {func(l *Lane) { fail(l, 0) }, StatusFailing, "does not answer: broken", "LETHE_KV_BASE_URL"},
+		"an API that fails":           {func(l *Lane) { failUntilOpen(l, 503) }, StatusFailing, "it answered 503 broken", "LETHE_KV_BASE_URL"},
+		"an API that does not answer": {func(l *Lane) { failUntilOpen(l, 0) }, StatusFailing, "does not answer: broken", "LETHE_KV_BASE_URL"},
 		"a rate limit": {func(l *Lane) {
 			begun, _ := l.limiter.Wait(t.Context(), time.Time{})
 			l.limiter.Learn(begun, deleter.Answer{Verdict: deleter.Retry, Status: 429, RetryAfter: time.Hour})
 		}, StatusThrottled, "learned from a 429 at", "ask the API's provider"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			config := w.config(kvTarget, script(answerDeleted))
+			config := env.config(kvTarget, answering(answerDeleted))
 			config.Variables = testVariables
 			config.Rules.Retry.MaxInterval = time.Hour
-			lane := New(w.js, config)
+			lane := New(env.js, config)
 			c.play(lane)
 			s := lane.State()
 			if s.Status != c.state || !strings.Contains(s.Reason, c.reason) || !strings.Contains(s.Fix, c.fix) {
@@ -63,8 +63,8 @@ func TestEachStateHasAReasonAStartAndAFix(t *testing.T) {
 }
 
 func TestALaneCallsNothingWhileASettingIsUnsafe(t *testing.T) {
-	w := newWorld(t)
-	lane := New(w.js, w.config(kvTarget, script(answerDeleted)))
+	env := newEnvironment(t)
+	lane := New(env.js, env.config(kvTarget, answering(answerDeleted)))
 	for _, unsafe := range [][]*streams.Problem{{{Stream: events.StreamResults, Setting: "no_ack", Why: "unset it"}}, nil} {
 		lane.setUnsafe(unsafe)
 		if _, allowed := lane.breaker.Allow(false); allowed != (unsafe == nil) {
@@ -74,16 +74,16 @@ func TestALaneCallsNothingWhileASettingIsUnsafe(t *testing.T) {
 }
 
 // fail lets the API fail until the breaker is open.
-func fail(l *Lane, status int) {
+func failUntilOpen(l *Lane, status int) {
 	for range failuresToOpen {
 		l.breaker.Record(deleter.Answer{Verdict: deleter.Retry, Status: status, Message: "broken"}, limiter.Call{})
 	}
 }
 
 func TestAllProblemsAreListedAndTheWorstGivesTheState(t *testing.T) {
-	w := newWorld(t)
-	lane := New(w.js, w.config(kvTarget, script(answerDeleted)))
-	fail(lane, 503)
+	env := newEnvironment(t)
+	lane := New(env.js, env.config(kvTarget, answering(answerDeleted)))
+	failUntilOpen(lane, 503)
 	lane.laterUsage.percent.Store(80)
 	lane.setUnsafe([]*streams.Problem{{Stream: events.StreamResults, Setting: "no_ack", Why: "unset it"}, {Stream: events.StreamRequests, Setting: "mirror", Why: "remove it"}})
 	s := lane.State()

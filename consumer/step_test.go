@@ -19,20 +19,20 @@ func recordAttempt(ctx context.Context, l requestLedger, id, fingerprint string,
 }
 
 // watched is a ledger of which a test sees each store and read.
-type watched struct {
+type watchedLedger struct {
 	requestLedger
 	before func() error         // its error acts as one that lasts until the worker ends
 	after  func(subject string) // of each record
 }
 
-func (w *watched) begin() error {
+func (w *watchedLedger) begin() error {
 	if w.before == nil {
 		return nil
 	}
 	return w.before()
 }
 
-func (w *watched) Append(ctx context.Context, p *ledger.Pending) error {
+func (w *watchedLedger) Append(ctx context.Context, p *ledger.Pending) error {
 	err := w.begin()
 	if err == nil {
 		err = w.requestLedger.Append(ctx, p)
@@ -43,28 +43,28 @@ func (w *watched) Append(ctx context.Context, p *ledger.Pending) error {
 	return err
 }
 
-func (w *watched) CheckHead(ctx context.Context, id string, p ledger.Progress) error {
+func (w *watchedLedger) CheckHead(ctx context.Context, id string, p ledger.Progress) error {
 	if err := w.begin(); err != nil {
 		return err
 	}
 	return w.requestLedger.CheckHead(ctx, id, p)
 }
 
-func (w *watched) Last(ctx context.Context, id string) (*ledger.Record, error) {
+func (w *watchedLedger) Last(ctx context.Context, id string) (*ledger.Record, error) {
 	if err := w.begin(); err != nil {
 		return nil, err
 	}
 	return w.requestLedger.Last(ctx, id)
 }
 
-func (w *watched) Schedule(ctx context.Context, id string, msg *nats.Msg, p ledger.Progress, at time.Time) error {
+func (w *watchedLedger) Schedule(ctx context.Context, id string, msg *nats.Msg, p ledger.Progress, at time.Time) error {
 	if err := w.begin(); err != nil {
 		return err
 	}
 	return w.requestLedger.Schedule(ctx, id, msg, p, at)
 }
 
-func (w *watched) IsScheduled(ctx context.Context, id string, due uint64, now time.Time) (bool, error) {
+func (w *watchedLedger) IsScheduled(ctx context.Context, id string, due uint64, now time.Time) (bool, error) {
 	if err := w.begin(); err != nil {
 		return false, err
 	}
@@ -81,29 +81,29 @@ func (l *Lane) publishResult(ctx context.Context, id, fingerprint string, progre
 }
 
 // mayCall gives a lane that does not run the right to call, until the test ends.
-func (w *world) mayCall(l *Lane) {
-	w.Helper()
+func (env *environment) mayCall(l *Lane) {
+	env.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		l.control.Run(ctx, ctx, func() string { return "" })
 	}()
-	w.Cleanup(func() { cancel(); <-done })
-	if err := l.control.Wait(w.Context()); err != nil {
-		w.Fatal(err)
+	env.Cleanup(func() { cancel(); <-done })
+	if err := l.control.Wait(env.Context()); err != nil {
+		env.Fatal(err)
 	}
 }
 
 // step makes one step of the request in a delivery, and settles it.
-func (w *world) step(l *Lane, d *delivery) {
-	w.Helper()
-	ctx, cancel := context.WithTimeout(w.Context(), patience)
+func (env *environment) step(l *Lane, d *delivery) {
+	env.Helper()
+	ctx, cancel := context.WithTimeout(env.Context(), patience)
 	defer cancel()
 	l.batcher.start = func(b *batch) { l.work(ctx, ctx, b) }
-	w.mayCall(l)
+	env.mayCall(l)
 	if !l.inflight.add(d) {
-		w.Fatal("the delivery is in flight already")
+		env.Fatal("the delivery is in flight already")
 	}
 	j := &job{delivery: d, Request: d.request, ctx: ctx, end: unrecorded}
 	if d.invalid != nil {

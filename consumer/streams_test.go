@@ -16,18 +16,18 @@ import (
 
 var settings = streams.Settings{Replicas: 1, ResultsMaxAge: 720 * time.Hour}
 
-func (w *world) stream(name string) jetstream.StreamConfig {
-	w.Helper()
-	s, err := w.js.Stream(w.Context(), name)
+func (env *environment) stream(name string) jetstream.StreamConfig {
+	env.Helper()
+	s, err := env.js.Stream(env.Context(), name)
 	if err != nil {
-		w.Fatal(err)
+		env.Fatal(err)
 	}
 	return s.CachedInfo().Config
 }
 
 func TestSetupCreatesTheStreamsOfTheContract(t *testing.T) {
-	w := newWorld(t)
-	requests, results, later := w.stream(events.StreamRequests), w.stream(events.StreamResults), w.stream(events.StreamLater)
+	env := newEnvironment(t)
+	requests, results, later := env.stream(events.StreamRequests), env.stream(events.StreamResults), env.stream(events.StreamLater)
 	for what, ok := range map[string]bool{
 		"requests have a subject for each target": strings.Join(requests.Subjects, " ") == "deletions.requests.kv-user-context deletions.requests.sensay-knowledge-base",
 		"requests are a work queue on file":       requests.Retention == jetstream.WorkQueuePolicy && requests.Storage == jetstream.FileStorage,
@@ -43,28 +43,28 @@ func TestSetupCreatesTheStreamsOfTheContract(t *testing.T) {
 			t.Errorf("not so: %s", what)
 		}
 	}
-	if err := streams.Check(t.Context(), w.js, 0, events.Targets()...); err != nil {
+	if err := streams.Check(t.Context(), env.js, 0, events.Targets()...); err != nil {
 		t.Errorf("what was set up does not pass its own check: %v", err)
 	}
-	if _, err := w.js.Publish(t.Context(), "deletions.requests.other-api", nil); err == nil {
+	if _, err := env.js.Publish(t.Context(), "deletions.requests.other-api", nil); err == nil {
 		t.Error("a request for an unknown target was accepted")
 	}
 }
 
 func TestASecondSetupKeepsTheOperatorsSettings(t *testing.T) {
-	w := newWorld(t)
-	config := w.stream(events.StreamRequests)
+	env := newEnvironment(t)
+	config := env.stream(events.StreamRequests)
 	config.MaxMsgs = 1000
-	if _, err := w.js.UpdateStream(t.Context(), config); err != nil {
+	if _, err := env.js.UpdateStream(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
-	if err := streams.Setup(t.Context(), w.js, streams.Settings{Replicas: 1, ResultsMaxAge: time.Hour}); err != nil {
+	if err := streams.Setup(t.Context(), env.js, streams.Settings{Replicas: 1, ResultsMaxAge: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
-	if got := w.stream(events.StreamRequests).MaxMsgs; got != 1000 {
+	if got := env.stream(events.StreamRequests).MaxMsgs; got != 1000 {
 		t.Errorf("the operator's limit became %d", got)
 	}
-	if got := w.stream(events.StreamResults).MaxAge; got != 720*time.Hour {
+	if got := env.stream(events.StreamResults).MaxAge; got != 720*time.Hour {
 		t.Errorf("results are stored for %v only", got)
 	}
 }
@@ -128,16 +128,16 @@ func unsafeStreams() map[string]struct {
 }
 
 // blueprints are the streams as Lethe creates them, on a server that has none.
-func (w *world) blueprints() map[string]jetstream.StreamConfig {
-	w.Helper()
-	if err := streams.Setup(w.Context(), w.js, settings); err != nil {
-		w.Fatal(err)
+func (env *environment) configs() map[string]jetstream.StreamConfig {
+	env.Helper()
+	if err := streams.Setup(env.Context(), env.js, settings); err != nil {
+		env.Fatal(err)
 	}
 	all := map[string]jetstream.StreamConfig{}
 	for _, name := range streamNames() {
-		all[name] = w.stream(name)
-		if err := w.js.DeleteStream(w.Context(), name); err != nil {
-			w.Fatal(err)
+		all[name] = env.stream(name)
+		if err := env.js.DeleteStream(env.Context(), name); err != nil {
+			env.Fatal(err)
 		}
 	}
 	return all
@@ -160,22 +160,22 @@ func TestAnUnsafeStreamIsRefusedAndNamed(t *testing.T) {
 	for name, c := range unsafeStreams() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := bareWorld(t)
-			for stream, config := range w.blueprints() {
+			env := bareEnvironment(t)
+			for stream, config := range env.configs() {
 				if stream == c.stream {
 					c.spoil(&config)
 				}
-				if _, err := w.js.CreateStream(t.Context(), config); err != nil {
+				if _, err := env.js.CreateStream(t.Context(), config); err != nil {
 					t.Fatal(err)
 				}
 			}
-			w.refuses(c.stream, "", c.setting)
-			before := w.stream(c.stream)
+			env.mustRefuse(c.stream, "", c.setting)
+			before := env.stream(c.stream)
 			var problem *streams.Problem
-			if err := streams.Setup(t.Context(), w.js, settings); !errors.As(err, &problem) || problem.Stream != c.stream || !strings.Contains(problem.Setting, c.setting) {
+			if err := streams.Setup(t.Context(), env.js, settings); !errors.As(err, &problem) || problem.Stream != c.stream || !strings.Contains(problem.Setting, c.setting) {
 				t.Errorf("setup says %v", err)
 			}
-			if diff := cmp.Diff(before, w.stream(c.stream)); diff != "" {
+			if diff := cmp.Diff(before, env.stream(c.stream)); diff != "" {
 				t.Errorf("setup changed what it refused (-before +after):\n%s", diff)
 			}
 		})
@@ -183,15 +183,15 @@ func TestAnUnsafeStreamIsRefusedAndNamed(t *testing.T) {
 }
 
 // refuses checks that [Check] names a setting, and that it blocks a lane.
-func (w *world) refuses(stream, consumer, setting string) {
-	w.Helper()
+func (env *environment) mustRefuse(stream, consumer, setting string) {
+	env.Helper()
 	var problem *streams.Problem
-	if err := streams.Check(w.Context(), w.js, 0, kvTarget); !errors.As(err, &problem) || problem.Stream != stream || problem.Consumer != consumer || !strings.Contains(problem.Setting, setting) {
-		w.Errorf("the check says %v", err)
+	if err := streams.Check(env.Context(), env.js, 0, kvTarget); !errors.As(err, &problem) || problem.Stream != stream || problem.Consumer != consumer || !strings.Contains(problem.Setting, setting) {
+		env.Errorf("the check says %v", err)
 	}
-	lane := New(w.js, w.config(kvTarget, nil))
-	if well := lane.check(w.Context()); well || lane.State().Status != StatusBlocked || !strings.Contains(lane.State().Reason, setting) {
-		w.Errorf("well: %v, the lane is %+v", well, lane.State())
+	lane := New(env.js, env.config(kvTarget, nil))
+	if well := lane.check(env.Context()); well || lane.State().Status != StatusBlocked || !strings.Contains(lane.State().Reason, setting) {
+		env.Errorf("well: %v, the lane is %+v", well, lane.State())
 	}
 }
 
@@ -207,20 +207,20 @@ func TestSetupAddsMissingSettingsToAStream(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := bareWorld(t)
-			for stream, config := range w.blueprints() {
+			env := bareEnvironment(t)
+			for stream, config := range env.configs() {
 				if stream == c.stream {
 					c.spoil(&config)
 				}
-				if _, err := w.js.CreateStream(t.Context(), config); err != nil {
+				if _, err := env.js.CreateStream(t.Context(), config); err != nil {
 					t.Fatal(err)
 				}
 			}
-			w.refuses(c.stream, "", c.missing+" is missing")
-			if err := streams.Setup(t.Context(), w.js, settings); err != nil {
+			env.mustRefuse(c.stream, "", c.missing+" is missing")
+			if err := streams.Setup(t.Context(), env.js, settings); err != nil {
 				t.Fatal(err)
 			}
-			if err := streams.Check(t.Context(), w.js, 0, events.Targets()...); err != nil {
+			if err := streams.Check(t.Context(), env.js, 0, events.Targets()...); err != nil {
 				t.Errorf("after setup: %v", err)
 			}
 		})
@@ -253,18 +253,18 @@ func TestAnUnsafeConsumerIsRefusedAndNamed(t *testing.T) {
 		"messages of other targets": {func(c *jetstream.ConsumerConfig) { c.FilterSubjects, c.FilterSubject = []string{c.FilterSubject}, "" }, "filter_subject", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			if err := w.js.DeleteConsumer(t.Context(), events.StreamRequests, string(kvTarget)); err != nil {
+			env := newEnvironment(t)
+			if err := env.js.DeleteConsumer(t.Context(), events.StreamRequests, string(kvTarget)); err != nil {
 				t.Fatal(err)
 			}
 			config := streams.LaneConsumer(events.StreamRequests, kvTarget)
 			c.spoil(&config)
-			if _, err := w.js.CreateConsumer(t.Context(), events.StreamRequests, config); err != nil {
+			if _, err := env.js.CreateConsumer(t.Context(), events.StreamRequests, config); err != nil {
 				t.Fatal(err)
 			}
-			w.refuses(events.StreamRequests, string(kvTarget), c.setting)
+			env.mustRefuse(events.StreamRequests, string(kvTarget), c.setting)
 			var problem *streams.Problem
-			err := streams.Setup(t.Context(), w.js, settings)
+			err := streams.Setup(t.Context(), env.js, settings)
 			if c.repairs && err != nil || !c.repairs && (!errors.As(err, &problem) || !strings.Contains(problem.Setting, c.setting)) {
 				t.Errorf("setup says %v", err)
 			}
@@ -273,27 +273,27 @@ func TestAnUnsafeConsumerIsRefusedAndNamed(t *testing.T) {
 }
 
 func TestSetupKeepsTheOperatorsConsumerSettings(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	for stream, targets := range laneConsumers() {
 		for _, target := range targets {
 			config := streams.LaneConsumer(stream, target)
 			config.AckWait, config.MaxAckPending = 17*time.Second, 1000
-			if _, err := w.js.UpdateConsumer(t.Context(), stream, config); err != nil {
+			if _, err := env.js.UpdateConsumer(t.Context(), stream, config); err != nil {
 				t.Fatal(err)
 			}
 			config.MaxDeliver = 5 // which setup takes away
-			if _, err := w.js.UpdateConsumer(t.Context(), stream, config); err != nil {
+			if _, err := env.js.UpdateConsumer(t.Context(), stream, config); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	for name, setup := range map[string]func(context.Context, jetstream.JetStream, streams.Settings) error{"setup": streams.Setup, "start": streams.Start} {
-		if err := setup(t.Context(), w.js, settings); err != nil {
+		if err := setup(t.Context(), env.js, settings); err != nil {
 			t.Fatal(err)
 		}
 		for stream, targets := range laneConsumers() {
 			for _, target := range targets {
-				consumer, err := w.js.Consumer(t.Context(), stream, string(target))
+				consumer, err := env.js.Consumer(t.Context(), stream, string(target))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -309,66 +309,66 @@ func TestSetupKeepsTheOperatorsConsumerSettings(t *testing.T) {
 func TestAMissingStreamIsCreatedBySetupAlone(t *testing.T) {
 	for _, stream := range streamNames() {
 		t.Run(stream, func(t *testing.T) {
-			w := newWorld(t)
-			lane, _ := w.run(w.config(kvTarget, script(answerDeleted)))
-			w.until("the lane runs", func() bool { return lane.State().Status == StatusRunning })
-			if err := w.js.DeleteStream(t.Context(), stream); err != nil {
+			env := newEnvironment(t)
+			lane, _ := env.run(env.config(kvTarget, answering(answerDeleted)))
+			env.until("the lane runs", func() bool { return lane.State().Status == StatusRunning })
+			if err := env.js.DeleteStream(t.Context(), stream); err != nil {
 				t.Fatal(err)
 			}
-			w.refuses(stream, "", "missing")
+			env.mustRefuse(stream, "", "missing")
 			var problem *streams.Problem
-			if err := streams.Start(t.Context(), w.js, settings); !errors.As(err, &problem) || !problem.MissingBeside || problem.Stream != stream || !strings.Contains(problem.Why, "lost") {
+			if err := streams.Start(t.Context(), env.js, settings); !errors.As(err, &problem) || !problem.MissingBeside || problem.Stream != stream || !strings.Contains(problem.Why, "lost") {
 				t.Errorf("a worker's start says %v", err)
 			}
-			if _, err := w.js.Stream(t.Context(), stream); !errors.Is(err, jetstream.ErrStreamNotFound) {
+			if _, err := env.js.Stream(t.Context(), stream); !errors.Is(err, jetstream.ErrStreamNotFound) {
 				t.Errorf("a worker's start created it: %v", err)
 			}
 			var created []streams.Created
 			told := settings
 			told.Created = func(c streams.Created) { created = append(created, c) }
-			if err := streams.Setup(t.Context(), w.js, told); err != nil {
+			if err := streams.Setup(t.Context(), env.js, told); err != nil {
 				t.Fatal(err)
 			}
 			if len(created) != 1 || created[0].Stream != stream || created[0].Lost == "" {
 				t.Errorf("setup created %+v", created)
 			}
-			if first := w.stream(stream).FirstSeq; first < 1<<50 {
+			if first := env.stream(stream).FirstSeq; first < 1<<50 {
 				t.Errorf("its first sequence is %d, which the one before may have given", first)
 			}
 			lane.check(t.Context())
 			r := contexts(1)
-			w.publish(r)
-			w.final(kvTarget, r.ID)
+			env.publish(r)
+			env.final(kvTarget, r.ID)
 		})
 	}
 }
 
 func TestALaneThatStartsWithoutAStreamWaitsForIt(t *testing.T) {
-	w := newWorld(t)
-	if err := w.js.DeleteStream(t.Context(), events.StreamLater); err != nil {
+	env := newEnvironment(t)
+	if err := env.js.DeleteStream(t.Context(), events.StreamLater); err != nil {
 		t.Fatal(err)
 	}
-	lane, _ := w.run(w.config(kvTarget, script(answerDeleted)))
-	w.until("the lane is held", func() bool {
+	lane, _ := env.run(env.config(kvTarget, answering(answerDeleted)))
+	env.until("the lane is held", func() bool {
 		return lane.State().Status == StatusBlocked && strings.Contains(lane.State().Reason, events.StreamLater)
 	})
-	if err := streams.Setup(t.Context(), w.js, settings); err != nil {
+	if err := streams.Setup(t.Context(), env.js, settings); err != nil {
 		t.Fatal(err)
 	}
 	r := contexts(1)
-	w.publish(r)
-	w.final(kvTarget, r.ID)
+	env.publish(r)
+	env.final(kvTarget, r.ID)
 }
 
 func TestAWorkerCreatesAllStreamsWhereNoneExists(t *testing.T) {
-	w := bareWorld(t)
+	env := bareEnvironment(t)
 	var created []streams.Created
 	told := settings
 	told.Created = func(c streams.Created) { created = append(created, c) }
-	if err := streams.Start(t.Context(), w.js, told); err != nil {
+	if err := streams.Start(t.Context(), env.js, told); err != nil {
 		t.Fatal(err)
 	}
-	if err := streams.Check(t.Context(), w.js, 0, events.Targets()...); err != nil {
+	if err := streams.Check(t.Context(), env.js, 0, events.Targets()...); err != nil {
 		t.Error(err)
 	}
 	for _, c := range created {
@@ -383,52 +383,52 @@ func TestAWorkerCreatesAllStreamsWhereNoneExists(t *testing.T) {
 
 // Settings may change while a lane runs.
 func TestAConsumerThatDropsMessagesBlocksTheLane(t *testing.T) {
-	w := newWorld(t)
-	api := script(answerDeleted)
-	lane, _ := w.run(w.config(kvTarget, api))
-	w.until("the lane runs", func() bool { return lane.State().Status == StatusRunning })
+	env := newEnvironment(t)
+	api := answering(answerDeleted)
+	lane, _ := env.run(env.config(kvTarget, api))
+	env.until("the lane runs", func() bool { return lane.State().Status == StatusRunning })
 	config := streams.LaneConsumer(events.StreamRequests, kvTarget)
 	config.MaxDeliver = 5
-	if _, err := w.js.UpdateConsumer(t.Context(), events.StreamRequests, config); err != nil {
+	if _, err := env.js.UpdateConsumer(t.Context(), events.StreamRequests, config); err != nil {
 		t.Fatal(err)
 	}
 	if lane.check(t.Context()) || lane.State().Status != StatusBlocked {
 		t.Errorf("the lane is %+v", lane.State())
 	}
-	if err := streams.Setup(t.Context(), w.js, settings); err != nil {
+	if err := streams.Setup(t.Context(), env.js, settings); err != nil {
 		t.Fatal(err)
 	}
 	lane.check(t.Context())
-	w.until("the lane resumes", func() bool { return lane.State().Status == StatusRunning })
+	env.until("the lane resumes", func() bool { return lane.State().Status == StatusRunning })
 	r := contexts(1)
-	w.publish(r)
-	w.final(kvTarget, r.ID)
+	env.publish(r)
+	env.final(kvTarget, r.ID)
 }
 
 func TestMissingStreamsAndConsumersAreNamed(t *testing.T) {
-	w := bareWorld(t)
+	env := bareEnvironment(t)
 	var problem *streams.Problem
-	if err := streams.Check(t.Context(), w.js, 0, events.Targets()...); !errors.As(err, &problem) || problem.Stream != events.StreamRequests {
+	if err := streams.Check(t.Context(), env.js, 0, events.Targets()...); !errors.As(err, &problem) || problem.Stream != events.StreamRequests {
 		t.Errorf("the check says %v", err)
 	}
-	if err := streams.Setup(t.Context(), w.js, settings); err != nil {
+	if err := streams.Setup(t.Context(), env.js, settings); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.js.DeleteConsumer(t.Context(), events.StreamLater, string(kvTarget)); err != nil {
+	if err := env.js.DeleteConsumer(t.Context(), events.StreamLater, string(kvTarget)); err != nil {
 		t.Fatal(err)
 	}
-	if err := streams.Check(t.Context(), w.js, 0, events.Targets()...); !errors.As(err, &problem) || problem.Consumer != string(kvTarget) || problem.Setting != "missing" {
+	if err := streams.Check(t.Context(), env.js, 0, events.Targets()...); !errors.As(err, &problem) || problem.Consumer != string(kvTarget) || problem.Setting != "missing" {
 		t.Errorf("the check says %v", err)
 	}
 }
 
 // overtaken is a server on which another client creates streams right before Setup does.
-type overtaken struct {
+type racingServer struct {
 	jetstream.JetStream
 	others []jetstream.StreamConfig
 }
 
-func (o *overtaken) CreateStream(ctx context.Context, c jetstream.StreamConfig) (jetstream.Stream, error) {
+func (o *racingServer) CreateStream(ctx context.Context, c jetstream.StreamConfig) (jetstream.Stream, error) {
 	for _, other := range o.others {
 		if _, err := o.JetStream.CreateStream(ctx, other); err != nil {
 			return nil, err
@@ -441,16 +441,16 @@ func (o *overtaken) CreateStream(ctx context.Context, c jetstream.StreamConfig) 
 // A worker that starts while an administrator sets up finds some streams and not others,
 // which then exist all the same.
 func TestTwoSetupsAtTheSameTimeSucceed(t *testing.T) {
-	w := bareWorld(t)
-	all := w.blueprints()
-	if _, err := w.js.CreateStream(t.Context(), all[events.StreamRequests]); err != nil {
+	env := bareEnvironment(t)
+	all := env.configs()
+	if _, err := env.js.CreateStream(t.Context(), all[events.StreamRequests]); err != nil {
 		t.Fatal(err)
 	}
-	js := &overtaken{w.js, []jetstream.StreamConfig{all[events.StreamResults], all[events.StreamLater]}}
+	js := &racingServer{env.js, []jetstream.StreamConfig{all[events.StreamResults], all[events.StreamLater]}}
 	if err := streams.Setup(t.Context(), js, settings); err != nil {
 		t.Fatal(err)
 	}
-	if err := streams.Check(t.Context(), w.js, 0, events.Targets()...); err != nil {
+	if err := streams.Check(t.Context(), env.js, 0, events.Targets()...); err != nil {
 		t.Error(err)
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // idOf is the first id that a resource names.
-func idOf(res events.Resource) int64 {
+func firstID(res events.Resource) int64 {
 	if contexts, ok := res.(events.UserContexts); ok {
 		return contexts.IDs[0]
 	}
@@ -21,28 +21,28 @@ func idOf(res events.Resource) int64 {
 
 // forbidding refuses a call with 403 if it names an id up to some, and any call
 // while its credential is revoked.
-type forbidding struct {
-	api
+type forbiddingAPI struct {
+	fakeAPI
 	upTo    int64
 	revoked atomic.Int64 // the status, 0 for a good credential
 	version atomic.Int64
 	refused atomic.Int64 // calls
 }
 
-func newForbidding(upTo int64) *forbidding {
-	f := &forbidding{upTo: upTo}
+func newForbiddingAPI(upTo int64) *forbiddingAPI {
+	f := &forbiddingAPI{upTo: upTo}
 	f.answer = func(_ int, res events.Resource) deleter.Answer {
 		answer := answerDeleted
 		if status := f.revoked.Load(); status != 0 {
 			answer = deleter.Answer{Verdict: deleter.CredentialRefused, Status: int(status), Message: "revoked"}
 		}
-		ids := []int64{idOf(res)}
+		ids := []int64{firstID(res)}
 		if contexts, ok := res.(events.UserContexts); ok {
 			ids = contexts.IDs
 		}
 		for _, id := range ids {
 			if id <= f.upTo {
-				answer = answerRefused
+				answer = answerForbidden
 			}
 		}
 		if answer.Verdict == deleter.CredentialRefused {
@@ -67,43 +67,43 @@ func request(target events.Target, id int64) events.Request {
 func TestRefusedRequestsDelayNoOthersAndEnd(t *testing.T) {
 	for _, target := range events.Targets() {
 		t.Run(string(target), func(t *testing.T) {
-			w := newWorld(t)
-			api := newForbidding(25)
-			c := w.together(100, api)
+			env := newEnvironment(t)
+			api := newForbiddingAPI(25)
+			c := env.batchConfig(100, api)
 			if target == sensayTarget {
-				c = w.config(target, api)
+				c = env.config(target, api)
 			}
 			c.BatchLinger = 5 * time.Millisecond
 			c.Rules.Retry.MaxInterval, c.Rules.Retry.MaxElapsed = 200*time.Millisecond, 300*time.Millisecond
-			lane, _ := w.run(c)
+			lane, _ := env.run(c)
 			var bad []events.Request
 			for id := range int64(25) {
 				bad = append(bad, request(target, id+1))
 			}
-			w.publish(bad...)
-			w.until("the lane is held", func() bool { return lane.State().Status == StatusSuspended })
+			env.publish(bad...)
+			env.until("the lane is held", func() bool { return lane.State().Status == StatusSuspended })
 			id := int64(1000)
 			good := func() {
 				r := request(target, id)
 				id++
-				w.publish(r)
-				if got := w.final(target, r.ID); got.Outcome != events.Deleted {
+				env.publish(r)
+				if got := env.final(target, r.ID); got.Outcome != events.Deleted {
 					t.Errorf("a request that is not refused is %s, %+v", got.Outcome, got.Error)
 				}
 			}
 			for range 20 {
 				good()
 			}
-			w.until("the refused ones have failed", func() bool {
+			env.until("the refused ones have failed", func() bool {
 				good()
-				return len(w.results(events.ResultFilter(target, "", events.Failed))) == len(bad)
+				return len(env.results(events.ResultFilter(target, "", events.Failed))) == len(bad)
 			})
-			for _, r := range w.results(events.ResultFilter(target, "", events.Failed)) {
-				if r.Error.Code != events.CodeRefusedByAPI || idOf(r.Resource) > 25 || r.Evidence.CallRequests != 1 || r.Evidence.Status != 403 {
+			for _, r := range env.results(events.ResultFilter(target, "", events.Failed)) {
+				if r.Error.Code != events.CodeRefusedByAPI || firstID(r.Resource) > 25 || r.Evidence.CallRequests != 1 || r.Evidence.Status != 403 {
 					t.Errorf("%v: %+v, %+v", r.Resource, r.Error, r.Evidence)
 				}
 			}
-			w.settled()
+			env.settled()
 			if state := lane.State(); state.Status != StatusRunning || len(state.Problems()) > 0 {
 				t.Errorf("in the end the lane is %+v", state)
 			}
@@ -113,15 +113,15 @@ func TestRefusedRequestsDelayNoOthersAndEnd(t *testing.T) {
 
 // A request that is always refused says nothing about the credential.
 func TestARefusedRequestNeverBlocksTheLane(t *testing.T) {
-	w := newWorld(t)
-	api := newForbidding(1)
-	lane, _ := w.run(w.config(sensayTarget, api))
-	w.publish(entry(1))
-	w.until("it is refused more often than would hold the lane", func() bool { return api.refused.Load() > refusalsToSuspend })
+	env := newEnvironment(t)
+	api := newForbiddingAPI(1)
+	lane, _ := env.run(env.config(sensayTarget, api))
+	env.publish(entry(1))
+	env.until("it is refused more often than would hold the lane", func() bool { return api.refused.Load() > refusalsToSuspend })
 	if state := lane.State(); state.Status != StatusRunning || len(state.Problems()) != 1 || !strings.Contains(state.Problems()[0].Reason, "wait: 1") {
 		t.Errorf("%+v", state)
 	}
-	if n := len(w.results("deletions.results.>")); n != 0 {
+	if n := len(env.results("deletions.results.>")); n != 0 {
 		t.Errorf("%d results, though no request was accepted", n)
 	}
 }
@@ -131,33 +131,33 @@ func TestARevokedCredentialFailsNoRequest(t *testing.T) {
 	for _, status := range []int64{401, 403} {
 		for _, target := range events.Targets() {
 			t.Run(fmt.Sprint(status, " ", target), func(t *testing.T) {
-				w := newWorld(t)
-				api := newForbidding(0)
-				c := w.config(target, api)
+				env := newEnvironment(t)
+				api := newForbiddingAPI(0)
+				c := env.config(target, api)
 				c.Rules.Retry.MaxElapsed = 0
 				c.Rules.Retry.InitialInterval, c.Rules.Retry.MaxInterval = 20*time.Millisecond, 50*time.Millisecond
-				lane, _ := w.run(c)
+				lane, _ := env.run(c)
 				first := request(target, 1)
-				w.publish(first) // so that the credential was accepted once
-				w.final(target, first.ID)
+				env.publish(first) // so that the credential was accepted once
+				env.final(target, first.ID)
 				api.revoked.Store(status)
 				const n = 60
 				for id := range int64(n) {
-					w.publish(request(target, id+2))
+					env.publish(request(target, id+2))
 				}
-				w.until("the lane is held", func() bool { return lane.State().Status == StatusSuspended })
+				env.until("the lane is held", func() bool { return lane.State().Status == StatusSuspended })
 				before := api.refused.Load()
 				if most := int64(refusalsToSuspend + 2*c.Concurrency); before > most {
 					t.Errorf("%d calls until the lane is blocked, want at most %d", before, most)
 				}
 				probes := api.refused.Load() + 10
-				w.until("it is probed for some time", func() bool { return api.refused.Load() > probes })
+				env.until("it is probed for some time", func() bool { return api.refused.Load() > probes })
 				if lane.State().Status != StatusSuspended {
 					t.Error("the lane is not blocked any more")
 				}
 				api.revoked.Store(0)
-				w.settled()
-				if got := len(w.results(events.ResultFilter(target, "", events.Deleted))); got != n+1 {
+				env.settled()
+				if got := len(env.results(events.ResultFilter(target, "", events.Deleted))); got != n+1 {
 					t.Errorf("%d of %d are deleted", got, n+1)
 				}
 			})
@@ -167,21 +167,21 @@ func TestARevokedCredentialFailsNoRequest(t *testing.T) {
 
 // All that wait are due only in an hour.
 func TestAChangedCredentialIsTriedAtOnce(t *testing.T) {
-	w := newWorld(t)
-	api := newForbidding(0)
+	env := newEnvironment(t)
+	api := newForbiddingAPI(0)
 	api.revoked.Store(401)
-	c := w.config(sensayTarget, api)
+	c := env.config(sensayTarget, api)
 	c.Rules.Retry.InitialInterval, c.Rules.Retry.MaxInterval = time.Hour, time.Hour
-	lane, _ := w.run(c)
+	lane, _ := env.run(c)
 	r := entry(1)
-	w.publish(r)
-	w.until("the request is scheduled", func() bool { return len(w.messages(events.StreamLater, "deletions.later.>")) == 1 })
+	env.publish(r)
+	env.until("the request is scheduled", func() bool { return len(env.messages(events.StreamLater, "deletions.later.>")) == 1 })
 	api.revoked.Store(0)
 	lane.Retry()
-	if got := w.final(sensayTarget, r.ID); got.Outcome != events.Deleted || got.Attempts != 2 {
+	if got := env.final(sensayTarget, r.ID); got.Outcome != events.Deleted || got.Attempts != 2 {
 		t.Errorf("%s after %d attempts", got.Outcome, got.Attempts)
 	}
-	w.settled()
+	env.settled()
 }
 
 // So many failures in a row open the breaker of package limiter, and so many requests
@@ -190,22 +190,22 @@ const failuresToOpen, refusalsToSuspend = 10, 20
 
 // While others wait, a request that was refused is not the probe.
 func TestASuspectRequestProbesOnlyIfNoOtherWaits(t *testing.T) {
-	w := newWorld(t)
-	api := newForbidding(0)
+	env := newEnvironment(t)
+	api := newForbiddingAPI(0)
 	api.revoked.Store(401)
-	c := w.config(sensayTarget, api)
-	lane, _ := w.run(c)
-	w.publish(entry(1))
-	w.until("the request is refused again as the only one", func() bool { return api.refused.Load() > 3 })
+	c := env.config(sensayTarget, api)
+	lane, _ := env.run(c)
+	env.publish(entry(1))
+	env.until("the request is refused again as the only one", func() bool { return api.refused.Load() > 3 })
 	var more []events.Request
 	for id := range int64(5) {
 		more = append(more, entry(id+2))
 	}
 	from := api.refused.Load()
-	w.publish(more...)
+	env.publish(more...)
 	// One or two probes may have been on their way before the others came.
 	const late = 2
-	w.until("there were calls for all", func() bool { return api.refused.Load() >= from+int64(len(more)+late) })
+	env.until("there were calls for all", func() bool { return api.refused.Load() >= from+int64(len(more)+late) })
 	seen := map[string]bool{}
 	api.mu.Lock()
 	calls := api.calls[from : from+int64(len(more)+late)]
@@ -223,9 +223,9 @@ func TestASuspectRequestProbesOnlyIfNoOtherWaits(t *testing.T) {
 }
 
 func TestABreakerWithoutARequestToProbeWithCloses(t *testing.T) {
-	w := newWorld(t)
-	api := newForbidding(0)
-	c := w.config(sensayTarget, api)
+	env := newEnvironment(t)
+	api := newForbiddingAPI(0)
+	c := env.config(sensayTarget, api)
 	answer := api.answer
 	var down atomic.Bool
 	down.Store(true)
@@ -236,15 +236,15 @@ func TestABreakerWithoutARequestToProbeWithCloses(t *testing.T) {
 		return answer(n, res)
 	}
 	c.Rules.Retry.MaxElapsed = 0
-	lane, _ := w.run(c)
+	lane, _ := env.run(c)
 	for id := range int64(failuresToOpen) {
-		w.publish(entry(id + 1))
+		env.publish(entry(id + 1))
 	}
-	w.until("the breaker is open", func() bool { return lane.State().Status == StatusFailing })
-	w.settled() // all have failed
-	w.until("the lane runs again", func() bool { return lane.State().Status == StatusRunning })
+	env.until("the breaker is open", func() bool { return lane.State().Status == StatusFailing })
+	env.settled() // all have failed
+	env.until("the lane runs again", func() bool { return lane.State().Status == StatusRunning })
 	down.Store(false)
 	r := entry(100)
-	w.publish(r)
-	w.final(sensayTarget, r.ID)
+	env.publish(r)
+	env.final(sensayTarget, r.ID)
 }

@@ -33,13 +33,13 @@ func setTracing(t testing.TB, sampler sdk.Sampler, exporter sdk.SpanExporter) {
 }
 
 // setUp is a world whose test is not parallel to others.
-func setUp(t *testing.T) *world {
+func newSerialEnvironment(t *testing.T) *environment {
 	t.Helper()
-	w := bareWorld(t)
-	if err := streams.Setup(t.Context(), w.js, settings); err != nil {
+	env := bareEnvironment(t)
+	if err := streams.Setup(t.Context(), env.js, settings); err != nil {
 		t.Fatal(err)
 	}
-	return w
+	return env
 }
 
 // notSampled is a delivery of a request, and its records.
@@ -100,11 +100,11 @@ func TestSpansThatAreNotSampledAllocateNothing(t *testing.T) {
 func TestRecordsThatAreStoredTogetherHaveASpanEach(t *testing.T) {
 	spans := tracetest.NewInMemoryExporter()
 	setTracing(t, sdk.AlwaysSample(), spans)
-	w := setUp(t)
-	l := New(w.js, w.togetherRecorded(script(answerDeleted)))
-	w.mayCall(l)
-	stored, other := w.newJob(contexts(1)), w.newJob(contexts(2))
-	w.hasRecord(l, other, ledger.Progress{Attempts: 1}) // refuses its claim
+	env := newSerialEnvironment(t)
+	l := New(env.js, env.recordedBatchConfig(answering(answerDeleted)))
+	env.mayCall(l)
+	stored, other := env.newJob(contexts(1)), env.newJob(contexts(2))
+	env.hasRecord(l, other, ledger.Progress{Attempts: 1}) // refuses its claim
 	spans.Reset()
 	for _, j := range []*job{stored, other} {
 		j.ctx, j.end = l.trace.process(t.Context(), j.delivery)
@@ -133,20 +133,20 @@ func TestRecordsThatAreStoredTogetherHaveASpanEach(t *testing.T) {
 func TestATraceContinuesThroughTheScheduleToTheResult(t *testing.T) {
 	spans := tracetest.NewInMemoryExporter()
 	setTracing(t, sdk.AlwaysSample(), spans)
-	s := setUp(t)
-	_, stop := s.run(s.config(sensayTarget, script(answerBusy, answerDeleted)))
+	env := newSerialEnvironment(t)
+	_, stop := env.run(env.config(sensayTarget, answering(answerBusy, answerDeleted)))
 	r := entry(7)
 	body, err := r.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
 	const traceID, inEvent = "0af7651916cd43dd8448eb211c80319c", "1af7651916cd43dd8448eb211c80319c"
-	s.publishRaw(sensayTarget, body, nats.Header{"traceparent": {"00-" + traceID + "-b7ad6b7169203331-01"}})
-	s.final(sensayTarget, r.ID)
+	env.publishRaw(sensayTarget, body, nats.Header{"traceparent": {"00-" + traceID + "-b7ad6b7169203331-01"}})
+	env.final(sensayTarget, r.ID)
 	other := entry(8)
 	other.TraceParent = "00-" + inEvent + "-b7ad6b7169203331-01"
-	s.publish(other)
-	s.final(sensayTarget, other.ID)
+	env.publish(other)
+	env.final(sensayTarget, other.ID)
 	stop()
 
 	count := map[string]int{}
@@ -168,7 +168,7 @@ func TestATraceContinuesThroughTheScheduleToTheResult(t *testing.T) {
 			t.Errorf("%d spans %q in the publisher's trace, want %d", count[name], name, want)
 		}
 	}
-	for _, m := range s.messages(events.StreamResults, events.ResultFilter(sensayTarget, r.ID, "")) {
+	for _, m := range env.messages(events.StreamResults, events.ResultFilter(sensayTarget, r.ID, "")) {
 		if got := m.Header["traceparent"]; len(got) != 1 || !strings.Contains(got[0], traceID) {
 			t.Errorf("the result's traceparent is %q", got)
 		}

@@ -16,8 +16,8 @@ import (
 
 // An API that takes fewer ids with one call than it says.
 func TestRequestsThatAreTooManyForOneCallAreDeletedInSeveral(t *testing.T) {
-	w := newWorld(t)
-	api := &api{answer: func(_ int, res events.Resource) deleter.Answer {
+	env := newEnvironment(t)
+	api := &fakeAPI{answer: func(_ int, res events.Resource) deleter.Answer {
 		if len(res.(events.UserContexts).IDs) > 5 {
 			return deleter.Answer{Verdict: deleter.Retry, UnknownStatus: true, Status: 413}
 		}
@@ -27,25 +27,25 @@ func TestRequestsThatAreTooManyForOneCallAreDeletedInSeveral(t *testing.T) {
 	for id := range int64(40) {
 		requests = append(requests, contexts(id+1))
 	}
-	w.publish(requests...)
-	w.run(w.together(100, api))
+	env.publish(requests...)
+	env.run(env.batchConfig(100, api))
 	for _, r := range requests {
-		if got := w.final(kvTarget, r.ID); got.Outcome != events.Deleted || got.Evidence.CallRequests > 5 {
+		if got := env.final(kvTarget, r.ID); got.Outcome != events.Deleted || got.Evidence.CallRequests > 5 {
 			t.Errorf("%v is %s, %+v", got.Resource, got.Outcome, got.Evidence)
 		}
 	}
-	w.settled()
+	env.settled()
 }
 
 // Of requests that share a call, one that can never be answered fails by itself.
 func TestAnUndocumentedStatusEndsOnlyItsOwnRequest(t *testing.T) {
 	for _, target := range events.Targets() {
 		t.Run(string(target), func(t *testing.T) {
-			w := newWorld(t)
+			env := newEnvironment(t)
 			const bad = 13
-			api := &api{answer: func(_ int, res events.Resource) deleter.Answer {
-				if contexts, ok := res.(events.UserContexts); ok && slices.Contains(contexts.IDs, bad) || idOf(res) == bad {
-					return answerOdd
+			api := &fakeAPI{answer: func(_ int, res events.Resource) deleter.Answer {
+				if contexts, ok := res.(events.UserContexts); ok && slices.Contains(contexts.IDs, bad) || firstID(res) == bad {
+					return answerUndocumented
 				}
 				return answerDeleted
 			}}
@@ -53,15 +53,15 @@ func TestAnUndocumentedStatusEndsOnlyItsOwnRequest(t *testing.T) {
 			for id := range int64(20) {
 				requests = append(requests, request(target, id+1))
 			}
-			w.publish(requests...)
-			c := w.together(100, api)
+			env.publish(requests...)
+			c := env.batchConfig(100, api)
 			if target == sensayTarget {
-				c = w.config(target, api)
+				c = env.config(target, api)
 			}
 			c.Rules.Retry.MaxElapsed = 200 * time.Millisecond
-			w.run(c)
+			env.run(c)
 			for i, r := range requests {
-				got := w.final(target, r.ID)
+				got := env.final(target, r.ID)
 				switch {
 				case i+1 != bad && got.Outcome != events.Deleted:
 					t.Errorf("%v is %s, %+v", got.Resource, got.Outcome, got.Error)
@@ -69,7 +69,7 @@ func TestAnUndocumentedStatusEndsOnlyItsOwnRequest(t *testing.T) {
 					t.Errorf("%v is %s after %d attempts, %+v", got.Resource, got.Outcome, got.Attempts, got.Error)
 				}
 			}
-			w.settled()
+			env.settled()
 		})
 	}
 }
@@ -79,36 +79,36 @@ func TestAnUndocumentedStatusEndsOnlyItsOwnRequest(t *testing.T) {
 func TestAMissingEndpointDoesNotFailTheBacklog(t *testing.T) {
 	for _, target := range events.Targets() {
 		t.Run(string(target), func(t *testing.T) {
-			w := newWorld(t)
+			env := newEnvironment(t)
 			const n = 300
 			var back atomic.Bool
-			api := &api{answer: func(int, events.Resource) deleter.Answer {
+			api := &fakeAPI{answer: func(int, events.Resource) deleter.Answer {
 				if back.Load() {
 					return answerDeleted
 				}
-				return answerOdd
+				return answerUndocumented
 			}}
 			for id := range int64(n) {
-				w.publish(request(target, id+1))
+				env.publish(request(target, id+1))
 			}
-			c := w.together(100, api)
+			c := env.batchConfig(100, api)
 			if target == sensayTarget {
-				c = w.config(target, api)
+				c = env.config(target, api)
 			}
 			c.BatchLinger = 5 * time.Millisecond
-			lane, _ := w.run(c)
-			w.until("the breaker is open", func() bool { return lane.State().Status == StatusFailing })
+			lane, _ := env.run(c)
+			env.until("the breaker is open", func() bool { return lane.State().Status == StatusFailing })
 			if calls := api.count(); calls > 100 {
 				t.Errorf("%d calls until the breaker is open", calls)
 			}
 			probes := api.count() + 10
-			w.until("it is probed for some time", func() bool { return api.count() > probes })
-			if results := w.results("deletions.results.>"); len(results) != 0 {
+			env.until("it is probed for some time", func() bool { return api.count() > probes })
+			if results := env.results("deletions.results.>"); len(results) != 0 {
 				t.Errorf("%d results, the first is %+v", len(results), results[0])
 			}
 			back.Store(true)
-			w.settled()
-			if got := len(w.results(events.ResultFilter(target, "", events.Deleted))); got != n {
+			env.settled()
+			if got := len(env.results(events.ResultFilter(target, "", events.Deleted))); got != n {
 				t.Errorf("%d of %d are deleted", got, n)
 			}
 		})
@@ -118,12 +118,12 @@ func TestAMissingEndpointDoesNotFailTheBacklog(t *testing.T) {
 // While a call for many is bisected, one of its requests can be answered elsewhere,
 // and the message of another can become another worker's.
 func TestARequestOfAnotherWorkerGoesIntoNoFurtherCall(t *testing.T) {
-	w := newWorld(t)
+	env := newEnvironment(t)
 	requests := []events.Request{contexts(1), contexts(2), contexts(3)}
 	jobs := make([]*job, len(requests))
-	api := &api{}
-	lane := New(w.js, w.together(100, api))
-	w.mayCall(lane)
+	api := &fakeAPI{}
+	lane := New(env.js, env.batchConfig(100, api))
+	env.mayCall(lane)
 	api.answer = func(call int, _ events.Resource) deleter.Answer {
 		if call > 1 {
 			return answerDeleted
@@ -141,7 +141,7 @@ func TestARequestOfAnotherWorkerGoesIntoNoFurtherCall(t *testing.T) {
 		return deleter.Answer{Verdict: deleter.Invalid, Status: 422, Message: "no"}
 	}
 	for i, r := range requests {
-		d, _ := w.delivered(0)
+		d, _ := env.delivered(0)
 		jobs[i] = &job{delivery: d, Request: r, ctx: t.Context(), fingerprint: events.Fingerprint(r.Resource)}
 		jobs[i].startDeadline = time.Now().Add(time.Minute)
 	}
