@@ -72,8 +72,8 @@ this is a person's decision. Replaying a request twice has no further effect.`,
 			if err != nil {
 				return err
 			}
-			if all == (len(ids) > 0) {
-				return usageError("lethe failed replay: give the ids of requests, or --all")
+			if err := oneOf(cmd, "ID", len(ids) > 0, "--all", all); err != nil {
+				return err
 			}
 			for _, id := range ids {
 				if err := checkRequestID("ID", id); err != nil {

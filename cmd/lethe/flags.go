@@ -120,6 +120,18 @@ func checkGiven(cmd *cobra.Command, _ []string) (err error) {
 	return err
 }
 
+// oneOf returns a usage error unless exactly one of two alternatives is given.
+func oneOf(cmd *cobra.Command, first string, hasFirst bool, second string, hasSecond bool) error {
+	switch {
+	case hasFirst && hasSecond:
+		return usageError("%s and %s are both given; give only one of them (see %s --help)", first, second, cmd.CommandPath())
+	case !hasFirst && !hasSecond:
+		return usageError("%s or %s is missing (see %s --help)", first, second, cmd.CommandPath())
+	default:
+		return nil
+	}
+}
+
 // printable makes foreign text safe for a terminal. It replaces all characters that
 // cannot be printed, including line breaks.
 func printable(text string) string {

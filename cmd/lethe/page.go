@@ -121,6 +121,9 @@ func (p pageSource) Attention(ctx context.Context) (page.Attention, error) {
 			a.Overdue = append(a.Overdue, page.Entry{ID: q.ID, Target: string(target), At: q.DueAt(), Reason: q.Sentence(time.Now().UTC(), "")})
 		}
 	}
+	for _, stream := range reader.Missing() {
+		a.Unread = append(a.Unread, missingStream(stream))
+	}
 	slices.SortStableFunc(a.Failed, func(x, y page.Entry) int { return y.At.Compare(x.At) })
 	slices.SortStableFunc(a.Overdue, func(x, y page.Entry) int { return x.At.Compare(y.At) })
 	return a, nil
@@ -149,7 +152,11 @@ func (p pageSource) Find(ctx context.Context, id string) (page.Answer, error) {
 	}
 	answer := page.Answer{Missing: missing}
 	for _, q := range found {
-		answer.Stories = append(answer.Stories, storyOf(q, worker.laneReason(q.Target)))
+		story := storyOf(q, worker.laneReason(q.Target))
+		for _, stream := range reader.Missing() {
+			story.Sentence += " Problem: " + missingStream(stream) + "."
+		}
+		answer.Stories = append(answer.Stories, story)
 	}
 	return answer, nil
 }

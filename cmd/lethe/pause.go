@@ -54,7 +54,10 @@ lane is paused all the same. A worker that does not answer counts as calling unt
 its calls must have timed out.
 
 Pausing a paused lane gives it the new reason and the new end. Every state report
-shows who paused the lane, when and why.`,
+shows who paused the lane, when and why.
+
+A power cut of the NATS server can lose a pause that was acknowledged, unless the
+server syncs always or the streams have three replicas: run lethe status after it.`,
 		Example: `  lethe pause sensay-knowledge-base --reason "vendor maintenance" --until 22:00
   lethe pause --all --reason "wrong requests from the CRM"`,
 		ValidArgs: targetNames(),
@@ -67,7 +70,7 @@ shows who paused the lane, when and why.`,
 		},
 	}
 	f.add(cmd, "pause")
-	cmd.Flags().StringVar(&f.reason, "reason", "", "why, for everybody who looks at the lane (required)")
+	cmd.Flags().StringVar(&f.reason, "reason", "", "why the lane is paused; status, show and the operator's page show it (required)")
 	cmd.Flags().StringVar(&f.until, "until", "", "when the pause ends by itself: 15:04 (today or tomorrow), 2006-01-02 15:04, RFC 3339, or a duration such as 2h")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", 2*time.Minute, "how long to wait for calls in flight")
 	return cmd
@@ -103,13 +106,13 @@ func (f *pauseFlags) add(cmd *cobra.Command, verb string) {
 
 // read checks the flags and arguments.
 func (f *pauseFlags) read(cmd *cobra.Command, args []string, now time.Time) (p *pauser, targets []events.Target, err error) {
-	name := cmd.CommandPath()
 	p = &pauser{out: cmd.OutOrStdout(), progress: cmd.ErrOrStderr(), output: f.output, timeout: f.timeout, by: f.by}
+	if err := oneOf(cmd, "TARGET", len(args) > 0, "--all", f.all); err != nil {
+		return nil, nil, err
+	}
 	switch {
-	case f.all == (len(args) > 0):
-		return nil, nil, usageError("%s: give targets (%s), or --all", name, strings.Join(targetNames(), ", "))
 	case strings.TrimSpace(f.reason) == "":
-		return nil, nil, usageError("%s: --reason is missing: say why, everybody will see it", name)
+		return nil, nil, usageError("--reason is missing; lethe status, lethe show and the operator's page show it (see %s --help)", cmd.CommandPath())
 	case f.timeout < 0:
 		return nil, nil, usageError("--timeout: must not be negative")
 	}

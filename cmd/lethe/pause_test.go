@@ -39,15 +39,15 @@ func TestPauseRefusesWrongArguments(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"pause", "--reason", "r"}, "give targets (kv-user-context, sensay-knowledge-base), or --all"},
-		{[]string{"pause", "kv-user-context", "--all", "--reason", "r"}, "or --all"},
-		{[]string{"pause", "kv-user-context"}, "--reason is missing"},
+		{[]string{"pause", "--reason", "r"}, "lethe: TARGET or --all is missing (see lethe pause --help)"},
+		{[]string{"pause", "kv-user-context", "--all", "--reason", "r"}, "lethe: TARGET and --all are both given; give only one of them"},
+		{[]string{"pause", "kv-user-context"}, "lethe: --reason is missing; "},
 		{[]string{"pause", "kv-user-context", "--reason", " "}, "--reason is missing"},
 		{[]string{"pause", "another", "--reason", "r"}, "TARGET: must be one of"},
 		{[]string{"pause", "kv-user-context", "--reason", "r", "--until", "soon"}, "--until: must be a time"},
 		{[]string{"pause", "kv-user-context", "--reason", "r", "--timeout", "-1s"}, "--timeout: must not be negative"},
 		{[]string{"pause", "kv-user-context", "--reason", "r", "--output", "xml"}, "--output"},
-		{[]string{"resume"}, "or --all"},
+		{[]string{"resume"}, "lethe: TARGET or --all is missing (see lethe resume --help)"},
 	} {
 		b.lethe(c.args...).want(t, exitUsage, c.want)
 	}

@@ -66,10 +66,10 @@ were published or answered before. If nothing was new, the exit status is 1 unle
 		},
 	}
 	flags := cmd.Flags()
-	flags.Var(&f.ids, "id", "kv-user-context: a context id; several separated by commas, or repeat the flag")
-	flags.StringVar(&f.replica, "replica", "", "sensay-knowledge-base: the replica's UUID")
-	flags.Var(&f.entry, "entry", "sensay-knowledge-base: the entry's id")
-	flags.StringVar(&f.id, "request-id", "", "the request's id (none: a new UUID)")
+	flags.Var(&f.ids, "id", "kv-user-context: the `context-id` to delete (the request's own id is --request-id); several separated by commas, or repeat the flag")
+	flags.StringVar(&f.replica, "replica", "", "sensay-knowledge-base: the `UUID` of the replica")
+	flags.Var(&f.entry, "entry", "sensay-knowledge-base: the `entry-id` to delete")
+	flags.StringVar(&f.id, "request-id", "", "the `id` of this request, under which its result is published; not the id of a context or an entry (none: a new UUID)")
 	flags.StringVar(&f.source, "source", "/lethe/request", "the system that requests the deletion, a URI-reference")
 	flags.StringVar(&f.file, "file", "", "publish the requests in this file; -: standard input")
 	flags.StringVar(&f.format, "format", "", "the file's format: csv or ndjson (none: by its extension)")
@@ -98,8 +98,8 @@ func (f requestFlags) rows(cmd *cobra.Command, args []string) (*rows, error) {
 	if f.wait && f.dryRun {
 		return nil, usageError("--wait: cannot be used with --dry-run, which publishes nothing")
 	}
-	if (f.file == "") == (len(args) == 0) {
-		return nil, usageError("lethe request: give a target, or a file with --file")
+	if err := oneOf(cmd, "TARGET", len(args) > 0, "--file", f.file != ""); err != nil {
+		return nil, err
 	}
 	if f.file != "" {
 		for _, name := range []string{"id", "replica", "entry", "request-id"} {

@@ -42,7 +42,7 @@ func newResultsCommand() *cobra.Command {
 	flags := cmd.Flags()
 	addTargetFlag(cmd, &f.target)
 	flags.StringSliceVar(&f.outcomes, "outcome", nil, "only these outcomes (deleted, accepted-pending, not-found, invalid, failed)")
-	flags.StringVar(&f.id, "id", "", "only this request")
+	flags.StringVar(&f.id, "id", "", "only results of the request with this `request-id` (not a context id)")
 	flags.DurationVar(&f.since, "since", 0, "only results at most this old, such as 24h")
 	flags.IntVar(&f.limit, "limit", 0, "stop after this many results; 0: no limit")
 	flags.IntVar(&f.tail, "tail", -1, "only this many of the newest results; with --follow, new ones after them (none: all)")

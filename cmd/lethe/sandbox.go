@@ -206,7 +206,7 @@ func (f *sandboxFlags) run(ctx context.Context, command *cobra.Command) (err err
 	config.Log = slog.New(slog.NewTextHandler(command.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
 	if f.journal != "" {
 		if config.Journal, err = fakeapi.OpenJournal(f.journal); err != nil {
-			return err
+			return fmt.Errorf("--journal: %w", err)
 		}
 		defer func() { err = cmp.Or(err, config.Journal.Close()) }()
 	}
@@ -216,7 +216,7 @@ func (f *sandboxFlags) run(ctx context.Context, command *cobra.Command) (err err
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", f.addr)
 	if err != nil {
-		return err
+		return usageError("--addr: %w", err)
 	}
 	base := scheme + "://" + listener.Addr().String()
 	_, _ = fmt.Fprintf(command.OutOrStdout(), "sandbox of all APIs on %s (help: %s %[1]s/_sandbox/)\n", base, curl)

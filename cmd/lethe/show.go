@@ -40,9 +40,10 @@ It exits with 1 if nothing is stored of the request.`,
 				return err
 			}
 			bySeq := cmd.Flags().Changed("seq")
+			if err := oneOf(cmd, "ID", len(args) == 1, "--seq", bySeq); err != nil {
+				return err
+			}
 			switch {
-			case bySeq == (len(args) == 1):
-				return usageError("lethe show: give the id of a request, or --seq")
 			case bySeq && seq == 0:
 				return usageError("--seq: must be at least 1")
 			case !bySeq:
@@ -104,7 +105,7 @@ func (s *show) run(ctx context.Context, c *client) error {
 		if i > 0 && s.output == "text" {
 			_, _ = fmt.Fprintln(s.out)
 		}
-		if err := s.print(q, laneReason(workers, q.Target)); err != nil {
+		if err := s.print(q, laneReason(workers, q.Target), reader.Missing()); err != nil {
 			return err
 		}
 	}
@@ -133,7 +134,15 @@ func findRequest(ctx context.Context, reader *history.Reader, id string, seq uin
 	default:
 		missing = fmt.Sprintf("nothing is stored under %s: it has no record and is not among the %d waiting messages; it was never stored, or its records expired", id, searched.Waiting)
 	}
+	for _, stream := range reader.Missing() {
+		missing += "; " + missingStream(stream)
+	}
 	return nil, missing, nil
+}
+
+// missingStream says that a stream is missing, and how to fix it.
+func missingStream(name string) string {
+	return fmt.Sprintf("the stream %s is missing, so what it contained is unknown; `lethe setup` creates it", name)
 }
 
 // laneReason says why no worker calls for a target at full speed, "" if one does. workers
@@ -160,11 +169,14 @@ func laneReason(workers []workerStats, target events.Target) string {
 	return reason
 }
 
-// print prints a request as text or as JSON.
-func (s *show) print(q *history.Request, lane string) error {
+// print prints a request as text or as JSON. missing are the streams that could not be
+// read because they do not exist.
+func (s *show) print(q *history.Request, lane string, missing []string) error {
 	now := time.Now()
 	if s.output == "json" {
-		return printJSON(s.out, showRecord(q, now, lane))
+		record := showRecord(q, now, lane)
+		record.MissingStreams = missing
+		return printJSON(s.out, record)
 	}
 	t := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 	line := func(format string, args ...any) {
@@ -181,6 +193,9 @@ func (s *show) print(q *history.Request, lane string) error {
 	line("TRACE\t%s", orElse(q.TraceID(), "none"))
 	line("STATE\t%s", stateOfRequest(q, now))
 	line("\n%s", q.Sentence(now, lane))
+	for _, stream := range missing {
+		line("problem: %s", missingStream(stream))
+	}
 	if err := t.Flush(); err != nil {
 		return err
 	}

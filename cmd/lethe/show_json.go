@@ -22,6 +22,9 @@ type shownRequest struct {
 	// Lane is why the lane makes no calls at the moment.
 	Lane    string        `json:"lane,omitempty"`
 	Message *shownMessage `json:"message,omitempty"`
+	// MissingStreams are streams that do not exist, so that what they contained of the
+	// request is not shown.
+	MissingStreams []string `json:"missing_streams,omitempty"`
 	// EarlierRecords is how many records before Records are not shown.
 	EarlierRecords int           `json:"earlier_records,omitempty"`
 	Records        []shownRecord `json:"records"`

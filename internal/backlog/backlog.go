@@ -106,6 +106,10 @@ func (r *reader) streams(ctx context.Context) (now time.Time) {
 			ctx, cancel := context.WithTimeout(ctx, askWithin)
 			defer cancel()
 			stream, err := r.js.Stream(ctx, name)
+			if errors.Is(err, jetstream.ErrStreamNotFound) {
+				r.problem(fmt.Errorf("the stream %s is missing; `lethe setup` creates it", name))
+				return
+			}
 			if err != nil {
 				r.problem(fmt.Errorf("stream %s: %w", name, err))
 				return

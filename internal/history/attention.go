@@ -24,7 +24,7 @@ func (r *Reader) Failed(ctx context.Context, target events.Target, n int) ([]*Re
 			continue
 		}
 		id := record.Result.RequestID
-		last, err := streams.LastMessage(ctx, r.JS, events.StreamResults, ledger.Filter(target, id))
+		last, err := r.lastMessage(ctx, events.StreamResults, ledger.Filter(target, id))
 		if err != nil {
 			return nil, err
 		}
@@ -95,7 +95,7 @@ func (q *Request) At() time.Time {
 // reads forward only, so it reads pieces of the stream, each twice as long as the one
 // after it.
 func (r *Reader) newest(ctx context.Context, stream, subject string, n int) (newest []*streams.Message, err error) {
-	last, err := streams.LastMessage(ctx, r.JS, stream, subject)
+	last, err := r.lastMessage(ctx, stream, subject)
 	if err != nil || last == nil {
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func (r *Reader) newest(ctx context.Context, stream, subject string, n int) (new
 func (r *Reader) newestIn(ctx context.Context, stream, subject string, from, end uint64, n int) (newest []*streams.Message, err error) {
 	var oldest []*streams.Message
 	for from < end && len(oldest) < n {
-		msg, err := streams.NextMessage(ctx, r.JS, stream, subject, from)
+		msg, err := r.nextMessage(ctx, stream, subject, from)
 		if err != nil {
 			return nil, err
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -23,6 +24,42 @@ type Reader struct {
 	// Messages lets it read DELETION_REQUESTS too. A worker may not where the accounts
 	// of deploy/nats are in use, and must not try: the server's refusal ends it.
 	Messages bool
+
+	mu      sync.Mutex
+	missing []string
+}
+
+// Missing returns the streams that earlier reads found missing. They were read like
+// empty streams, so that the rest of a request can still be shown.
+func (r *Reader) Missing() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.missing)
+}
+
+// orMissing returns err, or nil if it means that the stream is missing, which it notes.
+func (r *Reader) orMissing(stream string, err error) error {
+	if !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !slices.Contains(r.missing, stream) {
+		r.missing = append(r.missing, stream)
+	}
+	return nil
+}
+
+// lastMessage is [streams.LastMessage]; a missing stream has no message.
+func (r *Reader) lastMessage(ctx context.Context, stream, subject string) (*streams.Message, error) {
+	msg, err := streams.LastMessage(ctx, r.JS, stream, subject)
+	return msg, r.orMissing(stream, err)
+}
+
+// nextMessage is [streams.NextMessage]; a missing stream has no message.
+func (r *Reader) nextMessage(ctx context.Context, stream, subject string, from uint64) (*streams.Message, error) {
+	msg, err := streams.NextMessage(ctx, r.JS, stream, subject, from)
+	return msg, r.orMissing(stream, err)
 }
 
 // maxForeign is how many messages are read forward where a message that no worker wrote
@@ -40,7 +77,7 @@ func (r *Reader) Read(ctx context.Context, target events.Target, id string) (*Re
 		if err != nil || try == consistentTries {
 			return q, err
 		}
-		now, err := streams.LastMessage(ctx, r.JS, events.StreamResults, ledger.Filter(target, id))
+		now, err := r.lastMessage(ctx, events.StreamResults, ledger.Filter(target, id))
 		if err != nil {
 			return nil, err
 		}
@@ -70,7 +107,7 @@ func (r *Reader) read(ctx context.Context, target events.Target, id string) (*Re
 // they are read backward.
 func (r *Reader) readRecords(ctx context.Context, q *Request) error {
 	filter := ledger.Filter(q.Target, q.ID)
-	msg, err := streams.LastMessage(ctx, r.JS, events.StreamResults, filter)
+	msg, err := r.lastMessage(ctx, events.StreamResults, filter)
 	for err == nil && msg != nil {
 		record, foreign := readRecord(msg)
 		if foreign != nil {
@@ -80,7 +117,7 @@ func (r *Reader) readRecords(ctx context.Context, q *Request) error {
 		if record.follows == 0 || len(q.Records) == MaxRecords {
 			break
 		}
-		msg, err = streams.NextMessage(ctx, r.JS, events.StreamResults, filter, record.follows)
+		msg, err = r.nextMessage(ctx, events.StreamResults, filter, record.follows)
 		if msg != nil && msg.Seq != record.follows {
 			break // the earlier ones expired
 		}
@@ -101,7 +138,7 @@ func (r *Reader) readForward(ctx context.Context, q *Request) error {
 	q.Records = nil
 	filter, next := ledger.Filter(q.Target, q.ID), uint64(1)
 	for range maxForeign {
-		msg, err := streams.NextMessage(ctx, r.JS, events.StreamResults, filter, next)
+		msg, err := r.nextMessage(ctx, events.StreamResults, filter, next)
 		if err != nil {
 			return err
 		}
@@ -143,6 +180,9 @@ func (r *Reader) countEarlier(ctx context.Context, q *Request) error {
 // counts returns how many messages a stream has on each subject of a filter.
 func (r *Reader) counts(ctx context.Context, name, filter string) (map[string]uint64, error) {
 	stream, err := r.JS.Stream(ctx, name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, r.orMissing(name, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("stream %s: %w", name, err)
 	}
@@ -170,7 +210,7 @@ func readRecord(msg *streams.Message) (*Record, error) {
 }
 
 func (r *Reader) readNext(ctx context.Context, q *Request) error {
-	msg, err := streams.LastMessage(ctx, r.JS, events.StreamLater, events.LaterSubject(q.Target, q.ID))
+	msg, err := r.lastMessage(ctx, events.StreamLater, events.LaterSubject(q.Target, q.ID))
 	if err != nil || msg == nil {
 		return err
 	}
@@ -192,7 +232,7 @@ func (q *Request) learn(event events.Request) {
 
 // readMessage reads the request's own message, if it is not acknowledged yet.
 func (r *Reader) readMessage(ctx context.Context, q *Request, seq uint64) error {
-	msg, err := streams.NextMessage(ctx, r.JS, events.StreamRequests, events.RequestSubject(q.Target), seq)
+	msg, err := r.nextMessage(ctx, events.StreamRequests, events.RequestSubject(q.Target), seq)
 	if err != nil || msg == nil || msg.Seq != seq {
 		return err
 	}

@@ -70,7 +70,7 @@ func (r *Reader) stored(ctx context.Context, id string, targets []events.Target)
 // finds the answer that stands under its sequence. It returns nil if there is neither.
 func (r *Reader) FindSequence(ctx context.Context, seq uint64, targets ...events.Target) ([]*Request, error) {
 	for _, target := range targets {
-		msg, err := streams.NextMessage(ctx, r.JS, events.StreamRequests, events.RequestSubject(target), seq)
+		msg, err := r.nextMessage(ctx, events.StreamRequests, events.RequestSubject(target), seq)
 		if err != nil {
 			return nil, err
 		}
@@ -211,7 +211,7 @@ func (s *sweep) piece() (from uint64, ok bool) {
 
 func (s *sweep) read(ctx context.Context, from uint64) error {
 	for next := from; next < from+sweepChunk; {
-		msg, err := streams.NextMessage(ctx, s.reader.JS, s.stream, s.subject, next)
+		msg, err := s.reader.nextMessage(ctx, s.stream, s.subject, next)
 		if err != nil {
 			return err
 		}
