@@ -132,11 +132,12 @@ func demoAPIs() (apis *fakeapi.Server, address string, stop func(), err error) {
 
 // demoConfig is a worker's configuration with short waits.
 func demoConfig(base string) *config.Config {
-	calls := config.Calls{Concurrency: 8, Timeout: 5 * time.Second}
+	const timeout = 5 * time.Second
+	calls := config.Calls{Concurrency: 8}
 	return &config.Config{
 		Stream: config.Stream{Replicas: 1}, ResultsMaxAge: 720 * time.Hour,
-		KV:     config.KV{BaseURL: base, AccessKey: config.NewSecret(fakeapi.DefaultAccessKey), Calls: calls},
-		Sensay: config.Sensay{BaseURL: base, OrganizationSecret: config.NewSecret(fakeapi.DefaultOrganizationSecret), APIVersion: "2025-03-25", Calls: calls},
+		KV:     config.KV{BaseURL: base, AccessKey: config.NewSecret(fakeapi.DefaultAccessKey), Calls: calls, Timeout: timeout},
+		Sensay: config.Sensay{BaseURL: base, OrganizationSecret: config.NewSecret(fakeapi.DefaultOrganizationSecret), APIVersion: "2025-03-25", Calls: calls, Timeout: timeout},
 		Retry: config.Retry{InitialInterval: 300 * time.Millisecond, Multiplier: 2, Randomization: 0.2,
 			MaxInterval: time.Second, MaxElapsed: 2 * time.Second},
 		ConfirmAfter: 1500 * time.Millisecond, ShutdownGrace: time.Second,

@@ -98,7 +98,7 @@ func (c *Config) checkKV() error {
 	return first(
 		func() error { return validBaseURL("LETHE_KV_BASE_URL", c.KV.BaseURL, c.AllowHTTP) },
 		func() error { return credential("LETHE_KV_ACCESS_KEY", c.KV.AccessKey, c.KV.AccessKeyFile) },
-		func() error { return c.KV.check("LETHE_KV") },
+		func() error { return c.KV.check("LETHE_KV", c.KV.Timeout) },
 		func() error { return within("LETHE_KV_BATCH_IDS", c.KV.Batch.IDs, 1, 100) },
 		func() error { return between("LETHE_KV_BATCH_LINGER", c.KV.Batch.Linger, 0, time.Second) },
 	)
@@ -118,15 +118,15 @@ func (c *Config) checkSensay() error {
 			}
 			return nil
 		},
-		func() error { return s.check("LETHE_SENSAY") },
+		func() error { return s.check("LETHE_SENSAY", s.Timeout) },
 	)
 }
 
-func (c Calls) check(lane string) error {
+func (c Calls) check(lane string, timeout time.Duration) error {
 	return first(
 		func() error { return within(lane+"_CONCURRENCY", c.Concurrency, 1, 10_000) },
 		func() error { return numberWithin(lane+"_RATE", c.Rate, 0, math.MaxFloat64) },
-		func() error { return between(lane+"_TIMEOUT", c.Timeout, time.Millisecond, 15*time.Minute) },
+		func() error { return between(lane+"_TIMEOUT", timeout, time.Millisecond, 15*time.Minute) },
 	)
 }
 

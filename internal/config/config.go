@@ -1,6 +1,6 @@
 // Package config reads Lethe's settings from environment variables.
 //
-// The [Config] struct is the only definition of a setting. Its tags hold the name, default and description. Reading
+// The [Config] struct is the only definition of a setting. Its tags define the name, default and description. Reading
 // ([Load]), the table in `lethe run --help` ([Usage]) and the warning about unknown names ([Unknown]) all use them, so
 // that they agree. A variable that is set but empty counts as not set, as in the OpenTelemetry specification, because
 // compose files pass such variables on.
@@ -20,10 +20,10 @@ import (
 
 const prefix = "LETHE"
 
-// Config holds all settings of Lethe, in the order in which they are listed. A field with the tag group begins the
+// Config contains all settings of Lethe, in the order in which they are listed. A field with the tag group begins the
 // group of that name. Printing a Config shows no secret.
 type Config struct {
-	// NATSURL is a Secret because a URL may hold a password or a token. Empty means the embedded server.
+	// NATSURL is a Secret because a URL may contain a password or a token. Empty means the embedded server.
 	// Its envconfig tag makes the name without the prefix a fallback.
 	NATSURL         Secret `envconfig:"NATS_URL" group:"NATS" desc:"NATS server URL, or several separated by commas; NATS_URL is read too; none: an embedded server"`
 	NATS            NATS
@@ -43,17 +43,17 @@ type Config struct {
 	Sensay    Sensay
 
 	Retry        Retry
-	ConfirmAfter time.Duration `split_words:"true" default:"24h" desc:"when an accepted-pending deletion is confirmed by another call"`
+	ConfirmAfter time.Duration `split_words:"true" default:"24h" desc:"how long after an accepted-pending result another call confirms the deletion"`
 
 	AdminAddr     string        `split_words:"true" group:"Operation" default:"127.0.0.1:8080" desc:"address of the operator's page, /healthz, /readyz and /metrics"`
 	AdminPage     bool          `split_words:"true" default:"false" desc:"serve the operator's page on every address; false: on loopback only, because it has no login and shows what is deleted"`
-	ShutdownGrace time.Duration `split_words:"true" default:"30s" desc:"the process exits within this time after SIGTERM; calls in flight have most of it"`
+	ShutdownGrace time.Duration `split_words:"true" default:"30s" desc:"the process exits within this time after SIGTERM; most of it is for calls in flight"`
 
 	LogLevel  slog.Level `split_words:"true" group:"Log" default:"info" desc:"debug, info, warn or error"`
 	LogFormat string     `split_words:"true" desc:"text or json; none: text on a terminal, json elsewhere"`
 }
 
-// NATS holds the files for authentication at a NATS server, and for verifying its certificate.
+// NATS names the files for authentication at a NATS server, and for verifying its certificate.
 type NATS struct {
 	Creds    string `desc:"credentials file (JWT and seed)"`
 	Nkey     string `desc:"file with the seed of an nkey; not together with LETHE_NATS_CREDS"`
@@ -67,10 +67,10 @@ type NATS struct {
 type Embedded struct {
 	Dir  string `group:"Embedded NATS server (without LETHE_NATS_URL)" default:"./lethe-data" desc:"data directory of the embedded server, locked while it runs"`
 	Addr string `default:"127.0.0.1:4222" desc:"address of the embedded server"`
-	Sync Sync   `default:"always" desc:"when it syncs to disk: always, or an interval such as 1s (a power cut loses up to this much)"`
+	Sync Sync   `default:"always" desc:"when it syncs to disk: always, or an interval such as 1s (a power cut then loses what was stored since the last sync)"`
 }
 
-// Stream holds the settings common to all streams.
+// Stream contains the settings common to all streams.
 type Stream struct {
 	Replicas int `group:"Streams" default:"1" desc:"replicas of each stream, 1 to 5 (more than 1 needs a cluster)"`
 }
@@ -79,25 +79,26 @@ type Stream struct {
 type KV struct {
 	BaseURL       string `group:"API of k-v.ai (kv-user-context)" split_words:"true" default:"https://api.k-v.ai" desc:"address of the k-v.ai API"`
 	AccessKey     Secret `split_words:"true" desc:"access key of k-v.ai; none: its requests wait"`
-	AccessKeyFile string `split_words:"true" desc:"file that holds the access key, read again when it changes"`
+	AccessKeyFile string `split_words:"true" desc:"file with the access key, read again when it changes"`
 	Calls
-	Batch Batch
+	Timeout time.Duration `default:"100s" desc:"timeout of a call, 1ms to 15m"`
+	Batch   Batch
 }
 
 // Sensay configures the lane of the target sensay-knowledge-base.
 type Sensay struct {
 	BaseURL                string `group:"API of Sensay (sensay-knowledge-base)" split_words:"true" default:"https://api.sensay.io" desc:"address of the Sensay API"`
 	OrganizationSecret     Secret `split_words:"true" desc:"organization secret of Sensay; none: its requests wait"`
-	OrganizationSecretFile string `split_words:"true" desc:"file that holds the organization secret, read again when it changes"`
+	OrganizationSecretFile string `split_words:"true" desc:"file with the organization secret, read again when it changes"`
 	APIVersion             string `split_words:"true" default:"2025-03-25" desc:"value of the X-API-Version header"`
 	Calls
+	Timeout time.Duration `default:"100s" desc:"timeout of a call, 1ms to 15m; with less than 90s, Lethe gives up on calls that Sensay still answers"`
 }
 
 // Calls limits a lane's API calls.
 type Calls struct {
-	Concurrency int           `default:"64" desc:"maximum calls in flight, 1 to 10000; fewer while calls time out or are slow"`
-	Rate        float64       `default:"0" desc:"maximum calls per second; 0: only the limit learned from the API"`
-	Timeout     time.Duration `default:"100s" desc:"timeout of a call, 1ms to 15m (Sensay itself times out after 90s)"`
+	Concurrency int     `default:"64" desc:"maximum calls in flight, 1 to 10000; fewer while calls time out or are slow"`
+	Rate        float64 `default:"0" desc:"maximum calls per second; 0: only the limit learned from the API"`
 }
 
 // Batch configures calls for several requests.
@@ -112,7 +113,7 @@ type Retry struct {
 	Multiplier      float64       `default:"2" desc:"growth of the delay from one attempt to the next, at least 1"`
 	Randomization   float64       `default:"0.5" desc:"random share of the delay, 0 to 1"`
 	MaxInterval     time.Duration `split_words:"true" default:"15m" desc:"maximum delay"`
-	MaxElapsed      time.Duration `split_words:"true" default:"24h" desc:"after this time of retries a request is failed"`
+	MaxElapsed      time.Duration `split_words:"true" default:"24h" desc:"total time of retries after which a request fails"`
 }
 
 // Sync is the interval at which the embedded server syncs to disk. 0, written "always", syncs each message before it

@@ -48,13 +48,13 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 		ManageStreams: true,
 		KV: KV{
 			BaseURL: "https://api.k-v.ai", AccessKey: Secret{}, AccessKeyFile: "",
-			Calls: Calls{Concurrency: 64, Rate: 0, Timeout: 100 * time.Second},
+			Calls: Calls{Concurrency: 64, Rate: 0}, Timeout: 100 * time.Second,
 			Batch: Batch{IDs: 100, Linger: 5 * time.Millisecond},
 		},
 		Sensay: Sensay{
 			BaseURL: "https://api.sensay.io", OrganizationSecret: Secret{}, OrganizationSecretFile: "",
 			APIVersion: "2025-03-25",
-			Calls:      Calls{Concurrency: 64, Rate: 0, Timeout: 100 * time.Second},
+			Calls:      Calls{Concurrency: 64, Rate: 0}, Timeout: 100 * time.Second,
 		},
 		Retry: Retry{
 			InitialInterval: 500 * time.Millisecond, Multiplier: 2, Randomization: 0.5,
