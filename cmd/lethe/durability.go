@@ -12,6 +12,7 @@ import (
 
 	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/config"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 // jszSubject asks every server for its JetStream settings. Servers answer only in the
@@ -45,7 +46,8 @@ func embeddedServer(sync config.Sync) *syncing {
 	return &syncing{server: "the embedded server", always: sync == 0, interval: time.Duration(sync), fix: "LETHE_EMBEDDED_SYNC=always"}
 }
 
-// embeddedSync is what a worker tells of its embedded server, "" if it has none.
+// embeddedSync is the sync setting that a worker reports of its embedded server, "" if it
+// has none.
 func embeddedSync(cfg *config.Config) string {
 	if cfg.NATSURL.Reveal() != "" {
 		return ""
@@ -53,9 +55,9 @@ func embeddedSync(cfg *config.Config) string {
 	return cfg.Embedded.Sync.String()
 }
 
-// toldSyncing is the sync setting of the embedded server that one of the workers has,
-// nil if none does.
-func toldSyncing(workers []workerStats) *syncing {
+// reportedSyncing returns the sync setting of the embedded server as its worker reports
+// it, nil if no worker has an embedded server.
+func reportedSyncing(workers []workerStats) *syncing {
 	for _, w := range workers {
 		var sync config.Sync
 		if w.EmbeddedSync != "" && sync.Decode(w.EmbeddedSync) == nil {
@@ -66,11 +68,11 @@ func toldSyncing(workers []workerStats) *syncing {
 }
 
 // durability returns one warning for each server whose acknowledged messages might not
-// survive a power cut. known is false if the servers do not reveal their settings.
+// survive a power cut. known is false if the servers do not report their settings.
 // embedded is the embedded server's setting, nil for another server.
 func durability(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, embedded *syncing) (warnings []string, known bool, err error) {
 	few := 0
-	for _, name := range []string{events.StreamRequests, events.StreamResults, events.StreamLater} {
+	for _, name := range []string{events.StreamRequests, events.StreamResults, events.StreamLater, streams.Control} {
 		stream, err := js.Stream(ctx, name)
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
@@ -90,13 +92,13 @@ func durability(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, embe
 		return nil, false, err
 	}
 	if len(servers) == 0 {
-		return []string{fmt.Sprintf("%d of the streams have fewer than %d replicas, and the server does not reveal its sync_interval: "+
-			"unless that is always, a power cut loses acknowledged messages", few, enoughReplicas)}, false, nil
+		return []string{fmt.Sprintf("%d of the streams have fewer than %d replicas, and the server does not report its sync_interval: "+
+			"unless that is always, a power cut loses acknowledged requests, results, retries and pauses", few, enoughReplicas)}, false, nil
 	}
 	for _, s := range servers {
 		if !s.always {
 			warnings = append(warnings, fmt.Sprintf("%s syncs to disk every %s, and %d of the streams have fewer than %d replicas: "+
-				"a power cut loses the messages acknowledged since the last sync; set %s", s.server, s.interval, few, enoughReplicas, s.fix))
+				"a power cut loses the requests, results, retries and pauses acknowledged since the last sync; set %s", s.server, s.interval, few, enoughReplicas, s.fix))
 		}
 	}
 	return warnings, true, nil

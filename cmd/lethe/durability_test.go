@@ -57,7 +57,7 @@ accounts {
 	return s.Addr().String()
 }
 
-// Messages that a power cut could lose are reported if the servers reveal their settings.
+// Messages that a power cut could lose are reported if the servers report their settings.
 func TestLossByAPowerCutIsReported(t *testing.T) {
 	for name, c := range map[string]struct {
 		sync     string
@@ -65,9 +65,9 @@ func TestLossByAPowerCutIsReported(t *testing.T) {
 		embedded *syncing
 		want     string
 	}{
-		"a server that syncs at an interval":            {"'1m'", "asks", nil, "syncs to disk every 1m0s"},
+		"a server that syncs at an interval":            {"'1m'", "asks", nil, "and 4 of the streams have fewer than 3 replicas: a power cut loses the requests, results, retries and pauses acknowledged since the last sync"},
 		"a server that always syncs":                    {"always", "asks", nil, ""},
-		"a server that denies the question":             {"always", "works", nil, "does not reveal"},
+		"a server that denies the request":              {"always", "works", nil, "pauses"},
 		"the embedded server":                           {"'1m'", "works", &syncing{server: "the embedded server", always: true}, ""},
 		"the embedded server that syncs at an interval": {"'1m'", "works", &syncing{server: "the embedded server", interval: time.Second}, "the embedded server syncs to disk every 1s"},
 	} {

@@ -65,23 +65,22 @@ Send a request:  lethe request kv-user-context --id 10 --wait`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError("%v (see %s --help)", flagError(err), cmd.CommandPath())
 	})
-	root.AddCommand(
-		newRunCommand(),
-		newDemoCommand(),
-		newSandboxCommand(),
-		newSetupCommand(),
-		newRequestCommand(),
-		newResultsCommand(),
-		newShowCommand(),
-		newFailedCommand(),
-		newPauseCommand(),
-		newResumeCommand(),
-		newStatusCommand(),
-		newHealthcheckCommand(),
-		newVersionCommand(),
-	)
+	root.AddCommand(newVersionCommand())
+	addGroup(root, "Set up and try:", newDemoCommand(), newSandboxCommand(), newSetupCommand())
+	addGroup(root, "Run:", newRunCommand(), newHealthcheckCommand())
+	addGroup(root, "Request and read:", newRequestCommand(), newResultsCommand(), newShowCommand())
+	addGroup(root, "Operate:", newStatusCommand(), newFailedCommand(), newPauseCommand(), newResumeCommand())
 	argumentsAreUsage(root)
 	return root
+}
+
+// addGroup adds commands that the help lists under a heading.
+func addGroup(root *cobra.Command, heading string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: heading, Title: heading})
+	for _, c := range commands {
+		c.GroupID = heading
+		root.AddCommand(c)
+	}
 }
 
 // argumentsAreUsage makes a wrong number of arguments a usage error, for c and its

@@ -63,7 +63,7 @@ func (g *gauges) describe(meter metric.Meter) {
 		metric.WithDescription("Calls that may begin in a second; absent while no limit is known."))
 
 	g.waiting = gauge("lethe.requests.waiting", "{request}", "Requests and due steps that no worker has.")
-	g.inFlight = gauge("lethe.requests.in_flight", "{request}", "Requests and due steps that workers have.")
+	g.inFlight = gauge("lethe.requests.in_flight", "{request}", "Requests and due steps that workers have, or returned and were not delivered again yet.")
 	g.scheduled = gauge("lethe.requests.scheduled", "{request}", "Requests that wait for the time of their next step.")
 	g.failed = gauge("lethe.failed", "{result}", "Failed results that are kept.")
 	g.oldest, _ = meter.Float64ObservableGauge("lethe.requests.oldest.age", metric.WithUnit("s"),

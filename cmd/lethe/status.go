@@ -30,9 +30,13 @@ cannot be read, it says which, and shows the others.
 
 The states are running, throttled (more requests come than the rate of calls
 allows), failing (the API fails), suspended (the API refuses the credential),
-blocked (NATS), paused (by a person) and off. OLDEST is the age of the oldest
-request that is waiting, in flight or due. FAILED counts the failed results that are
-kept, as the metric lethe.failed does; a replay that fails again adds one.
+blocked (NATS), paused (by a person) and off.
+
+IN FLIGHT counts the requests that a worker has, and those that a worker returned
+and that the server has not delivered again yet, for example while the lane is
+paused. OLDEST is the age of the oldest request that is waiting, in flight or due.
+FAILED counts the failed results that are kept, as the metric lethe.failed does; a
+replay that fails again adds one.
 
 It exits with 1 if there is a problem.`,
 		Args: cobra.NoArgs,
@@ -106,8 +110,8 @@ type laneStatus struct {
 	// which.
 	State  string `json:"state"`
 	Reason string `json:"reason,omitempty"`
-	// Waiting requests are in the stream. InFlight requests are with a worker, or one
-	// has just returned them. Scheduled requests wait for their next attempt.
+	// Waiting requests are in the stream. InFlight requests are with a worker, or were
+	// returned by one and not delivered again yet. Scheduled requests wait for their next attempt.
 	Waiting   *uint64 `json:"waiting"`
 	InFlight  *uint64 `json:"in_flight"`
 	Scheduled *uint64 `json:"scheduled"`

@@ -229,7 +229,7 @@ func (l *laneStatus) count(ctx context.Context, js jetstream.JetStream, found *s
 
 func (r *statusReading) readDurability(ctx context.Context, nc *nats.Conn, js jetstream.JetStream) error {
 	r.mu.Lock()
-	embedded := toldSyncing(r.status.Workers)
+	embedded := reportedSyncing(r.status.Workers)
 	r.mu.Unlock()
 	if embedded == nil {
 		embedded = embeddedSyncing(r.cfg)
