@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -96,74 +95,6 @@ func TestEveryDocumentIsInTheIndex(t *testing.T) {
 			t.Errorf("%s is not in README.md", page)
 		}
 	}
-}
-
-// readRequest reads an event as the worker does.
-func readRequest(t *testing.T, header map[string][]string, body []byte) {
-	t.Helper()
-	got, err := events.ReadRequest(events.KVUserContext, header, body)
-	if err != nil {
-		t.Fatalf("%v\n%s", err, body)
-	}
-	want, err := events.NewResource(events.KVUserContext, events.ResourceFields{IDs: []int64{10, 11}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got.ID != "erasure-1" || events.Fingerprint(got.Resource) != events.Fingerprint(want) {
-		t.Errorf("%+v", got)
-	}
-}
-
-func TestTheShellExamplePublishesAValidRequest(t *testing.T) {
-	dir := t.TempDir()
-	// A tool of the same name records its arguments, and answers as the server does.
-	tool := `#!/bin/sh
-for last; do :; done
-printf %s "$last" >` + dir + `/body
-printf '%s\n' "$@" >` + dir + `/arguments
-echo "$ANSWER"
-`
-	if err := os.WriteFile(filepath.Join(dir, "nats"), []byte(tool), 0o700); err != nil { //nolint:gosec // a program
-		t.Fatal(err)
-	}
-	run := func(answer string) ([]byte, error) {
-		script := exec.CommandContext(t.Context(), "sh", "examples/publish.sh", "erasure-1", "10,11")
-		script.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "ANSWER="+answer)
-		return script.CombinedOutput()
-	}
-	if out, err := run(`{"stream":"DELETION_REQUESTS","seq":1}`); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	body, err := os.ReadFile(filepath.Join(dir, "body"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	readRequest(t, nil, body)
-	arguments, err := os.ReadFile(filepath.Join(dir, "arguments"))
-	if err != nil || !bytes.Contains(arguments, []byte("\nNats-Msg-Id:erasure-1\n")) {
-		t.Errorf("%v\n%s", err, arguments)
-	}
-	for _, answer := range []string{`{"error":{"code":503,"description":"maximum bytes exceeded"}}`, ""} {
-		if _, err := run(answer); err == nil {
-			t.Errorf("it succeeds without an acknowledgement: %q", answer)
-		}
-	}
-}
-
-func TestThePythonExamplePublishesAValidRequest(t *testing.T) {
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		t.Skip("python3 is not installed")
-	}
-	event := exec.CommandContext(t.Context(), python, "-c",
-		"import json, publish; print(json.dumps(publish.deletion_request('erasure-1', [10, 11])))")
-	event.Dir = "examples"
-	event.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
-	body, err := event.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	readRequest(t, nil, body)
 }
 
 // An event in a document is valid, and a reader can copy it.

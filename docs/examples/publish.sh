@@ -1,5 +1,5 @@
 #!/bin/sh
-# Asks to delete k-v.ai user contexts: publish.sh REQUEST-ID CONTEXT-IDS, such as publish.sh erasure-1 10,11
+# Asks to delete k-v.ai user contexts: publish.sh REQUEST-ID CONTEXT-IDS, such as publish.sh erasure-2 10,11
 # It fails unless the stream has stored the request.
 set -eu
 id=$1 contexts=$2
