@@ -57,6 +57,11 @@ func leaderGet(ctx context.Context, js jetstream.JetStream, stream string, get g
 	if err != nil {
 		return nil, err
 	}
+	if _, limited := ctx.Deadline(); !limited { // as nats.go's own calls: a reply can get lost
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, js.Options().DefaultTimeout)
+		defer cancel()
+	}
 	reply, err := js.Conn().RequestWithContext(ctx, APISubject(js, "STREAM.MSG.GET."+stream), request)
 	if err != nil {
 		return nil, fmt.Errorf("read from %s: %w", stream, err)
