@@ -125,3 +125,12 @@ func TestEventsInDocumentsAreValid(t *testing.T) {
 		t.Error("no document shows an event")
 	}
 }
+
+// cmd/lethe compares the one in README.md with what a worker publishes.
+func TestBothDocumentsShowTheSameResult(t *testing.T) {
+	block := regexp.MustCompile("(?s)```json\n.*?```")
+	all := documents(t)
+	if readme, subscriber := block.FindString(all["../README.md"]), block.FindString(all["../docs/subscriber.md"]); readme == "" || readme != subscriber {
+		t.Errorf("README.md shows\n%s\nsubscriber.md shows\n%s", readme, subscriber)
+	}
+}

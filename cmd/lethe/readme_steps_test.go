@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"regexp"
@@ -9,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/lethe-dev/lethe/events"
 )
@@ -78,6 +81,35 @@ func TestTheREADMEsStepsWorkLiterally(t *testing.T) {
 	if err != nil || result.Outcome != events.Deleted || result.RequestID != "erasure-1" {
 		t.Errorf("%+v, %v", result, err)
 	}
+	shown := regexp.MustCompile("(?s)```json\n(.*?)```").FindStringSubmatch(readme(t))
+	if shown == nil {
+		t.Fatal("README.md shows no result")
+	}
+	if diff := cmp.Diff(withoutTexts(t, shown[1]), withoutTexts(t, out[begin:])); diff != "" {
+		t.Errorf("README.md shows another event than the worker publishes (-shown +published):\n%s", diff)
+	}
+}
+
+// withoutTexts returns an event with the value of each text, which differs from run to run, left out.
+func withoutTexts(t *testing.T, event string) any {
+	t.Helper()
+	var all any
+	if err := json.Unmarshal([]byte(event), &all); err != nil {
+		t.Fatal(err)
+	}
+	var without func(any) any
+	without = func(value any) any {
+		switch v := value.(type) {
+		case map[string]any:
+			for name, member := range v {
+				v[name] = without(member)
+			}
+		case string:
+			return "text"
+		}
+		return value
+	}
+	return without(all)
 }
 
 func goEnv(t *testing.T, name string) string {
