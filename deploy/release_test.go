@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,6 +66,36 @@ func TestWorkflowsUseActionsByTheirCommit(t *testing.T) {
 		if !bytes.Contains(text, []byte("run: .ci/run\n")) {
 			t.Errorf("%s does not run .ci/run", file)
 		}
+	}
+}
+
+// The release workflow refuses a tag that is not the newest version of the changelog.
+func TestAReleaseIsNamedByTheChangelog(t *testing.T) {
+	version := regexp.MustCompile(`(?m)^## \[(\d[^]]*)\]`).FindSubmatch(read(t, "../CHANGELOG.md"))
+	if version == nil {
+		t.Fatal("CHANGELOG.md names no version")
+	}
+	for file, names := range map[string][]string{
+		"../README.md":          {"`ghcr.io/lethe-dev/lethe:%s`"},
+		"helm/lethe/Chart.yaml": {"\nversion: %s\n", "\nappVersion: %s\n"},
+		"helm/lethe/README.md":  {"lethe --version %s "},
+	} {
+		for _, name := range names {
+			if want := fmt.Sprintf(name, version[1]); !bytes.Contains(read(t, file), []byte(want)) {
+				t.Errorf("%s: want %q", file, want)
+			}
+		}
+	}
+}
+
+func TestTheChartIsReleasedWithTheHelmOfItsTests(t *testing.T) {
+	helm := regexp.MustCompile(`(?m)^\t(helm\.sh/helm/v\d+) (v\S+)$`).FindSubmatch(read(t, "helm/go.mod"))
+	if helm == nil {
+		t.Fatal("deploy/helm/go.mod does not require Helm")
+	}
+	want := fmt.Sprintf("go install %s/cmd/helm@%s\n", helm[1], helm[2])
+	if !bytes.Contains(read(t, "../.github/workflows/release.yml"), []byte(want)) {
+		t.Errorf("release.yml: want %q", want)
 	}
 }
 
