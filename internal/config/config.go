@@ -188,7 +188,7 @@ func environ() map[string]string {
 	return vars
 }
 
-// explain replaces envconfig's error, which shows the whole value, with a line that says what the value must be.
+// explain replaces envconfig's error, which shows the whole value, with a line that describes the valid values.
 func explain(err error) error {
 	var parse *envconfig.ParseError
 	if !errors.As(err, &parse) {

@@ -157,7 +157,7 @@ func TestEveryVariable(t *testing.T) {
 				t.Errorf("Unknown() = %q, want none", unknown)
 			}
 			if !strings.Contains(usage, "  "+row.name+" ") {
-				t.Error("Usage() does not have it")
+				t.Error("Usage() does not list it")
 			}
 		})
 		t.Run(row.name+" set but empty is not set", func(t *testing.T) {
@@ -213,9 +213,9 @@ func TestClientURL(t *testing.T) {
 	tests := []struct{ name, url, addr, want string }{
 		{"the URL that is set", "tls://u:p@n:1", "127.0.0.1:4222", "tls://u:p@n:1"},
 		{"the embedded server's address", "", "127.0.0.1:4333", "nats://127.0.0.1:4333"},
-		{"every address is reached by loopback", "", "0.0.0.0:4222", "nats://127.0.0.1:4222"},
-		{"so is every address of IPv6", "", "[::]:4222", "nats://127.0.0.1:4222"},
-		{"so is no host", "", ":4222", "nats://127.0.0.1:4222"},
+		{"all interfaces are reached through loopback", "", "0.0.0.0:4222", "nats://127.0.0.1:4222"},
+		{"all interfaces, IPv6", "", "[::]:4222", "nats://127.0.0.1:4222"},
+		{"no host means all interfaces", "", ":4222", "nats://127.0.0.1:4222"},
 		{"IPv6 loopback", "", "[::1]:4222", "nats://[::1]:4222"},
 	}
 	for _, tt := range tests {
@@ -318,7 +318,7 @@ func TestSecretsAreNeverShown(t *testing.T) {
 		t.Errorf("a secret is shown: %s", shown)
 	}
 	if !strings.Contains(shown, redacted) {
-		t.Error("it does not show that a secret is set")
+		t.Error("the output does not show that a secret is set")
 	}
 }
 
@@ -357,7 +357,7 @@ func TestASecretIsNeverPrinted(t *testing.T) {
 		}
 	}
 	if secret.Reveal() != hush || NewSecret("").String() != "" {
-		t.Error("it is lost")
+		t.Error("Reveal() does not return the value")
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 
 var update = flag.Bool("update", false, "write docs/configuration.md")
 
-func TestConfigurationPageIsThatOfTheCode(t *testing.T) {
+func TestConfigurationPageMatchesTheCode(t *testing.T) {
 	const path = "../../docs/configuration.md"
 	want := page()
 	if *update {
@@ -24,16 +24,16 @@ func TestConfigurationPageIsThatOfTheCode(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, string(got)); diff != "" {
-		t.Errorf("write it again: go test ./internal/config -run TestConfigurationPage -update\n%s", diff)
+		t.Errorf("generate it again: go test ./internal/config -run TestConfigurationPage -update\n%s", diff)
 	}
 }
 
 const pageHead = `# Configuration
 
 Every setting is an environment variable. A variable that is set but empty counts as not set. A wrong value stops the start with one
-line that names the variable, and exit status 2. A variable that begins with ` + "`LETHE_`" + ` and is no setting gets a warning.
+line that names the variable, and exit status 2. An unknown variable that begins with ` + "`LETHE_`" + ` gets a warning.
 
-This page is made from the code: ` + "`go test ./internal/config -run TestConfigurationPage -update`" + `.
+This page is generated from the code: ` + "`go test ./internal/config -run TestConfigurationPage -update`" + `.
 `
 
 const pageRows = "{{range .}}{{with .Tags.Get `group`}}\n## {{.}}\n\n| variable | default | meaning |\n| --- | --- | --- |\n{{end}}" +

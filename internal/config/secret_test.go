@@ -2,7 +2,7 @@ package config
 
 import "testing"
 
-func TestASecretLosesTheLineEndsBehindIt(t *testing.T) {
+func TestLineEndsAfterASecretAreRemoved(t *testing.T) {
 	for value, want := range map[string]string{"abc": "abc", "abc\n": "abc", "abc\r\n": "abc", "abc\n\n": "abc", "\n": "", "": "", " a ": " a ", "a\nb": "a\nb"} {
 		var s Secret
 		if err := s.Decode(value); err != nil || s.Reveal() != want {

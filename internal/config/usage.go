@@ -10,7 +10,7 @@ import (
 	"github.com/kelseyhightower/envconfig"
 )
 
-// Each group has a heading, and its own widths of columns.
+// Each group has a heading and its own column widths.
 const usageRows = `{{range .}}{{with .Tags.Get "group"}}
 {{.}}:
 {{end}}  {{usage_key .}}	{{with usage_default .}}{{.}}{{else}}none{{end}}	{{usage_description .}}
@@ -33,7 +33,7 @@ func Usage(apis ...string) string {
 	return b.String()
 }
 
-// Unknown returns the sorted names of variables that begin with LETHE_ but are no settings; they are probably
+// Unknown returns the sorted names of variables that begin with LETHE_ but are not settings; they are probably
 // misspelled. apis are the names for [Config.LoadAPI].
 func Unknown(apis ...string) []string {
 	var names strings.Builder

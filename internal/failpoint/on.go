@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// trigger is LETHE_FAILPOINT, read.
+// trigger is the parsed LETHE_FAILPOINT.
 type trigger struct {
 	at      Point
 	signal  syscall.Signal
@@ -24,7 +24,7 @@ type trigger struct {
 
 var configured = func() *trigger {
 	t, err := parse(os.Getenv("LETHE_FAILPOINT"))
-	if err != nil { // a misspelled trigger would prove nothing
+	if err != nil { // a test with a misspelled trigger would prove nothing
 		fmt.Fprintln(os.Stderr, "lethe: LETHE_FAILPOINT:", err)
 		os.Exit(2)
 	}
@@ -63,7 +63,7 @@ func parse(s string) (*trigger, error) {
 	return t, nil
 }
 
-// At does at p what LETHE_FAILPOINT asks for there.
+// At carries out the action of LETHE_FAILPOINT if that names p.
 func At(p Point) {
 	if p != configured.at || configured.reached.Add(1) != configured.nth {
 		return
@@ -74,6 +74,6 @@ func At(p Point) {
 		return
 	}
 	if act(); configured.signal == syscall.SIGKILL {
-		select {} // the signal takes a moment; nothing may happen in it
+		select {} // do not continue before the signal arrives
 	}
 }

@@ -100,12 +100,12 @@ func TestCoalescedWritesLoseNothing(t *testing.T) {
 
 func TestCoalescedWritesToABlockedLink(t *testing.T) {
 	for name, test := range map[string]func(t *testing.T, c *coalesced){
-		"wait when much waits already, and fail in time": func(t *testing.T, c *coalesced) {
+		"block while the buffer is full, and time out": func(t *testing.T, c *coalesced) {
 			begun := time.Now()
 			var err error
 			for n := 0; err == nil; n++ {
 				if n > 3*maxWaiting/1024 {
-					t.Fatalf("%d KiB wait", n)
+					t.Fatalf("%d KiB are buffered", n)
 				}
 				_, err = c.Write(make([]byte, 1024))
 			}
@@ -119,7 +119,7 @@ func TestCoalescedWritesToABlockedLink(t *testing.T) {
 				t.Errorf("closing: %v", err)
 			}
 		},
-		"do not keep it from being closed": func(t *testing.T, c *coalesced) {
+		"do not block Close": func(t *testing.T, c *coalesced) {
 			begun := time.Now()
 			if _, err := io.WriteString(c, "hello"); err != nil {
 				t.Fatal(err)
@@ -128,7 +128,7 @@ func TestCoalescedWritesToABlockedLink(t *testing.T) {
 				t.Errorf("%v after %s", err, time.Since(begun))
 			}
 		},
-		"end for those who wait when it is closed": func(t *testing.T, c *coalesced) {
+		"fail when the connection is closed": func(t *testing.T, c *coalesced) {
 			failed := make(chan error)
 			go func() {
 				var err error
@@ -157,10 +157,10 @@ func TestCoalescedWritesToABlockedLink(t *testing.T) {
 	}
 }
 
-// lastWords is a connection to a server that sent data before it closed.
-type lastWords struct{ net.Conn }
+// closingServer is a connection to a server that sent data before it closed.
+type closingServer struct{ net.Conn }
 
-func (c lastWords) Read(p []byte) (int, error) {
+func (c closingServer) Read(p []byte) (int, error) {
 	if _, err := c.Conn.Read(p); err != io.EOF { //nolint:errorlint // readers return io.EOF unwrapped
 		return 0, err
 	}
@@ -170,17 +170,17 @@ func (c lastWords) Read(p []byte) (int, error) {
 func TestACoalescedWriteFailsAfterAFailedWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
-		c := newCoalesced(lastWords{near})
+		c := newCoalesced(closingServer{near})
 		_ = far.Close()
-		if _, err := io.WriteString(c, "the first is only kept"); err != nil {
+		if _, err := io.WriteString(c, "the first write is only buffered"); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
 		if _, err := io.WriteString(c, "hello"); !errors.Is(err, io.ErrClosedPipe) {
 			t.Errorf("%v", err)
 		}
-		if said, err := io.ReadAll(c); string(said) != "-ERR" || err != nil {
-			t.Errorf("read %q, %v", said, err)
+		if data, err := io.ReadAll(c); string(data) != "-ERR" || err != nil {
+			t.Errorf("read %q, %v", data, err)
 		}
 		_ = c.Close()
 	})

@@ -40,18 +40,18 @@ func freeAddr(t *testing.T) (addr string, port int) {
 
 func TestConnectWaitsForAServer(t *testing.T) {
 	addr, port := freeAddr(t)
-	var book logBook
+	var logged logBuffer
 	type result struct {
 		nc  *nats.Conn
 		err error
 	}
 	done := make(chan result, 1)
 	go func() {
-		nc, err := Connect(t.Context(), Config{URL: "nats://user:hush@" + addr, Command: "run", Wait: true, Log: book.logger()})
+		nc, err := Connect(t.Context(), Config{URL: "nats://user:hush@" + addr, Command: "run", Wait: true, Log: logged.logger()})
 		done <- result{nc, err}
 	}()
-	eventually(t, "the log says that Lethe waits, and why", func() bool {
-		return strings.Contains(book.String(), "waiting for NATS at nats://"+addr) && strings.Contains(book.String(), "connection refused")
+	eventually(t, "the log line that Lethe waits, and why", func() bool {
+		return strings.Contains(logged.String(), "waiting for NATS at nats://"+addr) && strings.Contains(logged.String(), "connection refused")
 	})
 	s := startServer(t, &server.Options{Port: port})
 	r := <-done
@@ -59,10 +59,10 @@ func TestConnectWaitsForAServer(t *testing.T) {
 		t.Fatal(r.err)
 	}
 	defer r.nc.Close()
-	if strings.Contains(book.String(), "hush") {
-		t.Errorf("the log shows the password: %s", book.String())
+	if strings.Contains(logged.String(), "hush") {
+		t.Errorf("the log shows the password: %s", logged.String())
 	}
-	if n := strings.Count(book.String(), "waiting for NATS"); n != 1 {
+	if n := strings.Count(logged.String(), "waiting for NATS"); n != 1 {
 		t.Errorf("logged %d times within seconds that it waits", n)
 	}
 	conns, err := s.Connz(nil)
@@ -76,14 +76,14 @@ func TestConnectWaitsForAServer(t *testing.T) {
 
 func TestWaitingEndsWithItsContext(t *testing.T) {
 	addr, _ := freeAddr(t)
-	var book logBook
+	var logged logBuffer
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		_, err := Connect(ctx, Config{URL: addr, Wait: true, Log: book.logger()})
+		_, err := Connect(ctx, Config{URL: addr, Wait: true, Log: logged.logger()})
 		done <- err
 	}()
-	eventually(t, "waiting", func() bool { return strings.Contains(book.String(), "waiting") })
+	eventually(t, "waiting", func() bool { return strings.Contains(logged.String(), "waiting") })
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want context.Canceled", err)
@@ -111,7 +111,7 @@ func TestPermanentErrorsAreReturnedImmediately(t *testing.T) {
 		want error
 	}{
 		{"LETHE_NATS_NKEY: another seed", Config{URL: signed.ClientURL(), NKey: other}, ErrRefused},
-		{"LETHE_NATS_NKEY: a file that holds no seed", Config{URL: signed.ClientURL(), NKey: ca}, ErrSettings},
+		{"LETHE_NATS_NKEY: a file without a seed", Config{URL: signed.ClientURL(), NKey: ca}, ErrSettings},
 		{"LETHE_NATS_NKEY: credentials for a seed", Config{URL: signed.ClientURL(), NKey: creds}, ErrSettings},
 		{"LETHE_NATS_CREDS: a seed for credentials", Config{URL: signed.ClientURL(), Creds: seed}, ErrSettings},
 		{"NATS_URL: no seed", Config{URL: signed.ClientURL(), URLName: "NATS_URL"}, ErrRefused},
@@ -122,8 +122,8 @@ func TestPermanentErrorsAreReturnedImmediately(t *testing.T) {
 		{"LETHE_NATS_URL: no password", Config{URL: guarded.ClientURL()}, ErrRefused},
 		{"LETHE_NATS_URL: a wrong token", Config{URL: "nats://hush@" + guarded.Addr().String()}, ErrRefused},
 		{"LETHE_NATS_CA: a certificate of an unknown authority", Config{URL: secure.ClientURL()}, ErrTLS},
-		{"LETHE_NATS_URL: a server without TLS where it is asked for", Config{URL: open.ClientURL(), CA: ca}, ErrTLS},
-		{"LETHE_NATS_CERT: a server that wants a client certificate", Config{URL: mutual.ClientURL(), CA: ca}, ErrTLS},
+		{"LETHE_NATS_URL: a server without TLS although the client requires it", Config{URL: open.ClientURL(), CA: ca}, ErrTLS},
+		{"LETHE_NATS_CERT: a server that requires a client certificate", Config{URL: mutual.ClientURL(), CA: ca}, ErrTLS},
 		{"LETHE_NATS_CA: a missing CA file", Config{URL: secure.ClientURL(), CA: "/no/where"}, ErrSettings},
 		{"LETHE_NATS_CREDS: a missing credentials file", Config{URL: open.ClientURL(), Creds: "/no/where"}, ErrSettings},
 		{"LETHE_NATS_URL: an invalid URL", Config{URL: "nats://user:hush@host:port"}, ErrSettings},
@@ -132,10 +132,10 @@ func TestPermanentErrorsAreReturnedImmediately(t *testing.T) {
 	for _, tt := range tests {
 		for _, wait := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, waiting %t", tt.name, wait), func(t *testing.T) {
-				var book logBook
-				tt.c.Wait, tt.c.Log = wait, book.logger()
+				var logged logBuffer
+				tt.c.Wait, tt.c.Log = wait, logged.logger()
 				if tt.c.Creds == "/no/where" {
-					// nats.go reads it only when a server asks for it.
+					// nats.go reads it only when a server requires it.
 					tt.c.URL = operatorServer(t)
 				}
 				_, err := Connect(t.Context(), tt.c)
@@ -145,8 +145,8 @@ func TestPermanentErrorsAreReturnedImmediately(t *testing.T) {
 				if variable, _, _ := strings.Cut(tt.name, " "); !strings.HasPrefix(err.Error(), variable+" ") {
 					t.Errorf("error %q, want it to begin with %s", err, variable)
 				}
-				if strings.ContainsAny(err.Error(), "\n\r") || strings.Contains(err.Error()+book.String(), "hush") {
-					t.Errorf("not one line, or it shows the password: %q, log %q", err, book.String())
+				if strings.ContainsAny(err.Error(), "\n\r") || strings.Contains(err.Error()+logged.String(), "hush") {
+					t.Errorf("not one line, or it shows the password: %q, log %q", err, logged.String())
 				}
 			})
 		}
@@ -167,13 +167,13 @@ func TestPermanentErrorsAreReturnedImmediately(t *testing.T) {
 		}
 	})
 	for name, c := range map[string]Config{
-		"the right certificates":         {URL: secure.ClientURL(), CA: ca},
-		"the TLS handshake first":        {URL: first.ClientURL(), CA: ca, TLSFirst: true},
-		"the right seed":                 {URL: signed.ClientURL(), NKey: seed},
-		"an IPv6 address in brackets":    {URL: ipv6(t)},
-		"a password with every sign":     {URL: "nats://u:" + url.QueryEscape(everySign) + "@" + difficult(t)},
-		"a password with an at sign":     {URL: "nats://u:a@b:c@" + guard(t, "a@b:c")},
-		"a server whose list has spaces": {URL: " " + open.ClientURL() + " , " + nowhere},
+		"the right certificates":                 {URL: secure.ClientURL(), CA: ca},
+		"the TLS handshake first":                {URL: first.ClientURL(), CA: ca, TLSFirst: true},
+		"the right seed":                         {URL: signed.ClientURL(), NKey: seed},
+		"an IPv6 address in brackets":            {URL: ipv6(t)},
+		"a password with all special characters": {URL: "nats://u:" + url.QueryEscape(specialCharacters) + "@" + difficult(t)},
+		"a password with an at sign":             {URL: "nats://u:a@b:c@" + guard(t, "a@b:c")},
+		"a server whose list has spaces":         {URL: " " + open.ClientURL() + " , " + nowhere},
 	} {
 		t.Run("connects: "+name, func(t *testing.T) {
 			nc, err := Connect(t.Context(), c)
@@ -185,10 +185,10 @@ func TestPermanentErrorsAreReturnedImmediately(t *testing.T) {
 	}
 }
 
-// everySign is a password that must be percent-encoded in a URL.
-const everySign = `p@s/s#w?o%r:d,&=;"'\[]{}`
+// specialCharacters is a password that must be percent-encoded in a URL.
+const specialCharacters = `p@s/s#w?o%r:d,&=;"'\[]{}`
 
-func difficult(t *testing.T) string { return guard(t, everySign) }
+func difficult(t *testing.T) string { return guard(t, specialCharacters) }
 
 func guard(t *testing.T, password string) string {
 	return startServer(t, &server.Options{Username: "u", Password: password}).Addr().String()
@@ -343,7 +343,7 @@ func TestTheConnectedURLShowsNoCredential(t *testing.T) {
 			}
 			nc.Close()
 			if got := ConnectedURL(nc); got != "" {
-				t.Errorf("%s after the end", got)
+				t.Errorf("%s after Close", got)
 			}
 		})
 	}

@@ -23,7 +23,7 @@ const notExpected jetstream.ErrorCode = 10060
 // CheckDomains returns ErrTwoDomains if a stream outside js's own domain also stores what is published on the subjects.
 // Two JetStream domains connected by a leaf node, each with Lethe's streams, would give one request two ledgers.
 // subjects maps each subject to the stream that should store it. The connection needs the permission to publish on
-// them; an answer that it may not receive is missed. Nothing is stored: each stream refuses a publish that expects
+// them; without the permission to receive an answer, that answer is missed. Nothing is stored: each stream refuses a publish that expects
 // another stream, and replies.
 func CheckDomains(parent context.Context, js jetstream.JetStream, subjects map[string]string) error {
 	nc := js.Conn()

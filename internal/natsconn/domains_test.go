@@ -76,12 +76,12 @@ func TestCheckDomains(t *testing.T) {
 	}
 	check("no streams", nil)
 	add(atHub)
-	eventually(t, "the hub's stream is heard at the leaf", func() bool {
+	eventually(t, "the leaf sees the hub's stream", func() bool {
 		return errors.Is(CheckDomains(t.Context(), atLeaf, subjects), ErrTwoDomains)
 	})
 	check("streams at the hub", map[string]error{"leaf": ErrTwoDomains})
 	add(atLeaf)
-	eventually(t, "the leaf's stream is heard at the hub", func() bool {
+	eventually(t, "the hub sees the leaf's stream", func() bool {
 		return errors.Is(CheckDomains(t.Context(), atHub, subjects), ErrTwoDomains)
 	})
 	check("streams at both", map[string]error{"hub": ErrTwoDomains, "leaf": ErrTwoDomains, "hub from the leaf": ErrTwoDomains})

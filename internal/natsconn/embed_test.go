@@ -118,21 +118,21 @@ func TestErrorsOfTheEmbeddedServer(t *testing.T) {
 	tests := []struct {
 		name, dir, addr string
 		want            error
-		says            string
+		prefix          string
 	}{
-		{"an address that is taken", t.TempDir(), taken.Addr().String(), ErrAddrInUse, "LETHE_EMBEDDED_ADDR: "},
+		{"an address that is in use", t.TempDir(), taken.Addr().String(), ErrAddrInUse, "LETHE_EMBEDDED_ADDR: "},
 		{"an address that is not this machine's", t.TempDir(), "192.0.2.1:4222", ErrSettings, "LETHE_EMBEDDED_ADDR: "},
 		{"an address without port", t.TempDir(), "127.0.0.1", ErrSettings, "LETHE_EMBEDDED_ADDR: "},
 		{"an invalid port", t.TempDir(), "127.0.0.1:x", ErrSettings, "LETHE_EMBEDDED_ADDR: "},
 		{"a file for a directory", file, "127.0.0.1:0", ErrSettings, "LETHE_EMBEDDED_DIR: "},
-		{"a directory where nothing can be stored", blocked, "127.0.0.1:0", ErrSettings, "LETHE_EMBEDDED_DIR: "},
+		{"a directory that is not writable", blocked, "127.0.0.1:0", ErrSettings, "LETHE_EMBEDDED_DIR: "},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			var book logBook
-			_, err := Embed(EmbedConfig{Dir: tt.dir, Addr: tt.addr, Log: book.logger()})
-			if !errors.Is(err, tt.want) || !strings.HasPrefix(err.Error(), tt.says) || strings.Contains(err.Error(), "\n") {
-				t.Errorf("error %q, want one line that begins with %q and is %q", err, tt.says, tt.want)
+			var logged logBuffer
+			_, err := Embed(EmbedConfig{Dir: tt.dir, Addr: tt.addr, Log: logged.logger()})
+			if !errors.Is(err, tt.want) || !strings.HasPrefix(err.Error(), tt.prefix) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("error %q, want one line that begins with %q and is %q", err, tt.prefix, tt.want)
 			}
 		})
 	}
@@ -141,14 +141,14 @@ func TestErrorsOfTheEmbeddedServer(t *testing.T) {
 func TestAnAddressOtherThanLoopbackIsAWarning(t *testing.T) {
 	for addr, warned := range map[string]bool{"0.0.0.0:0": true, ":0": true, "127.0.0.1:0": false, "localhost:0": false} {
 		t.Run(addr, func(t *testing.T) {
-			var book logBook
-			e, err := Embed(EmbedConfig{Dir: t.TempDir(), Addr: addr, Log: book.logger()})
+			var logged logBuffer
+			e, err := Embed(EmbedConfig{Dir: t.TempDir(), Addr: addr, Log: logged.logger()})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer e.Close()
-			if got := strings.Contains(book.String(), "has no authentication"); got != warned {
-				t.Errorf("warned: %t, want %t; log: %s", got, warned, book.String())
+			if got := strings.Contains(logged.String(), "has no authentication"); got != warned {
+				t.Errorf("warned: %t, want %t; log: %s", got, warned, logged.String())
 			}
 			connect(t, e.URL()).Close()
 		})

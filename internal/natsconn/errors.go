@@ -26,7 +26,7 @@ var (
 	// ErrTLS means that the client and the server do not agree on encryption or certificates.
 	ErrTLS = errors.New("no secure connection to NATS")
 	// ErrTwoDomains means that streams of another JetStream domain also store what is published.
-	ErrTwoDomains = errors.New("two JetStream domains hold the streams")
+	ErrTwoDomains = errors.New("two JetStream domains contain the streams")
 	// ErrServerTooOld means that the server is older than 2.12.
 	ErrServerTooOld = errors.New("the NATS server is too old")
 	// ErrNoJetStream means that the server or the account has no JetStream.
@@ -97,7 +97,7 @@ func isTLS(err error) bool {
 		errors.Is(err, errTLSFirst) || errors.As(err, &record) || isCertificate(err) || isAlert(err)
 }
 
-// isCertificate recognizes errors of the server's certificate.
+// isCertificate detects errors of the server's certificate.
 func isCertificate(err error) bool {
 	var (
 		verify    *tls.CertificateVerificationError
@@ -108,13 +108,13 @@ func isCertificate(err error) bool {
 	return errors.As(err, &verify) || errors.As(err, &authority) || errors.As(err, &hostname) || errors.As(err, &invalid)
 }
 
-// isAlert recognizes TLS alerts from the server, usually about the client certificate.
+// isAlert detects TLS alerts from the server, usually about the client certificate.
 func isAlert(err error) bool {
 	var alert tls.AlertError
 	return errors.As(err, &alert) || strings.Contains(err.Error(), "remote error: tls:") // it has no exported type
 }
 
-// isNetwork recognizes errors of a server that is down, starting, stopping or full.
+// isNetwork detects errors of a server that is down, starting, stopping or full.
 func isNetwork(err error) bool {
 	if _, ok := errors.AsType[*fs.PathError](err); ok {
 		return false // the system error in it is a net.Error too

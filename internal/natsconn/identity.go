@@ -16,13 +16,13 @@ import (
 func (c Config) identity() ([]nats.Option, error) {
 	var options []nats.Option
 	if c.Creds != "" {
-		if holdsSeedAlone(c.Creds) {
+		if isSeedOnly(c.Creds) {
 			return nil, fmt.Errorf("LETHE_NATS_CREDS: %w: the file contains only an nkey seed: set LETHE_NATS_NKEY instead", ErrSettings)
 		}
 		options = append(options, nats.UserCredentials(c.Creds))
 	}
 	if c.NKey != "" {
-		if holdsJWT(c.NKey) {
+		if fileHasJWT(c.NKey) {
 			return nil, fmt.Errorf("LETHE_NATS_NKEY: %w: the file contains credentials, not only a seed: set LETHE_NATS_CREDS instead", ErrSettings)
 		}
 		option, err := nats.NkeyOptionFromSeed(c.NKey)
@@ -51,8 +51,8 @@ func (c Config) identity() ([]nats.Option, error) {
 	return options, nil
 }
 
-// holdsSeedAlone recognizes an nkey seed without a JWT. nats.go would use it as a JWT.
-func holdsSeedAlone(file string) bool {
+// isSeedOnly reports whether a file contains an nkey seed without a JWT. nats.go would use it as a JWT.
+func isSeedOnly(file string) bool {
 	content, err := os.ReadFile(file)
 	if err != nil {
 		return false // Connect returns the error
@@ -65,7 +65,7 @@ func holdsSeedAlone(file string) bool {
 	return !hasJWT(content)
 }
 
-func holdsJWT(file string) bool {
+func fileHasJWT(file string) bool {
 	content, err := os.ReadFile(file)
 	return err == nil && hasJWT(content)
 }
@@ -85,7 +85,7 @@ func (c Config) variable(kind, err error) string {
 	case errors.Is(kind, ErrTLS) && isAlert(err):
 		return "LETHE_NATS_CERT"
 	case errors.Is(kind, ErrSettings) && c.Creds != "":
-		return "LETHE_NATS_CREDS" // only this file is read when the server asks for it
+		return "LETHE_NATS_CREDS" // nats.go reads only this file late, when the server requires it
 	}
 	return c.urlName()
 }

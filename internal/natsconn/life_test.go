@@ -14,23 +14,23 @@ import (
 func TestTheConnectionReconnects(t *testing.T) {
 	s := startServer(t, &server.Options{})
 	port := s.Addr().(*net.TCPAddr).Port
-	var book logBook
-	nc, err := Connect(t.Context(), Config{URL: s.ClientURL(), Wait: true, Log: book.logger(), OnFatal: func(err error) {
+	var logged logBuffer
+	nc, err := Connect(t.Context(), Config{URL: s.ClientURL(), Wait: true, Log: logged.logger(), OnFatal: func(err error) {
 		t.Errorf("fatal: %v", err)
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if nc.Opts.MaxReconnect >= 0 {
-		t.Errorf("it gives up after %d tries", nc.Opts.MaxReconnect)
+		t.Errorf("it stops after %d tries", nc.Opts.MaxReconnect)
 	}
 	stopServer(s)
-	eventually(t, "the log says that it is lost", func() bool { return strings.Contains(book.String(), "connection to NATS lost") })
+	eventually(t, "a log line about the lost connection", func() bool { return strings.Contains(logged.String(), "connection to NATS lost") })
 	if err := nc.Publish("some.subject", nil); !errors.Is(err, nats.ErrReconnectBufExceeded) {
-		t.Errorf("publishing without a server: %v, want it to fail at once", err)
+		t.Errorf("publishing without a server: %v, want it to fail immediately", err)
 	}
 	startServer(t, &server.Options{Port: port})
-	eventually(t, "the log says that it is back", func() bool { return strings.Contains(book.String(), "connected to NATS again") })
+	eventually(t, "a log line about the new connection", func() bool { return strings.Contains(logged.String(), "connected to NATS again") })
 	if err := nc.FlushTimeout(5 * time.Second); err != nil {
 		t.Error(err)
 	}
@@ -43,8 +43,8 @@ func TestATemporarilyRefusedPasswordIsNotFatal(t *testing.T) {
 	}
 	s := guard(0, "right")
 	port := s.Addr().(*net.TCPAddr).Port
-	var book logBook
-	nc, err := Connect(t.Context(), Config{URL: "nats://u:right@" + s.Addr().String(), Log: book.logger(), OnFatal: func(err error) {
+	var logged logBuffer
+	nc, err := Connect(t.Context(), Config{URL: "nats://u:right@" + s.Addr().String(), Log: logged.logger(), OnFatal: func(err error) {
 		t.Errorf("fatal: %v", err)
 	}})
 	if err != nil {
@@ -56,8 +56,8 @@ func TestATemporarilyRefusedPasswordIsNotFatal(t *testing.T) {
 	stopServer(s)
 	guard(port, "right")
 	eventually(t, "connected again", nc.IsConnected)
-	if !strings.Contains(book.String(), "authorization violation") {
-		t.Errorf("the log does not say why: %s", book.String())
+	if !strings.Contains(logged.String(), "authorization violation") {
+		t.Errorf("the log has no reason: %s", logged.String())
 	}
 	closeAndWait(t, nc)
 }
@@ -84,8 +84,8 @@ func TestAMissingPermissionIsFatalAndNamesItsSubject(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			fatal := make(chan error, 10)
-			var book logBook
-			nc, err := Connect(t.Context(), Config{URL: "nats://u:p@" + s.Addr().String(), Log: book.logger(), OnFatal: func(err error) { fatal <- err }})
+			var logged logBuffer
+			nc, err := Connect(t.Context(), Config{URL: "nats://u:p@" + s.Addr().String(), Log: logged.logger(), OnFatal: func(err error) { fatal <- err }})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -109,14 +109,14 @@ func TestAMissingPermissionIsFatalAndNamesItsSubject(t *testing.T) {
 func TestAConnectionClosedByTheLibraryIsFatal(t *testing.T) {
 	addr := fakeServer(t, `INFO {"server_id":"x","version":"2.12.0","jetstream":true,"max_payload":1048576}`, "PONG", "-ERR 'Something New'")
 	fatal := make(chan error, 10)
-	var book logBook
-	nc, err := Connect(t.Context(), Config{URL: addr, Log: book.logger(), OnFatal: func(err error) { fatal <- err }})
+	var logged logBuffer
+	nc, err := Connect(t.Context(), Config{URL: addr, Log: logged.logger(), OnFatal: func(err error) { fatal <- err }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer nc.Close()
 	if err := <-fatal; !strings.Contains(err.Error(), "Something New") {
-		t.Errorf("fatal error %v, want what the server said", err)
+		t.Errorf("fatal error %v, want the error of the server", err)
 	}
 }
 
@@ -124,11 +124,11 @@ func TestClosingIsNotFatal(t *testing.T) {
 	s := startServer(t, &server.Options{})
 	tests := []struct {
 		name   string
-		before func(*testing.T, *nats.Conn, *logBook)
+		before func(*testing.T, *nats.Conn, *logBuffer)
 		logs   string
 	}{
-		{"after nothing", func(*testing.T, *nats.Conn, *logBook) {}, ""},
-		{"after a reported error", func(t *testing.T, nc *nats.Conn, book *logBook) {
+		{"after nothing", func(*testing.T, *nats.Conn, *logBuffer) {}, ""},
+		{"after a reported error", func(t *testing.T, nc *nats.Conn, logged *logBuffer) {
 			sub, err := nc.SubscribeSync("flood")
 			if err != nil {
 				t.Fatal(err)
@@ -136,19 +136,19 @@ func TestClosingIsNotFatal(t *testing.T) {
 			if err := errors.Join(sub.SetPendingLimits(1, -1), nc.Publish("flood", nil), nc.Publish("flood", nil), nc.Flush()); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the log says so", func() bool { return strings.Contains(book.String(), "subject=flood") })
+			eventually(t, "a log line", func() bool { return strings.Contains(logged.String(), "subject=flood") })
 		}, "slow consumer"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			var book logBook
-			nc, err := Connect(t.Context(), Config{URL: s.ClientURL(), Log: book.logger(), OnFatal: func(err error) { t.Errorf("fatal: %v", err) }})
+			var logged logBuffer
+			nc, err := Connect(t.Context(), Config{URL: s.ClientURL(), Log: logged.logger(), OnFatal: func(err error) { t.Errorf("fatal: %v", err) }})
 			if err != nil {
 				t.Fatal(err)
 			}
-			tt.before(t, nc, &book)
+			tt.before(t, nc, &logged)
 			closeAndWait(t, nc)
-			if got := book.String(); !strings.Contains(got, tt.logs) || strings.Contains(got, "level=ERROR") || tt.logs == "" && got != "" {
+			if got := logged.String(); !strings.Contains(got, tt.logs) || strings.Contains(got, "level=ERROR") || tt.logs == "" && got != "" {
 				t.Errorf("logged %s", got)
 			}
 		})
@@ -157,23 +157,23 @@ func TestClosingIsNotFatal(t *testing.T) {
 
 func TestLogLimiter(t *testing.T) {
 	start := time.Now()
-	said := logLimiter{}
+	limiter := logLimiter{}
 	for _, step := range []struct {
 		after   time.Duration
-		trouble string
+		problem string
 		want    bool
 	}{
 		{0, "a", true}, {0, "b", true}, {time.Second, "a", false}, {time.Second, "b", false}, {logEvery, "a", true}, {logEvery + time.Second, "a", false},
 	} {
-		if got := said.allow(step.trouble, start.Add(step.after)); got != step.want {
-			t.Errorf("%s after %s: %t, want %t", step.trouble, step.after, got, step.want)
+		if got := limiter.allow(step.problem, start.Add(step.after)); got != step.want {
+			t.Errorf("%s after %s: %t, want %t", step.problem, step.after, got, step.want)
 		}
 	}
 	for i := range 10_000 {
-		said.allow(time.Duration(i).String(), start)
+		limiter.allow(time.Duration(i).String(), start)
 	}
-	if len(said) > 32 {
-		t.Errorf("it remembers %d troubles", len(said))
+	if len(limiter) > 32 {
+		t.Errorf("it remembers %d problems", len(limiter))
 	}
 }
 

@@ -17,7 +17,7 @@ func TestCheckServer(t *testing.T) {
 		name string
 		url  string
 		want error
-		says string
+		text string
 	}{
 		{"the oldest server passes", fakeServer(t, info("2.12.0", true)...), nil, ""},
 		{"a newer one passes", fakeServer(t, info("2.100.0", true)...), nil, ""},
@@ -29,8 +29,8 @@ func TestCheckServer(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			var book logBook
-			nc, err := Connect(t.Context(), Config{URL: tt.url, Log: book.logger()})
+			var logged logBuffer
+			nc, err := Connect(t.Context(), Config{URL: tt.url, Log: logged.logger()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -39,8 +39,8 @@ func TestCheckServer(t *testing.T) {
 			if !errors.Is(err, tt.want) {
 				t.Fatalf("CheckServer() = %v, want %v", err, tt.want)
 			}
-			if err != nil && !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("CheckServer() = %q, want it to say %q", err, tt.says)
+			if err != nil && !strings.Contains(err.Error(), tt.text) {
+				t.Errorf("CheckServer() = %q, want it to contain %q", err, tt.text)
 			}
 		})
 	}

@@ -75,7 +75,7 @@ func (e *environment) otlp(prefix string) {
 	}
 	for pair := range strings.SplitSeq(os.Getenv(prefix+"HEADERS"), ",") {
 		if strings.TrimSpace(pair) != "" && !isPair(pair) {
-			// The exporter skips only the invalid pair, and the others may hold its credential.
+			// The exporter skips only the invalid pair, and the others may contain its credential.
 			e.warn(prefix+"HEADERS", "must be percent-encoded name=value pairs separated by commas")
 			break
 		}
@@ -146,7 +146,7 @@ func isEndpoint(value string, grpc bool) bool {
 	return u.Host != "" && (u.Scheme == "http" || u.Scheme == "https")
 }
 
-// isNumberName recognizes variables with numbers by their suffixes.
+// isNumberName reports whether a variable is a number, by its suffix.
 func isNumberName(name string) bool {
 	for _, end := range []string{"_TIMEOUT", "_DELAY", "_INTERVAL", "_SIZE", "_LIMIT", "_PORT"} {
 		if strings.HasSuffix(name, end) {

@@ -36,5 +36,5 @@ func (h *errorHandler) Handle(err error) {
 	h.warned, h.suppressed = time.Now(), 0
 }
 
-// oneLine returns an error as one line of at most 512 bytes, redacted: it may contain a collector's answer.
+// oneLine returns an error as one line of at most 512 bytes, redacted: it may contain a collector's response.
 func oneLine(err error) string { return text.Line(redact(err.Error()), 512) }

@@ -19,11 +19,11 @@ import (
 func TestLogRecords(t *testing.T) {
 	inSpan := api.ContextWithRemoteSpanContext(t.Context(), remote())
 
-	t.Run("json carries the ids of the span", func(t *testing.T) {
-		var book logBook
-		setup(t, Config{Stderr: &book}, nil).Logger.With("lane", "kv").InfoContext(inSpan, "working", "n", 1)
+	t.Run("json contains the ids of the span", func(t *testing.T) {
+		var logged logBuffer
+		setup(t, Config{Stderr: &logged}, nil).Logger.With("lane", "kv").InfoContext(inSpan, "working", "n", 1)
 		var got map[string]any
-		if err := json.Unmarshal([]byte(book.String()), &got); err != nil {
+		if err := json.Unmarshal([]byte(logged.String()), &got); err != nil {
 			t.Fatal(err)
 		}
 		delete(got, "time")
@@ -33,30 +33,30 @@ func TestLogRecords(t *testing.T) {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	})
-	t.Run("text carries them too, without colour where there is no terminal", func(t *testing.T) {
-		var book logBook
-		setup(t, Config{Stderr: &book, LogFormat: "text"}, nil).Logger.InfoContext(inSpan, "working")
-		if got := book.String(); !strings.Contains(got, "working trace_id=01000000000000000000000000000000 span_id=0200000000000000") || strings.Contains(got, "\x1b") {
+	t.Run("text contains them too, and no colour without a terminal", func(t *testing.T) {
+		var logged logBuffer
+		setup(t, Config{Stderr: &logged, LogFormat: "text"}, nil).Logger.InfoContext(inSpan, "working")
+		if got := logged.String(); !strings.Contains(got, "working trace_id=01000000000000000000000000000000 span_id=0200000000000000") || strings.Contains(got, "\x1b") {
 			t.Errorf("logged %q", got)
 		}
 	})
 	t.Run("no span, no ids", func(t *testing.T) {
-		var book logBook
-		setup(t, Config{Stderr: &book}, nil).Logger.Info("working")
-		if strings.Contains(book.String(), "trace_id") {
-			t.Errorf("logged %q", book.String())
+		var logged logBuffer
+		setup(t, Config{Stderr: &logged}, nil).Logger.Info("working")
+		if strings.Contains(logged.String(), "trace_id") {
+			t.Errorf("logged %q", logged.String())
 		}
 	})
 	for _, format := range []string{"json", "text"} {
 		t.Run("a library's prefix is not repeated in an error, "+format, func(t *testing.T) {
-			var book logBook
-			setup(t, Config{Stderr: &book, LogFormat: format}, nil).Logger.Warn("failed", "error", errors.New("nats: nats: nats: API error"))
-			if got := book.String(); strings.Count(got, "nats:") != 1 || !strings.Contains(got, "nats: API error") {
+			var logged logBuffer
+			setup(t, Config{Stderr: &logged, LogFormat: format}, nil).Logger.Warn("failed", "error", errors.New("nats: nats: nats: API error"))
+			if got := logged.String(); strings.Count(got, "nats:") != 1 || !strings.Contains(got, "nats: API error") {
 				t.Errorf("logged %q", got)
 			}
 		})
 	}
-	t.Run("a file is no terminal", func(t *testing.T) {
+	t.Run("a file is not a terminal", func(t *testing.T) {
 		f, err := os.CreateTemp(t.TempDir(), "log")
 		if err != nil {
 			t.Fatal(err)
@@ -67,33 +67,33 @@ func TestLogRecords(t *testing.T) {
 			t.Errorf("logged %q, error %v, want json", raw, err)
 		}
 	})
-	t.Run("the level holds, for the exporter too", func(t *testing.T) {
-		var book logBook
+	t.Run("the level applies to the exporter too", func(t *testing.T) {
+		var logged logBuffer
 		s := newStub(t)
-		tel := setup(t, Config{Stderr: &book, LogLevel: slog.LevelWarn}, map[string]string{"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": s.URL + "/v1/logs"})
+		tel := setup(t, Config{Stderr: &logged, LogLevel: slog.LevelWarn}, map[string]string{"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": s.URL + "/v1/logs"})
 		tel.Logger.Info("quiet")
 		if err := tel.Shutdown(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if book.String() != "" || len(s.paths) != 0 {
-			t.Errorf("logged %q, exported %v", book.String(), s.paths)
+		if logged.String() != "" || len(s.paths) != 0 {
+			t.Errorf("logged %q, exported %v", logged.String(), s.paths)
 		}
 	})
 	t.Run("slog's default logger writes to the same log", func(t *testing.T) {
-		var book logBook
-		setup(t, Config{Stderr: &book}, nil)
+		var logged logBuffer
+		setup(t, Config{Stderr: &logged}, nil)
 		slog.InfoContext(inSpan, "working")
-		if !strings.Contains(book.String(), `"trace_id"`) {
-			t.Errorf("logged %q", book.String())
+		if !strings.Contains(logged.String(), `"trace_id"`) {
+			t.Errorf("logged %q", logged.String())
 		}
 	})
 }
 
 func TestOneWarningInTenMinutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var book logBook
-		h := &errorHandler{log: slog.New(slog.NewTextHandler(&book, nil))}
-		warnings := func() int { return strings.Count(book.String(), "telemetry cannot be exported") }
+		var logged logBuffer
+		h := &errorHandler{log: slog.New(slog.NewTextHandler(&logged, nil))}
+		warnings := func() int { return strings.Count(logged.String(), "telemetry cannot be exported") }
 		long := errors.New("line one\nline two" + strings.Repeat("x", 10_000))
 		for range 100 {
 			h.Handle(long)
@@ -102,24 +102,24 @@ func TestOneWarningInTenMinutes(t *testing.T) {
 		if warnings() != 1 {
 			t.Errorf("%d warnings in 100 seconds, want 1", warnings())
 		}
-		if len(book.String()) > 1000 {
-			t.Errorf("the warning is %d bytes long", len(book.String()))
+		if len(logged.String()) > 1000 {
+			t.Errorf("the warning is %d bytes long", len(logged.String()))
 		}
 		time.Sleep(warnEvery)
 		h.Handle(long)
-		if warnings() != 2 || !strings.Contains(book.String(), "suppressed=99") {
-			t.Errorf("logged %s, want a second warning that counts the others", book.String())
+		if warnings() != 2 || !strings.Contains(logged.String(), "suppressed=99") {
+			t.Errorf("logged %s, want a second warning that counts the others", logged.String())
 		}
 		h.Handle(nil)
 	})
 }
 
 func TestOpenTelemetryErrorsAreLogged(t *testing.T) {
-	var book logBook
-	setup(t, Config{Stderr: &book}, nil)
-	otel.Handle(errors.New("some trouble"))
-	if !strings.Contains(book.String(), "some trouble") {
-		t.Errorf("logged %q", book.String())
+	var logged logBuffer
+	setup(t, Config{Stderr: &logged}, nil)
+	otel.Handle(errors.New("some failure"))
+	if !strings.Contains(logged.String(), "some failure") {
+		t.Errorf("logged %q", logged.String())
 	}
 }
 

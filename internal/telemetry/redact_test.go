@@ -22,39 +22,39 @@ func TestTheCollectorsKeyIsNotLogged(t *testing.T) {
 		"a colon for an equals sign":   {"OTEL_EXPORTER_OTLP_HEADERS": "authorization: Bearer " + key},
 		"a blank in a name":            {"OTEL_EXPORTER_OTLP_HEADERS": "api " + key + "=1"},
 		"a bad escape":                 {"OTEL_EXPORTER_OTLP_TRACES_HEADERS": "api-key=" + key + "%zz"},
-		"the collector says it back":   {"OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20" + key},
-		"it says back a plain one":     {"OTEL_EXPORTER_OTLP_HEADERS": "other=1,api-key=" + url.PathEscape(key)},
+		"the collector echoes it":      {"OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20" + key},
+		"it echoes an unencoded one":   {"OTEL_EXPORTER_OTLP_HEADERS": "other=1,api-key=" + url.PathEscape(key)},
 		"a password in the URL":        {"OTEL_EXPORTER_OTLP_ENDPOINT": withUser(echo.URL)},
 		"a password in a URL, no port": {"OTEL_EXPORTER_OTLP_ENDPOINT": withUser("http://h:port")},
-		"a collector that is away":     {"OTEL_EXPORTER_OTLP_ENDPOINT": withUser("http://127.0.0.1:1")},
+		"a collector that is down":     {"OTEL_EXPORTER_OTLP_ENDPOINT": withUser("http://127.0.0.1:1")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if env["OTEL_EXPORTER_OTLP_ENDPOINT"] == "" {
 				env["OTEL_EXPORTER_OTLP_ENDPOINT"] = echo.URL
 			}
-			var book logBook
+			var logged logBuffer
 			for name, value := range env {
 				t.Setenv(name, value)
 			}
-			said := ""
-			tel, err := Setup(t.Context(), Config{Stderr: &book, LogFormat: "json"})
+			output := ""
+			tel, err := Setup(t.Context(), Config{Stderr: &logged, LogFormat: "json"})
 			if err != nil {
-				said = err.Error()
+				output = err.Error()
 			} else {
 				_, span := otel.Tracer("test").Start(t.Context(), "work")
 				span.End()
 				if err := tel.Shutdown(t.Context()); err != nil {
-					said = err.Error()
+					output = err.Error()
 				}
 			}
-			said += book.String()
-			if strings.Contains(said, key) || strings.Contains(said, "hush") {
-				t.Errorf("shown in %s", said)
+			output += logged.String()
+			if strings.Contains(output, key) || strings.Contains(output, "hush") {
+				t.Errorf("shown in %s", output)
 			}
-			if said == "" {
-				t.Error("nothing was said, so that nothing was tested")
+			if output == "" {
+				t.Error("no output, so nothing was tested")
 			}
-			t.Log(said)
+			t.Log(output)
 		})
 	}
 }

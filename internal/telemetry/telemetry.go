@@ -30,7 +30,7 @@ import (
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 )
 
-// Config holds the settings that have no OTEL_* variable.
+// Config contains the settings that have no OTEL_* variable.
 type Config struct {
 	// ServiceVersion and Instance are the resource's service.version and service.instance.id. Empty ones are omitted.
 	ServiceVersion, Instance string

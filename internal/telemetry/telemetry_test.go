@@ -73,7 +73,7 @@ func (s *stub) resource(t *testing.T) map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.spans) == 0 {
-		t.Fatal("no spans came")
+		t.Fatal("no spans were received")
 	}
 	attributes := map[string]string{}
 	for _, a := range s.spans[0].Resource.Attributes {
@@ -98,11 +98,11 @@ func TestACollectorReceivesEverySignal(t *testing.T) {
 		}
 	}
 	if name := s.spans[0].ScopeSpans[0].Spans[0].Name; name != "work" {
-		t.Errorf("span %q came, want work", name)
+		t.Errorf("span %q, want work", name)
 	}
 	for _, path := range []string{"/v1/traces", "/v1/metrics", "/v1/logs"} {
 		if s.paths[path] == 0 {
-			t.Errorf("nothing came to %s", path)
+			t.Errorf("no request to %s", path)
 		}
 	}
 }
@@ -172,15 +172,15 @@ func TestNothingIsDialledWithoutAnEndpoint(t *testing.T) {
 		name string
 		env  map[string]string
 	}{
-		{"no variable at all", nil},
+		{"no variables", nil},
 		{"empty variables", map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "", "OTEL_TRACES_EXPORTER": ""}},
 		{"exporters set to none", map[string]string{"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}},
 		{"the SDK disabled", map[string]string{"OTEL_SDK_DISABLED": "TRUE", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			var book logBook
-			tel := setup(t, Config{Stderr: &book, LogFormat: "json"}, tt.env)
+			var logged logBuffer
+			tel := setup(t, Config{Stderr: &logged, LogFormat: "json"}, tt.env)
 			ctx, span := otel.Tracer("test").Start(t.Context(), "work")
 			tel.Logger.InfoContext(ctx, "working")
 			span.End()
@@ -191,8 +191,8 @@ func TestNothingIsDialledWithoutAnEndpoint(t *testing.T) {
 				t.Error(err)
 			}
 			dialled.Range(func(addr, _ any) bool { t.Errorf("%v was dialled", addr); return true })
-			if !strings.Contains(book.String(), `"msg":"working"`) {
-				t.Errorf("the log is lost: %q", book.String())
+			if !strings.Contains(logged.String(), `"msg":"working"`) {
+				t.Errorf("the log is lost: %q", logged.String())
 			}
 		})
 	}
@@ -213,8 +213,8 @@ func TestAFailingCollectorGivesOneWarningAndBlocksNothing(t *testing.T) {
 	t.Cleanup(func() { close(release) })
 	for name, url := range map[string]string{"down": down, "slow": slow.URL} {
 		t.Run(name, func(t *testing.T) {
-			var book logBook
-			tel := setup(t, Config{Stderr: &book, LogFormat: "json"}, map[string]string{
+			var logged logBuffer
+			tel := setup(t, Config{Stderr: &logged, LogFormat: "json"}, map[string]string{
 				"OTEL_EXPORTER_OTLP_ENDPOINT": url,
 				"OTEL_EXPORTER_OTLP_TIMEOUT":  "50", // milliseconds
 				"OTEL_BSP_SCHEDULE_DELAY":     "10",
@@ -242,8 +242,8 @@ func TestAFailingCollectorGivesOneWarningAndBlocksNothing(t *testing.T) {
 				work()
 				time.Sleep(5 * time.Millisecond)
 			}
-			if n := strings.Count(book.String(), "telemetry cannot be exported"); n != 1 {
-				t.Errorf("%d warnings, want 1: %s", n, book.String())
+			if n := strings.Count(logged.String(), "telemetry cannot be exported"); n != 1 {
+				t.Errorf("%d warnings, want 1: %s", n, logged.String())
 			}
 			heap := func() uint64 {
 				runtime.GC()
@@ -255,13 +255,13 @@ func TestAFailingCollectorGivesOneWarningAndBlocksNothing(t *testing.T) {
 			for range 20_000 { // tens of megabytes if the queue were unbounded
 				work()
 			}
-			if after := heap(); after > before+16<<20+uint64(len(book.String())) {
+			if after := heap(); after > before+16<<20+uint64(len(logged.String())) {
 				t.Errorf("%d bytes of memory became %d", before, after)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 			defer cancel()
 			if err := tel.Shutdown(ctx); err == nil || strings.Contains(err.Error(), "\n") {
-				t.Errorf("Shutdown() = %v, want one line that says what is lost", err)
+				t.Errorf("Shutdown() = %v, want one line that names what is lost", err)
 			}
 		})
 	}
@@ -361,19 +361,19 @@ func TestWrongVariablesAreNamedAndIgnored(t *testing.T) {
 				"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": s.URL, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": s.URL, "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": s.URL,
 			}
 			env[tt.name] = tt.value
-			var book logBook
-			tel := setup(t, Config{Stderr: &book, LogFormat: "json"}, env)
+			var logged logBuffer
+			tel := setup(t, Config{Stderr: &logged, LogFormat: "json"}, env)
 			_, span := otel.Tracer("test").Start(t.Context(), "work")
 			span.End()
 			if err := tel.Shutdown(t.Context()); err != nil {
 				t.Errorf("it is not ignored: %v", err)
 			}
 			want := `"level":"WARN","msg":"invalid OpenTelemetry setting ignored","variable":"` + tt.name + `","reason":"must be `
-			if !strings.Contains(book.String(), want) {
-				t.Errorf("no warning like %s in %s", want, book.String())
+			if !strings.Contains(logged.String(), want) {
+				t.Errorf("no warning like %s in %s", want, logged.String())
 			}
-			if strings.Contains(book.String(), "hush") {
-				t.Errorf("the key is shown: %s", book.String())
+			if strings.Contains(logged.String(), "hush") {
+				t.Errorf("the key is shown: %s", logged.String())
 			}
 		})
 	}
@@ -383,7 +383,7 @@ func TestASignalWithAWrongEndpointIsNotExported(t *testing.T) {
 	for name, env := range map[string]map[string]string{
 		"of all signals": {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"},
 		"of its own":     {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "collector:4318"},
-		"asked for":      {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318", "OTEL_TRACES_EXPORTER": "otlp"},
+		"explicit":       {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318", "OTEL_TRACES_EXPORTER": "otlp"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			setup(t, Config{Stderr: io.Discard}, env)
@@ -435,8 +435,8 @@ func TestConsoleExportersWriteToStderr(t *testing.T) {
 	stdout := os.Stdout
 	os.Stdout = write
 	defer func() { os.Stdout = stdout }()
-	var book logBook
-	tel := setup(t, Config{Stderr: &book, LogFormat: "json"}, map[string]string{
+	var logged logBuffer
+	tel := setup(t, Config{Stderr: &logged, LogFormat: "json"}, map[string]string{
 		"OTEL_TRACES_EXPORTER": "console", "OTEL_METRICS_EXPORTER": "console", "OTEL_LOGS_EXPORTER": "console",
 	})
 	ctx, span := otel.Tracer("test").Start(t.Context(), "some work")
@@ -450,8 +450,8 @@ func TestConsoleExportersWriteToStderr(t *testing.T) {
 		t.Errorf("on standard output: %s, %v", records, err)
 	}
 	for _, want := range []string{`"Name":"some work"`, `"ScopeMetrics"`, `"SeverityText"`} {
-		if !strings.Contains(book.String(), want) {
-			t.Errorf("no %s in %s", want, book.String())
+		if !strings.Contains(logged.String(), want) {
+			t.Errorf("no %s in %s", want, logged.String())
 		}
 	}
 }
