@@ -13,20 +13,21 @@ import (
 	"github.com/lethe-dev/lethe/internal/e2e"
 )
 
-// Pause is a time in which a lane was paused: from the return of `lethe pause` to the
-// start of `lethe resume`. No call may begin in between.
+// Pause is a period in which a lane was paused: from the return of `lethe pause` to the
+// start of `lethe resume`. No call may begin in it.
 type Pause struct {
 	Target   events.Target
 	From, To time.Time
 }
 
-// callsEnd is how long `lethe pause` waits for calls in flight, if not its own 15 s.
-const callsEnd = "25s"
+// pauseTimeout is how long `lethe pause` waits for calls in flight. A command that takes longer
+// than commandTimeout hangs, which is an error.
+const pauseTimeout, commandTimeout = "25s", time.Minute
 
 // PauseLane pauses a lane with `lethe pause`, keeps it paused until during returns, and
-// resumes it. Commands that fail because of other faults are repeated.
+// resumes it. It retries commands that fail because of other faults.
 func (env *Environment) PauseLane(ctx context.Context, target events.Target, during func()) error {
-	if err := env.command(ctx, "pause", string(target), "--reason", "chaos", "--timeout", callsEnd); err != nil {
+	if err := env.command(ctx, "pause", string(target), "--reason", "chaos", "--timeout", pauseTimeout); err != nil {
 		return err
 	}
 	p := Pause{Target: target, From: time.Now()}
@@ -44,9 +45,14 @@ func (env *Environment) command(ctx context.Context, args ...string) error {
 	}
 	policy := backoff.WithMaxRetries(backoff.NewConstantBackOff(200*time.Millisecond), 50)
 	return backoff.Retry(func() error {
-		command := exec.CommandContext(ctx, env.Binaries[e2e.Lethe], args...)
+		limited, cancel := context.WithTimeout(ctx, commandTimeout)
+		defer cancel()
+		command := exec.CommandContext(limited, env.Binaries[e2e.Lethe], args...)
 		command.Env = []string{"LETHE_NATS_URL=" + strings.Join(urls, ",")}
 		out, err := command.CombinedOutput()
+		if limited.Err() != nil {
+			return backoff.Permanent(fmt.Errorf("lethe %s did not exit within %s: %s", strings.Join(args, " "), commandTimeout, out))
+		}
 		if err != nil {
 			return fmt.Errorf("lethe %s: %w: %s", strings.Join(args, " "), err, out)
 		}
