@@ -1,6 +1,5 @@
-// Package e2e runs Lethe, the fake APIs and a NATS server as real processes, built
-// from this module, so that end-to-end tests can kill, stop, disconnect and restart
-// them.
+// Package e2e runs Lethe, the fake APIs and a NATS server as processes, built from this
+// module, so that end-to-end tests can kill, stop, disconnect and restart them.
 package e2e
 
 import (
@@ -24,7 +23,7 @@ type Program string
 const (
 	Lethe          Program = "lethe"      // the production binary
 	WithFailpoints Program = "failpoints" // Lethe with the crash points of package failpoint
-	NATSServer     Program = "natsserver" // the nats-server of go.mod's version, or the one that LETHE_TEST_NATS_SERVER names
+	NATSServer     Program = "natsserver" // nats-server at go.mod's version, or the binary in LETHE_TEST_NATS_SERVER
 )
 
 // Build builds programs into dir with the go command, which must be in PATH, and
@@ -78,9 +77,9 @@ func statSources(ctx context.Context) error {
 	})
 }
 
-// FreeAddress returns ports from firstPort on. They are below the range that Linux uses for outgoing
-// connections (from 32768, ip(7)): such a connection could take an address before
-// its program listens on it.
+// FreeAddress picks from these ports. They are below the range that Linux uses for outgoing
+// connections (from 32768, ip(7)), because such a connection could take the address before
+// the program listens on it.
 const firstPort, ports = 20_000, 12_000
 
 // nextPort starts at a random port because tests of several packages run at the same time.

@@ -15,8 +15,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const patience = 10 * time.Second
 
-// echo serves until the test ends, returns each line to its sender, and reports what it received.
-func echo(t *testing.T) (address string, heard <-chan string) {
+// echo runs a server until the test ends. It sends each line back to its sender, and to received.
+func echo(t *testing.T) (address string, received <-chan string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -44,8 +44,8 @@ func echo(t *testing.T) (address string, heard <-chan string) {
 	return listener.Addr().String(), lines
 }
 
-// say writes a line and returns the reply, "" if the connection ends or the wait expires.
-func say(t *testing.T, conn net.Conn, line string, wait time.Duration) string {
+// ask writes a line and returns the reply, "" if the connection ends or the wait expires.
+func ask(t *testing.T, conn net.Conn, line string, wait time.Duration) string {
 	t.Helper()
 	if _, err := conn.Write([]byte(line + "\n")); err != nil {
 		return ""
@@ -58,7 +58,7 @@ func say(t *testing.T, conn net.Conn, line string, wait time.Duration) string {
 }
 
 func TestAProxyForwardsUntilItDropsRepliesCutsOrBlocks(t *testing.T) {
-	address, heard := echo(t)
+	address, received := echo(t)
 	p, err := NewProxy(address)
 	if err != nil {
 		t.Fatal(err)
@@ -75,31 +75,31 @@ func TestAProxyForwardsUntilItDropsRepliesCutsOrBlocks(t *testing.T) {
 	}
 
 	conn := dial()
-	if answer := say(t, conn, "one", patience); answer != "one\n" {
+	if answer := ask(t, conn, "one", patience); answer != "one\n" {
 		t.Fatalf("answered %q", answer)
 	}
 	p.DropReplies()
-	if answer := say(t, conn, "two", 100*time.Millisecond); answer != "" {
+	if answer := ask(t, conn, "two", 100*time.Millisecond); answer != "" {
 		t.Errorf("with DropReplies the client received %q", answer)
 	}
 	for _, want := range []string{"one", "two"} {
-		if got := <-heard; got != want {
-			t.Errorf("received %q, want %q: what the client sends must still arrive", got, want)
+		if got := <-received; got != want {
+			t.Errorf("received %q, want %q: DropReplies must not drop what the client sends", got, want)
 		}
 	}
-	if answer := say(t, dial(), "three", patience); answer != "three\n" {
+	if answer := ask(t, dial(), "three", patience); answer != "three\n" {
 		t.Errorf("a new connection received %q", answer)
 	}
 	p.Cut()
-	if answer := say(t, conn, "four", patience); answer != "" {
+	if answer := ask(t, conn, "four", patience); answer != "" {
 		t.Errorf("a connection that was cut received %q", answer)
 	}
 	p.SetBlocked(true)
-	if answer := say(t, dial(), "five", patience); answer != "" {
+	if answer := ask(t, dial(), "five", patience); answer != "" {
 		t.Errorf("a blocked proxy replied %q", answer)
 	}
 	p.SetBlocked(false)
-	if answer := say(t, dial(), "six", patience); answer != "six\n" {
+	if answer := ask(t, dial(), "six", patience); answer != "six\n" {
 		t.Errorf("an unblocked proxy replied %q", answer)
 	}
 }

@@ -14,15 +14,15 @@ type NATS struct {
 	Routes  []*Proxy
 }
 
-// URL is what a client connects to.
+// URL is the URL for clients.
 func (n *NATS) URL() string { return "nats://" + n.Address }
 
 // SyncAlways is the sync_interval of a server that syncs each message to disk before
 // it acknowledges it.
 const SyncAlways = "always"
 
-// NewNATS writes the configuration of one server, which is not started. sync is
-// its sync_interval: [SyncAlways], or a duration such as "2m", the server's default.
+// NewNATS writes the configuration of one server and returns it, not started. sync is its
+// sync_interval: [SyncAlways], or a duration such as "2m", the server's default.
 func NewNATS(path, dir, sync string) (*NATS, error) {
 	servers, err := newNATS(path, dir, sync, 1)
 	if err != nil {
@@ -31,9 +31,9 @@ func NewNATS(path, dir, sync string) (*NATS, error) {
 	return servers[0], nil
 }
 
-// NewCluster writes the configurations of a cluster of count servers, at least 3.
-// Each server reaches the others through its own proxies, Routes, so that a test can
-// isolate it. The caller closes them.
+// NewCluster writes the configurations of a cluster of count servers, at least 3, and returns
+// them, not started. Each server reaches the others through its own proxies, Routes, so that a
+// test can isolate it. The caller closes the proxies.
 func NewCluster(path, dir string, count int) ([]*NATS, error) {
 	return newNATS(path, dir, SyncAlways, count)
 }

@@ -20,15 +20,15 @@ type Replacement struct {
 	New  string
 }
 
-// BuildBroken builds Lethe with crash points and with these replacements
+// BuildBroken builds Lethe into dir with crash points and with these replacements
 // (go build -overlay), and returns the binary's path. A replacement that does not
-// match exactly once is an error: the rule has moved, and the build would break nothing.
+// match exactly once is an error: the code has changed, and the build would break nothing.
 func BuildBroken(ctx context.Context, dir string, replacements ...Replacement) (string, error) {
 	return BuildChanged(ctx, dir, "", replacements...)
 }
 
-// BuildChanged is [BuildBroken] with more source files: those below the folder added,
-// if it is not "", which has the structure of the module.
+// BuildChanged is [BuildBroken] with more source files: those below the folder added, which
+// has the structure of the module. "" adds none.
 func BuildChanged(ctx context.Context, dir, added string, replacements ...Replacement) (string, error) {
 	root, err := moduleDir(ctx)
 	if err != nil {
@@ -76,7 +76,7 @@ func BuildChanged(ctx context.Context, dir, added string, replacements ...Replac
 	return binary, nil
 }
 
-// addFiles maps the paths that the files below added have in the module to the files.
+// addFiles adds the files below added to an overlay, at the same paths in the module.
 func addFiles(replace map[string]string, root, added string) error {
 	return filepath.WalkDir(added, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Process is a program that can be restarted. Its methods are not safe for
-// concurrent use.
+// Process runs a program, repeatedly if needed. Its methods are not safe for concurrent
+// use.
 type Process struct {
 	Name string
 	// Path, Args and Env are those of [exec.Cmd]. Env adds to the environment of

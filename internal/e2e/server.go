@@ -19,15 +19,15 @@ import (
 // startTimeout is how long a server may take until it accepts connections.
 const startTimeout = 30 * time.Second
 
-// serverPath is the nats-server that the tests run against: the path in LETHE_TEST_NATS_SERVER, or "" for
-// the version of go.mod.
+// serverPath is the path in LETHE_TEST_NATS_SERVER of the nats-server for the tests, or "" for the version of
+// go.mod.
 func serverPath() string { return os.Getenv("LETHE_TEST_NATS_SERVER") }
 
-// Server is a NATS server for a test, inside the test process or a separate process.
+// Server is a NATS server for a test, in the test process or in a separate process.
 type Server interface {
 	ClientURL() string
-	Addr() net.Addr   // where it listens
-	StoreDir() string // the Dir for a later server with the same data
+	Addr() net.Addr   // the address for clients
+	StoreDir() string // [ServerConfig.Dir] for a later server with the same data
 	Shutdown()        // starts the shutdown; further calls do nothing
 	WaitForShutdown()
 }
@@ -135,7 +135,7 @@ func startProcess(path string, c ServerConfig) (Server, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	go func() { // a process that has exited never listens
+	go func() { // stop waiting when the process has exited
 		select {
 		case <-p.Done():
 			cancel()
@@ -153,4 +153,4 @@ func (p *process) ClientURL() string { return "nats://" + p.addr.String() }
 func (p *process) Addr() net.Addr    { return &p.addr }
 func (p *process) StoreDir() string  { return p.dir }
 func (p *process) Shutdown()         { _ = p.End(startTimeout) }
-func (p *process) WaitForShutdown()  {} // [process.Shutdown] has
+func (p *process) WaitForShutdown()  {} // [process.Shutdown] has waited

@@ -18,14 +18,14 @@ import (
 
 const serverModule = "github.com/nats-io/nats-server/v2"
 
-// Tests may take either kind of server, so both do the same.
+// Tests run against either kind of server, so both must behave the same.
 func TestAServerIsTheSameInThisProcessAndInItsOwn(t *testing.T) {
 	t.Setenv("LETHE_TEST_NATS_SERVER", "")
 	programs, err := Build(t.Context(), t.TempDir(), NATSServer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for kind, path := range map[string]string{"in this process": "", "in its own": programs[NATSServer]} {
+	for kind, path := range map[string]string{"in the test process": "", "in a separate process": programs[NATSServer]} {
 		t.Run(kind, func(t *testing.T) {
 			t.Setenv("LETHE_TEST_NATS_SERVER", path)
 			c := ServerConfig{Dir: filepath.Join(t.TempDir(), "js"), MaxStore: 1 << 20, User: "lethe", Password: "a password"}
@@ -51,7 +51,7 @@ func TestAServerIsTheSameInThisProcessAndInItsOwn(t *testing.T) {
 				err = publish(make([]byte, 1<<19))
 			}
 			if _, ok := errors.AsType[*jetstream.APIError](err); !ok {
-				t.Errorf("a full store says %v", err)
+				t.Errorf("a publish to a full store returned %v", err)
 			}
 			c.Dir, c.Port = s.StoreDir(), s.Addr().(*net.TCPAddr).Port
 			s.Shutdown()
@@ -63,14 +63,14 @@ func TestAServerIsTheSameInThisProcessAndInItsOwn(t *testing.T) {
 				t.Fatal(err)
 			}
 			if m, err := stream.GetMsg(t.Context(), 1); err != nil || string(m.Data) != "kept" {
-				t.Errorf("the next server has %v, %v", m, err)
+				t.Errorf("after a restart: %v, %v", m, err)
 			}
 		})
 	}
 }
 
 func TestAServerThatDoesNotStartIsAnError(t *testing.T) {
-	for name, path := range map[string]string{"it ends at once": "/bin/false", "it is not there": filepath.Join(t.TempDir(), "none")} {
+	for name, path := range map[string]string{"it exits at once": "/bin/false", "it does not exist": filepath.Join(t.TempDir(), "none")} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("LETHE_TEST_NATS_SERVER", path)
 			if s, err := StartServer(ServerConfig{Dir: t.TempDir()}); err == nil {
@@ -81,9 +81,9 @@ func TestAServerThatDoesNotStartIsAnError(t *testing.T) {
 	}
 }
 
-// The oldest server that the tests run against is of the version that Lethe says is the oldest, and not the
-// one that the other tests run against.
-func TestTheOldestServerIsOfTheOldestVersion(t *testing.T) {
+// The tests with the oldest server must use the oldest version that Lethe supports, and the other tests a
+// newer one.
+func TestTheOldestServerHasTheOldestSupportedVersion(t *testing.T) {
 	oldest, newest := required(t, "oldest/go.mod"), required(t, "../../go.mod")
 	if got, want := semver.MajorMinor(oldest), semver.MajorMinor("v"+natsconn.MinServerVersion); got != want {
 		t.Errorf("oldest/go.mod requires the server %s, want a %s", oldest, want)
@@ -93,7 +93,7 @@ func TestTheOldestServerIsOfTheOldestVersion(t *testing.T) {
 	}
 }
 
-// required is the version of the server that a go.mod requires.
+// required returns the version of the server that a go.mod requires.
 func required(t *testing.T, path string) string {
 	t.Helper()
 	text, err := os.ReadFile(path)

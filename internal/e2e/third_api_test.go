@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A third API is a new file in each of three packages, and one line (with its import) in
-// the table of APIs. Nothing else changes.
+// A third API needs a new file in each of three packages, and one line with its import in the
+// table of APIs. Nothing else changes.
 func TestAThirdAPIIsThreeFilesAndALineInTheTable(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

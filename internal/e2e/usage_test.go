@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// The parent's memory must not count: a benchmark's process holds what it published.
+// The parent's memory must not count: a benchmark's process holds all that it published.
 func TestUsageIsOfTheProgramAlone(t *testing.T) {
 	ballast := make([]byte, 256<<20)
 	for i := 0; i < len(ballast); i += 4096 {

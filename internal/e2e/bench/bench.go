@@ -48,8 +48,8 @@ type Measure struct {
 	CPU      time.Duration // the worker's CPU time
 	Peak     int64         // the worker's highest resident memory, bytes
 	P50, P99 time.Duration // from publish to result
-	Missing  int
-	Double   int
+	Missing  int           // requests without a final result
+	Double   int           // final results after the first of a request
 }
 
 // Header names the columns of [Measure.Row].
@@ -63,7 +63,7 @@ func (m Measure) Row() string {
 		float64(m.P50.Microseconds())/1000, float64(m.P99.Microseconds())/1000, m.Missing, m.Double)
 }
 
-// Ratio compares m with another contender's result for the same workload.
+// Ratio is a line that compares m with another contender's result for the same workload.
 func (m Measure) Ratio(other Measure) string {
 	return fmt.Sprintf("%-32s %s ÷ %s: requests/s %.2f, CPU %.2f, peak memory %.2f, p99 %.2f", m.Name, m.By, other.By,
 		other.Elapsed.Seconds()/m.Elapsed.Seconds(), m.CPU.Seconds()/other.CPU.Seconds(), float64(m.Peak)/float64(other.Peak), m.P99.Seconds()/other.P99.Seconds())
@@ -122,7 +122,7 @@ func Run(ctx context.Context, c Contender, w Workload, programs map[e2e.Program]
 		if err := worker.Start(); err != nil {
 			return at, err
 		}
-		return t.taking(ctx)
+		return t.processing(ctx)
 	}
 	defer worker.Kill()
 	var begun, last time.Time
@@ -197,9 +197,9 @@ func (t *trial) publish(ctx context.Context) error {
 	}
 }
 
-// taking waits until the worker takes requests, and returns when it began to: how long
-// a program needs to start is not what a workload measures.
-func (t *trial) taking(ctx context.Context) (at time.Time, err error) {
+// processing waits until the worker receives requests, and returns when that began. The
+// time that a program needs to start is not part of a measurement.
+func (t *trial) processing(ctx context.Context) (at time.Time, err error) {
 	stream, err := t.js.Stream(ctx, events.StreamRequests)
 	if err != nil {
 		return at, err
@@ -207,8 +207,8 @@ func (t *trial) taking(ctx context.Context) (at time.Time, err error) {
 	for {
 		consumers := stream.ListConsumers(ctx)
 		for info := range consumers.Info() {
-			takes := info.PushBound || info.NumWaiting > 0 || info.Delivered.Consumer > 0
-			if takes && info.Config.FilterSubject == events.RequestSubject(t.Target) {
+			receives := info.PushBound || info.NumWaiting > 0 || info.Delivered.Consumer > 0
+			if receives && info.Config.FilterSubject == events.RequestSubject(t.Target) {
 				at = time.Now()
 			}
 		}
@@ -223,7 +223,7 @@ func (t *trial) taking(ctx context.Context) (at time.Time, err error) {
 	}
 }
 
-// patience is how long a trial may make no progress.
+// patience is how long a trial may make no progress before it fails.
 const patience = time.Minute
 
 // done waits until both queues are empty. Reading results during the trial would

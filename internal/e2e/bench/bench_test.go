@@ -42,7 +42,7 @@ func TestWorkloads(t *testing.T) {
 	}
 	all := workloads()
 	if *scale == 0 {
-		all = []Workload{{Name: "a few", Target: events.KVUserContext, Count: 300}, {Name: "a few, at a rate", Target: events.SensayKnowledgeBase, Count: 100, Rate: 500}}
+		all = []Workload{{Name: "smoke test", Target: events.KVUserContext, Count: 300}, {Name: "smoke test, at a rate", Target: events.SensayKnowledgeBase, Count: 100, Rate: 500}}
 	}
 	fmt.Println(Header) // the table is the purpose of this test
 	for _, w := range all {

@@ -18,7 +18,7 @@ import (
 type Contender interface {
 	// Name is its name in the table.
 	Name() string
-	// worker returns its process, not started. The streams of the trial exist.
+	// worker returns its process, not started. The trial's streams exist already.
 	worker(ctx context.Context, t *trial, server, api string) (*e2e.Process, error)
 }
 

@@ -16,18 +16,18 @@ import (
 	"github.com/lethe-dev/lethe/internal/e2e"
 )
 
-// Load is what grows in a [Flat] trial while the cost of a request must stay the same.
+// Load names what grows in a [Flat] trial. The cost of a request must not grow with it.
 type Load string
 
 // The loads of a [Flat] trial.
 const (
 	Waiting   Load = "requests waiting"
 	Elsewhere Load = "requests waiting in the other lane"
-	Kept      Load = "results kept"
+	Stored    Load = "results stored"
 	Scheduled Load = "schedules waiting"
 )
 
-// Flat measures the cost of the same requests beside a load of growing size.
+// Flat configures a trial that measures the cost of Count requests beside a load of Size.
 type Flat struct {
 	Load   Load
 	Size   int
@@ -53,7 +53,7 @@ func RunFlat(ctx context.Context, f Flat, programs map[e2e.Program]string, dir s
 	if err := f.load(ctx, programs, dir); err != nil {
 		return s, err
 	}
-	// After its restart the server's memory has no trace of the loading.
+	// A new server process, so that its memory does not include the loading.
 	server, err := e2e.NewNATS(programs[e2e.NATSServer], dir, f.Sync)
 	if err != nil {
 		return s, err
@@ -167,7 +167,7 @@ func (s *FlatMeasure) measure(ctx context.Context, js jetstream.JetStream, serve
 	return err
 }
 
-// lastResult is the sequence at which the stream of results ends.
+// lastResult returns the last sequence of the results stream.
 func lastResult(ctx context.Context, js jetstream.JetStream) (uint64, error) {
 	stream, err := js.Stream(ctx, events.StreamResults)
 	if err != nil {
@@ -179,7 +179,7 @@ func lastResult(ctx context.Context, js jetstream.JetStream) (uint64, error) {
 // answers counts the final results on a stream as they arrive.
 type answers struct {
 	jetstream.MessagesContext
-	seq         uint64 // of the message before
+	seq         uint64 // of the last message read
 	first, last time.Time
 	seen        map[string]bool
 	double      int
@@ -228,8 +228,8 @@ func status(ctx context.Context, worker *e2e.Process, url string) (time.Duration
 	}
 }
 
-// left is how many requests wait. It is an error if the worker changed another part
-// of the load.
+// left returns how many measured requests still wait. It is an error if the worker changed
+// the rest of the load.
 func (f Flat) left(ctx context.Context, js jetstream.JetStream) (waiting int, err error) {
 	requests, err := js.Stream(ctx, events.StreamRequests)
 	if err != nil {

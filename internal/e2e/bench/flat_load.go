@@ -18,8 +18,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// load stores the load and the measured requests. It is not measured, so the server
-// syncs to disk every two minutes only.
+// load stores the load and the measured requests. Loading is not measured, so the server
+// syncs to disk only every two minutes.
 func (f Flat) load(ctx context.Context, programs map[e2e.Program]string, dir string) error {
 	server, err := e2e.NewNATS(programs[e2e.NATSServer], dir, "2m")
 	if err != nil {
@@ -42,8 +42,8 @@ func (f Flat) load(ctx context.Context, programs map[e2e.Program]string, dir str
 			msg, err = waiting(lane.request(i))
 		case Elsewhere:
 			msg, err = waiting(other.request(i))
-		case Kept:
-			msg, err = kept(lane.request(i), uint64(i)+1)
+		case Stored:
+			msg, err = storedResult(lane.request(i), uint64(i)+1)
 		case Scheduled:
 			msg, err = scheduled(lane.request(i), uint64(i)+1, time.Now().Add(24*time.Hour))
 		default:
@@ -68,7 +68,7 @@ func (f Flat) load(ctx context.Context, programs map[e2e.Program]string, dir str
 		return err
 	}
 	closeNATS()
-	return server.End(5 * time.Minute) // it writes its indexes
+	return server.End(5 * time.Minute) // it writes its indexes, which takes long
 }
 
 // other is the target of the other lane.
@@ -129,16 +129,16 @@ func publish(js jetstream.JetStream, msg *nats.Msg) error {
 	return err
 }
 
-// waiting is a request as its publisher sends it, but without a message id: the
-// server's memory for the ids of its duplicate window is not part of the backlog.
+// waiting returns a request as its publisher sends it, but without a message id: the
+// server's memory for its duplicate window is not part of the backlog.
 func waiting(r events.Request) (*nats.Msg, error) {
 	body, err := r.Encode()
 	return &nats.Msg{Subject: events.RequestSubject(r.Target()), Data: body}, err
 }
 
-// kept is the final result of a request as a worker stores it. arrival is the
+// storedResult returns the final result of a request as a worker stores it. arrival is the
 // request's sequence on its stream.
-func kept(r events.Request, arrival uint64) (*nats.Msg, error) {
+func storedResult(r events.Request, arrival uint64) (*nats.Msg, error) {
 	now := time.Now().UTC()
 	body, err := events.Result{
 		EventID: newID(), Source: "/lethe/" + loader, Time: now, RequestID: r.ID, RequestSource: r.Source, Target: r.Target(), Resource: r.Resource,
@@ -158,7 +158,7 @@ func kept(r events.Request, arrival uint64) (*nats.Msg, error) {
 // checkHeaders fails if the loaded results have other headers than the worker's first
 // result, which is at the sequence worker or after it.
 func (f Flat) checkHeaders(ctx context.Context, js jetstream.JetStream, worker uint64) error {
-	if f.Load != Kept {
+	if f.Load != Stored {
 		return nil
 	}
 	stream, err := js.Stream(ctx, events.StreamResults)
@@ -179,7 +179,7 @@ func (f Flat) checkHeaders(ctx context.Context, js jetstream.JetStream, worker u
 	return nil
 }
 
-// scheduled is a schedule for a request as a worker stores it.
+// scheduled returns a schedule for a request as a worker stores it.
 func scheduled(r events.Request, arrival uint64, at time.Time) (*nats.Msg, error) {
 	body, err := r.Encode()
 	msg := &nats.Msg{Subject: events.LaterSubject(r.Target(), r.ID), Data: body, Header: history(arrival, time.Now().UTC())}
@@ -189,7 +189,7 @@ func scheduled(r events.Request, arrival uint64, at time.Time) (*nats.Msg, error
 	return msg, err
 }
 
-// history is the headers of records and schedules after a request's first attempt.
+// history returns the headers of records and schedules after a request's first attempt.
 func history(arrival uint64, since time.Time) nats.Header {
 	header := nats.Header{"traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}
 	header.Set("Lethe-Attempt", "1")
@@ -203,7 +203,7 @@ func history(arrival uint64, since time.Time) nats.Header {
 	return header
 }
 
-// loader is the worker instance named in the loaded results.
+// loader is the worker instance in the loaded results.
 var loader = newID()
 
 func newID() string { return uuid.Must(uuid.NewV7()).String() }

@@ -11,7 +11,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/e2e"
 )
 
-var backlog = flag.String("bench.backlog", "", "measure the cost beside waiting requests, kept results and schedules of these sizes, such as 10000,1000000; none: a small smoke test")
+var backlog = flag.String("bench.backlog", "", "measure the cost with this many waiting requests, stored results and schedules, such as 10000,1000000; none: a small smoke test")
 
 func TestFlatCost(t *testing.T) {
 	programs, err := e2e.Build(t.Context(), t.TempDir(), e2e.Lethe, e2e.NATSServer)
@@ -29,7 +29,7 @@ func TestFlatCost(t *testing.T) {
 			sizes = append(sizes, n)
 		}
 	}
-	for _, load := range []Load{Waiting, Elsewhere, Kept, Scheduled} {
+	for _, load := range []Load{Waiting, Elsewhere, Stored, Scheduled} {
 		for _, target := range events.Targets() {
 			t.Run(fmt.Sprintf("%s, %s", load, target), func(t *testing.T) {
 				if *backlog == "" {

@@ -15,19 +15,19 @@ const (
 	Missing       = "a request has no final result"
 	Duplicate     = "a request has two final results"
 	WrongResult   = "a request has the wrong result"
-	Unrequested   = "a result belongs to no request"
+	Unrequested   = "a result without a request"
 	NoEvidence    = "deleted without evidence"
 	FalseNotFound = "not-found, but Lethe deleted it"
 	WrongDeletion = "something was deleted without a request"
 	LateCall      = "a call after the final result"
 	WrongOrder    = "a record does not follow the one before it"
-	Stranded      = "a message is left behind"
+	Stranded      = "a message is left in a queue"
 	PausedCall    = "a call while the lane is paused"
 )
 
 // checkSlack is how long after a final result a call to k-v.ai may still arrive:
-// only an existence check keeps two workers with the same request apart, and the
-// call must start within 5 s of it.
+// only an existence check keeps two workers with the same request apart, and a call
+// must start within 5 s of its check.
 const checkSlack = 5 * time.Second
 
 // Record is one message of the results stream: an attempt or a result.
@@ -35,20 +35,20 @@ type Record struct {
 	Sequence uint64
 	Stored   time.Time
 	Target   events.Target
-	ID       string // the subject's token for the request
-	Expected uint64 // the sequence of the record before it, as its writer knew it
+	ID       string // of the request, from the subject
+	Expected uint64 // the sequence of the previous record, as its writer knew it
 	Result   *events.Result
 }
 
-// Observations is what is known after a trial.
+// Observations are what the audit of a trial uses.
 type Observations struct {
 	Published []Publication
 	Records   []Record       // of the results stream, in its order
 	Calls     []fakeapi.Call // of the API's journal, in its order
 	Left      []string       // subjects of the messages still in the queues
 	Pauses    []Pause
-	// Undisturbed is true if no fault was injected and the API answered every call it
-	// received. An attempt without a call in the journal was then refused.
+	// Undisturbed is true if no fault was injected and the API answered every call that
+	// it received. Then an attempt without a call in the journal was refused.
 	Undisturbed bool
 }
 
@@ -64,10 +64,10 @@ type auditor struct {
 	Observations
 	records   map[name][]Record
 	missing   map[fakeapi.Entry]bool // entries of requests without a result
-	answered  map[name]bool          // names that belong to a publication
+	expected  map[name]bool          // names of results that a publication explains
 	finals    map[fakeapi.Entry][]Record
 	calls     map[fakeapi.Entry][]fakeapi.Call
-	asked     map[fakeapi.Entry]int // number of publications that name the entry
+	requested map[fakeapi.Entry]int // number of publications that name the entry
 	uncertain bool                  // an event may be stored twice
 	found     []Violation
 }
@@ -75,8 +75,8 @@ type auditor struct {
 // Audit returns every violation in the observations.
 func Audit(r Observations) []Violation {
 	a := &auditor{
-		Observations: r, records: map[name][]Record{}, answered: map[name]bool{}, missing: map[fakeapi.Entry]bool{},
-		finals: map[fakeapi.Entry][]Record{}, calls: map[fakeapi.Entry][]fakeapi.Call{}, asked: map[fakeapi.Entry]int{},
+		Observations: r, records: map[name][]Record{}, expected: map[name]bool{}, missing: map[fakeapi.Entry]bool{},
+		finals: map[fakeapi.Entry][]Record{}, calls: map[fakeapi.Entry][]fakeapi.Call{}, requested: map[fakeapi.Entry]int{},
 	}
 	for _, l := range r.Records {
 		n := name{l.Target, l.ID}
@@ -92,7 +92,7 @@ func Audit(r Observations) []Violation {
 	for _, p := range r.Published {
 		a.uncertain = a.uncertain || p.Twice
 		for _, e := range entries(p.Resource) {
-			a.asked[e]++
+			a.requested[e]++
 		}
 		if p.Code != "" {
 			a.malformed(p)
@@ -123,7 +123,7 @@ func (a *auditor) report(promise string, of name, format string, args ...any) {
 // final returns the final result of a request. It reports a request without one,
 // or with more than one.
 func (a *auditor) final(n name) (Record, bool) {
-	a.answered[n] = true
+	a.expected[n] = true
 	var finals []Record
 	pending := 0
 	for _, l := range a.records[n] {
@@ -156,8 +156,8 @@ func (a *auditor) final(n name) (Record, bool) {
 	}
 }
 
-// malformed checks the result of a malformed event, which is stored under the
-// event's id if that is free, and else under its sequence.
+// malformed checks the result of a malformed event. It has the event's id if no other
+// request uses that, else an id made from the event's sequence.
 func (a *auditor) malformed(p Publication) {
 	n := name{p.Target, events.SequenceID(p.Sequence)}
 	if own := (name{p.Target, p.ID}); p.ID != "" && len(a.records[n]) == 0 {
@@ -169,14 +169,14 @@ func (a *auditor) malformed(p Publication) {
 	}
 }
 
-// request checks the results of all publications with one id. The result under
-// the id names the resource that was claimed first; each publication of another
-// resource has a result under its sequence.
+// request checks the results of all publications with one id. The result with that id
+// names the resource that was claimed first. Each publication of another resource has a
+// result with an id made from its sequence.
 func (a *auditor) request(n name, published []Publication) {
 	l, ok := a.final(n)
 	if !ok { // the results of the other publications depend on it
 		for _, p := range published {
-			a.answered[name{p.Target, events.SequenceID(p.Sequence)}] = true
+			a.expected[name{p.Target, events.SequenceID(p.Sequence)}] = true
 			for _, e := range entries(p.Resource) {
 				a.missing[e] = true
 			}
@@ -197,8 +197,8 @@ func (a *auditor) request(n name, published []Publication) {
 		reused := name{p.Target, events.SequenceID(p.Sequence)}
 		answer, ok := a.final(reused)
 		if ok && answer.Result.Outcome == events.Deleted && p.Target == events.KVUserContext {
-			// Its call was in flight when the other request claimed the id; the result
-			// reports what the call did.
+			// Its call was in flight when the other request took the id. The result reports
+			// the deletion.
 			for _, e := range entries(p.Resource) {
 				a.finals[e] = append(a.finals[e], answer)
 			}
@@ -223,7 +223,7 @@ func (a *auditor) evidence(n name, l Record) {
 	r := l.Result
 	switch {
 	case r.Outcome == events.Failed:
-		a.report(WrongResult, n, "%s: no fault of a trial lasts long enough to fail a request", describe(l))
+		a.report(WrongResult, n, "%s: no fault in a trial lasts long enough to fail a request", describe(l))
 	case r.Outcome != events.Deleted:
 	case r.Evidence == nil || r.Evidence.Status == 0:
 		a.report(NoEvidence, n, "%s has no evidence", describe(l))
@@ -257,7 +257,7 @@ func clear200(c fakeapi.Call) bool {
 // checkOrder reports records without a publication, and records out of order.
 func (a *auditor) checkOrder() {
 	for n, records := range a.records {
-		if !a.answered[n] && (!a.uncertain || !strings.HasPrefix(n.id, "seq-")) {
+		if !a.expected[n] && (!a.uncertain || !strings.HasPrefix(n.id, "seq-")) {
 			a.report(Unrequested, n, "%s", describe(records[len(records)-1]))
 		}
 		var last uint64
@@ -274,14 +274,14 @@ func (a *auditor) checkOrder() {
 func (a *auditor) compareEntries() {
 	for _, c := range a.Calls {
 		for _, e := range slices.Concat(c.Deleted, c.Pending) {
-			if a.asked[e] == 0 {
+			if a.requested[e] == 0 {
 				a.report(WrongDeletion, name{id: e.String()}, "call %d", c.Number)
 			}
 		}
 	}
 	for e, calls := range a.calls {
-		// Two k-v.ai requests with one id may both be called before either has a result.
-		if e.API == fakeapi.Sensay && a.asked[e] > 0 && a.finals[e] == nil && !a.missing[e] {
+		// Two k-v.ai requests with one id may both lead to a call before either has a result.
+		if e.API == fakeapi.Sensay && a.requested[e] > 0 && a.finals[e] == nil && !a.missing[e] {
 			a.report(WrongDeletion, name{id: e.String()}, "call %d was made for a request whose id belongs to another resource", calls[0].Number)
 		}
 	}

@@ -9,11 +9,11 @@ import (
 	"github.com/lethe-dev/lethe/internal/fakeapi"
 )
 
-// Observations without a violation, and the violation that each change to them must cause.
+// Observations without a violation, and the violations that each change to them must cause.
 func TestAudit(t *testing.T) {
 	entry := events.KnowledgeBaseEntry{ReplicaUUID: replicas[0], KnowledgeBaseID: 7}
 	other := events.KnowledgeBaseEntry{ReplicaUUID: replicas[0], KnowledgeBaseID: 8}
-	there := fakeapi.KnowledgeBaseEntry(replicas[0], 7)
+	deleted := fakeapi.KnowledgeBaseEntry(replicas[0], 7)
 	at := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	result := func(o events.Outcome, status int) *events.Result {
 		return &events.Result{Outcome: o, Resource: entry, Attempts: 1, Evidence: &events.Evidence{Status: status}}
@@ -38,7 +38,7 @@ func TestAudit(t *testing.T) {
 				{Sequence: 5, Target: entry.Target(), ID: "b", Stored: at, Result: refusal(events.CodeInvalidResource)},
 			},
 			Calls: []fakeapi.Call{{
-				Number: 1, Arrived: at.Add(time.Second), API: fakeapi.Sensay, Entries: []fakeapi.Entry{there}, Deleted: []fakeapi.Entry{there}, Status: 200,
+				Number: 1, Arrived: at.Add(time.Second), API: fakeapi.Sensay, Entries: []fakeapi.Entry{deleted}, Deleted: []fakeapi.Entry{deleted}, Status: 200,
 			}},
 		}
 	}
@@ -111,7 +111,7 @@ func TestAudit(t *testing.T) {
 			afterwards(r, fakeapi.Call{API: fakeapi.Sensay, Entries: []fakeapi.Entry{fakeapi.KnowledgeBaseEntry(replicas[0], 8)}})
 		}, []string{WrongDeletion}},
 		{"a call after the final result", func(r *Observations) {
-			afterwards(r, fakeapi.Call{API: fakeapi.Sensay, Entries: []fakeapi.Entry{there}})
+			afterwards(r, fakeapi.Call{API: fakeapi.Sensay, Entries: []fakeapi.Entry{deleted}})
 		}, []string{LateCall}},
 		{"a record out of order", func(r *Observations) { r.Records[1].Expected = 0 }, []string{WrongOrder}},
 		{"a message is left", func(r *Observations) { r.Left = []string{"deletions.due.kv-user-context at 9"} }, []string{Stranded}},

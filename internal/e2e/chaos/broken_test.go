@@ -11,8 +11,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/failpoint"
 )
 
-// rules are the rules behind the guarantees. Production code has no switch for
-// them: a broken worker is a build with these pieces of code replaced.
+// rules are the rules behind the guarantees. Production code has no switch for them: a
+// broken worker is a build in which these pieces of code are replaced.
 var rules = map[string][]e2e.Replacement{
 	"acknowledge last": {
 		{File: "consumer/receive.go", Old: "	failpoint.At(failpoint.Received)\n", New: "	failpoint.At(failpoint.Received)\n	_ = d.Ack()\n"},
@@ -26,10 +26,10 @@ var rules = map[string][]e2e.Replacement{
 	"a record expects the one before it": {
 		{File: "internal/ledger/ledger.go", Old: "	p.msg.Header[jetstream.ExpectedLastSubjSeqHeader] = values[1:2:2]\n	p.msg.Header[jetstream.ExpectedLastSubjSeqSubjHeader] = values[2:3:3]\n", New: ""},
 	},
-	"a heartbeat that is too old gives no right": {
+	"a heartbeat that is too old gives no right to call": {
 		{File: "internal/control/lease.go", Old: "	until := sent.Add(BeginWithin)\n", New: "	until := sent.Add(time.Hour)\n"},
 	},
-	"a refused heartbeat gives no right": {
+	"a refused heartbeat gives no right to call": {
 		{File: "internal/control/lease.go", Old: "		case err == nil:\n			l.accepted(", New: "		case err == nil, hasCode(err, codeOtherKey):\n			l.accepted("},
 	},
 	"no call on a lapsed lease": {
@@ -39,8 +39,8 @@ var rules = map[string][]e2e.Replacement{
 	},
 }
 
-// The audit catches a worker that breaks a rule. A worker that keeps all rules gets
-// the same workload and faults.
+// The audit catches a worker that breaks a rule. It finds nothing with a correct worker
+// under the same workload and faults.
 func TestABrokenWorkerIsCaught(t *testing.T) {
 	// Workers die or stop at the crash point where the rule matters.
 	for _, c := range []struct {
@@ -50,7 +50,7 @@ func TestABrokenWorkerIsCaught(t *testing.T) {
 		workers int  // that die or stop
 		breaks  []string
 	}{
-		// Each of these loses all its messages in flight: more workers would get none.
+		// Each of these workers loses all its messages in flight, so more of them would get none.
 		{"acknowledge last", failpoint.Claimed, false, 2, []string{Missing}},
 		{"record attempts before the call", failpoint.Answered, false, 10, []string{FalseNotFound}},
 		{"a lapsed attempt may have deleted", failpoint.Answered, false, 10, []string{FalseNotFound}},
@@ -112,7 +112,7 @@ func TestABrokenWorkerIsCaught(t *testing.T) {
 					return
 				}
 			}
-			t.Errorf("none of %q in %d violations: %v", c.breaks, len(violations), violations)
+			t.Errorf("no violation of %q among %d: %v", c.breaks, len(violations), violations)
 		})
 	}
 }

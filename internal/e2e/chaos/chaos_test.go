@@ -22,7 +22,7 @@ var (
 	kills    = flag.Int("chaos.kills", 40, "how many processes TestChaos kills")
 	every    = flag.Duration("chaos.every", time.Second, "mean time between two kills")
 	seed     = flag.Uint64("chaos.seed", 0, "random seed; the same seed repeats the same workload and order of faults; 0: random")
-	keep     = flag.String("chaos.dir", "", "folder that keeps the files of all processes; none: a temporary folder")
+	keep     = flag.String("chaos.dir", "", "folder in which the files of all processes stay; none: a temporary folder")
 )
 
 var binaries map[e2e.Program]string
@@ -79,7 +79,7 @@ func (env *Environment) mustWorkers(t *testing.T, program e2e.Program, count int
 	}
 }
 
-// publish publishes in the background. The returned function waits for its end.
+// publish publishes in the background. The returned function waits until that is done.
 func publish(t *testing.T, env *Environment, messages []Message, over time.Duration) (published func()) {
 	t.Helper()
 	done := make(chan error, 1)
@@ -106,7 +106,7 @@ func audit(t *testing.T, env *Environment) (Observations, []Violation) {
 	return record, Audit(record)
 }
 
-// sum summarises a trial.
+// sum summarizes a trial.
 func sum(r Observations) string {
 	outcomes := map[events.Outcome]int{}
 	attempts := 0
@@ -141,12 +141,12 @@ func fail(t *testing.T, env *Environment, violations []Violation) {
 		t.Logf("repeat with: go test ./internal/e2e/chaos -run '^%s$' -chaos.seed %d -chaos.requests %d -chaos.kills %d -chaos.every %s -chaos.dir /tmp/chaos",
 			t.Name(), *seed, *requests, *kills, *every)
 		for _, worker := range env.Workers {
-			t.Logf("log of %s ends:\n%s", worker.Name, worker.Tail(5))
+			t.Logf("the log of %s ends:\n%s", worker.Name, worker.Tail(5))
 		}
 	}
 }
 
-// Half of the requests use HTTP/1.1, the other half TLS and HTTP/2.
+// Half of the requests are made over HTTP/1.1, the other half over TLS and HTTP/2.
 func TestChaos(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]Config{
@@ -171,7 +171,7 @@ func TestChaosInACluster(t *testing.T) {
 func runTrial(t *testing.T, env *Environment, requests, kills int, over time.Duration) {
 	t.Helper()
 	env.mustWorkers(t, e2e.Lethe, 2)
-	// Isolating a server takes seconds; requests must arrive all the time.
+	// Isolating servers takes seconds longer. Requests must arrive until the last fault.
 	published := publish(t, env, Workload(*seed, requests), over*time.Duration(len(env.Servers)+1)/2)
 
 	done := make(chan struct{})

@@ -35,7 +35,7 @@ type Config struct {
 	// APIFaults are flags of lethe sandbox.
 	APIFaults []string
 	// TLS connects workers to the API over TLS and HTTP/2, through proxies that faults cut
-	// replicasCurrent with those to NATS. Without it they use HTTP/1.1 without a proxy.
+	// together with those to NATS. Without it they use HTTP/1.1 without a proxy.
 	TLS bool
 }
 
@@ -56,7 +56,7 @@ type Environment struct {
 
 	undisturbed bool // no faults are injected, and the API answers every call
 
-	pauses []Pause // of lanes; the last has no end while it lasts
+	pauses []Pause // of lanes, that have ended
 
 	published []Publication
 	progress  atomic.Int64 // len(published), safe for other goroutines
@@ -66,7 +66,7 @@ type Environment struct {
 // accepts 4 s or more.
 const ackWait = 5 * time.Second
 
-// usualFaults are the API's faults of a bad day in production.
+// usualFaults are faults of an API in a bad state.
 var usualFaults = []string{
 	"--latency", "2ms", "--jitter", "20ms", "--pending-share", "0.05", "--pending-for", "300ms", "--unknown-share", "0.08",
 	"--fault", "cut=0.02", "--fault", "cut+after=0.03", "--fault", "503=0.02", "--fault", "503+after=0.02", "--fault", "429=0.01",
@@ -210,7 +210,7 @@ func (env *Environment) Finish(ctx context.Context) (r Observations, err error) 
 		if _, err := env.NewWorker(e2e.Lethe); err != nil {
 			return r, err
 		}
-		_ = env.Drain(ctx, time.Minute) // the observations name what is left
+		_ = env.Drain(ctx, time.Minute) // the observations name the remaining messages
 		if err := env.endWorkers(); err != nil {
 			return r, err
 		}

@@ -47,12 +47,12 @@ type injector struct {
 func InjectFaults(ctx context.Context, env *Environment, seed uint64, kills int, over time.Duration) (Faults, error) {
 	in := &injector{Environment: env, random: rand.New(rand.NewPCG(seed, 2)), stopped: map[*Worker]time.Time{}}
 	steady := len(env.Workers)
-	mean := over / time.Duration(max(kills, 1)) * 6 / 10 // six of ten events are kills
+	mean := over / time.Duration(max(kills, 1)) * 6 / 10 // between faults, of which six in ten are kills
 	for in.faults.Kills() < kills {
 		if err := in.pause(ctx, time.Duration(in.random.ExpFloat64()*float64(mean))); err != nil {
 			return in.faults, err
 		}
-		if err := in.event(ctx, steady); err != nil {
+		if err := in.fault(ctx, steady); err != nil {
 			return in.faults, err
 		}
 	}
@@ -66,7 +66,7 @@ func InjectFaults(ctx context.Context, env *Environment, seed uint64, kills int,
 }
 
 // replicasCurrent fails unless each stream has a leader and all its replicas are
-// current. A server that was isolated reports old values for a moment longer.
+// current. A server that was isolated reports old values for a moment.
 func (env *Environment) replicasCurrent(ctx context.Context) (struct{}, error) {
 	for _, name := range []string{events.StreamRequests, events.StreamLater, events.StreamResults, streams.Control} {
 		try, cancel := context.WithTimeout(ctx, 2*time.Second) // a request can get lost
@@ -95,7 +95,8 @@ func (env *Environment) replicasCurrent(ctx context.Context) (struct{}, error) {
 	return struct{}{}, nil
 }
 
-func (in *injector) event(ctx context.Context, steady int) error {
+// fault injects one fault into one of the first steady workers, or into a server.
+func (in *injector) fault(ctx context.Context, steady int) error {
 	worker := in.Workers[in.random.IntN(steady)]
 	cluster := len(in.Servers) > 1
 	switch kind := in.random.IntN(100); {
@@ -173,8 +174,7 @@ func (in *injector) leader(ctx context.Context) *e2e.NATS {
 	return nil
 }
 
-// isolate disconnects a server from the others for long enough that it notices and
-// they elect another leader.
+// isolate disconnects a server from the others for so long that they elect another leader.
 func (in *injector) isolate(ctx context.Context) error {
 	s := in.Servers[in.random.IntN(len(in.Servers))]
 	if leader := in.leader(ctx); leader != nil {
@@ -199,19 +199,19 @@ func (in *injector) stop(w *Worker) {
 	}
 	for other := range in.stopped {
 		if other != w && in.random.IntN(4) > 0 {
-			return // in most cases keep another worker running
+			return // keep the other workers running in most cases
 		}
 	}
-	length := time.Duration(in.random.IntN(int(2 * time.Second)))
+	duration := time.Duration(in.random.IntN(int(2 * time.Second)))
 	if in.random.IntN(2) == 0 {
-		length = longStop + time.Duration(in.random.IntN(int(3*time.Second)))
+		duration = longStop + time.Duration(in.random.IntN(int(3*time.Second)))
 	}
 	in.faults.WorkersStopped++
 	_ = w.Signal(syscall.SIGSTOP)
-	in.stopped[w] = time.Now().Add(length)
+	in.stopped[w] = time.Now().Add(duration)
 }
 
-// join starts an extra worker, or stops the one that is running.
+// join starts the extra worker, or ends it if it is running.
 func (in *injector) join(steady int) error {
 	if len(in.Workers) == steady {
 		in.faults.Joined++
@@ -226,7 +226,7 @@ func (in *injector) join(steady int) error {
 	return extra.Start()
 }
 
-// pause waits, and resumes stopped workers when their time has come.
+// pause waits, and resumes stopped workers at their times.
 func (in *injector) pause(ctx context.Context, d time.Duration) error {
 	until := time.Now().Add(d)
 	for {

@@ -13,8 +13,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/failpoint"
 )
 
-// pathRequests is one request for every path through a worker, each with the fault
-// script that leads there.
+// pathRequests returns a request for every path through a worker, and gives the API the
+// script of faults that leads there.
 func pathRequests(t *testing.T, env *Environment) []Message {
 	t.Helper()
 	var messages []Message
@@ -34,8 +34,8 @@ func pathRequests(t *testing.T, env *Environment) []Message {
 	contexts := func(ids ...int64) events.Resource { return events.UserContexts{IDs: ids} }
 
 	first := add(entry(1), "")
-	add(entry(2), `[{"fault":"503+after"}]`)                     // deleted without saying so: the next answer is 404
-	add(entry(3), `[{"fault":"cut+after"}]`)                     // the same without an answer
+	add(entry(2), `[{"fault":"503+after"}]`)                     // the API deletes and answers 503, then 404
+	add(entry(3), `[{"fault":"cut+after"}]`)                     // the API deletes and does not answer, then 404
 	add(entry(4), `[{"fault":"429"},{"fault":"503","times":2}]`) // is retried
 	add(entry(5), `[{"fault":"pending"}]`)                       // is confirmed later
 	gone := add(entry(6), "")
@@ -80,7 +80,7 @@ func TestCrashMatrix(t *testing.T) {
 							t.Fatal(err)
 						}
 						switch {
-						case !down: // it found too little to do
+						case !down: // too few requests were left for it to reach the point
 							_ = worker.End(20 * time.Second)
 						case action == "stop":
 							stopped = append(stopped, worker)

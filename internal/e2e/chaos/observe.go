@@ -93,7 +93,7 @@ func readJournal(path string) ([]fakeapi.Call, error) {
 	return calls, lines.Err()
 }
 
-// left returns the subjects of the messages still in the two queues, ten at most.
+// left returns the subjects of the messages still in the two queues, at most ten.
 func (env *Environment) left(ctx context.Context) ([]string, error) {
 	var subjects []string
 	for _, name := range []string{events.StreamRequests, events.StreamLater} {

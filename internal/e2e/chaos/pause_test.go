@@ -10,7 +10,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/e2e"
 )
 
-// steady are requests for user contexts for a time that is longer than a pause takes.
+// steady publishes requests for user contexts for longer than a pause takes.
 func steady(t *testing.T, env *Environment) (published func()) {
 	t.Helper()
 	var messages []Message
@@ -20,7 +20,7 @@ func steady(t *testing.T, env *Environment) (published func()) {
 	return publish(t, env, messages, 30*time.Second)
 }
 
-// called waits until the API was called.
+// called waits for the first call to the API.
 func called(t *testing.T, env *Environment) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
@@ -33,7 +33,7 @@ func called(t *testing.T, env *Environment) {
 	}
 }
 
-// No call begins in a pause, whatever happens to the workers in it.
+// No call begins in a pause, whatever faults hit the workers.
 func TestNoCallBeginsInAPause(t *testing.T) {
 	t.Parallel()
 	env := open(t, Config{APIFaults: []string{"--latency", "20ms"}})
@@ -48,7 +48,7 @@ func TestNoCallBeginsInAPause(t *testing.T) {
 	if down, err := stops.waitDownOrStopped(t.Context(), 20*time.Second); err != nil || !down {
 		t.Fatalf("the worker does not stop before its call: %v", err)
 	}
-	// From now on the first three workers do not learn of the pause.
+	// The first three workers cannot learn of the pause.
 	cut.Proxies[0].SetBlocked(true)
 	if err := stopped.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -82,8 +82,8 @@ func TestNoCallBeginsInAPause(t *testing.T) {
 	fail(t, env, violations)
 }
 
-// The heartbeats of these workers do not reach the bucket after the first one, or they
-// are refused. A worker that calls all the same is caught.
+// These workers' heartbeats are lost after the first, or refused. The audit must catch a
+// worker that calls all the same.
 func TestAWorkerThatIgnoresItsHeartbeatsIsCaught(t *testing.T) {
 	lost := e2e.Replacement{File: "internal/control/workers.go", Old: "	return b.publish(ctx, h, jetstream.WithExpectLastSequenceForSubject(",
 		New: "	if firstBeat.Add(1) > 2 { // one of each lane\n		return errNotConnected\n	}\n	return b.publish(ctx, h, jetstream.WithExpectLastSequenceForSubject("}
@@ -95,8 +95,8 @@ func TestAWorkerThatIgnoresItsHeartbeatsIsCaught(t *testing.T) {
 		caught       bool
 	}{
 		{"heartbeats are lost, and the right to call ends by time", []e2e.Replacement{lost, counted, imported}, false},
-		{"heartbeats are lost, and the right to call does not end", append([]e2e.Replacement{lost, counted, imported}, rules["a heartbeat that is too old gives no right"]...), true},
-		{"refused heartbeats are taken for accepted ones", rules["a refused heartbeat gives no right"], true},
+		{"heartbeats are lost, and the right to call does not end", append([]e2e.Replacement{lost, counted, imported}, rules["a heartbeat that is too old gives no right to call"]...), true},
+		{"refused heartbeats count as accepted", rules["a refused heartbeat gives no right to call"], true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -14,8 +14,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// Publish spreads the messages evenly over a time, and retries each until it is
-// stored, whatever faults the servers have.
+// Publish spreads the messages evenly over a time, and retries each until the server
+// has stored it.
 func (env *Environment) Publish(ctx context.Context, messages []Message, over time.Duration) error {
 	start := time.Now()
 	for i, m := range messages {
@@ -65,8 +65,8 @@ func (env *Environment) Counts(ctx context.Context) (counts map[string]uint64, e
 	return counts, nil
 }
 
-// retry calls ask until it succeeds, at most 2 minutes: a request to servers that
-// are electing a leader can get lost.
+// retry calls ask until it succeeds, for 2 minutes at most: a request can get lost while
+// servers elect a leader.
 func retry[T any](ctx context.Context, ask func(context.Context) (T, error)) (answer T, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()

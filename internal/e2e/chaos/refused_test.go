@@ -7,8 +7,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/fakeapi"
 )
 
-// An API that closes a connection refuses the streams opened after its GOAWAY. A refused
-// stream is not a call and must not count as an unanswered attempt.
+// An API that closes an HTTP/2 connection refuses the streams opened after its GOAWAY. A
+// refused stream is not a call, so it must not count as an unanswered attempt.
 func TestARefusedStreamIsNotAnUnansweredAttempt(t *testing.T) {
 	t.Parallel()
 	env := open(t, Config{APIFaults: []string{"--latency", "5ms", "--unknown-share", "0.5", "--fault", "recycle=0.02"}, TLS: true})

@@ -10,13 +10,13 @@ import (
 	"github.com/lethe-dev/lethe/internal/e2e"
 )
 
-// Worker is a lethe run process with its proxies to NATS, and with TLS to the API.
+// Worker is a `lethe run` process with its proxies: to each NATS server and, with TLS, to the API.
 type Worker struct {
 	*e2e.Process
 	Proxies []*e2e.Proxy
 }
 
-// NewWorker starts a worker with settings such as LETHE_KV_RATE=10.
+// NewWorker starts a worker with environment variables such as LETHE_KV_RATE=10.
 func (env *Environment) NewWorker(program e2e.Program, settings ...string) (*Worker, error) {
 	name := fmt.Sprintf("w%d", len(env.Workers)+1)
 	worker := &Worker{Process: &e2e.Process{Name: name, Path: env.Binaries[program], Args: []string{"run"}, Log: filepath.Join(env.Dir, name+".log")}}
@@ -50,8 +50,8 @@ func (env *Environment) NewWorker(program e2e.Program, settings ...string) (*Wor
 	return worker, worker.Start()
 }
 
-// waitDownOrStopped waits until the worker has exited or stopped itself. It returns
-// false if that takes longer than timeout.
+// waitDownOrStopped waits until the worker has exited or was stopped by SIGSTOP. It
+// returns false if that takes longer than timeout.
 func (w *Worker) waitDownOrStopped(ctx context.Context, timeout time.Duration) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

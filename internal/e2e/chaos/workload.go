@@ -11,7 +11,7 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// Message is an event to publish and its expected result.
+// Message is an event to publish, and what its result must say.
 type Message struct {
 	Publication
 	Body []byte
@@ -23,12 +23,12 @@ type Message struct {
 type workload struct {
 	random *rand.Rand
 	made   []events.Request
-	next   int64 // the next unused id of an entry or context
+	lastID int64 // the last used id of an entry or context
 }
 
 // Workload returns count events. The same seed returns the same events.
 func Workload(seed uint64, count int) []Message {
-	w := &workload{random: rand.New(rand.NewPCG(seed, 1)), next: 1}
+	w := &workload{random: rand.New(rand.NewPCG(seed, 1)), lastID: 1}
 	messages := make([]Message, 0, count)
 	for range count {
 		messages = append(messages, w.message())
@@ -66,15 +66,15 @@ func (w *workload) earlier() events.Request {
 }
 
 func (w *workload) entry() events.Resource {
-	w.next++
-	return events.KnowledgeBaseEntry{ReplicaUUID: replicas[w.random.IntN(len(replicas))], KnowledgeBaseID: w.next}
+	w.lastID++
+	return events.KnowledgeBaseEntry{ReplicaUUID: replicas[w.random.IntN(len(replicas))], KnowledgeBaseID: w.lastID}
 }
 
 func (w *workload) contexts() events.Resource {
 	ids := make([]int64, 1+w.random.IntN(4))
 	for i := range ids {
-		w.next++
-		ids[i] = w.next
+		w.lastID++
+		ids[i] = w.lastID
 	}
 	return events.UserContexts{IDs: ids}
 }
@@ -102,7 +102,7 @@ func (w *workload) id() string {
 	return id.String()
 }
 
-// Read returns random bytes that the seed decides.
+// Read fills p with random bytes that the seed decides.
 func (w *workload) Read(p []byte) (int, error) {
 	for i := range p {
 		p[i] = byte(w.random.UintN(256))
