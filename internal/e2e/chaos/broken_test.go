@@ -42,6 +42,7 @@ var rules = map[string][]e2e.Replacement{
 // The audit catches a worker that breaks a rule. It finds nothing with a correct worker
 // under the same workload and faults.
 func TestABrokenWorkerIsCaught(t *testing.T) {
+	t.Parallel()
 	// Workers die or stop at the crash point where the rule matters.
 	for _, c := range []struct {
 		without string

@@ -57,6 +57,7 @@ func pathRequests(t *testing.T, env *Environment) []Message {
 // A process dies, or stops until another has finished its work, at each crash point
 // and between that point and the next.
 func TestCrashMatrix(t *testing.T) {
+	t.Parallel()
 	for _, point := range failpoint.Points() {
 		for _, action := range []string{"die", "stop"} {
 			for _, delay := range []time.Duration{0, 5 * time.Millisecond} {

@@ -85,6 +85,7 @@ func TestNoCallBeginsInAPause(t *testing.T) {
 // These workers' heartbeats are lost after the first, or refused. The audit must catch a
 // worker that calls all the same.
 func TestAWorkerThatIgnoresItsHeartbeatsIsCaught(t *testing.T) {
+	t.Parallel()
 	lost := e2e.Replacement{File: "internal/control/workers.go", Old: "	return b.publish(ctx, h, jetstream.WithExpectLastSequenceForSubject(",
 		New: "	if firstBeat.Add(1) > 2 { // one of each lane\n		return errNotConnected\n	}\n	return b.publish(ctx, h, jetstream.WithExpectLastSequenceForSubject("}
 	counted := e2e.Replacement{File: "internal/control/pause.go", Old: "const Wait = ", New: "var firstBeat atomic.Int64\n\nconst Wait = "}
