@@ -12,7 +12,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// setAckWait is an operator who changes ack_wait.
+// setAckWait changes ack_wait, as an operator may.
 func (env *environment) setAckWait(wait time.Duration) {
 	env.Helper()
 	for stream, targets := range laneConsumers() {
@@ -55,7 +55,7 @@ func TestAShorterAckWaitMakesNoSecondCall(t *testing.T) {
 	second, _ := env.run(c)
 	env.until("the second lane has read ack_wait", func() bool { readAt, _ := second.ackWait.state(); return !readAt.IsZero() })
 	env.setAckWait(100 * time.Millisecond)
-	env.until("the request was given back again and again", func() bool { return env.requestsConsumer().Delivered.Consumer >= 5 })
+	env.until("the request is returned again and again", func() bool { return env.requestsConsumer().Delivered.Consumer >= 5 })
 	close(proceed)
 	env.final(kvTarget, r.ID)
 	env.settledOn(events.StreamRequests)
@@ -71,11 +71,11 @@ func TestARedeliveredMessageWaitsOnlyAfterAckWaitBecameShorter(t *testing.T) {
 		again   bool
 		calls   int
 	}{
-		"the first time":   {contexts(1), streams.AckWait / 2, false, 1},
-		"again, unchanged": {contexts(1), streams.AckWait, true, 1},
-		"again, longer":    {contexts(1), streams.AckWait * 2, true, 1},
-		"again, shorter":   {contexts(1), streams.AckWait / 2, true, 0},
-		"again, shorter, where leases tell of calls": {entry(1), streams.AckWait / 2, true, 1},
+		"first delivery":                              {contexts(1), streams.AckWait / 2, false, 1},
+		"redelivery, unchanged":                       {contexts(1), streams.AckWait, true, 1},
+		"redelivery, longer":                          {contexts(1), streams.AckWait * 2, true, 1},
+		"redelivery, shorter":                         {contexts(1), streams.AckWait / 2, true, 0},
+		"redelivery, shorter, with recorded attempts": {entry(1), streams.AckWait / 2, true, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			env := newEnvironment(t)
@@ -92,7 +92,7 @@ func TestARedeliveredMessageWaitsOnlyAfterAckWaitBecameShorter(t *testing.T) {
 			}
 			env.step(l, d)
 			if calls.count() != c.calls || received("-NAK") != 1-c.calls {
-				t.Errorf("%d calls, want %d, and given back if none", calls.count(), c.calls)
+				t.Errorf("%d calls, want %d; without a call the message must be returned", calls.count(), c.calls)
 			}
 		})
 	}
@@ -104,14 +104,14 @@ func TestAChangedAckWaitIsReadAgain(t *testing.T) {
 	for _, wait := range []time.Duration{streams.AckWait, 20 * time.Second, time.Minute} {
 		env.setAckWait(wait)
 		if well := l.check(t.Context()); !well || l.ackWait.get() != wait {
-			t.Errorf("well: %v, ack_wait is %s, want %s", well, l.ackWait.get(), wait)
+			t.Errorf("healthy: %v, ack_wait is %s, want %s", well, l.ackWait.get(), wait)
 		}
 	}
 }
 
-// Two signs of life fit into the shortest ack_wait, whatever was read last.
+// Two extensions fit into the shortest ack_wait, whatever value was read last.
 func TestTheAckDeadlineIsExtendedInTimeForTheShortestAckWait(t *testing.T) {
 	if extendAfter+extendEvery > streams.MinAckWait/2 {
-		t.Errorf("%s may pass between signs of life, ack_wait may be %s", extendAfter+extendEvery, streams.MinAckWait)
+		t.Errorf("%s may pass between extensions, ack_wait may be %s", extendAfter+extendEvery, streams.MinAckWait)
 	}
 }

@@ -20,14 +20,22 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// together is a lane's configuration in which requests wait long for each other.
+// batchConfig is a lane's configuration in which requests wait up to a second to share a call.
 func (env *environment) batchConfig(ids int, d deleter.Deleter) Config {
 	c := env.config(kvTarget, d)
 	c.BatchIDs, c.BatchLinger = ids, time.Second
 	return c
 }
 
-// refusing answers as k-v.ai does: a call with one of these ids is refused.
+// configFor is batchConfig for k-v.ai, and config for an API that takes one request in a call.
+func (env *environment) configFor(target events.Target, d deleter.Deleter) Config {
+	if target == sensayTarget {
+		return env.config(target, d)
+	}
+	return env.batchConfig(100, d)
+}
+
+// refusing returns a fake of k-v.ai that refuses a call with one of the bad ids.
 func refusing(status int, names bool, bad ...int64) *fakeAPI {
 	return &fakeAPI{answer: func(_ int, res events.Resource) deleter.Answer {
 		var refused []int64
@@ -158,7 +166,7 @@ func TestAnAnsweredRequestGoesIntoNoCall(t *testing.T) {
 	}
 }
 
-// newJob is a job of a message that was just delivered.
+// newJob returns a job for a message that was just delivered.
 func (env *environment) newJob(r events.Request) *job {
 	env.Helper()
 	d, _ := env.delivered(0)
@@ -166,7 +174,7 @@ func (env *environment) newJob(r events.Request) *job {
 	return &job{delivery: d, Request: r, fingerprint: events.Fingerprint(r.Resource), ctx: env.Context(), end: unrecorded}
 }
 
-// hasRecord stores an attempt of j that is over.
+// hasRecord stores an attempt of j without a lease.
 func (env *environment) hasRecord(l *Lane, j *job, p ledger.Progress) (seq uint64) {
 	env.Helper()
 	seq, err := recordAttempt(env.Context(), l.ledger, j.ID, j.fingerprint, p, 0)
@@ -176,8 +184,8 @@ func (env *environment) hasRecord(l *Lane, j *job, p ledger.Progress) (seq uint6
 	return seq
 }
 
-// Behind a backlog, a request that had to wait for a second permission would never be
-// called for: its claim would be over each time.
+// Behind a backlog, a request that had to wait for a second permission would never get
+// a call: its claim would expire each time.
 func TestARequestWithRecordsGoesIntoTheCallThatItWaitedFor(t *testing.T) {
 	env := newEnvironment(t)
 	calls := answering(answerDeleted)
@@ -201,7 +209,7 @@ func TestARequestWithRecordsGoesIntoTheCallThatItWaitedFor(t *testing.T) {
 	}
 }
 
-// slowReads is a ledger that reads the records of one request only once it may.
+// blockedReads is a ledger that reads the records of one request once may is closed.
 type blockedReads struct {
 	requestLedger
 	id  string
@@ -221,7 +229,7 @@ func TestACallLeavesOutRequestsThatAreDelayedOrMustBeAlone(t *testing.T) {
 	l := New(env.js, env.batchConfig(100, calls))
 	jobs := []*job{env.newJob(contexts(1)), env.newJob(contexts(2)), env.newJob(contexts(3)), env.newJob(contexts(4))}
 	heldUp, single := jobs[2], jobs[3]
-	env.hasRecord(l, single, ledger.Progress{Attempts: 1, Alone: true}) // which its message does not know
+	env.hasRecord(l, single, ledger.Progress{Attempts: 1, Alone: true}) // a record that its message does not carry
 	may := make(chan struct{})
 	l.ledger = blockedReads{l.ledger, heldUp.ID, may}
 	started := make(chan *batch, len(jobs))
@@ -260,14 +268,15 @@ func (l lateAcks) AppendAll(ctx context.Context, all []*ledger.Pending) {
 	}
 }
 
-// An API that takes many requests in a call, and whose answer depends on earlier calls.
+// recordedBatchConfig is for an API that takes many requests in a call, and whose answer
+// depends on earlier calls.
 func (env *environment) recordedBatchConfig(d deleter.Deleter) Config {
 	c := env.batchConfig(100, d)
 	c.RecordAttempts = true
 	return c
 }
 
-// A second record for the same attempt would make it one that may have deleted.
+// A second record for the same attempt would mark the attempt as one that may have deleted.
 func TestALateAcknowledgementOfAClaimLeavesOneRecord(t *testing.T) {
 	env := newEnvironment(t)
 	l := New(env.js, env.recordedBatchConfig(answering(answerNotFound)))
@@ -286,7 +295,7 @@ func TestALateAcknowledgementOfAClaimLeavesOneRecord(t *testing.T) {
 	}
 }
 
-// The lease of a record counts from when it was sent first, whatever the worker waited for.
+// The lease of a record counts from its first publish, however long the worker waited since.
 func TestAClaimThatIsAppendedAgainLastsFromItsFirstAppend(t *testing.T) {
 	env := newEnvironment(t)
 	l := New(env.js, env.recordedBatchConfig(nil))
@@ -320,7 +329,7 @@ func TestAFurtherCallOfARecordedClaimBeginsWithinItsLease(t *testing.T) {
 	}
 }
 
-// A call that was made counts, also where the message is delivered again.
+// A call counts even if the message is delivered again.
 func TestCallsBeforeAMessageIsReturnedCount(t *testing.T) {
 	env := newEnvironment(t)
 	r := contexts(1)
@@ -355,7 +364,7 @@ func TestABatchFormedBeforeARefusalIsCalledOneByOne(t *testing.T) {
 	later := 0
 	for b := range started {
 		if later++; !b.alone {
-			t.Error("the others are together again")
+			t.Error("the others share a call again")
 		}
 	}
 	if later != len(jobs)-1 {
@@ -393,7 +402,7 @@ func TestTheSpanOfACallLinksToEveryRequestInIt(t *testing.T) {
 	}
 	for _, link := range links {
 		if !process[link.SpanContext.SpanID().String()] {
-			t.Errorf("a link to %s, which is no request's", link.SpanContext.SpanID())
+			t.Errorf("a link to %s, which is not the span of a request", link.SpanContext.SpanID())
 		}
 	}
 	if len(links) != len(requests) {
@@ -403,7 +412,7 @@ func TestTheSpanOfACallLinksToEveryRequestInIt(t *testing.T) {
 
 func TestASlowAPIGetsAllTheCallsThatConcurrencyAllows(t *testing.T) {
 	env := newEnvironment(t)
-	const calls, ids = 50, 10 // together more than may wait
+	const calls, ids = 50, 10 // more requests than may wait at the same time
 	publish := func(from int64) {
 		var requests []events.Request
 		for id := range int64(calls * ids) {
@@ -414,7 +423,7 @@ func TestASlowAPIGetsAllTheCallsThatConcurrencyAllows(t *testing.T) {
 	proceed := make(chan struct{})
 	release := sync.OnceFunc(func() { close(proceed) })
 	defer release()
-	const slow = 1_000_000 // ids from which on the API is
+	const slow = 1_000_000 // the API is slow for ids from here on
 	var out atomic.Int32
 	api := &fakeAPI{answer: func(_ int, res events.Resource) deleter.Answer {
 		if res.(events.UserContexts).IDs[0] >= slow {
@@ -426,10 +435,10 @@ func TestASlowAPIGetsAllTheCallsThatConcurrencyAllows(t *testing.T) {
 	c := env.batchConfig(ids, api)
 	c.Concurrency, c.Timeout = calls, time.Minute
 	env.run(c)
-	publish(1) // so that the lane learns that all is well
+	publish(1) // so that the lane raises its concurrency
 	env.settled()
 	publish(slow)
-	env.until("all calls are out", func() bool { return out.Load() == calls })
+	env.until("all calls are in flight", func() bool { return out.Load() == calls })
 	release()
 	env.settled()
 	if got := len(env.results("deletions.results.>")); got != 2*calls*ids {

@@ -16,15 +16,14 @@ import (
 )
 
 // The stages of one step, in the order in which a request goes through them;
-// BenchmarkLane is all of them together. The server is in this process, so its
-// allocations count too, and it syncs now and then: storing is the way there and back.
+// BenchmarkLane measures all of them together. The server runs in this process, so its
+// allocations count too. It does not sync each message, so storing costs a round trip only.
 
-// deleted is an API that costs nothing.
+// deleted is a Deleter that costs nothing.
 type deleted struct{}
 
 func (deleted) Delete(context.Context, events.Resource) deleter.Answer { return answerDeleted }
 
-// many is how many messages or requests go together where that is the point.
 const manyMessages = 1000
 
 func BenchmarkPull(b *testing.B) {
@@ -202,19 +201,19 @@ func BenchmarkSettle(b *testing.B) {
 	env.publish(contexts(1))
 	var taken *nats.Msg
 	if err := pull(env.Context(), env.js, events.StreamRequests, string(kvTarget), 1, func(msg *nats.Msg) { taken = msg }); err != nil || taken == nil {
-		b.Fatalf("nothing was taken: %v", err)
+		b.Fatalf("no message: %v", err)
 	}
 	request := contexts(1)
 	b.ReportAllocs()
 	for b.Loop() {
-		// A message can be acknowledged once; the server takes no notice of a repeat.
+		// A message can be acknowledged once; the server ignores a repeat.
 		d := &delivery{Msg: &nats.Msg{Subject: taken.Subject, Reply: taken.Reply, Sub: taken.Sub}, request: request}
 		if !lane.inflight.add(d) {
-			b.Fatal("the one before is still in hand")
+			b.Fatal("the previous delivery is still in flight")
 		}
 		lane.settle(b.Context(), d, ack)
 	}
-	if err := env.nc.Flush(); err != nil { // what is not sent yet is not done
+	if err := env.nc.Flush(); err != nil { // sending is part of the work
 		b.Fatal(err)
 	}
 	env.settledOn(events.StreamRequests)

@@ -10,19 +10,19 @@ import (
 	"github.com/lethe-dev/lethe/deleter"
 )
 
-// manyAPI answers calls for requests, some of which it refuses, and keeps what it
-// did.
+// manyAPI is an API that takes many requests in a call and refuses some of them. It counts
+// what it did.
 type manyAPI struct {
 	bad      []bool
-	names    bool // what it refuses
-	partial  bool // it deletes the others at once
-	odd      int  // the undocumented status that it refuses with, 0 for none
-	most     int  // the most requests that it takes with one call, 0 for any number
-	trouble  int  // the call, from 1, that fails for all requests
-	with     deleter.Answer
+	names    bool           // its refusal names the refused requests
+	partial  bool           // it deletes the others at once
+	odd      int            // the undocumented status that it refuses with, 0 for none
+	most     int            // the most requests that it takes in one call, 0 for any number
+	trouble  int            // the number of the call, from 1, that fails for all requests
+	with     deleter.Answer // the answer to that call
 	calls    int
 	troubled []int // the requests of that call
-	deleted  []int // times
+	deleted  []int // how often each request was deleted
 }
 
 func (a *manyAPI) bisection() *bisection {
@@ -80,7 +80,7 @@ func TestEveryRequestOfACallGetsItsOwnAnswer(t *testing.T) {
 			names:   rapid.Bool().Draw(t, "names"),
 			partial: rapid.Bool().Draw(t, "partial"),
 		}
-		if rapid.Bool().Draw(t, "few") { // refused, as in life
+		if rapid.Bool().Draw(t, "few") { // the usual case
 			for i := range a.bad {
 				a.bad[i] = a.bad[i] && i%17 == 0
 			}
@@ -110,7 +110,7 @@ func TestEveryRequestOfACallGetsItsOwnAnswer(t *testing.T) {
 					t.Fatalf("request %d, in the failing call %v, was answered %+v", i, in, s)
 				}
 			case a.bad[i] != (s.answer.Verdict == deleter.Invalid) || !a.bad[i] != (s.answer.Verdict == deleter.Deleted):
-				t.Fatalf("request %d, to be refused %v, was answered %s", i, a.bad[i], s.answer.Verdict)
+				t.Fatalf("request %d, which the API refuses: %v, was answered %s", i, a.bad[i], s.answer.Verdict)
 			case s.answer.Verdict == deleter.Deleted && a.deleted[i] != 1:
 				t.Fatalf("request %d was deleted %d times", i, a.deleted[i])
 			}
@@ -171,7 +171,7 @@ func TestBisectionTakesFewCalls(t *testing.T) {
 	}
 }
 
-// What ends a call for reasons of the lane ends the next one too.
+// Such an answer is about the lane, so the next call would fail too.
 func TestARefusedCredentialOrAFailureEndsBisection(t *testing.T) {
 	for name, with := range map[string]deleter.Answer{"lost": answerLost, "busy": answerBusy, "401": answerUnauthorized, "403": answerForbidden} {
 		for trouble := 1; trouble <= 4; trouble++ {

@@ -28,14 +28,14 @@ func TestAPullAsksForAsManyMessagesAsFitTheByteLimit(t *testing.T) {
 			return int64(n) * each
 		}
 
-		first := ask(50, 10) // the worst is expected at first
+		first := ask(50, 10) // it assumes the largest size at first
 		for range 200 {
-			h.learn(10) // but small ones come,
+			h.learn(10) // small messages arrive
 		}
 		h.add(10)
 		h.release(first)
-		second := ask(50, 50) // so that more may come at once
-		h.learn(400)          // and a large one
+		second := ask(50, 50) // so it asks for more
+		h.learn(400)          // a large one arrives
 		h.add(400)
 		h.release(second)
 		third := ask(50, 1)
@@ -50,7 +50,7 @@ func TestAPullAsksForAsManyMessagesAsFitTheByteLimit(t *testing.T) {
 		synctest.Wait()
 		select {
 		case <-full:
-			t.Error("a message fits a full limit")
+			t.Error("a message fits although the limit is reached")
 		default:
 		}
 		h.release(600)
@@ -59,7 +59,7 @@ func TestAPullAsksForAsManyMessagesAsFitTheByteLimit(t *testing.T) {
 		}
 		end()
 		if _, _, ok := h.reserve(stop, 1); ok {
-			t.Error("a message fits after the end")
+			t.Error("a message fits after the context ended")
 		}
 	})
 }
@@ -137,7 +137,7 @@ func TestASmallMessageIsNotChanged(t *testing.T) {
 	}
 }
 
-// What comes from the server remembers how large it was.
+// A message from the server keeps its original size in a field of its own.
 func TestALargeMessageInFlightCountsWithItsReducedSize(t *testing.T) {
 	env := newEnvironment(t)
 	r := contexts(1, 2)
@@ -155,7 +155,7 @@ func TestALargeMessageInFlightCountsWithItsReducedSize(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := bytesOf(msg); got < 30_000 {
-		t.Errorf("it came with %d bytes", got)
+		t.Errorf("it has %d bytes before it is reduced", got)
 	}
 	slim(msg, &r)
 	if got := bytesOf(msg); got > 2000 {

@@ -11,8 +11,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// suspend makes the clock that of a machine which was suspended: its wall clock is an hour
-// ahead of the monotonic one.
+// suspend changes the clock as an hour of suspend does: the wall clock is an hour ahead of the
+// monotonic one.
 func (c *clock) suspend() {
 	wall := c.wall
 	c.wall = func() time.Time { return wall().Add(time.Hour) }
@@ -96,14 +96,14 @@ func TestTheServersTimeIsReadAgainAfterASuspend(t *testing.T) {
 	}
 	before := c.asked.Load()
 	if c.correct(t.Context(), env.js, testLog()); c.asked.Load() != before {
-		t.Error("it was asked without a reason")
+		t.Error("the server was asked although the clock did not change")
 	}
 	c.suspend()
 	if !c.diverged() {
-		t.Error("the sleep is not seen")
+		t.Error("the suspend is not noticed")
 	}
 	if c.correct(t.Context(), env.js, testLog()); c.asked.Load() == before || c.diverged() {
-		t.Error("it was not asked")
+		t.Error("the server was not asked")
 	}
 }
 
@@ -116,11 +116,11 @@ func TestALargeClockSkewIsLogged(t *testing.T) {
 		{ledger.ClockTolerance, 0, false},
 		{ledger.ClockTolerance + time.Second, 0, true},
 		{-ledger.ClockTolerance - time.Second, 0, true},
-		{ledger.ClockTolerance + time.Second, 3 * time.Second, false}, // it may be the way there or back
+		{ledger.ClockTolerance + time.Second, 3 * time.Second, false}, // the round trip may explain it
 	} {
 		var log lockedBuffer
 		clock := newClock()
-		for range 2 { // once, as long as nothing changes
+		for range 2 { // an unchanged skew is logged once
 			clock.compare(noon, noon.Add(c.ahead-c.took/2), c.took, slog.New(slog.NewTextHandler(&log, nil)))
 		}
 		if n := strings.Count(log.String(), "level=WARN"); n > 1 || (n == 1) != c.warned {

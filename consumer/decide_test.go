@@ -24,7 +24,7 @@ var (
 func TestDecide(t *testing.T) {
 	const (
 		took = 3 * time.Second
-		most = 24 * time.Hour // plain's MaxElapsed and ConfirmAfter
+		most = 24 * time.Hour // MaxElapsed and ConfirmAfter of testRules
 	)
 	first := ledger.Progress{Attempts: 1, FirstAttempt: noon.Add(-time.Hour), Seq: 7, RequestSeq: 3}
 	with := func(h ledger.Progress, changes ...func(*ledger.Progress)) ledger.Progress {
@@ -88,75 +88,75 @@ func TestDecide(t *testing.T) {
 		{"deleted is deleted", first, answer(deleter.Deleted), noon, result(events.Deleted, answer(deleter.Deleted), nil)},
 		{"deleted with others is deleted", first, answer(deleter.Deleted, shared), noon, result(events.Deleted, answer(deleter.Deleted, shared), nil)},
 		{"not found at the first attempt is not-found", first, answer(deleter.NotFound), noon, result(events.NotFound, answer(deleter.NotFound), nil)},
-		{"not found after an unanswered attempt may have been ours", with(first, unanswered), answer(deleter.NotFound), noon, ours},
-		{"deleted after an unanswered attempt is simply deleted", with(first, unanswered), answer(deleter.Deleted), noon,
+		{"not found after an unanswered attempt is deleted", with(first, unanswered), answer(deleter.NotFound), noon, ours},
+		{"deleted after an unanswered attempt is deleted without that note", with(first, unanswered), answer(deleter.Deleted), noon,
 			result(events.Deleted, answer(deleter.Deleted), nil)},
 		{"accepted for later is pending and confirmed when due", with(first, elapsed(time.Hour), undocumented(time.Hour)), pending, noon, accepted},
 		{"not found at the confirmation is deleted", with(first, confirming), answer(deleter.NotFound), noon,
 			result(events.Deleted, answer(deleter.NotFound), nil)},
 		{"deleted at the confirmation is deleted", with(first, confirming), answer(deleter.Deleted), noon,
 			result(events.Deleted, answer(deleter.Deleted), nil)},
-		{"pending again at the confirmation waits once more without a second result, however late that was made", with(first, confirming), pending, noon,
+		{"pending again at the confirmation waits once more without a second result, however late the confirmation was", with(first, confirming), pending, noon,
 			again(most, with(first, confirming, elapsed(most)))},
 		{"pending for too long after the confirmation was due has failed", with(first, confirming, elapsed(most)), pending, noon,
 			failed(pending, events.CodeRetriesExhausted, "given up after 1 attempts in 24h0m0s: said")},
-		{"refused at the confirmation is unexpected", with(first, confirming), answer(deleter.Invalid), noon,
+		{"a refusal at the confirmation is unexpected", with(first, confirming), answer(deleter.Invalid), noon,
 			failed(answer(deleter.Invalid), events.CodeUnexpectedAnswer, "the API refused the confirmation of a deletion that it had accepted: said")},
 		{"refused is invalid", first, listed, noon,
 			result(events.Invalid, listed, &events.ResultError{Code: events.CodeRejectedByAPI, Message: "said", IDs: []int64{5}})},
 
 		{"a failure is tried again after the backoff", first, answer(deleter.Retry), noon, again(time.Second, with(first, elapsed(took+time.Second)))},
-		{"how late a step was does not count", with(first, func(h *ledger.Progress) { h.FirstAttempt = noon.Add(-100 * most) }), answer(deleter.Retry), noon,
+		{"the delay of a late step does not count", with(first, func(h *ledger.Progress) { h.FirstAttempt = noon.Add(-100 * most) }), answer(deleter.Retry), noon,
 			again(time.Second, with(first, elapsed(took+time.Second), func(h *ledger.Progress) { h.FirstAttempt = noon.Add(-100 * most) }))},
 		{"the backoff grows", with(first, waits(3)), answer(deleter.Retry), noon, again(8*time.Second, with(first, waits(3), elapsed(took+8*time.Second)))},
 		{"the backoff has a longest interval", with(first, waits(50)), answer(deleter.Retry), noon,
 			again(15*time.Minute, with(first, waits(50), elapsed(took+15*time.Minute)))},
-		{"the API's own wish is the least wait", first, answer(deleter.Retry, after(10*time.Second)), noon,
+		{"a Retry-After is the shortest wait", first, answer(deleter.Retry, after(10*time.Second)), noon,
 			again(10*time.Second, with(first, elapsed(took+10*time.Second)))},
-		{"ten years are cut to the longest interval", first, answer(deleter.Retry, after(10*365*24*time.Hour)), noon,
+		{"a Retry-After of ten years is cut to the longest interval", first, answer(deleter.Retry, after(10*365*24*time.Hour)), noon,
 			again(15*time.Minute, with(first, elapsed(took+15*time.Minute)))},
 		{"a failure that may have deleted is remembered", first, answer(deleter.Retry, func(a *deleter.Answer) { a.MayHaveDeleted = true }), noon,
 			again(time.Second, with(first, unanswered, elapsed(took+time.Second)))},
-		{"what may have been deleted stays so", with(first, unanswered), answer(deleter.Retry), noon,
+		{"an attempt that may have deleted is never forgotten", with(first, unanswered), answer(deleter.Retry), noon,
 			again(time.Second, with(first, unanswered, elapsed(took+time.Second)))},
-		{"failures for as long as is allowed are tried again", with(first, elapsed(most-took-time.Second)), answer(deleter.Retry), noon,
+		{"failures within the allowed time are tried again", with(first, elapsed(most-took-time.Second)), answer(deleter.Retry), noon,
 			again(time.Second, with(first, elapsed(most)))},
-		{"failures for longer end the request", with(first, elapsed(most-took)), answer(deleter.Retry), noon,
+		{"failures beyond the allowed time end the request", with(first, elapsed(most-took)), answer(deleter.Retry), noon,
 			failed(answer(deleter.Retry), events.CodeRetriesExhausted, "given up after 1 attempts in 24h0m0s: said")},
 		{"a failure at a confirmation counts from its due time", with(first, confirming), answer(deleter.Retry), noon,
 			again(time.Second, with(first, confirming, elapsed(took+time.Second)))},
-		{"a failure with others counts too", first, answer(deleter.Retry, shared), noon, again(time.Second, with(first, elapsed(took+time.Second)))},
+		{"a failure of a shared call counts too", first, answer(deleter.Retry, shared), noon, again(time.Second, with(first, elapsed(took+time.Second)))},
 
 		{"an undocumented status is tried again, alone", first, answer(deleter.Retry, unknown), noon,
 			again(time.Second, with(first, alone, elapsed(took+time.Second), undocumented(took+time.Second)))},
-		{"an undocumented status with others says nothing about the request", with(first, elapsed(100*most), undocumented(time.Hour)),
+		{"an undocumented status of a shared call says nothing about the request", with(first, elapsed(100*most), undocumented(time.Hour)),
 			answer(deleter.Retry, unknown, shared), noon,
 			again(time.Second, with(first, alone, elapsed(100*most+took+time.Second), undocumented(time.Hour)))},
-		{"another failure makes no undocumented status final", with(first, elapsed(100*most)), answer(deleter.Retry, unknown), noon,
+		{"time of other failures does not count for an undocumented status", with(first, elapsed(100*most)), answer(deleter.Retry, unknown), noon,
 			again(time.Second, with(first, alone, elapsed(100*most+took+time.Second), undocumented(took+time.Second)))},
 		{"an undocumented status for too long has failed", with(first, alone, undocumented(most-took)), answer(deleter.Retry, unknown), noon,
 			failed(answer(deleter.Retry, unknown), events.CodeUnexpectedAnswer, "given up after 1 attempts in 24h0m0s, the status is not documented: said")},
-		{"a known status that is not the documented answer has its own end", with(first, elapsed(most-took)), answer(deleter.Retry, status(404)), noon,
+		{"a known status with an undocumented body ends as exhausted retries", with(first, elapsed(most-took)), answer(deleter.Retry, status(404)), noon,
 			failed(answer(deleter.Retry, status(404)), events.CodeRetriesExhausted, "given up after 1 attempts in 24h0m0s: said")},
 
-		{"a refused credential fails nothing, and no time counts", with(first, elapsed(100*most)), answer(deleter.CredentialRefused), noon,
+		{"a refused credential fails no request, and no time counts", with(first, elapsed(100*most)), answer(deleter.CredentialRefused), noon,
 			again(time.Second, with(first, elapsed(100*most), refused(noon, took+time.Second)))},
 		{"a credential that cannot be read makes no call", first, answer(deleter.CredentialRefused, status(0)), noon,
 			again(time.Second, with(first, func(h *ledger.Progress) { h.FirstAttempt, h.Attempts = time.Time{}, 0 }))},
-		{"a request that was refused with others is called alone", first, answer(deleter.CredentialRefused, shared), noon, again(time.Second, with(first, alone))},
+		{"a request refused in a shared call is called alone", first, answer(deleter.CredentialRefused, shared), noon, again(time.Second, with(first, alone))},
 		{"refused again with no other request accepted, no time counts", with(first, elapsed(100*most), refused(before, most)), answer(deleter.CredentialRefused), time.Time{},
 			again(time.Second, with(first, elapsed(100*most), refused(noon, took+time.Second)))},
-		{"nor if it was accepted before the refusal alone", with(first, elapsed(100*most), refused(before, most)), answer(deleter.CredentialRefused), before,
+		{"nor if the credential was accepted only before the refusal", with(first, elapsed(100*most), refused(before, most)), answer(deleter.CredentialRefused), before,
 			again(time.Second, with(first, elapsed(100*most), refused(noon, took+time.Second)))},
 		{"refused again while the credential is accepted, the wait counts", with(first, elapsed(time.Hour), refused(before, time.Hour)), answer(deleter.CredentialRefused), noon,
 			again(time.Second, with(first, elapsed(2*time.Hour), refused(noon, took+time.Second)))},
-		{"and for too long, it has failed", with(first, elapsed(time.Hour), refused(before, most-time.Hour)), answer(deleter.CredentialRefused), noon,
+		{"refused again for too long while the credential is accepted, it has failed", with(first, elapsed(time.Hour), refused(before, most-time.Hour)), answer(deleter.CredentialRefused), noon,
 			failed(answer(deleter.CredentialRefused), events.CodeRefusedByAPI, "given up after 1 attempts in 24h0m0s, in which the API accepted the same credential for other requests: said")},
 		{"a failure leaves a refusal as it was", with(first, refused(before, time.Hour)), answer(deleter.Retry), noon,
 			again(time.Second, with(first, elapsed(took+time.Second), refused(before, time.Hour)))},
 		{"an accepted credential is no longer refused", with(first, refused(before, time.Hour)), pending, noon, accepted},
 
-		{"a verdict that is not known has failed", first, answer("what"), noon,
+		{"an unknown verdict has failed", first, answer("what"), noon,
 			failed(answer("what"), events.CodeUnexpectedAnswer, "the API's answer is none that is documented: said")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -177,7 +177,7 @@ func TestARequestWithoutItsOwnAnswerIsCalledAloneAndNoTimeCounts(t *testing.T) {
 	}
 }
 
-// Whatever the history and the answer, a step obeys the promises.
+// A step keeps the guarantees, whatever the progress and the answer are.
 func TestDecideKeepsItsInvariants(t *testing.T) {
 	verdicts := []deleter.Verdict{
 		deleter.Deleted, deleter.AcceptedPending, deleter.NotFound, deleter.Invalid, deleter.CredentialRefused, deleter.Retry,
@@ -210,16 +210,16 @@ func TestDecideKeepsItsInvariants(t *testing.T) {
 			t.Fatal("a call would follow a final result")
 		}
 		if s.outcome == events.Deleted && a.Verdict != deleter.Deleted && a.Verdict != deleter.NotFound {
-			t.Fatalf("deleted was guessed from %s", a.Verdict)
+			t.Fatalf("deleted was decided from %s", a.Verdict)
 		}
 		if s.outcome == events.NotFound && (a.Verdict != deleter.NotFound || h.MayHaveDeleted || h.AwaitingRemoval) {
-			t.Fatalf("not-found was said of what may have been ours")
+			t.Fatalf("not-found, though a call of Lethe may have deleted")
 		}
 		if a.Verdict == deleter.CredentialRefused && s.outcome != "" && !(accepted.After(h.Refused) && !h.Refused.IsZero()) {
-			t.Fatalf("a wrong credential gave a result")
+			t.Fatalf("a refused credential led to a result")
 		}
 		if !s.nextCallAt.IsZero() && (h.MayHaveDeleted && !s.progress.MayHaveDeleted || s.progress.Attempts != h.Attempts && a.Status != 0) {
-			t.Fatal("the next call would know less than this one")
+			t.Fatal("the next call would have less progress than this one")
 		}
 		if !s.nextCallAt.IsZero() && s.nextCallAt.Before(noon) {
 			t.Fatal("the next call is in the past")

@@ -20,7 +20,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// foreign publishes a message that no worker wrote.
+// publishForeign publishes a message that no worker wrote.
 func (env *environment) publishForeign(subject, body string, header nats.Header) {
 	env.Helper()
 	if _, err := env.js.PublishMsg(context.Background(), &nats.Msg{Subject: subject, Data: []byte(body), Header: header}); err != nil {
@@ -28,7 +28,7 @@ func (env *environment) publishForeign(subject, body string, header nats.Header)
 	}
 }
 
-// unreadable publishes a message with headers that cannot be read.
+// publishUnreadable publishes a message with headers that cannot be read.
 func (env *environment) publishUnreadable(subject string) {
 	env.Helper()
 	conn, err := net.Dial("tcp", env.server.Addr().String())
@@ -43,10 +43,10 @@ func (env *environment) publishUnreadable(subject string) {
 			return
 		}
 	}
-	env.Fatal("the server did not take it")
+	env.Fatal("the server did not accept the message")
 }
 
-// readable returns the results among all messages, oldest first.
+// readableResults returns the messages that are results, oldest first.
 func (env *environment) readableResults() (all []events.Result) {
 	env.Helper()
 	for seq := uint64(1); ; seq++ {
@@ -64,14 +64,14 @@ func (env *environment) readableResults() (all []events.Result) {
 	}
 }
 
-// forged are the headers of a record that is none.
+// forgedHeaders returns headers that a record may have.
 func forgedHeaders() nats.Header {
 	h := nats.Header{"Lethe-Link": {ledger.NewID()}, "Lethe-Fingerprint": {"f"}, "Lethe-Instance": {"w"}, "Lethe-Lease": {"1h"}}
 	ledger.Progress{Attempts: 1, RequestSeq: 1}.Write(h)
 	return h
 }
 
-// litter puts every kind of foreign message on a request's subjects.
+// publishAllForeign publishes every kind of foreign message on a request's subjects.
 func (env *environment) publishAllForeign(r events.Request) {
 	env.Helper()
 	deleted := events.ResultSubject(r.Target(), r.ID, events.Deleted)
@@ -84,8 +84,7 @@ func (env *environment) publishAllForeign(r events.Request) {
 	env.publishUnreadable(deleted)
 }
 
-// Wherever they are among its records, foreign messages delay no request, not even
-// the request.
+// Foreign messages delay no request, wherever they are among its records.
 func TestForeignMessagesAreSkipped(t *testing.T) {
 	for _, target := range events.Targets() {
 		t.Run(string(target), func(t *testing.T) {
@@ -120,7 +119,7 @@ func TestForeignMessagesAreSkipped(t *testing.T) {
 				t.Errorf("%s after %d attempts", got.Outcome, got.Attempts)
 			}
 			env.publishAllForeign(first)
-			env.publish(first, second) // the first again: it is answered
+			env.publish(first, second) // the first has its result already
 			env.settled()
 			if n := calls.count(); n != 5 {
 				t.Errorf("%d calls", n)
@@ -139,7 +138,7 @@ func TestForeignMessagesAreSkipped(t *testing.T) {
 	}
 }
 
-// What comes due without a worker's headers is no step of a request.
+// A due message without a worker's headers is not a step of a request.
 func TestADueForeignMessageIsDropped(t *testing.T) {
 	env := newEnvironment(t)
 	calls := answering(answerDeleted)

@@ -30,15 +30,15 @@ func TestMain(m *testing.M) {
 	set := false
 	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "test.parallel" })
 	if !set {
-		_ = flag.Set("test.parallel", "8") // most of a test is waiting
+		_ = flag.Set("test.parallel", "8") // tests mostly wait
 	}
 	goleak.VerifyTestMain(m)
 }
 
-// patience is how long a test waits for what must come; it is not a measure.
+// patience is how long a test waits for a condition before it fails.
 const patience = 30 * time.Second
 
-// startServer runs a NATS server until the test ends, on a free port where port is 0.
+// startServer runs a NATS server until the test ends, on a free port if port is 0.
 func startServer(t testing.TB, dir string, port int) e2e.Server {
 	t.Helper()
 	return startServerWith(t, e2e.ServerConfig{Dir: dir, Port: port})
@@ -54,7 +54,7 @@ func startServerWith(t testing.TB, c e2e.ServerConfig) e2e.Server {
 	return s
 }
 
-// world is a server with the streams, and what a test does to them.
+// environment is a NATS server for one test, with a connection and helpers for requests and results.
 type environment struct {
 	testing.TB
 	server e2e.Server
@@ -62,10 +62,11 @@ type environment struct {
 	js     jetstream.JetStream
 }
 
+// newEnvironment returns an environment with Lethe's streams. The test runs in parallel with others.
 func newEnvironment(t testing.TB) *environment {
 	t.Helper()
 	if t, ok := t.(*testing.T); ok {
-		t.Parallel() // most of a test is waiting
+		t.Parallel() // tests mostly wait
 	}
 	env := bareEnvironment(t)
 	if err := streams.Setup(t.Context(), env.js, streams.Settings{Replicas: 1, ResultsMaxAge: 720 * time.Hour}); err != nil {
@@ -74,7 +75,7 @@ func newEnvironment(t testing.TB) *environment {
 	return env
 }
 
-// bareWorld is a server without streams.
+// bareEnvironment returns an environment without streams.
 func bareEnvironment(t testing.TB) *environment {
 	t.Helper()
 	env := &environment{TB: t, server: startServer(t, filepath.Join(t.TempDir(), "js"), 0)}
@@ -96,7 +97,7 @@ func (env *environment) connect() (*nats.Conn, jetstream.JetStream) {
 	return nc, js
 }
 
-// api is a Deleter that a test plays.
+// fakeAPI is a Deleter whose answers a test decides.
 type fakeAPI struct {
 	answer func(call int, res events.Resource) deleter.Answer
 
@@ -131,12 +132,12 @@ var (
 	answerUnauthorized = deleter.Answer{Verdict: deleter.CredentialRefused, Status: 401, Message: "who are you"}
 )
 
-// script answers the calls one after the other, and the last answer from then on.
+// answering returns a fake that gives the answers in order, and the last one from then on.
 func answering(answers ...deleter.Answer) *fakeAPI {
 	return &fakeAPI{answer: func(call int, _ events.Resource) deleter.Answer { return answers[min(call, len(answers))-1] }}
 }
 
-// config is a lane's with short waits.
+// config returns a lane's configuration with short waits.
 func (env *environment) config(target events.Target, d deleter.Deleter) Config {
 	return Config{
 		Target: target, Deleter: d, RecordAttempts: target == events.SensayKnowledgeBase,
@@ -186,7 +187,7 @@ func (env *environment) publish(requests ...events.Request) {
 	}
 }
 
-// publishRaw publishes without a message id, so that the stream takes repeats.
+// publishRaw publishes without a message id, so that the stream accepts repeats.
 func (env *environment) publishRaw(target events.Target, body []byte, header nats.Header) uint64 {
 	env.Helper()
 	msg := &nats.Msg{Subject: events.RequestSubject(target), Data: body, Header: header}
@@ -215,7 +216,7 @@ func (env *environment) results(filter string) []events.Result {
 }
 
 // messages reads a stream message by message, without a consumer: a work queue
-// allows no second one.
+// allows only one for a subject.
 func (env *environment) messages(stream, filter string) []*jetstream.RawStreamMsg {
 	env.Helper()
 	s, err := env.js.Stream(env.Context(), stream)
@@ -232,18 +233,18 @@ func (env *environment) messages(stream, filter string) []*jetstream.RawStreamMs
 		if err != nil {
 			env.Fatal(err)
 		}
-		seq = m.Sequence // the next one on the filter, which may be further on
+		seq = m.Sequence // the next match, which may be further on
 		all = append(all, m)
 	}
 	return all
 }
 
-// final waits for the final result under an id.
+// final waits for the final result of an id.
 func (env *environment) final(target events.Target, id string) events.Result {
 	env.Helper()
 	var found events.Result
 	env.until("a final result of "+id, func() bool {
-		ctx, cancel := context.WithTimeout(env.Context(), time.Second) // the server may be away
+		ctx, cancel := context.WithTimeout(env.Context(), time.Second) // the server may be down
 		defer cancel()
 		m, err := streams.LastMessage(ctx, env.js, events.StreamResults, events.ResultFilter(target, id, ""))
 		if err != nil || m == nil {
@@ -257,13 +258,13 @@ func (env *environment) final(target events.Target, id string) events.Result {
 	return found
 }
 
-// settled waits until nothing is left in the streams that requests wait in.
+// settled waits until the streams in which requests wait are empty.
 func (env *environment) settled() {
 	env.Helper()
 	env.settledOn(events.StreamRequests, events.StreamLater)
 }
 
-// settledOn waits until nothing is left in these streams.
+// settledOn waits until these streams are empty.
 func (env *environment) settledOn(streams ...string) {
 	env.Helper()
 	env.until("every message is acknowledged", func() bool {
@@ -280,19 +281,26 @@ func (env *environment) settledOn(streams ...string) {
 	})
 }
 
+// waiting waits until the only request is acknowledged and its next step is scheduled.
+func (env *environment) waiting() {
+	env.Helper()
+	env.until("a step is scheduled", func() bool { return len(env.messages(events.StreamLater, "deletions.later.>")) == 1 })
+	env.until("the request is acknowledged", func() bool { return len(env.messages(events.StreamRequests, ">")) == 0 })
+}
+
 // until waits for a condition.
 func (env *environment) until(what string, ok func() bool) {
 	env.Helper()
 	deadline := time.Now().Add(patience)
 	for !ok() {
 		if time.Now().After(deadline) {
-			env.Fatalf("in vain: %s", what)
+			env.Fatalf("timed out after %s waiting until %s", patience, what)
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
 }
 
-// testLog shows the lanes' log where LETHE_TEST_LOG is set.
+// testLog returns a lane's log, which is shown if LETHE_TEST_LOG is set.
 func testLog() *slog.Logger {
 	if os.Getenv("LETHE_TEST_LOG") == "" {
 		return slog.New(slog.DiscardHandler)

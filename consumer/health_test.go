@@ -27,12 +27,12 @@ func TestAFullLaterStreamLimitsWhichStreamsAreFetched(t *testing.T) {
 		{900, limit, false, false},
 		{limit, limit, false, false},
 	} {
-		var room laterUsage
-		room.percent.Store(streams.PercentFull(jetstream.StreamConfig{MaxBytes: c.limit}, jetstream.StreamState{Bytes: c.bytes}))
-		if got := room.mayFetch(events.StreamRequests); got != c.requests {
+		var usage laterUsage
+		usage.percent.Store(streams.PercentFull(jetstream.StreamConfig{MaxBytes: c.limit}, jetstream.StreamState{Bytes: c.bytes}))
+		if got := usage.mayFetch(events.StreamRequests); got != c.requests {
 			t.Errorf("%d of %d: requests are fetched: %v", c.bytes, c.limit, got)
 		}
-		if got := room.mayFetch(events.StreamLater); got != c.due {
+		if got := usage.mayFetch(events.StreamLater); got != c.due {
 			t.Errorf("%d of %d: due steps are fetched: %v", c.bytes, c.limit, got)
 		}
 	}
@@ -59,7 +59,7 @@ func TestALaneFetchesNoRequestsWhileTheLaterStreamIsFull(t *testing.T) {
 		}
 	}
 	<-env.js.PublishAsyncComplete()
-	env.until("the lane is held", func() bool {
+	env.until("the lane is blocked", func() bool {
 		return lane.State().Status == StatusBlocked && strings.Contains(lane.State().Reason, "75 % full")
 	})
 	// A due step is still fetched, because it frees space.

@@ -16,8 +16,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// A status in a header and an empty body is how the server ends a pull. Anybody
-// can publish that.
+// The server ends a pull with a status in a header and an empty body. Any publisher can
+// send such a message too.
 func TestAMessageThatLooksLikeAServerStatusIsAnswered(t *testing.T) {
 	env := newEnvironment(t)
 	env.run(env.config(kvTarget, answering(answerDeleted)))
@@ -37,7 +37,7 @@ func TestAMessageThatLooksLikeAServerStatusIsAnswered(t *testing.T) {
 	env.settled()
 }
 
-// What is repeated in a schedule and in every result must fit there.
+// A schedule and every result repeat parts of the event, so these parts must fit.
 func TestAnEventTooLargeForItsResultIsInvalid(t *testing.T) {
 	long := strings.Repeat("x", 20_000)
 	structured, err := contexts(1).Encode()
@@ -58,7 +58,7 @@ func TestAnEventTooLargeForItsResultIsInvalid(t *testing.T) {
 	}{
 		"headers of a structured event":             {structured, nats.Header{"ce-a": {long}, "ce-b": {long}, "ce-c": {long}}, "headers"},
 		"headers of a binary event":                 {[]byte(`{"target":"kv-user-context","ids":[1]}`), binary, "headers"},
-		"a source that is nearly all NATS carries":  {sourced(1_000_000), nil, "body"},
+		"a source near the limit of NATS":           {sourced(1_000_000), nil, "body"},
 		"a source in an event that is small enough": {sourced(60_000), nil, "source"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -84,9 +84,9 @@ func TestARequestThatCannotBeStoredDelaysNoOther(t *testing.T) {
 		err   error
 		tries int
 	}{
-		"more than the server takes":        {nats.ErrMaxPayload, 1},
+		"more than the server accepts":      {nats.ErrMaxPayload, 1},
 		"more headers than a stream stores": {&jetstream.APIError{ErrorCode: 10097}, 1},
-		"more than the stream takes":        {&jetstream.APIError{ErrorCode: 10054}, 1},
+		"more than the stream accepts":      {&jetstream.APIError{ErrorCode: 10054}, 1},
 		"a concurrent publish":              {&jetstream.APIError{ErrorCode: 10164}, 3},
 		"no connection":                     {nats.ErrConnectionReconnecting, 3},
 	} {
@@ -110,21 +110,20 @@ func TestARequestThatCannotBeStoredDelaysNoOther(t *testing.T) {
 	}
 }
 
-// An answer that says that nothing was deleted is not forgotten with the
-// schedule that it led to.
+// What an answer says about a deletion outlives the schedule that the answer led to.
 func TestARepeatedMessageContinuesFromTheEarlierAttempt(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer deleter.Answer
 		want   events.Outcome
 	}{
-		"slow down":       {answerBusy, events.NotFound},
-		"nothing certain": {answerLost, events.Deleted},
+		"nothing deleted":  {answerBusy, events.NotFound},
+		"may have deleted": {answerLost, events.Deleted},
 	} {
 		t.Run(name, func(t *testing.T) {
 			env := newEnvironment(t)
-			patient := c.answer
-			patient.RetryAfter = time.Hour // so that the schedule does not fire
-			config := env.config(sensayTarget, answering(patient))
+			answer := c.answer
+			answer.RetryAfter = time.Hour // so that the schedule does not fire
+			config := env.config(sensayTarget, answering(answer))
 			config.Rules.Retry.MaxInterval = time.Hour
 			config.Rules.Retry.MaxElapsed = 24 * time.Hour
 			_, stop := env.run(config)
@@ -133,7 +132,7 @@ func TestARepeatedMessageContinuesFromTheEarlierAttempt(t *testing.T) {
 			env.settledOn(events.StreamRequests)
 			stop()
 
-			// The schedule has fired, say, and what it became is in no hurry.
+			// As if the schedule had fired and its message waited somewhere.
 			later, err := env.js.Stream(t.Context(), events.StreamLater)
 			if err != nil {
 				t.Fatal(err)
@@ -151,8 +150,8 @@ func TestARepeatedMessageContinuesFromTheEarlierAttempt(t *testing.T) {
 	}
 }
 
-// k-v.ai's requests have no link before their call, so another request can use
-// the id during it. The deletion is reported all the same.
+// A k-v.ai request has no record before its call, so another request can take its id
+// during the call. The deletion is reported all the same.
 func TestADeletionIsReportedEvenIfItsIDIsInUse(t *testing.T) {
 	env := newEnvironment(t)
 	r := contexts(1)
@@ -163,8 +162,8 @@ func TestADeletionIsReportedEvenIfItsIDIsInUse(t *testing.T) {
 	}}
 	env.run(env.config(kvTarget, calls))
 	env.publish(r)
-	env.until("the call is out", func() bool { return calls.count() > 0 })
-	env.run(env.config(kvTarget, calls)) // the first one has that id in flight
+	env.until("the call is in flight", func() bool { return calls.count() > 0 })
+	env.run(env.config(kvTarget, calls)) // the first worker has that id in flight
 	env.settled()
 	if got := env.final(kvTarget, r.ID); got.Outcome != events.Invalid {
 		t.Errorf("under its id: %s", got.Outcome)
@@ -204,6 +203,6 @@ func TestALaneDoesNotWaitForTheConsumerOfAnotherLane(t *testing.T) {
 	}
 	var problem *streams.Problem
 	if err := streams.Check(t.Context(), env.js, 0, sensayTarget); !errors.As(err, &problem) || problem.Consumer != string(sensayTarget) {
-		t.Errorf("the other lane's check says %v", err)
+		t.Errorf("the check of the other lane returned %v", err)
 	}
 }

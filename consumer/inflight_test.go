@@ -11,8 +11,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// delivered is a message whose ack deadline was extended some time ago, and what
-// it hears about it from now on.
+// delivered returns a message whose ack deadline was extended some time ago. received
+// counts the acknowledgements with a prefix that the server got since.
 func (env *environment) delivered(before time.Duration) (d *delivery, received func(prefix string) int) {
 	env.Helper()
 	replies, err := env.nc.SubscribeSync(env.nc.NewInbox())
@@ -43,33 +43,33 @@ func (env *environment) delivered(before time.Duration) (d *delivery, received f
 func TestAnAckDeadlineIsExtendedUntilTheServerMayRedeliver(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		since time.Duration // the last sign of life
-		alive int
+		since time.Duration // the last extension
+		sent  int
 		ours  bool
 	}{
 		{"at once", 0, 1, true},
-		{"after a sign that was lost", streams.AckWait * 2 / 3, 1, true},
-		{"after a process that stood still", streams.AckWait, 0, false},
+		{"after an extension that was lost", streams.AckWait * 2 / 3, 1, true},
+		{"after the process was stopped", streams.AckWait, 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d, received := newEnvironment(t).delivered(c.since)
 			if err := d.extend(newClock(), streams.AckWait); err != nil {
 				t.Fatal(err)
 			}
-			if ours, alive := time.Now().Before(d.ackDeadline(streams.AckWait)), received("+WPI"); alive != c.alive || ours != c.ours {
-				t.Errorf("%d signs of life, ours %v; want %d, %v", alive, ours, c.alive, c.ours)
+			if ours, sent := time.Now().Before(d.ackDeadline(streams.AckWait)), received("+WPI"); sent != c.sent || ours != c.ours {
+				t.Errorf("%d extensions, within the ack deadline: %v; want %d, %v", sent, ours, c.sent, c.ours)
 			}
 		})
 	}
 }
 
-// After a worker was stopped, others may have its messages in flight.
+// After a worker was stopped, other workers may have its messages in flight.
 func TestAMessagePastItsAckDeadlineIsNeitherCalledForNorSettled(t *testing.T) {
 	for _, r := range []struct {
 		name  string
 		since time.Duration
 		calls int
-	}{{"in flight", 0, 1}, {"perhaps another's", streams.AckWait, 0}} {
+	}{{"within its ack deadline", 0, 1}, {"past its ack deadline", streams.AckWait, 0}} {
 		t.Run(r.name, func(t *testing.T) {
 			env := newEnvironment(t)
 			calls := answering(answerLost)

@@ -34,12 +34,12 @@ func TestAFullResultsStreamBlocksTheLaneUntilItHasSpace(t *testing.T) {
 	lane, _ := env.run(env.config(sensayTarget, api))
 	r := entry(7)
 	env.publish(r) // its attempt is stored, its result is not
-	env.until("the lane says that it is stuck", func() bool { return lane.State().Status == StatusBlocked })
+	env.until("the lane is blocked", func() bool { return lane.State().Status == StatusBlocked })
 	if s := lane.State(); !strings.Contains(s.Reason, "stream "+events.StreamResults+": ") || !strings.Contains(s.Fix, "raise its max_bytes") || strings.Contains(s.Reason, r.ID) {
 		t.Errorf("it names no stream, or no fix: %+v", s)
 	}
 	if n := len(env.messages(events.StreamRequests, ">")); n != 1 {
-		t.Errorf("%d requests wait, so one was acknowledged without its result", n)
+		t.Errorf("%d requests wait, want 1: it must not be acknowledged without its result", n)
 	}
 	limit(-1)
 	if got := env.final(sensayTarget, r.ID); got.Outcome != events.Deleted || api.count() != 1 {
@@ -57,9 +57,9 @@ func TestAMissingResultsStreamBlocksTheLane(t *testing.T) {
 	}
 	r := entry(7)
 	env.publish(r)
-	env.until("the lane says that it stands still", func() bool { return lane.State().Status != StatusRunning })
+	env.until("the lane does not run", func() bool { return lane.State().Status != StatusRunning })
 	if api.count() != 0 {
-		t.Errorf("%d calls without a place for their attempts", api.count())
+		t.Errorf("%d calls without a stream for their attempts", api.count())
 	}
 	if err := streams.Setup(t.Context(), env.js, streams.Settings{Replicas: 1}); err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ func TestAMissingResultsStreamBlocksTheLane(t *testing.T) {
 	env.final(sensayTarget, r.ID)
 }
 
-// The chain is lost while the call is out, and with it the attempt.
+// The records, with the attempt, are lost while the call is in flight.
 func TestAnAnswerIsStoredEvenIfItsRecordsAreGone(t *testing.T) {
 	for _, r := range []events.Request{contexts(10), entry(7)} {
 		t.Run(string(r.Target()), func(t *testing.T) {
@@ -142,7 +142,7 @@ func TestALaneSurvivesAServerRestart(t *testing.T) {
 	address := env.server.Addr()
 	env.server.Shutdown()
 	env.server.WaitForShutdown()
-	close(proceed) // the result finds no server
+	close(proceed) // the result cannot be stored yet
 	env.server = startServer(t, dir, address.(*net.TCPAddr).Port)
 	env.until("the connection is back", func() bool { return env.nc.IsConnected() })
 	if got := env.final(sensayTarget, first.ID); got.Outcome != events.Deleted || got.Attempts != 1 {
@@ -158,7 +158,7 @@ func TestALaneThatStartsWithoutAConsumerWaitsForIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	lane, _ := env.run(env.config(kvTarget, answering(answerDeleted)))
-	env.until("the lane is held", func() bool {
+	env.until("the lane is blocked", func() bool {
 		return lane.State().Status == StatusBlocked && strings.Contains(lane.State().Reason, "missing")
 	})
 	if err := streams.Setup(t.Context(), env.js, settings); err != nil {
@@ -169,12 +169,12 @@ func TestALaneThatStartsWithoutAConsumerWaitsForIt(t *testing.T) {
 	env.final(kvTarget, r.ID)
 }
 
-// A request is claimed for a call whose turn does not come. The worker that continues with it
-// is not to take that for a call without an answer.
+// A request is claimed, but its turn to call does not come. The next worker must not take the
+// claim for an unanswered call.
 func TestAClaimWithoutACallIsReleased(t *testing.T) {
 	env := newEnvironment(t)
 	hanging, stop := env.run(env.config(sensayTarget, answering()))
-	for range hanging.config.Concurrency { // calls that are out and do not end
+	for range hanging.config.Concurrency { // calls that do not end
 		if _, err := hanging.limiter.Wait(t.Context(), time.Time{}); err != nil {
 			t.Fatal(err)
 		}
@@ -191,8 +191,8 @@ func TestAClaimWithoutACallIsReleased(t *testing.T) {
 	}
 }
 
-// A server that was cut off shows for a moment the schedule that the step in flight
-// came from. A worker that waited for it would never continue.
+// A server that was disconnected shows for a moment the schedule that the step in flight
+// came from. A worker that waited for that schedule would never continue.
 func TestAStepDoesNotWaitForTheScheduleThatItCameFrom(t *testing.T) {
 	env := newEnvironment(t)
 	r := entry(7)

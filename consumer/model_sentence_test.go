@@ -11,14 +11,15 @@ import (
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// What `lethe show` says of a request is compared with each state of the model.
+// The sentence that `lethe show` prints about a request is compared with each state of the
+// model.
 
 const (
 	modelLease = time.Minute
 	modelWait  = time.Hour // of a schedule
 )
 
-// stored is what can be read of a request in a state.
+// request is what `lethe show` reads of the request in a state.
 func (l modelState) request() *history.Request {
 	q := &history.Request{ID: "id", Target: events.SensayKnowledgeBase}
 	if l.hasRecords {
@@ -45,8 +46,8 @@ func (l modelState) request() *history.Request {
 	return q
 }
 
-// stage is where a request stands, in the model's own terms. lapsed says that more time
-// than a lease has passed since the last record.
+// stage is the stage of the request by the model's own rules. lapsed: more time than a
+// lease has passed since the last record.
 func (l modelState) stage(lapsed bool) history.Stage {
 	switch {
 	case l.finished:
@@ -77,7 +78,7 @@ func (l modelState) stage(lapsed bool) history.Stage {
 	return stage
 }
 
-// called says that a worker, which has not stood still, makes a call on a record.
+// called reports whether a call on a record is in flight, by a worker that was not stopped.
 func (l modelState) called() bool {
 	for _, h := range l.workers {
 		if l.recorded && h.step == calling && !h.stale {
@@ -87,14 +88,14 @@ func (l modelState) called() bool {
 	return false
 }
 
-// said are words that only the sentence of one stage has.
+// sentenceMarks has words for each stage that only the sentence of this stage contains.
 var sentenceMarks = map[history.Stage]string{
 	history.Waiting: "no worker has taken it yet", history.Taken: "A worker has taken message", history.InFlight: "is in flight since",
 	history.Unanswered: "and its lease is over", history.Retrying: "Attempt 2 follows at 2026-11-23 13:00:00", history.Due: "; a worker takes it next",
 	history.AcceptedPending: "The API accepted the deletion", history.Final: "It is final: ",
 }
 
-// compareSentences compares the sentence about each state with the state.
+// compareSentences checks the sentence about each state.
 func (m *model) compareSentences(t *testing.T) {
 	type view struct {
 		linked, finished, called, pending, lapsed bool
@@ -105,7 +106,7 @@ func (m *model) compareSentences(t *testing.T) {
 	seen := map[view]bool{}
 	stages := map[history.Stage]int{}
 	for l := range m.reached {
-		// A worker that stands still or is gone may be away for longer than its lease.
+		// A worker that was stopped or killed may be away for longer than its lease.
 		mayLapse := l.head.by == noWorker || l.workers[l.head.by].stale
 		for _, lapsed := range []bool{false, true} {
 			v := view{l.hasRecords, l.finished, l.called(), l.pending, lapsed, l.head, l.schedule, l.messages}
@@ -127,7 +128,7 @@ func (m *model) compareSentences(t *testing.T) {
 			case stage == history.Unknown:
 				wrong = "it is stored"
 			case l.called() && !l.finished && stage != history.InFlight:
-				wrong = "a call is out"
+				wrong = "a call is in flight"
 			case stage == history.AcceptedPending && !l.pending:
 				wrong = "the API did not accept it"
 			case stage == history.Final && !strings.Contains(sentence, string(outcomes[l.head.outcome])):
@@ -139,7 +140,7 @@ func (m *model) compareSentences(t *testing.T) {
 				}
 			}
 			if wrong != "" {
-				t.Fatalf("%s (%s), but %s:\n%s", sentence, stage, wrong, m.trace(l))
+				t.Fatalf("the sentence is %q (%s), but %s:\n%s", sentence, stage, wrong, m.trace(l))
 			}
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// worker is the next step of a worker.
+// worker adds the states after the next step of worker i.
 func (m *model) worker(l modelState, i int, then func(func(*modelState))) {
 	h := l.workers[i]
 	if m.waitsForForeign && l.foreignHead && (h.step == claiming || h.step == storing || h.step == storingAnswer) {
@@ -25,7 +25,7 @@ func (m *model) worker(l modelState, i int, then func(func(*modelState))) {
 		}
 	case claiming:
 		then(func(l *modelState) { m.claim(l, i) })
-		if l.suspended[i] && h.carried.refused { // another may probe first
+		if l.suspended[i] && h.carried.refused { // another request may be the probe
 			then(func(l *modelState) { m.postpone(l, i) })
 		}
 	case readingHead:
@@ -62,7 +62,7 @@ func (m *model) worker(l modelState, i int, then func(func(*modelState))) {
 	}
 }
 
-// fate is what may befall a worker at any time.
+// faults adds the states after each fault that can hit worker i now.
 func (m *model) faults(l modelState, i int, then func(func(*modelState))) {
 	h := l.workers[i]
 	if h.step == idle {
@@ -86,7 +86,7 @@ func (m *model) faults(l modelState, i int, then func(func(*modelState))) {
 			l.uncertain = l.uncertain || between
 			l.workers[i].stale = true
 			l.messages[h.slot].waiting = l.messages[h.slot].exists // and the server delivers it again
-			if h.step == calling {                                 // which has its time-out
+			if h.step == calling {                                 // the call times out
 				if !h.effect {
 					l.lateCalls++
 				}
@@ -98,7 +98,7 @@ func (m *model) faults(l modelState, i int, then func(func(*modelState))) {
 
 func verdictNumber(v deleter.Verdict) verdict { return verdict(slices.Index(verdicts, v)) }
 
-// rest leaves a worker without work.
+// setIdle leaves a worker without work.
 func (l *modelState) setIdle(i int) {
 	l.workers[i] = modelWorker{}
 	if int(l.head.by) == i {
@@ -111,16 +111,15 @@ func (l *modelState) setIdle(i int) {
 	}
 }
 
-// release lets a worker's message go, to be delivered again.
+// release returns a worker's message, which is delivered again.
 func (l *modelState) release(i int) {
-	if letter := &l.messages[l.workers[i].slot]; letter.exists {
-		letter.waiting = true
+	if message := &l.messages[l.workers[i].slot]; message.exists {
+		message.waiting = true
 	}
 	l.setIdle(i)
 }
 
-// lost breaks the promise that an acknowledged request has its result, or its
-// next step, stored.
+// checkLost checks that an acknowledged request has its result, or its next step, stored.
 func (l *modelState) checkLost() {
 	if l.finished || l.schedule.exists {
 		return
@@ -152,11 +151,11 @@ func (l *modelState) addMessage(new modelMessage) {
 	panic("the model needs more slots")
 }
 
-// tidy gives states that differ only in the order of their messages one form.
+// normalize sorts the messages, so that states that differ only in their order are equal.
 func (l *modelState) normalize() {
 	rank := func(s int) (n int) {
 		k := l.messages[s]
-		for i, b := range []bool{k.exists, k.waiting, k.due, k.delivered, k.progress.current, k.progress.noSeq, k.progress.mayHaveDeleted, k.progress.awaitingRemoval, k.progress.refused} {
+		for i, b := range []bool{k.exists, k.waiting, k.due, k.delivered, k.progress.atHead, k.progress.noSeq, k.progress.mayHaveDeleted, k.progress.awaitingRemoval, k.progress.refused} {
 			if b {
 				n |= 1 << i
 			}
@@ -192,15 +191,15 @@ func (l *modelState) normalize() {
 	}
 }
 
-// remove is a deletion by the API.
+// remove lets the API delete the entry because of a call.
 func (l *modelState) remove() {
 	if l.present {
 		l.present, l.removedByUs = false, true
 	}
 }
 
-// quiet says that no worker can still be working on the request: records are
-// stored for much longer than a lease.
+// noneActive reports whether no worker can still be working on the request: records
+// are stored for much longer than a lease.
 func (l *modelState) noneActive() bool {
 	for _, h := range l.workers {
 		if h.step != idle && !h.stale {
@@ -210,12 +209,12 @@ func (l *modelState) noneActive() bool {
 	return true
 }
 
-// expire lets all records go. What knows of none then knows the end of the chain.
+// expire removes all records. Progress without a sequence is then at the head.
 func (l *modelState) expire() {
 	l.expiries--
-	l.expired, l.uncertain = true, true // what came of them is forgotten
+	l.expired, l.uncertain = true, true // what came of earlier attempts is unknown now
 	l.hasRecords, l.foreignHead, l.head = false, false, modelRecord{by: noWorker}
-	known := func(r *modelProgress) { r.current = r.noSeq }
+	known := func(r *modelProgress) { r.atHead = r.noSeq }
 	known(&l.schedule.progress)
 	for s := range l.messages {
 		known(&l.messages[s].progress)
@@ -229,39 +228,39 @@ func (l *modelState) expire() {
 	}
 }
 
-// stored is what comes of an append.
+// stored is the result of an append.
 type stored int8
 
 const (
-	refusal   stored = iota // a link is there that the writer does not know
-	accepted                // the link is the last one
-	readAgain               // a foreign message was there; now the writer expects it
+	refusal   stored = iota // the last record is another than the writer expects
+	accepted                // the record is the last one
+	readAgain               // there was a foreign message; now the writer expects it
 )
 
-// append stores a link, if its writer knew the last one: chain.go's append, of which
-// one step is a try and, where that is refused, the read after it.
+// append stores a record if follows is at the head, as [ledger.Ledger.Append] does. One
+// step is one publish and, if that is refused, the read after it.
 func (m *model) append(l *modelState, i int, k modelRecord, follows modelProgress) stored {
 	h := &l.workers[i]
 	switch {
 	case m.noExpectation:
-	case l.foreignHead && !h.expectsForeign && (follows.current || m.skipsRead):
+	case l.foreignHead && !h.expectsForeign && (follows.atHead || m.skipsRead):
 		h.expectsForeign = true
 		return readAgain
 	case l.foreignHead && m.skipsRead:
-	case !follows.current:
+	case !follows.atHead:
 		return refusal
 	}
-	// Nobody else knows the last link any more.
-	l.schedule.progress.current = false
+	// No other progress is at the head any more.
+	l.schedule.progress.atHead = false
 	for s := range l.messages {
-		l.messages[s].progress.current = false
+		l.messages[s].progress.atHead = false
 	}
 	for w := range l.workers {
 		h := &l.workers[w]
-		h.carried.current, h.current.current, h.next.current, h.headIsCurrent, h.expectsForeign = false, false, false, false, false
+		h.carried.atHead, h.current.atHead, h.next.atHead, h.headIsCurrent, h.expectsForeign = false, false, false, false, false
 	}
 	k.by = int8(i)
-	k.progress.current, k.progress.noSeq = true, false // it is the last link itself
+	k.progress.atHead, k.progress.noSeq = true, false // it is the last record itself
 	l.head, l.hasRecords, l.foreignHead = k, true, false
 	if !k.outcome.final() {
 		return accepted
@@ -286,7 +285,7 @@ func (m *model) receive(l *modelState, i int, slot int8) {
 	from := &l.messages[slot]
 	from.waiting = false
 	known := from.progress
-	// startingPoint: what it cannot know of may have deleted.
+	// initialProgress in receive.go: an attempt whose record is lost may have deleted.
 	if lost := from.due || known.noSeq && from.delivered && l.expired; lost && !m.ignoresLoss {
 		known.mayHaveDeleted = true
 	}
@@ -298,17 +297,17 @@ func (m *model) receive(l *modelState, i int, slot int8) {
 	}
 }
 
-// claim: process.go's attempt, up to the call.
+// claim is claim in claim.go.
 func (m *model) claim(l *modelState, i int) {
 	h := &l.workers[i]
 	if h.stale && !m.noLease {
-		l.release(i) // the message may be another's
+		l.release(i) // another worker may have the message
 		return
 	}
 	h.current = h.carried
 	switch {
 	case !l.recorded || m.noAttempts:
-		if !h.current.current {
+		if !h.current.atHead {
 			l.readHead(i)
 			return
 		}
@@ -320,7 +319,7 @@ func (m *model) claim(l *modelState, i int) {
 		case readAgain:
 			return
 		}
-		h.current.current, h.current.noSeq = true, false
+		h.current.atHead, h.current.noSeq = true, false
 	}
 	h.step = claimed
 }
@@ -330,8 +329,8 @@ func (l *modelState) readHead(i int) {
 	h.step, h.head, h.headIsCurrent, h.headIsMissing = readingHead, l.head, true, !l.hasRecords
 }
 
-// follow: claim.go's resolve. Whether a next step is scheduled is looked up
-// after the chain was, so both may be of different moments.
+// resolve is resolve in claim.go. The schedule is read after the last record, so the two
+// may be of different moments.
 func (m *model) resolve(l *modelState, i int, now time.Time) {
 	h := &l.workers[i]
 	last := &ledger.Record{Seq: headSeq, StoredAt: noon, Outcome: outcomes[h.head.outcome], Instance: fmt.Sprint(h.head.by), Progress: h.head.progress.progress()}
@@ -352,9 +351,9 @@ func (m *model) resolve(l *modelState, i int, now time.Time) {
 	if h.headIsMissing && m.ignoresLoss {
 		next.MayHaveDeleted = h.carried.mayHaveDeleted
 	}
-	to := progressOf(next, h.carried.current)
+	to := progressOf(next, h.carried.atHead)
 	if next.Seq == headSeq || h.headIsMissing {
-		to.current = h.headIsCurrent
+		to.atHead = h.headIsCurrent
 	}
 	h.head, h.headIsCurrent, h.headIsMissing = modelRecord{}, false, false
 	switch action {
@@ -373,15 +372,15 @@ func (m *model) call(l *modelState, i int) {
 		h.carried, h.step = h.current, claiming
 		return
 	}
-	// Where attempts are not recorded, only this check separates two workers,
-	// and the call may come a moment after what it did not see yet.
+	// Without recorded attempts only an existence check keeps two workers apart, and a
+	// result may be stored between the check and the call.
 	if l.finished && l.recorded {
 		l.violated = noCallAfterFinal
 	}
 	h.step, h.effect, h.accepted = calling, false, l.accepted[i]
 }
 
-// putOff: suspect.go's. The message comes again as it is.
+// postpone is postpone in suspect.go. The message comes again as it is.
 func (m *model) postpone(l *modelState, i int) {
 	h := &l.workers[i]
 	h.next, h.step = h.carried, scheduling
@@ -390,7 +389,8 @@ func (m *model) postpone(l *modelState, i int) {
 	}
 }
 
-// credential is what becomes of it, and what a worker learns by other requests.
+// credential adds the states after a change of the credential, and after a worker sees it
+// accepted for another request.
 func (m *model) credential(l modelState, then func(func(*modelState))) {
 	if !l.forbidden && !l.revocable {
 		return
@@ -405,11 +405,11 @@ func (m *model) credential(l modelState, then func(func(*modelState))) {
 	}
 }
 
-// releaseClaim: process.go's, where the turn of a call does not come.
+// releaseClaim is releaseClaim in claim.go: the turn to call did not come.
 func (m *model) releaseClaim(l *modelState, i int) {
 	l.missedTurns--
 	if current := l.workers[i].current; l.recorded && !m.noRelease {
-		// Refused where another worker continues with it.
+		// A refusal means that another worker has the request.
 		if m.append(l, i, modelRecord{progress: current}, current) == readAgain {
 			m.append(l, i, modelRecord{progress: current}, current)
 		}
@@ -417,7 +417,7 @@ func (m *model) releaseClaim(l *modelState, i int) {
 	l.release(i)
 }
 
-// api is what may become of a call that is out.
+// api adds the states after each outcome of a call in flight.
 func (m *model) api(l modelState, i int, then func(func(*modelState))) {
 	answer := func(v deleter.Verdict, maybe bool, change func(*modelState)) {
 		then(func(l *modelState) {
@@ -436,7 +436,7 @@ func (m *model) api(l modelState, i int, then func(func(*modelState))) {
 		return
 	}
 	switch {
-	case !l.recorded: // k-v.ai, to which everything is always there
+	case !l.recorded: // k-v.ai, which never answers not found
 		answer(deleter.Deleted, false, (*modelState).remove)
 	case l.present && l.pending:
 		answer(deleter.NotFound, false, func(l *modelState) { l.present = false })
@@ -449,11 +449,11 @@ func (m *model) api(l modelState, i int, then func(func(*modelState))) {
 		return
 	}
 	answer(deleter.Retry, false, func(l *modelState) { l.failures-- }) // 429
-	if !l.revocable {                                                  // the credential is revoked once, not from call to call
+	if !l.revocable {                                                  // the credential is revoked once, not for single calls
 		answer(deleter.CredentialRefused, false, func(l *modelState) { l.failures-- }) // 401
 	}
-	answer(deleter.Retry, true, func(l *modelState) { l.failures--; l.lateCalls++ }) // timed out, it may act yet
-	answer(deleter.Retry, true, func(l *modelState) { l.failures--; l.remove() })    // deleted, and the answer was lost
+	answer(deleter.Retry, true, func(l *modelState) { l.failures--; l.lateCalls++ }) // timed out; it may still take effect
+	answer(deleter.Retry, true, func(l *modelState) { l.failures--; l.remove() })    // deleted, but the answer was lost
 	if l.recorded && l.present && l.pending {
 		answer(deleter.AcceptedPending, false, func(l *modelState) { l.failures-- })
 	}
@@ -465,7 +465,7 @@ func (m *model) api(l modelState, i int, then func(func(*modelState))) {
 
 var modelRules = Rules{ConfirmAfter: time.Hour, Retry: Policy{InitialInterval: time.Second, Multiplier: 1, MaxInterval: time.Second, MaxElapsed: 1000 * time.Hour}}
 
-// decide: process.go's store, up to the first publish.
+// decide is decide in process.go, and picks what is stored first.
 func (m *model) decide(l *modelState, i int) {
 	h := &l.workers[i]
 	var accepted time.Time
@@ -480,7 +480,7 @@ func (m *model) decide(l *modelState, i int) {
 		step.progress.MayHaveDeleted = false
 	}
 	h.outcome, h.callAgain = outcomeNumber(step.outcome), !step.nextCallAt.IsZero()
-	h.next = progressOf(step.progress, h.current.current)
+	h.next = progressOf(step.progress, h.current.atHead)
 	switch {
 	case h.outcome != 0:
 		h.step = storing
@@ -504,7 +504,7 @@ func (m *model) store(l *modelState, i int) {
 	case readAgain:
 		return
 	}
-	h.next.current, h.next.noSeq, h.step = true, false, acking
+	h.next.atHead, h.next.noSeq, h.step = true, false, acking
 	if h.callAgain {
 		h.step = scheduling
 	}
@@ -519,14 +519,14 @@ func (m *model) storeAnswer(l *modelState, i int) {
 	case readAgain:
 		return
 	}
-	h.next.current, h.next.noSeq, h.step = true, false, scheduling
+	h.next.atHead, h.next.noSeq, h.step = true, false, scheduling
 }
 
-// outrun: process.go's.
+// conflict is storeConflict in store.go.
 func (m *model) conflict(l *modelState, i int) {
-	if !l.hasRecords { // what the API answered is stored all the same
+	if !l.hasRecords { // the records expired; the answer is stored all the same
 		h := &l.workers[i]
-		h.current.current, h.current.noSeq, h.next.current, h.next.noSeq = true, true, true, true
+		h.current.atHead, h.current.noSeq, h.next.atHead, h.next.noSeq = true, true, true, true
 		return
 	}
 	if l.head.outcome.final() {

@@ -11,46 +11,46 @@ import (
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// The life of one request as a state machine, small enough to be explored to
-// its end: two workers, one request that may be published twice, an API, and
-// everything that may befall them, in every order. What a worker decides is
-// decided by the functions that the lane calls, [decide] and [ledger.Resolve]; what
-// is here is the order of its steps, as in process.go, and the world's.
+// A model of one request as a state machine, small enough to explore completely: two
+// workers, one request that may be published twice, an API, and every fault, in every
+// order. The model's workers decide with the functions that the lane calls, [decide] and
+// [ledger.Resolve]. The model adds the order of their steps, as in process.go, and the
+// faults.
 //
-// Times and sequences are reduced to what is asked of them: whether a lease is
-// over, and whether a history knows the chain's last link.
+// Times and sequences are reduced to two questions: whether a lease has expired, and
+// whether a step's progress names the head, the last record of the request.
 
 const (
 	workerCount  = 2
-	messageSlots = 6 // messages that are known at the same time
+	messageSlots = 6 // messages that exist at the same time, at most
 )
 
-// limits bound what may happen in one life, so that there is an end.
+// limits bound what may happen, so that the number of states is finite.
 type limits struct {
 	copies      int8 // of the request, published
 	crashes     int8
 	suspensions int8 // times that a worker is stopped for longer than lease and ackWait
 	failures    int8 // answers of the API that do not end the request
-	missedTurns int8 // calls whose turn does not come
+	missedTurns int8 // claims whose turn to call does not come
 	expiries    int8 // times that all records expire while the request is open
 	foreign     int8 // messages among its records that no worker wrote
 	absent      bool // the entry was never there
 	recorded    bool // attempts are recorded before the call
 	// forbidden: the API refuses this request with 403, and no other. revocable: it
-	// may refuse the credential for some time, from when on and until when it likes.
+	// may refuse the credential once, at any time and for any length of time.
 	forbidden, revocable bool
 }
 
-// broken are the rules that a variant leaves out.
+// brokenRules are the rules that a variant leaves out.
 type brokenRules struct {
 	ackFirst, noExpectation, noAttempts, noAnswers, noUnanswered, noLease, noRelease bool
 	alwaysCounts, staleCounts, lateCounts, postponesUnscheduled                      bool
-	ignoresLoss                                                                      bool // records that are gone count as if there had been none
-	waitsForForeign                                                                  bool // a foreign message is an error, and tried again
-	skipsRead                                                                        bool // a foreign message is followed without reading the record before it
+	ignoresLoss                                                                      bool // expired records count as if there had been none
+	waitsForForeign                                                                  bool // a foreign message is an error, and the step is retried
+	skipsRead                                                                        bool // a record follows a foreign message without reading the record before it
 }
 
-// The promises, as a state that broke one names it.
+// promise is a guarantee. A state names the one that it violates.
 type promise int8
 
 const (
@@ -67,9 +67,9 @@ const (
 
 func (p promise) String() string {
 	return [...]string{
-		"all are kept", "two final results", "not-found, and it was us", "deleted, and it is still there",
-		"deleted, and nobody can have deleted it", "a call after the final result",
-		"acknowledged without a result or a next step", "failed for a credential that was revoked", "at rest without a final result",
+		"all are kept", "two final results", "not-found, but Lethe deleted it", "deleted, but it still exists",
+		"deleted, but no call can have deleted it", "a call after the final result",
+		"acknowledged without a result or a next step", "failed because of a revoked credential", "no step is left, and no final result",
 	}[p]
 }
 
@@ -88,22 +88,22 @@ func outcomeNumber(o events.Outcome) outcome { return outcome(slices.Index(outco
 
 func (o outcome) final() bool { return o != 0 && outcomes[o].Final() }
 
-// remembered is a [ledger.Progress] as far as it can differ in the model.
+// modelProgress is the part of a [ledger.Progress] that can differ in the model.
 type modelProgress struct {
 	mayHaveDeleted, awaitingRemoval bool
 	refused                         bool // the API refused its last call
-	current                         bool // its Seq is the chain's last link
-	noSeq                           bool // its Seq is 0, as far as that matters
+	atHead                          bool // its Seq is that of the last record
+	noSeq                           bool // its Seq is 0; false if records cannot expire
 }
 
-// The sequences that stand for "the link that was known" and "the link that was
-// seen" while the functions under test handle them.
+// The functions under test get these sequences for the record that a worker's progress
+// names, and for the last record that the worker read.
 const carriedSeq, headSeq = 7, 9
 
 func (r modelProgress) progress() ledger.Progress {
 	h := ledger.Progress{Attempts: 1, FirstAttempt: noon, Seq: carriedSeq, MayHaveDeleted: r.mayHaveDeleted, AwaitingRemoval: r.awaitingRemoval}
 	if r.refused {
-		h.Refused, h.RefusedWait = refusedAt, modelRules.Retry.MaxElapsed // if that counts, it is enough
+		h.Refused, h.RefusedWait = refusedAt, modelRules.Retry.MaxElapsed // long enough to fail, if it counts
 	}
 	if r.noSeq {
 		h.Seq = 0
@@ -111,41 +111,41 @@ func (r modelProgress) progress() ledger.Progress {
 	return h
 }
 
-// rememberedOf is the reverse, for a history whose Seq is the last link's or not.
-func progressOf(h ledger.Progress, fresh bool) modelProgress {
-	return modelProgress{mayHaveDeleted: h.MayHaveDeleted, awaitingRemoval: h.AwaitingRemoval, refused: !h.Refused.IsZero(), current: fresh, noSeq: h.Seq == 0}
+// progressOf is the reverse of progress. atHead: its Seq is that of the last record.
+func progressOf(h ledger.Progress, atHead bool) modelProgress {
+	return modelProgress{mayHaveDeleted: h.MayHaveDeleted, awaitingRemoval: h.AwaitingRemoval, refused: !h.Refused.IsZero(), atHead: atHead, noSeq: h.Seq == 0}
 }
 
-// Of the time of a refusal only matters whether another request was accepted since.
+// All refusals have the same time: only whether another request was accepted since matters.
 var refusedAt = noon.Add(-time.Hour)
 
-// mark is a link of the modelled chain.
+// modelRecord is a record of the request.
 type modelRecord struct {
 	outcome  outcome
 	progress modelProgress
-	by       int8 // the worker that wrote it and still works on it, or none
+	by       int8 // the worker that wrote it and still works on it, or noWorker
 	leased   bool
 }
 
 const noWorker = -1
 
-// place is where a worker is on its way.
+// workerStep is the next step of a worker.
 type workerStep int8
 
 const (
 	idle workerStep = iota
 	claiming
-	readingHead   // the chain is ahead of it; is a next step scheduled?
-	claimed       // may call
-	calling       // the call is out
-	deciding      // has its answer
-	storing       // the result
-	storingAnswer // what came of the attempt of a request that waits
+	readingHead   // its claim was refused: it reads the last record and the schedule
+	claimed       // it may call
+	calling       // its call is in flight
+	deciding      // it has the answer
+	storing       // it stores the result
+	storingAnswer // it stores what came of the attempt, before a retry is scheduled
 	scheduling
 	acking
 )
 
-// revocation is what has become of the credential.
+// revocation is the state of the credential.
 type revocation int8
 
 const (
@@ -154,70 +154,70 @@ const (
 	restored
 )
 
-// hands is one worker.
+// modelWorker is one worker.
 type modelWorker struct {
 	step  workerStep
 	slot  int8
-	stale bool // stood still: its lease and its message may be another's
-	// known is the history that the next claim follows, current the one with this
-	// attempt counted, next what the next step must know.
+	stale bool // it was stopped: another worker may have its lease and its message
+	// carried is the progress that the next claim follows, current counts this attempt,
+	// next is what the next step gets.
 	carried, current, next modelProgress
-	head                   modelRecord // the last link when it looked
-	headIsCurrent          bool        // which still is the last
-	headIsMissing          bool        // there was none
-	expectsForeign         bool        // it expects the foreign message that is the last
+	head                   modelRecord // the last record when it read
+	headIsCurrent          bool        // head is still the last record
+	headIsMissing          bool        // there was no record
+	expectsForeign         bool        // it expects the foreign message that is the last message
 	answer                 verdict
 	mayHaveDeleted         bool // the answer may hide a deletion
 	effect                 bool // the API has acted on the call
 	outcome                outcome
 	callAgain              bool
-	accepted               bool // the credential, for another request since the last refusal, before the call
+	accepted               bool // before the call, the credential was accepted for another request since the last refusal
 }
 
-// letter is a message: a request, or what came due.
+// modelMessage is a message: a request, or a step that is due.
 type modelMessage struct {
 	exists, waiting bool
-	due             bool // it came from a schedule, and knows of no record
-	delivered       bool // before, as far as that matters yet
+	due             bool // it came from a schedule, and names no record
+	delivered       bool // it was delivered before; false if records cannot expire
 	progress        modelProgress
 }
 
-// life is one state. It is a value, and its own key.
+// modelState is one state. It is a value and a map key.
 type modelState struct {
 	limits
 	workers     [workerCount]modelWorker
 	messages    [messageSlots]modelMessage
-	hasRecords  bool // the chain is not empty
-	foreignHead bool // a foreign message is its end
-	expired     bool // all that waits is older than records are kept
+	hasRecords  bool // the request has records
+	foreignHead bool // a foreign message follows them
+	expired     bool // every message is older than the age at which records expire
 	head        modelRecord
-	schedule    modelMessage // the schedule
-	present     bool         // the entry exists
-	pending     bool         // its removal was accepted
-	removedByUs bool         // a call of ours removed it
-	uncertain   bool         // the result of some attempt is unknown
-	finished    bool         // a final result is stored
-	lateCalls   int8         // calls whose caller is gone, which may still take effect
+	schedule    modelMessage
+	present     bool // the entry exists
+	pending     bool // the API accepted its removal
+	removedByUs bool // a call of Lethe removed it
+	uncertain   bool // the result of some attempt is unknown
+	finished    bool // a final result is stored
+	lateCalls   int8 // calls that may still take effect although their worker no longer waits
 	revoked     revocation
-	accepted    [workerCount]bool // the credential, for another request since the last refusal, as the worker knows
-	suspended   [workerCount]bool // the worker's lane, by a refused credential
+	accepted    [workerCount]bool // the worker saw the credential accepted for another request since the last refusal
+	suspended   [workerCount]bool // a refused credential suspends the worker's lane
 	violated    promise
 }
 
-// model explores lives.
+// model explores the states.
 type model struct {
 	brokenRules
-	reached map[modelState]modelState // and where from
+	reached map[modelState]modelState // each state and its predecessor
 	queue   []modelState
 }
 
-// explore visits every state, and returns the first that breaks a promise; with
-// a want, that promise.
+// explore visits every state and returns the first that violates a promise. Unless want is
+// allKept, it looks for violations of that promise only.
 func explore(l limits, b brokenRules, want promise) (m *model, bad *modelState) {
 	m = &model{brokenRules: b, reached: map[modelState]modelState{}}
 	first := modelState{limits: l, present: !l.absent}
 	for i := range l.copies {
-		first.messages[i] = modelMessage{exists: true, waiting: true, progress: modelProgress{current: true, noSeq: l.expiries > 0}}
+		first.messages[i] = modelMessage{exists: true, waiting: true, progress: modelProgress{atHead: true, noSeq: l.expiries > 0}}
 	}
 	first.copies = 0
 	first.normalize()
@@ -250,9 +250,9 @@ func explore(l limits, b brokenRules, want promise) (m *model, bad *modelState) 
 	return m, nil
 }
 
-// story is the shortest way to a state.
+// trace describes the shortest path to a state.
 func (m *model) trace(l modelState) string {
-	var told []string
+	var lines []string
 	for {
 		var b strings.Builder
 		for i, h := range l.workers {
@@ -262,22 +262,22 @@ func (m *model) trace(l modelState) string {
 		}
 		for _, k := range l.messages {
 			if k.exists {
-				fmt.Fprintf(&b, "letter %+v; ", k)
+				fmt.Fprintf(&b, "message %+v; ", k)
 			}
 		}
-		fmt.Fprintf(&b, "last %+v, scheduled %v, present %v, ours %v", l.head, l.schedule.exists, l.present, l.removedByUs)
-		told = append(told, b.String())
+		fmt.Fprintf(&b, "last %+v, scheduled %v, present %v, removed by Lethe %v", l.head, l.schedule.exists, l.present, l.removedByUs)
+		lines = append(lines, b.String())
 		from, ok := m.reached[l]
 		if !ok || from == l {
 			break
 		}
 		l = from
 	}
-	slices.Reverse(told)
-	return strings.Join(told, "\n")
+	slices.Reverse(lines)
+	return strings.Join(lines, "\n")
 }
 
-// successors are all states that one step leads to.
+// successors returns all states that one step leads to.
 func (m *model) successors(l modelState) (all []modelState) {
 	then := func(change func(*modelState)) {
 		to := l

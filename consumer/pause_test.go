@@ -47,13 +47,13 @@ func TestAPausedLaneReturnsWhatWaitsAndFetchesNothing(t *testing.T) {
 	env.until("the first call", func() bool { return calls.count() > 0 })
 	env.until("requests wait in memory", func() bool { return lane.inflight.size() > 0 })
 	env.pause(lane)
-	env.until("they are returned, and the last pull is over", func() bool {
+	env.until("they are returned, and the last pull has ended", func() bool {
 		return lane.inflight.size() == 0 && env.requestsConsumer().NumWaiting == 0
 	})
 	before, delivered := calls.count(), env.requestsConsumer().Delivered.Consumer
 	more := contexts(5)
 	env.publish(more)
-	time.Sleep(2 * pullWait) // a lane that fetched would have it by now
+	time.Sleep(2 * pullWait) // a lane that still pulled would have fetched it by now
 	if n := env.requestsConsumer().Delivered.Consumer - delivered; n > 0 || calls.count() != before {
 		t.Errorf("%d requests are fetched and %d calls made in a pause", n, calls.count()-before)
 	}
@@ -91,7 +91,7 @@ func TestAPauseReleasesAClaim(t *testing.T) {
 	d.request, d.seq = r, 1
 	env.step(l, d)
 	if received("-NAK") != 1 || calls.count() != 0 {
-		t.Errorf("given back %d times; %d calls", received("-NAK"), calls.count())
+		t.Errorf("returned %d times; %d calls", received("-NAK"), calls.count())
 	}
 	last, err := l.ledger.Last(t.Context(), r.ID)
 	if err != nil || last == nil || last.Lease != 0 || last.Progress.Attempts != 0 || last.Progress.MayHaveDeleted {
@@ -152,7 +152,7 @@ func TestALaneWithoutItsKeyMakesNoCalls(t *testing.T) {
 	env.publish(r)
 	time.Sleep(2 * pullWait)
 	if calls.count() != before {
-		t.Error("it calls")
+		t.Error("it makes calls")
 	}
 	if err := streams.Setup(t.Context(), env.js, settings); err != nil {
 		t.Fatal(err)
@@ -160,12 +160,12 @@ func TestALaneWithoutItsKeyMakesNoCalls(t *testing.T) {
 	env.final(kvTarget, r.ID)
 }
 
-// A pull that failed before a pause is no problem during it: nothing is fetched then.
+// A pull that failed before a pause is not a problem during the pause: nothing is fetched then.
 func TestAPausedLaneReportsNoPullThatFails(t *testing.T) {
 	env := newEnvironment(t)
 	lane, _ := env.run(env.config(kvTarget, answering()))
 	env.pause(lane)
-	env.until("the last pull is over", func() bool { return env.requestsConsumer().NumWaiting == 0 })
+	env.until("the last pull has ended", func() bool { return env.requestsConsumer().NumWaiting == 0 })
 	lane.pulls.mu.Lock()
 	lane.pulls.failing[events.StreamRequests] = ledger.Failure{Reason: "no reply", Fix: "wait", Since: time.Now().Add(-time.Minute)}
 	lane.pulls.mu.Unlock()
@@ -174,7 +174,7 @@ func TestAPausedLaneReportsNoPullThatFails(t *testing.T) {
 	}
 }
 
-// deadlines keeps until when the latest call may begin.
+// deadlines records the start deadline of the latest call.
 type deadlines struct{ until time.Time }
 
 func (d *deadlines) Delete(ctx context.Context, _ events.Resource) deleter.Answer {
@@ -193,6 +193,6 @@ func TestACallMustBeginWhileTheLaneMayCall(t *testing.T) {
 		t.Fatal("no call was made")
 	}
 	if latest := time.Now().Add(control.BeginWithin); called.until.IsZero() || called.until.After(latest) {
-		t.Errorf("the call may begin until %s, the lane may call until %s at most", called.until, latest)
+		t.Errorf("the call may begin until %s, but the lane may call until %s at most", called.until, latest)
 	}
 }

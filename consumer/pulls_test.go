@@ -19,7 +19,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// playedServer is a connection without what a server answers.
+// connOnly is a JetStream client of which only the connection works.
 type connOnly struct {
 	jetstream.JetStream
 	conn *nats.Conn
@@ -27,7 +27,7 @@ type connOnly struct {
 
 func (p connOnly) Conn() *nats.Conn { return p.conn }
 
-// captured returns a log and the lines that it got so far.
+// captured returns a log and a function that returns its lines so far.
 func captured() (log *slog.Logger, lines func() []string) {
 	var mu sync.Mutex
 	var all bytes.Buffer
@@ -56,18 +56,18 @@ func TestALaneWhosePullsKeepFailingIsNotRunning(t *testing.T) {
 		p.report(events.StreamRequests, refused)
 		p.report(events.StreamLater, nil)
 		if failures := p.failures(); failures != nil {
-			t.Errorf("after a moment: %+v", failures)
+			t.Errorf("at once: %+v", failures)
 		}
 		time.Sleep(pullsFailFor)
 		for range 10 {
 			p.report(events.StreamRequests, refused)
 		}
 		if f := p.failures(); len(f) != 1 || !strings.Contains(f[0].Reason, refused.Error()) || !strings.Contains(f[0].Reason, events.StreamRequests) || time.Since(f[0].Since) != pullsFailFor || f[0].Fix == "" {
-			t.Errorf("after a while: %+v", f)
+			t.Errorf("after %s: %+v", pullsFailFor, f)
 		}
 		p.report(events.StreamRequests, nil)
 		if failures := p.failures(); failures != nil {
-			t.Errorf("after the end: %+v", failures)
+			t.Errorf("after a pull that worked: %+v", failures)
 		}
 	})
 }
@@ -97,7 +97,7 @@ func TestALaneLogsNothingWhileNATSIsDown(t *testing.T) {
 	stop()
 }
 
-// For any reason: here another client's pull is the only one that is allowed.
+// Here the server refuses a second pull because another client already waits.
 func TestALaneIsNotRunningWhileItsPullsAreRefused(t *testing.T) {
 	env := newEnvironment(t)
 	if err := env.js.DeleteConsumer(t.Context(), events.StreamRequests, string(kvTarget)); err != nil {
@@ -116,9 +116,9 @@ func TestALaneIsNotRunningWhileItsPullsAreRefused(t *testing.T) {
 	if err := env.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+events.StreamRequests+"."+string(kvTarget), foreign.Subject, request); err != nil {
 		t.Fatal(err)
 	}
-	env.until("the other's pull waits", func() bool { return env.requestsConsumer().NumWaiting == 1 })
+	env.until("the other client's pull waits", func() bool { return env.requestsConsumer().NumWaiting == 1 })
 	lane, _ := env.run(env.config(kvTarget, answering(answerDeleted)))
-	env.until("the lane says so", func() bool {
+	env.until("the lane reports it", func() bool {
 		return lane.State().Status == StatusBlocked && strings.Contains(lane.State().Reason, "cannot fetch messages")
 	})
 	if err := foreign.Unsubscribe(); err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// passOver leaves a message of the lane behind the floor of its consumer, as a
-// killed server can: the consumer has gone further with another subject.
+// strand leaves a message of the lane below the ack floor of its consumer, as a killed
+// server can: the consumer acknowledges a later message of another subject.
 func (env *environment) strand(r events.Request) {
 	env.Helper()
 	other := sensayTarget
@@ -70,17 +70,17 @@ func TestStrandedMessagesAreDeliveredAgain(t *testing.T) {
 	}
 }
 
-// hesitant is a server that does not create a consumer the first time, and a
-// caller that has enough then.
+// failsOnce is a server that fails to create a consumer the first time. The caller's
+// context ends then.
 type failsOnce struct {
 	jetstream.JetStream
-	enough context.CancelFunc
+	cancel context.CancelFunc
 	asked  int
 }
 
 func (h *failsOnce) CreateOrUpdateConsumer(ctx context.Context, stream string, c jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 	if h.asked++; h.asked == 1 {
-		h.enough()
+		h.cancel()
 		return nil, jetstream.ErrNoStreamResponse
 	}
 	return h.JetStream.CreateOrUpdateConsumer(ctx, stream, c)
@@ -94,12 +94,12 @@ func TestAConsumerThatIsRecreatedIsNeverLeftMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := consumer.CachedInfo().Config
-	config.AckWait = 17 * time.Second // an operator's
+	config.AckWait = 17 * time.Second // as an operator set it
 	if _, err := env.js.UpdateConsumer(t.Context(), events.StreamRequests, config); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	js := &failsOnce{JetStream: env.js, enough: cancel}
+	js := &failsOnce{JetStream: env.js, cancel: cancel}
 	passed, err := streams.Stranded(ctx, js, kvTarget)
 	if err != nil || len(passed) != 1 {
 		t.Fatalf("stranded: %v, %v", passed, err)
@@ -111,7 +111,7 @@ func TestAConsumerThatIsRecreatedIsNeverLeftMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := consumer.CachedInfo(); js.asked != 2 || got.Config.AckWait != config.AckWait || got.NumPending != 1 {
-		t.Errorf("asked %d times, it waits %s and has %d messages to deliver", js.asked, got.Config.AckWait, got.NumPending)
+		t.Errorf("asked %d times; its ack_wait is %s, and it has %d messages to deliver", js.asked, got.Config.AckWait, got.NumPending)
 	}
 }
 

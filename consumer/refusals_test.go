@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Another worker may have ended a request whose next step came due long ago.
+// Another worker may have finished a request whose next step was due long ago.
 func TestARefusedRequestIsReportedUntilItsNextStepIsOverdue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r refusals

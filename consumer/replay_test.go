@@ -35,7 +35,7 @@ func TestAReplayAddsANewFinalResultOnlyAfterAFailure(t *testing.T) {
 				env.settled()
 			}
 			replay()
-			replay() // of what is deleted now: nothing more happens
+			replay() // it is deleted now, so this changes nothing
 			var got []string
 			for _, r := range env.results("deletions.results.>") {
 				got = append(got, fmt.Sprint(r.Outcome, r.Attempts))

@@ -27,7 +27,7 @@ func TestAFullDiskBlocksTheLaneUntilItHasSpace(t *testing.T) {
 	if _, err := env.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "BALLAST", Subjects: []string{"ballast"}, Storage: jetstream.FileStorage}); err != nil {
 		t.Fatal(err)
 	}
-	for size := 512 << 10; size > 0; size /= 2 { // to the last byte
+	for size := 512 << 10; size > 0; size /= 2 { // fill it to the last byte
 		for {
 			_, err := env.js.Publish(t.Context(), "ballast", make([]byte, size))
 			if _, ok := errors.AsType[*jetstream.APIError](err); ok {
@@ -40,7 +40,7 @@ func TestAFullDiskBlocksTheLaneUntilItHasSpace(t *testing.T) {
 	}
 	calls := answering(answerDeleted)
 	lane, _ := env.run(env.config(sensayTarget, calls))
-	env.until("the lane says that it is stuck", func() bool { return lane.State().Status == StatusBlocked })
+	env.until("the lane is blocked", func() bool { return lane.State().Status == StatusBlocked })
 	if calls.count() != 0 {
 		t.Errorf("%d calls without space for their attempts", calls.count())
 	}
@@ -54,15 +54,15 @@ func TestAFullDiskBlocksTheLaneUntilItHasSpace(t *testing.T) {
 	env.settled()
 }
 
-// The server's clock counts, whatever this machine's shows, and between two
-// looks at it time passes evenly.
+// The clock follows the server's clock, whatever this machine's clock shows, and is monotonic
+// between two readings.
 func TestTheClockFollowsTheServersThroughJumps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClock()
 		for _, jump := range []time.Duration{0, time.Hour, -48 * time.Hour, 5 * time.Second} {
 			server := time.Now().Add(jump)
 			asked := c.local()
-			time.Sleep(200 * time.Millisecond) // the way there and back
+			time.Sleep(200 * time.Millisecond) // the round trip
 			c.measured(server.Add(100*time.Millisecond), asked, c.local())
 			if off := c.now().Sub(time.Now().Add(jump)); off != 0 {
 				t.Errorf("after a jump of %s the clock is off by %s", jump, off)
@@ -76,7 +76,7 @@ func TestTheClockFollowsTheServersThroughJumps(t *testing.T) {
 		before := c.now()
 		c.measured(time.Time{}, c.local(), c.local()) // a server that sends no time
 		if c.now() != before {
-			t.Error("no time moved the clock")
+			t.Error("an answer without a time changed the clock")
 		}
 	})
 }
@@ -91,17 +91,16 @@ func TestAClockJumpBetweenStepsChangesNoDecision(t *testing.T) {
 			t.Errorf("a first attempt in the future: %+v", step)
 		}
 		if !step.nextCallAt.IsZero() && step.nextCallAt.Sub(noon) > rules.Retry.MaxInterval {
-			t.Errorf("comes back only at %s", step.nextCallAt)
+			t.Errorf("the next call is only at %s", step.nextCallAt)
 		}
 	}
-	// A lease from the future is over at the latest when it would be from now on,
-	// and the tolerance.
+	// A lease stored in the future expires with it, plus the tolerance.
 	ahead := &ledger.Record{Seq: 1, StoredAt: noon.Add(time.Hour), Fingerprint: "f", Instance: "other", Lease: time.Minute}
-	if course, at, _ := ledger.Resolve(ledger.Progress{}, "f", ahead, false, "self", noon); course != ledger.ComeBack || at.After(noon.Add(2*time.Hour)) {
-		t.Errorf("course %v at %s", course, at)
+	if action, at, _ := ledger.Resolve(ledger.Progress{}, "f", ahead, false, "self", noon); action != ledger.ComeBack || at.After(noon.Add(2*time.Hour)) {
+		t.Errorf("action %v at %s", action, at)
 	}
 	behind := &ledger.Record{Seq: 1, StoredAt: noon.Add(-ledger.ClockTolerance), Fingerprint: "f", Instance: "other", Lease: time.Second}
-	if course, _, _ := ledger.Resolve(ledger.Progress{}, "f", behind, false, "self", noon.Add(-time.Second)); course != ledger.ComeBack {
-		t.Errorf("a lease within the tolerance has expired: %v", course)
+	if action, _, _ := ledger.Resolve(ledger.Progress{}, "f", behind, false, "self", noon.Add(-time.Second)); action != ledger.ComeBack {
+		t.Errorf("a lease within the tolerance has expired: %v", action)
 	}
 }

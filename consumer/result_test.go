@@ -14,13 +14,13 @@ import (
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// sameResult compares results but for what is new in each.
+// sameResult compares results without the fields that are new in each.
 var sameResult = cmp.Options{
 	cmpopts.IgnoreFields(events.Result{}, "EventID", "Time"),
 	cmpopts.IgnoreFields(events.Evidence{}, "CallID", "ObservedAt"),
 }
 
-// A result contains all that is known, for requests that share a call as for one alone.
+// A result contains all evidence, whether its request shared a call or not.
 func TestAResultContainsAllEvidence(t *testing.T) {
 	done := deleter.Answer{Verdict: deleter.Deleted, Status: 200, Message: "done", APIRequestID: "api-1"}
 	refusal := deleter.Answer{Verdict: deleter.Invalid, Status: 422, Message: "no such id", APIRequestID: "api-2"}
@@ -66,8 +66,8 @@ func TestAResultContainsAllEvidence(t *testing.T) {
 	}
 }
 
-// Another event may take an id while a call is out that no record was stored for.
-// Whatever the API answered, the request has its own result, which describes the call.
+// Another event may take the id while a call without a recorded attempt is in flight.
+// Whatever the API answers, the request gets its own result, which describes the call.
 func TestAnIDThatIsReusedDuringTheCall(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -118,13 +118,13 @@ func TestAnIDThatIsReusedDuringTheCall(t *testing.T) {
 				t.Errorf("%d calls", n)
 			}
 			if got := env.results(events.ResultFilter(kvTarget, mine.ID, "")); len(got) != 1 || !cmp.Equal(got[0].Resource, other.Resource) {
-				t.Errorf("under the id stand %+v", got)
+				t.Errorf("the results of the id are %+v", got)
 			}
 		})
 	}
 }
 
-// Calls that were made before a due step finds its id in use are described, too.
+// The result also describes calls that were made before a due step finds its id in use.
 func TestAnIDThatIsReusedWhileItsRequestWaits(t *testing.T) {
 	env := newEnvironment(t)
 	mine, other := contexts(10), contexts(11)
@@ -134,10 +134,9 @@ func TestAnIDThatIsReusedWhileItsRequestWaits(t *testing.T) {
 	config.Rules.Retry.MaxInterval = time.Second
 	_, stop := env.run(config)
 	env.publish(mine)
-	env.until("the retry is scheduled", func() bool { return len(env.messages(events.StreamLater, "deletions.later.>")) == 1 })
-	env.until("the request is acknowledged", func() bool { return len(env.messages(events.StreamRequests, ">")) == 0 })
+	env.waiting()
 	stop()
-	env.recreateResults() // nothing else lets another event have the id
+	env.recreateResults() // otherwise another event could not take the id
 	env.publishForeign(events.ResultSubject(kvTarget, "some-other", events.Deleted), "{}", nil)
 	j := &job{Request: other, progress: ledger.Progress{Attempts: 1, RequestSeq: 9}}
 	step := nextStep{outcome: events.Deleted, evidence: events.Evidence{Status: 200, ObservedAt: time.Now()}}
@@ -152,7 +151,7 @@ func TestAnIDThatIsReusedWhileItsRequestWaits(t *testing.T) {
 	}
 }
 
-// A replay is of the request that failed, not of another one under its id.
+// A replay is for the request that failed, not for another one with its id.
 func TestAReplayOfAnotherResourceIsAReusedID(t *testing.T) {
 	for _, pair := range [][2]events.Request{{contexts(10), contexts(11)}, {entry(7), entry(8)}} {
 		first, second := pair[0], pair[1]

@@ -15,10 +15,10 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// shortAge is an age that no setting allows, so that a test sees records go.
+// shortAge is shorter than settings allow, so that a test sees records expire.
 const shortAge = 200 * time.Millisecond
 
-// keepResults sets the age of the results stream.
+// setResultsMaxAge sets max_age of the results stream.
 func (env *environment) setResultsMaxAge(age time.Duration) {
 	env.Helper()
 	config := env.stream(events.StreamResults)
@@ -31,7 +31,7 @@ func (env *environment) setResultsMaxAge(age time.Duration) {
 	}
 }
 
-// gone waits until no record is left.
+// waitUntilExpired waits until no record is left.
 func (env *environment) waitUntilExpired() {
 	env.Helper()
 	env.until("no record is left", func() bool {
@@ -40,7 +40,7 @@ func (env *environment) waitUntilExpired() {
 	})
 }
 
-// newResults makes the results stream new, and empty.
+// recreateResults deletes the results stream and creates it again.
 func (env *environment) recreateResults() {
 	env.Helper()
 	config := env.stream(events.StreamResults)
@@ -70,14 +70,14 @@ func (env *environment) deliverOnce() {
 	}
 }
 
-// What an earlier worker did is not in the ledger any more, or never was. An age as
-// short as the tolerance makes each message old at once.
+// The records of an earlier worker may have expired. With an age as short as the tolerance
+// each message is older than that at once.
 func TestARequestOlderThanTheStreamKeepsRecords(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		// before what a worker does that comes later
-		before func(env *environment)
-		ours   bool
+		// before runs before a worker starts.
+		before  func(env *environment)
+		mayHave bool
 	}{
 		{"delivered before, and older than results are stored", func(env *environment) {
 			env.deliverOnce()
@@ -119,25 +119,25 @@ func TestARequestOlderThanTheStreamKeepsRecords(t *testing.T) {
 			c.before(env)
 			env.run(env.config(sensayTarget, answering(answerNotFound)))
 			var got events.Result
-			env.until("a final result", func() bool { // which may expire
+			env.until("there is a final result", func() bool { // it may expire again
 				for _, r := range env.results("deletions.results.>") {
 					got = r
 				}
 				return got.Outcome.Final()
 			})
 			want := events.NotFound
-			if c.ours {
+			if c.mayHave {
 				want = events.Deleted
 			}
-			if got.Outcome != want || got.Evidence.AfterUnansweredAttempt != c.ours {
+			if got.Outcome != want || got.Evidence.AfterUnansweredAttempt != c.mayHave {
 				t.Errorf("%s, %+v; want %s", got.Outcome, got.Evidence, want)
 			}
 		})
 	}
 }
 
-// A due step was recorded. Where its records are gone, it is answered all the same,
-// and never as if there had been no call.
+// A due step always had records. If they are gone, it gets its result all the same, and never
+// as if there had been no call.
 func TestAStepWithoutItsRecordsMayHaveDeleted(t *testing.T) {
 	for _, target := range events.Targets() {
 		for _, first := range []deleter.Answer{answerBusy, answerPending, answerUnauthorized} {
@@ -160,8 +160,7 @@ func TestAStepWithoutItsRecordsMayHaveDeleted(t *testing.T) {
 					c.Rules.Retry.MaxInterval, c.Rules.ConfirmAfter = time.Second, time.Second
 					_, stop := env.run(c)
 					env.publish(r)
-					env.until("a step is scheduled", func() bool { return len(env.messages(events.StreamLater, "deletions.later.>")) == 1 })
-					env.until("the request is acknowledged", func() bool { return len(env.messages(events.StreamRequests, ">")) == 0 })
+					env.waiting()
 					stop()
 					lose(env)
 					env.run(c)
@@ -188,8 +187,7 @@ func TestAStepWithoutItsRecordsFindsThoseOfARepeat(t *testing.T) {
 	c.Rules.Retry.MaxInterval = time.Second
 	l, stop := env.run(c)
 	env.publish(r)
-	env.until("a step is scheduled", func() bool { return len(env.messages(events.StreamLater, "deletions.later.>")) == 1 })
-	env.until("the request is acknowledged", func() bool { return len(env.messages(events.StreamRequests, ">")) == 0 })
+	env.waiting()
 	stop()
 	before := env.messages(events.StreamResults, ">")
 	if err := env.js.DeleteStream(t.Context(), events.StreamResults); err != nil {
@@ -234,7 +232,7 @@ func TestAReplayWithoutItsFailedResultMayHaveDeleted(t *testing.T) {
 		want   events.Outcome
 	}{
 		{"it expired", true, events.Deleted},
-		{"there never was one", false, events.NotFound},
+		{"it never existed", false, events.NotFound},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			env := newEnvironment(t)
@@ -259,7 +257,7 @@ func TestAReplayWithoutItsFailedResultMayHaveDeleted(t *testing.T) {
 	}
 }
 
-// slowRetry is a ledger that asks the server only once it may.
+// blockedRetry is a ledger that asks the server once may is closed.
 type blockedRetry struct {
 	requestLedger
 	asks, may chan struct{}
@@ -271,8 +269,8 @@ func (s blockedRetry) Retry(context.Context, string, func(context.Context) error
 	return nil
 }
 
-// A fetch reads each message as it comes. Another request that has to ask the server
-// must not hold it up.
+// A fetch reads each message as it arrives. Another request that has to ask the server must
+// not delay it.
 func TestAMessageIsReadWhileAnotherAsksForTheRetention(t *testing.T) {
 	env := newEnvironment(t)
 	l := New(env.js, env.config(sensayTarget, nil))
@@ -299,9 +297,9 @@ func TestAMessageIsReadWhileAnotherAsksForTheRetention(t *testing.T) {
 	select {
 	case old := <-read:
 		if !old {
-			t.Error("it cannot be known yet whether it is old")
+			t.Error("the message is taken for recent before the retention is known")
 		}
 	case <-time.After(patience):
-		t.Error("it waits for the other's question")
+		t.Error("it waits for the other request")
 	}
 }

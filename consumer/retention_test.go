@@ -10,7 +10,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// Results that expire while their request is open let a second final result in.
+// If a result expires while its request is open, a second final result can be stored.
 func TestAStreamThatKeepsResultsTooShortIsRefused(t *testing.T) {
 	const least = 240 * time.Hour
 	env := newEnvironment(t)
@@ -32,21 +32,21 @@ func TestAStreamThatKeepsResultsTooShortIsRefused(t *testing.T) {
 		{"the shortest", least, false},
 		{"forever", 0, false},
 	} {
-		for _, look := range []struct {
+		for _, command := range []struct {
 			name string
-			at   func() error
+			run  func() error
 		}{
 			{"Check", func() error { return streams.Check(t.Context(), env.js, least, events.Targets()...) }},
 			{"Setup", func() error { return streams.Setup(t.Context(), env.js, settings) }},
 		} {
 			setAge(c.age)
-			err := look.at()
+			err := command.run()
 			var problem *streams.Problem
 			if refused := errors.As(err, &problem); refused != c.refused || err != nil && !refused {
-				t.Errorf("%s: %s says %v", c.name, look.name, err)
+				t.Errorf("%s: %s returned %v", c.name, command.name, err)
 			}
 			if c.refused && (problem.Stream != events.StreamResults || !strings.Contains(problem.Setting, "max_age") || !strings.Contains(problem.Why, "240h")) {
-				t.Errorf("%s: %v names neither the setting nor the fix", look.name, problem)
+				t.Errorf("%s: %v does not name the setting and the fix", command.name, problem)
 			}
 		}
 	}

@@ -10,9 +10,9 @@ import (
 	"github.com/lethe-dev/lethe/deleter"
 )
 
-// calls makes one call after the other for a time, each of which takes so long.
-func (l *latencies) calls(each, during time.Duration) {
-	for begun := time.Now(); time.Since(begun) < during; {
+// calls makes calls of the duration each, one after the other, for the time total.
+func (l *latencies) calls(each, total time.Duration) {
+	for begun := time.Now(); time.Since(begun) < total; {
 		end := l.begin(time.Now())
 		time.Sleep(each)
 		end(time.Now(), true)
@@ -22,8 +22,8 @@ func (l *latencies) calls(each, during time.Duration) {
 func TestSlowCallsAreFound(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		play func(*latencies)
-		slow bool
+		calls func(*latencies)
+		slow  bool
 	}{
 		"no call":                      {func(*latencies) {}, false},
 		"an API that was always slow":  {func(l *latencies) { l.calls(20*time.Second, time.Minute) }, true},
@@ -42,7 +42,7 @@ func TestSlowCallsAreFound(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newLatencies()
-				c.play(l)
+				c.calls(l)
 				if minute, day, slow := l.slow(time.Now()); slow != c.slow {
 					t.Errorf("slow: %v, the minute's median is %s, the day's %s", slow, minute, day)
 				}
@@ -51,7 +51,7 @@ func TestSlowCallsAreFound(t *testing.T) {
 	}
 }
 
-func TestARefusalSaysNothingAboutTheDurationOfCalls(t *testing.T) {
+func TestARefusalDoesNotCountAsALatency(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		answer deleter.Answer
@@ -91,6 +91,6 @@ func TestALaneReportsSlowCallsAndOldRequestsWhileItRuns(t *testing.T) {
 	lane.setUnsafe(nil)
 	lane.laterUsage.percent.Store(80)
 	if s := lane.State(); s.Status != StatusBlocked || len(s.Further) > 0 {
-		t.Errorf("a lane that does not run says why, and nothing else: %+v", s)
+		t.Errorf("a blocked lane reports more than why it is blocked: %+v", s)
 	}
 }

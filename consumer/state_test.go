@@ -17,11 +17,11 @@ import (
 
 var testVariables = Variables{Credential: "LETHE_KV_ACCESS_KEY", BaseURL: "LETHE_KV_BASE_URL", Rate: "LETHE_KV_RATE", Concurrency: "LETHE_KV_CONCURRENCY"}
 
-// Each state but running says why, since when, and what to do.
+// Each state but running has a reason, a start and a fix.
 func TestEachStateHasAReasonAStartAndAFix(t *testing.T) {
 	env := newEnvironment(t)
 	for name, c := range map[string]struct {
-		play   func(*Lane)
+		cause  func(*Lane)
 		state  Status
 		reason string
 		fix    string
@@ -47,7 +47,7 @@ func TestEachStateHasAReasonAStartAndAFix(t *testing.T) {
 			config.Variables = testVariables
 			config.Rules.Retry.MaxInterval = time.Hour
 			lane := New(env.js, config)
-			c.play(lane)
+			c.cause(lane)
 			s := lane.State()
 			if s.Status != c.state || !strings.Contains(s.Reason, c.reason) || !strings.Contains(s.Fix, c.fix) {
 				t.Errorf("%+v", s)
@@ -73,7 +73,7 @@ func TestALaneCallsNothingWhileASettingIsUnsafe(t *testing.T) {
 	}
 }
 
-// fail lets the API fail until the breaker is open.
+// failUntilOpen records failures of the API until the breaker is open.
 func failUntilOpen(l *Lane, status int) {
 	for range failuresToOpen {
 		l.breaker.Record(deleter.Answer{Verdict: deleter.Retry, Status: status, Message: "broken"}, limiter.Call{})
@@ -101,7 +101,6 @@ func TestAllProblemsAreListedAndTheWorstGivesTheState(t *testing.T) {
 	}
 }
 
-// states are lines of a log with a clock that the test moves.
 func TestChangesOfAStateAreLoggedOnceAMinuteAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, lines := captured()
@@ -122,7 +121,7 @@ func TestChangesOfAStateAreLoggedOnceAMinuteAtMost(t *testing.T) {
 		if got := lines(); len(got) != 1 || !strings.Contains(got[0], "lane is failing") || !strings.Contains(got[0], "the API fails") || strings.Contains(got[0], "changes_not_logged") {
 			t.Errorf("the first change: %q", got)
 		}
-		for range 29 { // 29 times there and back
+		for range 29 {
 			see(running, failing)
 		}
 		see(failing, failing, running)

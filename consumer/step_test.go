@@ -18,10 +18,10 @@ func recordAttempt(ctx context.Context, l requestLedger, id, fingerprint string,
 	return r.Progress.Seq, err
 }
 
-// watched is a ledger of which a test sees each store and read.
+// watchedLedger lets a test see each store and read, and fail it.
 type watchedLedger struct {
 	requestLedger
-	before func() error         // its error acts as one that lasts until the worker ends
+	before func() error         // its error acts as a failure that lasts until the worker stops
 	after  func(subject string) // of each record
 }
 
@@ -80,7 +80,7 @@ func (l *Lane) publishResult(ctx context.Context, id, fingerprint string, progre
 	return l.publish(ctx, r, nil)
 }
 
-// mayCall gives a lane that does not run the right to call, until the test ends.
+// mayCall gives a lane without a running [Lane.Run] the right to call, until the test ends.
 func (env *environment) mayCall(l *Lane) {
 	env.Helper()
 	ctx, cancel := context.WithCancel(context.Background())

@@ -40,11 +40,11 @@ func TestSetupCreatesTheStreamsOfTheContract(t *testing.T) {
 		"later is a work queue on file":           later.Retention == jetstream.WorkQueuePolicy && later.Storage == jetstream.FileStorage,
 	} {
 		if !ok {
-			t.Errorf("not so: %s", what)
+			t.Errorf("false: %s", what)
 		}
 	}
 	if err := streams.Check(t.Context(), env.js, 0, events.Targets()...); err != nil {
-		t.Errorf("what was set up does not pass its own check: %v", err)
+		t.Errorf("the streams that setup created do not pass the check: %v", err)
 	}
 	if _, err := env.js.Publish(t.Context(), "deletions.requests.other-api", nil); err == nil {
 		t.Error("a request for an unknown target was accepted")
@@ -69,15 +69,15 @@ func TestASecondSetupKeepsTheOperatorsSettings(t *testing.T) {
 	}
 }
 
-// unsafeStreams are settings that the server accepts and that break a promise.
+// unsafeStreams are settings that the server accepts and that break a guarantee.
 func unsafeStreams() map[string]struct {
 	stream  string
-	spoil   func(*jetstream.StreamConfig)
+	change  func(*jetstream.StreamConfig)
 	setting string
 } {
 	return map[string]struct {
 		stream  string
-		spoil   func(*jetstream.StreamConfig)
+		change  func(*jetstream.StreamConfig)
 		setting string
 	}{
 		"requests that grow old":        {events.StreamRequests, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, "max_age"},
@@ -127,7 +127,7 @@ func unsafeStreams() map[string]struct {
 	}
 }
 
-// blueprints are the streams as Lethe creates them, on a server that has none.
+// configs returns the configurations of the streams that Lethe creates. It leaves none on the server.
 func (env *environment) configs() map[string]jetstream.StreamConfig {
 	env.Helper()
 	if err := streams.Setup(env.Context(), env.js, settings); err != nil {
@@ -141,6 +141,19 @@ func (env *environment) configs() map[string]jetstream.StreamConfig {
 		}
 	}
 	return all
+}
+
+// createStreams creates Lethe's streams, of which one is changed.
+func (env *environment) createStreams(changed string, change func(*jetstream.StreamConfig)) {
+	env.Helper()
+	for name, config := range env.configs() {
+		if name == changed {
+			change(&config)
+		}
+		if _, err := env.js.CreateStream(env.Context(), config); err != nil {
+			env.Fatal(err)
+		}
+	}
 }
 
 func streamNames() []string {
@@ -161,44 +174,37 @@ func TestAnUnsafeStreamIsRefusedAndNamed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			env := bareEnvironment(t)
-			for stream, config := range env.configs() {
-				if stream == c.stream {
-					c.spoil(&config)
-				}
-				if _, err := env.js.CreateStream(t.Context(), config); err != nil {
-					t.Fatal(err)
-				}
-			}
+			env.createStreams(c.stream, c.change)
 			env.mustRefuse(c.stream, "", c.setting)
 			before := env.stream(c.stream)
 			var problem *streams.Problem
 			if err := streams.Setup(t.Context(), env.js, settings); !errors.As(err, &problem) || problem.Stream != c.stream || !strings.Contains(problem.Setting, c.setting) {
-				t.Errorf("setup says %v", err)
+				t.Errorf("setup returned %v", err)
 			}
 			if diff := cmp.Diff(before, env.stream(c.stream)); diff != "" {
-				t.Errorf("setup changed what it refused (-before +after):\n%s", diff)
+				t.Errorf("setup changed a stream that it refused (-before +after):\n%s", diff)
 			}
 		})
 	}
 }
 
-// refuses checks that [Check] names a setting, and that it blocks a lane.
+// mustRefuse checks that [streams.Check] names a setting, and that the setting blocks a lane.
 func (env *environment) mustRefuse(stream, consumer, setting string) {
 	env.Helper()
 	var problem *streams.Problem
 	if err := streams.Check(env.Context(), env.js, 0, kvTarget); !errors.As(err, &problem) || problem.Stream != stream || problem.Consumer != consumer || !strings.Contains(problem.Setting, setting) {
-		env.Errorf("the check says %v", err)
+		env.Errorf("the check returned %v", err)
 	}
 	lane := New(env.js, env.config(kvTarget, nil))
-	if well := lane.check(env.Context()); well || lane.State().Status != StatusBlocked || !strings.Contains(lane.State().Reason, setting) {
-		env.Errorf("well: %v, the lane is %+v", well, lane.State())
+	if healthy := lane.check(env.Context()); healthy || lane.State().Status != StatusBlocked || !strings.Contains(lane.State().Reason, setting) {
+		env.Errorf("healthy: %v, the lane is %+v", healthy, lane.State())
 	}
 }
 
 func TestSetupAddsMissingSettingsToAStream(t *testing.T) {
 	for name, c := range map[string]struct {
 		stream, missing string
-		spoil           func(*jetstream.StreamConfig)
+		change          func(*jetstream.StreamConfig)
 	}{
 		"a target's requests": {events.StreamRequests, "deletions.requests.kv-user-context", func(c *jetstream.StreamConfig) { c.Subjects = c.Subjects[1:] }},
 		"attempts":            {events.StreamResults, "deletions.attempts.*.*.*", func(c *jetstream.StreamConfig) { c.Subjects = c.Subjects[:1] }},
@@ -208,14 +214,7 @@ func TestSetupAddsMissingSettingsToAStream(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			env := bareEnvironment(t)
-			for stream, config := range env.configs() {
-				if stream == c.stream {
-					c.spoil(&config)
-				}
-				if _, err := env.js.CreateStream(t.Context(), config); err != nil {
-					t.Fatal(err)
-				}
-			}
+			env.createStreams(c.stream, c.change)
 			env.mustRefuse(c.stream, "", c.missing+" is missing")
 			if err := streams.Setup(t.Context(), env.js, settings); err != nil {
 				t.Fatal(err)
@@ -229,27 +228,27 @@ func TestSetupAddsMissingSettingsToAStream(t *testing.T) {
 
 func TestAnUnsafeConsumerIsRefusedAndNamed(t *testing.T) {
 	for name, c := range map[string]struct {
-		spoil   func(*jetstream.ConsumerConfig)
+		change  func(*jetstream.ConsumerConfig)
 		setting string
-		repairs bool // by setup; a person decides on the others
+		repairs bool // setup repairs it; the others are left to a person
 	}{
-		"messages given up":        {func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 5 }, "max_deliver 5", true},
-		"messages without bodies":  {func(c *jetstream.ConsumerConfig) { c.HeadersOnly = true }, "headers_only", true},
-		"messages at their pace":   {func(c *jetstream.ConsumerConfig) { c.ReplayPolicy = jetstream.ReplayOriginalPolicy }, "replay_policy", false},
-		"messages given to others": {func(c *jetstream.ConsumerConfig) { c.AckWait = time.Second }, "ack_wait", true},
-		"and after other waits":    {func(c *jetstream.ConsumerConfig) { c.BackOff = []time.Duration{time.Second} }, "backoff", true},
-		"one message at a time":    {func(c *jetstream.ConsumerConfig) { c.MaxAckPending = 1 }, "max_ack_pending", true},
-		"small pulls":              {func(c *jetstream.ConsumerConfig) { c.MaxRequestBatch = 1 }, "max_batch", true},
-		"short pulls":              {func(c *jetstream.ConsumerConfig) { c.MaxRequestExpires = time.Second }, "max_batch", true},
-		"pulls of few bytes":       {func(c *jetstream.ConsumerConfig) { c.MaxRequestMaxBytes = 1000 }, "max_batch", true},
-		"for a while":              {func(c *jetstream.ConsumerConfig) { c.InactiveThreshold = time.Hour }, "inactive_threshold", true},
-		"pulls of a group": {func(c *jetstream.ConsumerConfig) {
+		"messages dropped":                  {func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 5 }, "max_deliver 5", true},
+		"messages without bodies":           {func(c *jetstream.ConsumerConfig) { c.HeadersOnly = true }, "headers_only", true},
+		"messages at their original pace":   {func(c *jetstream.ConsumerConfig) { c.ReplayPolicy = jetstream.ReplayOriginalPolicy }, "replay_policy", false},
+		"messages redelivered early":        {func(c *jetstream.ConsumerConfig) { c.AckWait = time.Second }, "ack_wait", true},
+		"messages redelivered by a backoff": {func(c *jetstream.ConsumerConfig) { c.BackOff = []time.Duration{time.Second} }, "backoff", true},
+		"one message at a time":             {func(c *jetstream.ConsumerConfig) { c.MaxAckPending = 1 }, "max_ack_pending", true},
+		"small pulls":                       {func(c *jetstream.ConsumerConfig) { c.MaxRequestBatch = 1 }, "max_batch", true},
+		"short pulls":                       {func(c *jetstream.ConsumerConfig) { c.MaxRequestExpires = time.Second }, "max_batch", true},
+		"pulls of few bytes":                {func(c *jetstream.ConsumerConfig) { c.MaxRequestMaxBytes = 1000 }, "max_batch", true},
+		"removed when inactive":             {func(c *jetstream.ConsumerConfig) { c.InactiveThreshold = time.Hour }, "inactive_threshold", true},
+		"pulls by priority": {func(c *jetstream.ConsumerConfig) {
 			c.PriorityPolicy, c.PriorityGroups = jetstream.PriorityPolicyOverflow, []string{"a"}
 		}, "priority_groups", true},
-		"pulls of one pinned": {func(c *jetstream.ConsumerConfig) {
+		"pulls of a pinned client": {func(c *jetstream.ConsumerConfig) {
 			c.PriorityPolicy, c.PriorityGroups = jetstream.PriorityPolicyPinned, []string{"a"}
 		}, "priority_groups", true},
-		"nothing until tomorrow":    {func(c *jetstream.ConsumerConfig) { until := time.Now().Add(24 * time.Hour); c.PauseUntil = &until }, "paused", false},
+		"paused until tomorrow":     {func(c *jetstream.ConsumerConfig) { until := time.Now().Add(24 * time.Hour); c.PauseUntil = &until }, "paused", false},
 		"messages of other targets": {func(c *jetstream.ConsumerConfig) { c.FilterSubjects, c.FilterSubject = []string{c.FilterSubject}, "" }, "filter_subject", true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -258,7 +257,7 @@ func TestAnUnsafeConsumerIsRefusedAndNamed(t *testing.T) {
 				t.Fatal(err)
 			}
 			config := streams.LaneConsumer(events.StreamRequests, kvTarget)
-			c.spoil(&config)
+			c.change(&config)
 			if _, err := env.js.CreateConsumer(t.Context(), events.StreamRequests, config); err != nil {
 				t.Fatal(err)
 			}
@@ -266,7 +265,7 @@ func TestAnUnsafeConsumerIsRefusedAndNamed(t *testing.T) {
 			var problem *streams.Problem
 			err := streams.Setup(t.Context(), env.js, settings)
 			if c.repairs && err != nil || !c.repairs && (!errors.As(err, &problem) || !strings.Contains(problem.Setting, c.setting)) {
-				t.Errorf("setup says %v", err)
+				t.Errorf("setup returned %v", err)
 			}
 		})
 	}
@@ -281,7 +280,7 @@ func TestSetupKeepsTheOperatorsConsumerSettings(t *testing.T) {
 			if _, err := env.js.UpdateConsumer(t.Context(), stream, config); err != nil {
 				t.Fatal(err)
 			}
-			config.MaxDeliver = 5 // which setup takes away
+			config.MaxDeliver = 5 // setup repairs this
 			if _, err := env.js.UpdateConsumer(t.Context(), stream, config); err != nil {
 				t.Fatal(err)
 			}
@@ -305,7 +304,7 @@ func TestSetupKeepsTheOperatorsConsumerSettings(t *testing.T) {
 	}
 }
 
-// A stream that is missing beside others may have contained what cannot be restored.
+// If one stream is missing and others exist, it may have contained data that is lost now.
 func TestAMissingStreamIsCreatedBySetupAlone(t *testing.T) {
 	for _, stream := range streamNames() {
 		t.Run(stream, func(t *testing.T) {
@@ -318,22 +317,22 @@ func TestAMissingStreamIsCreatedBySetupAlone(t *testing.T) {
 			env.mustRefuse(stream, "", "missing")
 			var problem *streams.Problem
 			if err := streams.Start(t.Context(), env.js, settings); !errors.As(err, &problem) || !problem.MissingBeside || problem.Stream != stream || !strings.Contains(problem.Why, "lost") {
-				t.Errorf("a worker's start says %v", err)
+				t.Errorf("a worker's start returned %v", err)
 			}
 			if _, err := env.js.Stream(t.Context(), stream); !errors.Is(err, jetstream.ErrStreamNotFound) {
 				t.Errorf("a worker's start created it: %v", err)
 			}
 			var created []streams.Created
-			told := settings
-			told.Created = func(c streams.Created) { created = append(created, c) }
-			if err := streams.Setup(t.Context(), env.js, told); err != nil {
+			recording := settings
+			recording.Created = func(c streams.Created) { created = append(created, c) }
+			if err := streams.Setup(t.Context(), env.js, recording); err != nil {
 				t.Fatal(err)
 			}
 			if len(created) != 1 || created[0].Stream != stream || created[0].Lost == "" {
 				t.Errorf("setup created %+v", created)
 			}
 			if first := env.stream(stream).FirstSeq; first < 1<<50 {
-				t.Errorf("its first sequence is %d, which the one before may have given", first)
+				t.Errorf("its first sequence is %d, which the lost stream may have used", first)
 			}
 			lane.check(t.Context())
 			r := contexts(1)
@@ -349,7 +348,7 @@ func TestALaneThatStartsWithoutAStreamWaitsForIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	lane, _ := env.run(env.config(kvTarget, answering(answerDeleted)))
-	env.until("the lane is held", func() bool {
+	env.until("the lane is blocked", func() bool {
 		return lane.State().Status == StatusBlocked && strings.Contains(lane.State().Reason, events.StreamLater)
 	})
 	if err := streams.Setup(t.Context(), env.js, settings); err != nil {
@@ -363,9 +362,9 @@ func TestALaneThatStartsWithoutAStreamWaitsForIt(t *testing.T) {
 func TestAWorkerCreatesAllStreamsWhereNoneExists(t *testing.T) {
 	env := bareEnvironment(t)
 	var created []streams.Created
-	told := settings
-	told.Created = func(c streams.Created) { created = append(created, c) }
-	if err := streams.Start(t.Context(), env.js, told); err != nil {
+	recording := settings
+	recording.Created = func(c streams.Created) { created = append(created, c) }
+	if err := streams.Start(t.Context(), env.js, recording); err != nil {
 		t.Fatal(err)
 	}
 	if err := streams.Check(t.Context(), env.js, 0, events.Targets()...); err != nil {
@@ -373,7 +372,7 @@ func TestAWorkerCreatesAllStreamsWhereNoneExists(t *testing.T) {
 	}
 	for _, c := range created {
 		if c.Lost != "" {
-			t.Errorf("something is said to be lost: %+v", c)
+			t.Errorf("it reports lost data: %+v", c)
 		}
 	}
 	if len(created) != len(streamNames()) {
@@ -409,7 +408,7 @@ func TestMissingStreamsAndConsumersAreNamed(t *testing.T) {
 	env := bareEnvironment(t)
 	var problem *streams.Problem
 	if err := streams.Check(t.Context(), env.js, 0, events.Targets()...); !errors.As(err, &problem) || problem.Stream != events.StreamRequests {
-		t.Errorf("the check says %v", err)
+		t.Errorf("the check returned %v", err)
 	}
 	if err := streams.Setup(t.Context(), env.js, settings); err != nil {
 		t.Fatal(err)
@@ -418,11 +417,11 @@ func TestMissingStreamsAndConsumersAreNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := streams.Check(t.Context(), env.js, 0, events.Targets()...); !errors.As(err, &problem) || problem.Consumer != string(kvTarget) || problem.Setting != "missing" {
-		t.Errorf("the check says %v", err)
+		t.Errorf("the check returned %v", err)
 	}
 }
 
-// overtaken is a server on which another client creates streams right before Setup does.
+// racingServer is a server on which another client creates streams right before Setup does.
 type racingServer struct {
 	jetstream.JetStream
 	others []jetstream.StreamConfig
@@ -438,8 +437,7 @@ func (o *racingServer) CreateStream(ctx context.Context, c jetstream.StreamConfi
 	return o.JetStream.CreateStream(ctx, c)
 }
 
-// A worker that starts while an administrator sets up finds some streams and not others,
-// which then exist all the same.
+// A worker that starts during a setup finds some streams missing that exist a moment later.
 func TestTwoSetupsAtTheSameTimeSucceed(t *testing.T) {
 	env := bareEnvironment(t)
 	all := env.configs()

@@ -11,7 +11,7 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// idOf is the first id that a resource names.
+// firstID is the first id that a resource names.
 func firstID(res events.Resource) int64 {
 	if contexts, ok := res.(events.UserContexts); ok {
 		return contexts.IDs[0]
@@ -19,14 +19,14 @@ func firstID(res events.Resource) int64 {
 	return res.(events.KnowledgeBaseEntry).KnowledgeBaseID
 }
 
-// forbidding refuses a call with 403 if it names an id up to some, and any call
-// while its credential is revoked.
+// forbiddingAPI refuses a call with 403 if it names an id of at most upTo, and any call
+// while the credential is revoked.
 type forbiddingAPI struct {
 	fakeAPI
 	upTo    int64
-	revoked atomic.Int64 // the status, 0 for a good credential
-	version atomic.Int64
-	refused atomic.Int64 // calls
+	revoked atomic.Int64 // the status of its answers, 0 for a good credential
+	version atomic.Int64 // of the credential
+	refused atomic.Int64 // refused calls
 }
 
 func newForbiddingAPI(upTo int64) *forbiddingAPI {
@@ -54,7 +54,7 @@ func newForbiddingAPI(upTo int64) *forbiddingAPI {
 	return f
 }
 
-// request is one for a target.
+// request returns a request for a target.
 func request(target events.Target, id int64) events.Request {
 	if target == kvTarget {
 		return contexts(id)
@@ -62,17 +62,14 @@ func request(target events.Target, id int64) events.Request {
 	return entry(id)
 }
 
-// Twenty requests that the credential is not for must not delay twenty that it
-// is for, and end once it is known that only they are refused.
+// Requests that the API refuses must not delay others. They fail once it is known that only
+// they are refused.
 func TestRefusedRequestsDelayNoOthersAndEnd(t *testing.T) {
 	for _, target := range events.Targets() {
 		t.Run(string(target), func(t *testing.T) {
 			env := newEnvironment(t)
 			api := newForbiddingAPI(25)
-			c := env.batchConfig(100, api)
-			if target == sensayTarget {
-				c = env.config(target, api)
-			}
+			c := env.configFor(target, api)
 			c.BatchLinger = 5 * time.Millisecond
 			c.Rules.Retry.MaxInterval, c.Rules.Retry.MaxElapsed = 200*time.Millisecond, 300*time.Millisecond
 			lane, _ := env.run(c)
@@ -81,7 +78,7 @@ func TestRefusedRequestsDelayNoOthersAndEnd(t *testing.T) {
 				bad = append(bad, request(target, id+1))
 			}
 			env.publish(bad...)
-			env.until("the lane is held", func() bool { return lane.State().Status == StatusSuspended })
+			env.until("the lane is suspended", func() bool { return lane.State().Status == StatusSuspended })
 			id := int64(1000)
 			good := func() {
 				r := request(target, id)
@@ -105,7 +102,7 @@ func TestRefusedRequestsDelayNoOthersAndEnd(t *testing.T) {
 			}
 			env.settled()
 			if state := lane.State(); state.Status != StatusRunning || len(state.Problems()) > 0 {
-				t.Errorf("in the end the lane is %+v", state)
+				t.Errorf("after all requests the lane is %+v", state)
 			}
 		})
 	}
@@ -117,7 +114,7 @@ func TestARefusedRequestNeverBlocksTheLane(t *testing.T) {
 	api := newForbiddingAPI(1)
 	lane, _ := env.run(env.config(sensayTarget, api))
 	env.publish(entry(1))
-	env.until("it is refused more often than would hold the lane", func() bool { return api.refused.Load() > refusalsToSuspend })
+	env.until("it is refused more often than it takes to suspend a lane", func() bool { return api.refused.Load() > refusalsToSuspend })
 	if state := lane.State(); state.Status != StatusRunning || len(state.Problems()) != 1 || !strings.Contains(state.Problems()[0].Reason, "wait: 1") {
 		t.Errorf("%+v", state)
 	}
@@ -138,22 +135,22 @@ func TestARevokedCredentialFailsNoRequest(t *testing.T) {
 				c.Rules.Retry.InitialInterval, c.Rules.Retry.MaxInterval = 20*time.Millisecond, 50*time.Millisecond
 				lane, _ := env.run(c)
 				first := request(target, 1)
-				env.publish(first) // so that the credential was accepted once
+				env.publish(first) // the credential is accepted once
 				env.final(target, first.ID)
 				api.revoked.Store(status)
 				const n = 60
 				for id := range int64(n) {
 					env.publish(request(target, id+2))
 				}
-				env.until("the lane is held", func() bool { return lane.State().Status == StatusSuspended })
+				env.until("the lane is suspended", func() bool { return lane.State().Status == StatusSuspended })
 				before := api.refused.Load()
 				if most := int64(refusalsToSuspend + 2*c.Concurrency); before > most {
-					t.Errorf("%d calls until the lane is blocked, want at most %d", before, most)
+					t.Errorf("%d calls until the lane is suspended, want at most %d", before, most)
 				}
 				probes := api.refused.Load() + 10
 				env.until("it is probed for some time", func() bool { return api.refused.Load() > probes })
 				if lane.State().Status != StatusSuspended {
-					t.Error("the lane is not blocked any more")
+					t.Error("the lane is no longer suspended")
 				}
 				api.revoked.Store(0)
 				env.settled()
@@ -165,7 +162,7 @@ func TestARevokedCredentialFailsNoRequest(t *testing.T) {
 	}
 }
 
-// All that wait are due only in an hour.
+// Without the change the request would wait for an hour.
 func TestAChangedCredentialIsTriedAtOnce(t *testing.T) {
 	env := newEnvironment(t)
 	api := newForbiddingAPI(0)
@@ -184,8 +181,8 @@ func TestAChangedCredentialIsTriedAtOnce(t *testing.T) {
 	env.settled()
 }
 
-// So many failures in a row open the breaker of package limiter, and so many requests
-// refused with 403 suspend a lane.
+// As in package limiter: the failures in a row that open the breaker, and the refusals with
+// 403 that suspend a lane.
 const failuresToOpen, refusalsToSuspend = 10, 20
 
 // While others wait, a request that was refused is not the probe.
@@ -203,9 +200,9 @@ func TestASuspectRequestProbesOnlyIfNoOtherWaits(t *testing.T) {
 	}
 	from := api.refused.Load()
 	env.publish(more...)
-	// One or two probes may have been on their way before the others came.
+	// One or two probes may have begun before the others arrived.
 	const late = 2
-	env.until("there were calls for all", func() bool { return api.refused.Load() >= from+int64(len(more)+late) })
+	env.until("calls are made for all", func() bool { return api.refused.Load() >= from+int64(len(more)+late) })
 	seen := map[string]bool{}
 	api.mu.Lock()
 	calls := api.calls[from : from+int64(len(more)+late)]

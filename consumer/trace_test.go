@@ -18,8 +18,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// setTracing has spans sampled and exported, and their context propagated, until the
-// test ends. Tracing belongs to the process: the test must not be parallel to others.
+// setTracing sets the sampler and the exporter of spans, and propagates their context, until the
+// test ends. Tracing is global to the process, so the test must not be parallel.
 func setTracing(t testing.TB, sampler sdk.Sampler, exporter sdk.SpanExporter) {
 	t.Helper()
 	options := []sdk.TracerProviderOption{sdk.WithSampler(sampler)}
@@ -32,7 +32,7 @@ func setTracing(t testing.TB, sampler sdk.Sampler, exporter sdk.SpanExporter) {
 	t.Cleanup(func() { otel.SetTracerProvider(provider); otel.SetTextMapPropagator(propagator) })
 }
 
-// setUp is a world whose test is not parallel to others.
+// newSerialEnvironment is [newEnvironment] for a test that must not be parallel.
 func newSerialEnvironment(t *testing.T) *environment {
 	t.Helper()
 	env := bareEnvironment(t)
@@ -42,7 +42,7 @@ func newSerialEnvironment(t *testing.T) *environment {
 	return env
 }
 
-// notSampled is a delivery of a request, and its records.
+// notSampled returns a delivery of a request, and its records.
 func notSampled(t testing.TB, header nats.Header) (*delivery, []*ledger.Pending) {
 	t.Helper()
 	d := &delivery{Msg: &nats.Msg{Subject: events.RequestSubject(kvTarget), Header: header}, request: contexts(1)}
@@ -50,7 +50,7 @@ func notSampled(t testing.TB, header nats.Header) (*delivery, []*ledger.Pending)
 	return d, []*ledger.Pending{l.NewAttempt(t.Context(), d.request.ID, "", ledger.Progress{}, 0)}
 }
 
-// afterProcess begins and ends the spans of a step for one request.
+// afterProcess begins and ends the spans of one step, except the one for processing.
 func afterProcess(t *tracing, jobs []*job, records []*ledger.Pending) {
 	j := jobs[0]
 	t.request(j.ctx, j.request)
@@ -74,7 +74,7 @@ func TestSpansThatAreNotSampledAllocateNothing(t *testing.T) {
 		"a continued trace": {"traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"}},
 	} {
 		d, records := notSampled(t, header)
-		// What the SDK itself does to find out that the span is not sampled.
+		// The SDK itself allocates to find out that the span is not sampled.
 		plain := testing.AllocsPerRun(100, func() {
 			ctx := otel.GetTextMapPropagator().Extract(t.Context(), ledger.HeaderCarrier(d.Header))
 			_, span := trace.tracer.Start(ctx, trace.requested, trace.processing...)
@@ -95,8 +95,7 @@ func TestSpansThatAreNotSampledAllocateNothing(t *testing.T) {
 	}
 }
 
-// Each request of a call for many shows what was stored for it, and what was not
-// acknowledged.
+// Each request of a shared call has spans for its own records, stored or refused.
 func TestRecordsThatAreStoredTogetherHaveASpanEach(t *testing.T) {
 	spans := tracetest.NewInMemoryExporter()
 	setTracing(t, sdk.AlwaysSample(), spans)
@@ -104,7 +103,7 @@ func TestRecordsThatAreStoredTogetherHaveASpanEach(t *testing.T) {
 	l := New(env.js, env.recordedBatchConfig(answering(answerDeleted)))
 	env.mayCall(l)
 	stored, other := env.newJob(contexts(1)), env.newJob(contexts(2))
-	env.hasRecord(l, other, ledger.Progress{Attempts: 1}) // refuses its claim
+	env.hasRecord(l, other, ledger.Progress{Attempts: 1}) // so its claim is refused
 	spans.Reset()
 	for _, j := range []*job{stored, other} {
 		j.ctx, j.end = l.trace.process(t.Context(), j.delivery)

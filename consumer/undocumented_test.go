@@ -14,7 +14,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// An API that takes fewer ids with one call than it says.
+// The API accepts fewer ids in a call than it documents.
 func TestRequestsThatAreTooManyForOneCallAreDeletedInSeveral(t *testing.T) {
 	env := newEnvironment(t)
 	api := &fakeAPI{answer: func(_ int, res events.Resource) deleter.Answer {
@@ -37,7 +37,7 @@ func TestRequestsThatAreTooManyForOneCallAreDeletedInSeveral(t *testing.T) {
 	env.settled()
 }
 
-// Of requests that share a call, one that can never be answered fails by itself.
+// Of requests that share a call, only the one that causes an undocumented answer fails.
 func TestAnUndocumentedStatusEndsOnlyItsOwnRequest(t *testing.T) {
 	for _, target := range events.Targets() {
 		t.Run(string(target), func(t *testing.T) {
@@ -54,10 +54,7 @@ func TestAnUndocumentedStatusEndsOnlyItsOwnRequest(t *testing.T) {
 				requests = append(requests, request(target, id+1))
 			}
 			env.publish(requests...)
-			c := env.batchConfig(100, api)
-			if target == sensayTarget {
-				c = env.config(target, api)
-			}
+			c := env.configFor(target, api)
 			c.Rules.Retry.MaxElapsed = 200 * time.Millisecond
 			env.run(c)
 			for i, r := range requests {
@@ -74,8 +71,8 @@ func TestAnUndocumentedStatusEndsOnlyItsOwnRequest(t *testing.T) {
 	}
 }
 
-// An endpoint that is retired, or a bill that is not paid: few calls are made, and
-// none of the requests that were not called for fails.
+// An endpoint may be retired, or an account closed. Few calls are made then, and no request
+// of the backlog fails.
 func TestAMissingEndpointDoesNotFailTheBacklog(t *testing.T) {
 	for _, target := range events.Targets() {
 		t.Run(string(target), func(t *testing.T) {
@@ -91,10 +88,7 @@ func TestAMissingEndpointDoesNotFailTheBacklog(t *testing.T) {
 			for id := range int64(n) {
 				env.publish(request(target, id+1))
 			}
-			c := env.batchConfig(100, api)
-			if target == sensayTarget {
-				c = env.config(target, api)
-			}
+			c := env.configFor(target, api)
 			c.BatchLinger = 5 * time.Millisecond
 			lane, _ := env.run(c)
 			env.until("the breaker is open", func() bool { return lane.State().Status == StatusFailing })
@@ -115,8 +109,8 @@ func TestAMissingEndpointDoesNotFailTheBacklog(t *testing.T) {
 	}
 }
 
-// While a call for many is bisected, one of its requests can be answered elsewhere,
-// and the message of another can become another worker's.
+// While a shared call is bisected, another worker can finish one of its requests, and
+// receive the message of another.
 func TestARequestOfAnotherWorkerGoesIntoNoFurtherCall(t *testing.T) {
 	env := newEnvironment(t)
 	requests := []events.Request{contexts(1), contexts(2), contexts(3)}
@@ -136,7 +130,7 @@ func TestARequestOfAnotherWorkerGoesIntoNoFurtherCall(t *testing.T) {
 		past := time.Now().Add(-time.Hour)
 		jobs[2].extendedAt.Store(&past)
 		for _, j := range jobs {
-			j.startDeadline = past // what follows has to check again
+			j.startDeadline = past // so that the next call checks the claims again
 		}
 		return deleter.Answer{Verdict: deleter.Invalid, Status: 422, Message: "no"}
 	}
