@@ -1,9 +1,9 @@
-// Package backlog reads from the server what waits in the streams: how many requests
+// Package backlog reads the state of the streams from the server: how many requests
 // of each target wait, are in flight or are scheduled, how old the oldest is, how many
 // failed results are kept, and how full each stream is.
 //
-// [Read] asks once, for a command. A [Poller] asks again and again and keeps the
-// latest [Snapshot], which metrics and pages share.
+// [Read] reads once, for a command. A [Poller] reads at an interval and keeps the latest
+// [Snapshot], which metrics and pages share.
 package backlog
 
 import (
@@ -21,25 +21,25 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// askWithin bounds each question to the server. A stream without a leader does not
-// answer, and must not delay what is known of the others for long.
+// askWithin limits each request to the server. A stream without a leader does not
+// answer, and must not delay the numbers of the others for long.
 const askWithin = 2 * time.Second
 
-// Snapshot is what the server said at one time.
+// Snapshot is what the server reported at one time.
 type Snapshot struct {
 	// At is when the reading began, by this process's clock.
 	At      time.Time
 	Lanes   []Lane
 	Streams []Stream // those that could be read
-	// Problems say what could not be read, and why.
+	// Problems are the parts that could not be read, each with its reason.
 	Problems []error
 }
 
-// Lane is what waits for one target. A nil field could not be read.
+// Lane is the backlog of one target. A nil field could not be read.
 type Lane struct {
 	Target events.Target
 	// Waiting messages are requests and due steps that no worker has. InFlight ones are
-	// with a worker, or one has just returned them.
+	// with a worker, or were returned by one and not delivered again yet.
 	Waiting, InFlight *uint64
 	// Scheduled is how many requests wait for a time.
 	Scheduled *uint64
@@ -60,8 +60,8 @@ type Stream struct {
 	LastSeq  uint64        // how many messages were ever stored
 }
 
-// Read asks the server, a few questions for each target. It returns what it can if
-// some part is unavailable.
+// Read sends the server a few requests for each target. If a part is unavailable, it
+// returns the others.
 func Read(ctx context.Context, js jetstream.JetStream, targets ...events.Target) *Snapshot {
 	r := &reader{js: js, Snapshot: Snapshot{At: time.Now(), Lanes: make([]Lane, len(targets))}}
 	now, parts := r.streams(ctx), sync.WaitGroup{}

@@ -22,13 +22,13 @@ const (
 	sensay = events.SensayKnowledgeBase
 )
 
-type world struct {
+type environment struct {
 	*testing.T
 	server e2e.Server
 	js     jetstream.JetStream
 }
 
-func newWorld(t *testing.T) *world {
+func newEnvironment(t *testing.T) *environment {
 	t.Helper()
 	t.Parallel()
 	s, err := e2e.StartServer(e2e.ServerConfig{Dir: filepath.Join(t.TempDir(), "js")})
@@ -45,26 +45,26 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t, s, js}
+	w := &environment{t, s, js}
 	w.setup()
 	return w
 }
 
-func (w *world) setup() {
+func (w *environment) setup() {
 	w.Helper()
 	if err := streams.Setup(w.Context(), w.js, streams.Settings{Replicas: 1, RequestsMaxBytes: 1 << 20}); err != nil {
 		w.Fatal(err)
 	}
 }
 
-func (w *world) publish(subject string, header nats.Header) {
+func (w *environment) publish(subject string, header nats.Header) {
 	w.Helper()
 	if _, err := w.js.PublishMsg(w.Context(), &nats.Msg{Subject: subject, Header: header, Data: []byte("{}")}); err != nil {
 		w.Fatal(err)
 	}
 }
 
-func (w *world) read() map[events.Target]backlog.Lane {
+func (w *environment) read() map[events.Target]backlog.Lane {
 	w.Helper()
 	lanes := map[events.Target]backlog.Lane{}
 	for _, lane := range backlog.Read(w.Context(), w.js, kv, sensay).Lanes {
@@ -73,7 +73,7 @@ func (w *world) read() map[events.Target]backlog.Lane {
 	return lanes
 }
 
-func (w *world) until(what string, ok func() bool) {
+func (w *environment) until(what string, ok func() bool) {
 	w.Helper()
 	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -83,7 +83,7 @@ func (w *world) until(what string, ok func() bool) {
 }
 
 func TestABacklogIsCountedForEachTarget(t *testing.T) {
-	w := newWorld(t)
+	w := newEnvironment(t)
 	for range 3 {
 		w.publish(events.RequestSubject(kv), nil)
 	}
@@ -111,7 +111,7 @@ func TestABacklogIsCountedForEachTarget(t *testing.T) {
 
 // The oldest message counts while a worker has it, and no longer once it is answered.
 func TestTheOldestIsTheFirstMessageWithoutAnAnswer(t *testing.T) {
-	w := newWorld(t)
+	w := newEnvironment(t)
 	w.publish(events.RequestSubject(kv), nil)
 	time.Sleep(300 * time.Millisecond) // the difference in age that the test is about
 	w.publish(events.RequestSubject(kv), nil)
@@ -162,7 +162,7 @@ func TestWhatCanBeReadIsReadWhenSomethingIsMissing(t *testing.T) {
 		}, events.StreamResults, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := newEnvironment(t)
 			w.publish(events.RequestSubject(kv), nil)
 			if err := c.remove(t.Context(), w.js); err != nil {
 				t.Fatal(err)
@@ -172,9 +172,9 @@ func TestWhatCanBeReadIsReadWhenSomethingIsMissing(t *testing.T) {
 				got = backlog.Read(t.Context(), w.js, kv)
 				return got.Lanes[0].Waiting != nil && *got.Lanes[0].Waiting == 1
 			})
-			said := errors.Join(got.Problems...)
-			if c.problem == "" && said != nil || c.problem != "" && (said == nil || !strings.Contains(said.Error(), c.problem)) {
-				t.Errorf("it reports %v", said)
+			err := errors.Join(got.Problems...)
+			if c.problem == "" && err != nil || c.problem != "" && (err == nil || !strings.Contains(err.Error(), c.problem)) {
+				t.Errorf("it reports %v", err)
 			}
 			if l := got.Lanes[0]; c.unknown != nil && !c.unknown(l) {
 				t.Errorf("%+v", l)
@@ -184,7 +184,7 @@ func TestWhatCanBeReadIsReadWhenSomethingIsMissing(t *testing.T) {
 }
 
 func TestStreamsSayHowFullTheyAre(t *testing.T) {
-	w := newWorld(t)
+	w := newEnvironment(t)
 	w.publish(events.RequestSubject(kv), nil)
 	got := backlog.Read(t.Context(), w.js, kv).Streams
 	if len(got) != 3 || got[0].Name != events.StreamRequests || got[0].Bytes == 0 || got[0].MaxBytes != 1<<20 || got[0].Messages != 1 {
@@ -197,7 +197,7 @@ func TestStreamsSayHowFullTheyAre(t *testing.T) {
 
 // Without a server, old numbers are dropped.
 func TestAPollerForgetsWhatIsTooOld(t *testing.T) {
-	w := newWorld(t)
+	w := newEnvironment(t)
 	p := backlog.NewPoller(w.js, 50*time.Millisecond, kv)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

@@ -13,11 +13,11 @@ import (
 // Every is how often a worker reads the backlog.
 const Every = 15 * time.Second
 
-// fresh is how long a Snapshot counts, in readings. After a server is gone for as long,
-// nothing is better than old numbers.
+// fresh is how long a Snapshot is valid, in intervals. If a server is gone for longer,
+// no numbers are better than old ones.
 const fresh = 4
 
-// Poller reads the backlog again and again. It is safe for concurrent use.
+// Poller reads the backlog at an interval. It is safe for concurrent use.
 type Poller struct {
 	js      jetstream.JetStream
 	targets []events.Target

@@ -1,4 +1,4 @@
-// Package control says who may call, and until when. A person pauses a lane by writing
+// Package control decides who may call, and until when. A person pauses a lane by writing
 // its key in the bucket lethe-control; a worker may call only while a guarded write of
 // its own, the heartbeat, is accepted.
 //
@@ -13,15 +13,15 @@
 // before the pause was stored, and the right to call that it gave counts from the
 // sending. So the right of each worker ends at most 10 s after the pause was stored,
 // and it takes no message for a worker to lose it: one that is cut off or stopped loses
-// it by time, and one that starts has none before its first heartbeat. Reading alone
-// would not do: a leader that was cut off can still answer with the old key, but it
-// cannot store.
+// it by time, and one that starts has none before its first heartbeat. Only reading
+// the key would not be enough: a leader that was cut off can still answer with the old
+// key, but it cannot store.
 //
-// A pause with an end stands in the key until somebody writes the next one, because a
-// worker may write heartbeats only. From the end on a worker treats the key as one that
-// lets it call. It goes by the server's clock for that, and adds the tolerance of 5 s
-// by which clocks may differ: so no clock shows a time before the end when a call
-// begins. The sequence stays the guard, and a further pause is seen as any other.
+// A pause with an end stays in the key until the key is written again, because a worker
+// may only write heartbeats. After the end, a worker treats the key as one that lets it
+// call. It uses the server's clock, and adds the tolerance of 5 s by which clocks may
+// differ, so that no clock shows a time before the end when a call begins. The sequence
+// still guards the heartbeats, so a further pause takes effect like any other.
 //
 // Read the files in this order:
 //
@@ -54,11 +54,11 @@ const (
 	beatEvery = 3 * time.Second
 )
 
-// The states in a lane's key, and what else a reader may find there.
+// The states of a lane's key, and of a key that cannot be read.
 const (
 	Running    = "running"
 	Paused     = "paused"
-	Unreadable = "unreadable" // missing, deleted, or not what Lethe writes: no call is made
+	Unreadable = "unreadable" // missing, deleted or invalid: no call is made
 )
 
 // Lane is the key of a lane.
@@ -72,7 +72,7 @@ type Lane struct {
 	By string `json:"by,omitempty"`
 	// Since is when the key was written, by the clock of its writer.
 	Since time.Time `json:"since,omitzero"`
-	// Until is when a pause ends by itself; zero: when somebody resumes the lane.
+	// Until is when a pause ends by itself; zero: until it is resumed.
 	Until time.Time `json:"until,omitzero"`
 	// Sequence is that of the key on its stream, 0 if there is none.
 	Sequence uint64 `json:"sequence"`
@@ -93,7 +93,7 @@ func (l Lane) Ended(now time.Time) bool {
 	return l.State == Paused && !l.Until.IsZero() && !now.Before(l.Until.Add(Tolerance))
 }
 
-// Fix is the command that ends what keeps the lane from calling, "" if nothing does.
+// Fix is the command that lets the lane call again, "" if it may call.
 func (l Lane) Fix() string {
 	switch l.State {
 	case Paused:
@@ -104,8 +104,8 @@ func (l Lane) Fix() string {
 	return ""
 }
 
-// ReadLane reads the key of a lane from the leader of the bucket's stream. A key that is
-// missing or cannot be read is no error but a state. A missing bucket is one, too.
+// ReadLane reads the key of a lane from the leader of the bucket's stream. A missing
+// or invalid key, or a missing bucket, is the state [Unreadable], not an error.
 func ReadLane(ctx context.Context, js jetstream.JetStream, target events.Target) (Lane, error) {
 	lane := Lane{Target: target, State: Unreadable}
 	last, err := streams.LastMessage(ctx, js, streams.Control, streams.LaneKey(target))
@@ -129,14 +129,14 @@ func ReadLane(ctx context.Context, js jetstream.JetStream, target events.Target)
 	return lane, nil
 }
 
-// readKey reads a lane's key, or says why it cannot be read.
+// readKey reads a lane's key. problem is why it cannot be read.
 func readKey(m *streams.Message) (k key, problem string) {
 	if m.Header.Get("KV-Operation") != "" || m.Header.Get("Nats-Marker-Reason") != "" { // ADR-8, ADR-48
 		return k, "was deleted"
 	}
 	err := json.Unmarshal(m.Data, &k)
 	if err != nil || k.State != Running && k.State != Paused {
-		return k, "is not what Lethe writes"
+		return k, "is invalid"
 	}
 	return k, ""
 }
@@ -172,12 +172,12 @@ func serverTime(ctx context.Context, js jetstream.JetStream) (time.Time, error) 
 	}
 	now := stream.CachedInfo().TimeStamp
 	if now.IsZero() {
-		return now, errors.New("the server does not say its time")
+		return now, errors.New("the server reports no time")
 	}
 	return now, nil
 }
 
-// Text says in one line why a lane makes no calls, "" for one that is running.
+// Text describes in one line why a lane makes no calls, "" if it is running.
 func (l Lane) Text() string {
 	switch l.State {
 	case Paused:
@@ -192,8 +192,8 @@ func (l Lane) Text() string {
 	return ""
 }
 
-// The server's refusals of a guarded publish (errors.json of nats-server): the key is
-// another one, and: another publish under the same guard is in flight.
+// The server's refusals of a guarded publish (errors.json of nats-server): the key has
+// another sequence, or another publish with the same guard is in flight.
 const (
 	codeOtherKey = jetstream.JSErrCodeStreamWrongLastSequence // 10071
 	codeInFlight = jetstream.ErrorCode(10164)

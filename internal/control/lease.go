@@ -18,18 +18,18 @@ import (
 const (
 	// retryEvery is the time until the next heartbeat after one that was not stored.
 	retryEvery = 500 * time.Millisecond
-	// storeWithin bounds one try to store a heartbeat, or to read the key.
+	// storeWithin limits one try to store a heartbeat, or to read the key.
 	storeWithin = 2 * time.Second
-	// goodbyeWithin bounds the last heartbeat of a worker that ends.
-	goodbyeWithin = 300 * time.Millisecond
+	// lastBeatWithin limits the last heartbeat of a worker that stops.
+	lastBeatWithin = 300 * time.Millisecond
 )
 
-// Config says for whom a [Lease] is.
+// Config configures a [Lease].
 type Config struct {
 	Target   events.Target
 	Instance string // the worker's
 	Version  string // of its program; may be empty
-	// CallTimeout bounds one call.
+	// CallTimeout is the timeout of a call.
 	CallTimeout time.Duration
 	Log         *slog.Logger
 }
@@ -60,11 +60,11 @@ type period struct {
 	end context.CancelFunc
 }
 
-// bucket is what a Lease asks of the bucket lethe-control.
+// bucket is the bucket lethe-control as a Lease uses it.
 type bucket interface {
 	read(ctx context.Context) (Lane, error)
 	beat(ctx context.Context, h heartbeat, expected uint64) error
-	say(ctx context.Context, h heartbeat) error
+	beatUnguarded(ctx context.Context, h heartbeat) error
 	now(ctx context.Context) (time.Time, error)
 }
 
@@ -84,7 +84,7 @@ func newLease(b bucket, c Config) *Lease {
 func (l *Lease) Run(stop, ctx context.Context, state func() string) {
 	l.mu.Lock()
 	l.since = time.Now()
-	l.timer = time.AfterFunc(time.Hour, l.lapse)
+	l.timer = time.AfterFunc(time.Hour, l.expire)
 	l.mu.Unlock()
 	for ctx.Err() == nil {
 		sent, next := time.Now(), retryEvery
@@ -94,22 +94,22 @@ func (l *Lease) Run(stop, ctx context.Context, state func() string) {
 		sleep(ctx, next-time.Since(sent))
 	}
 	l.mu.Lock()
-	l.lose()
+	l.revoke()
 	l.timer.Stop()
 	l.mu.Unlock()
 	h, _ := l.heartbeat(state())
 	h.Stopped = true
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastBeatWithin)
 	defer cancel()
-	if err := l.bucket.say(ctx, h); err != nil {
-		l.config.Log.Debug("cannot say that the worker stops", "error", err)
+	if err := l.bucket.beatUnguarded(ctx, h); err != nil {
+		l.config.Log.Debug("the last heartbeat was not stored", "error", err)
 	}
 }
 
 // Begin counts a call, until End, and returns when it must have begun: by, or the end
 // of the right to call if that is earlier. It is the zero time if no call may begin.
 func (l *Lease) Begin(by time.Time) time.Time {
-	l.calls.Add(1) // before the right is checked: see lose
+	l.calls.Add(1) // before the right is checked: see revoke
 	until := l.until.Load()
 	switch {
 	case until == nil, deleter.Passed(*until): // Passed also sees that the machine was suspended
@@ -159,7 +159,7 @@ type State struct {
 	Fix    string // what to do
 }
 
-// Blocked is the word of a [State] in which the bucket cannot be read or written.
+// Blocked is the Word of a [State] in which the bucket cannot be read or written.
 const Blocked = "blocked"
 
 // State reports why no calls are made.
@@ -182,8 +182,8 @@ func (l *Lease) State() State {
 	return State{}
 }
 
-// beat stores a heartbeat and reports whether that worked. It learns the lane's key
-// where that is not the one that it knows.
+// beat stores a heartbeat and reports whether that worked. It reads the lane's key
+// if that has changed.
 func (l *Lease) beat(stop, ctx context.Context, state string) bool {
 	for ctx.Err() == nil {
 		if err := l.refresh(ctx); err != nil {
@@ -201,7 +201,7 @@ func (l *Lease) beat(stop, ctx context.Context, state string) bool {
 			return true
 		case hasCode(err, codeOtherKey):
 			l.mu.Lock()
-			l.lose()
+			l.revoke()
 			l.known = false
 			l.mu.Unlock()
 		case hasCode(err, codeInFlight): // another worker's heartbeat, most of the time
@@ -214,8 +214,8 @@ func (l *Lease) beat(stop, ctx context.Context, state string) bool {
 	return false
 }
 
-// refresh reads the key where it is not known, and the server's time where a pause may
-// have ended.
+// refresh reads the key if it is not known, and the server's time if a pause may have
+// ended.
 func (l *Lease) refresh(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, storeWithin)
 	defer cancel()
@@ -245,7 +245,7 @@ func (l *Lease) refresh(ctx context.Context) error {
 	return nil
 }
 
-// learn takes in the lane's key. first says that it was not known.
+// learn stores the lane's key as it was read. first is true if no key was known before.
 func (l *Lease) learn(lane Lane, first bool) {
 	l.mu.Lock()
 	before := l.lane
@@ -284,9 +284,9 @@ func (l *Lease) accepted(stop context.Context, sent time.Time) {
 	l.changed = make(chan struct{})
 }
 
-// lose ends the right to call. The lock is held. A call that has begun is counted then,
-// and each that is counted later finds no right.
-func (l *Lease) lose() {
+// revoke ends the right to call. The caller must hold the lock. A call that has begun is
+// counted by then, and a call that is counted later finds no right.
+func (l *Lease) revoke() {
 	l.until.Store(nil)
 	if open := l.open.Load(); open.ctx.Err() == nil {
 		open.end()
@@ -294,8 +294,8 @@ func (l *Lease) lose() {
 	}
 }
 
-// lapse ends the right to call when no heartbeat was accepted in time.
-func (l *Lease) lapse() {
+// expire ends the right to call if no heartbeat was accepted in time.
+func (l *Lease) expire() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if until := l.until.Load(); until != nil && !deleter.Passed(*until) {
@@ -303,19 +303,19 @@ func (l *Lease) lapse() {
 		return
 	}
 	if l.Open().Err() == nil {
-		l.lose()
+		l.revoke()
 		l.config.Log.Debug("no heartbeat was accepted, no call may begin", "within", BeginWithin.String(), "reason", l.failure)
 	}
 }
 
-// fail notes why a heartbeat could not be stored.
+// fail stores why a heartbeat could not be stored.
 func (l *Lease) fail(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.failure = text.Error(err)
 }
 
-// heartbeat is what the worker says of itself, and the sequence of the key that it
+// heartbeat returns the worker's next heartbeat, and the sequence of the key that it
 // expects. It counts the calls after the right to call has ended, if it has.
 func (l *Lease) heartbeat(state string) (h heartbeat, expected uint64) {
 	l.mu.Lock()

@@ -24,8 +24,8 @@ type leader struct {
 	lane   Lane
 	beats  []heartbeat
 	skew   time.Duration // of its clock
-	before func() error  // what happens to a request on its way; nil for nothing
-	after  func() error  // and to its answer
+	before func() error  // runs before a request arrives; may be nil
+	after  func() error  // runs before its answer arrives; may be nil
 }
 
 func newLeader() *leader {
@@ -72,7 +72,7 @@ func (b *leader) beat(_ context.Context, h heartbeat, expected uint64) error {
 	})
 }
 
-func (b *leader) say(_ context.Context, h heartbeat) error {
+func (b *leader) beatUnguarded(_ context.Context, h heartbeat) error {
 	return b.request(func() error { b.beats = append(b.beats, h); return nil })
 }
 
@@ -102,7 +102,7 @@ func start(t *testing.T, b bucket) *Lease {
 	return l
 }
 
-// allowed says until when a call may begin that asks now; zero if none may.
+// allowed returns until when a call may begin if it asks now; zero if it may not.
 func allowed(l *Lease) time.Time {
 	defer l.End()
 	return l.Begin(time.Now().Add(time.Hour))
@@ -261,7 +261,7 @@ func TestNoCallMayBegin10SecondsAfterAPause(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 0)) // the test's
 			faults := rand.New(rand.NewPCG(seed, 1)) // the lease's, one request after the other
 			b := newLeader()
-			trouble := func() error {
+			fault := func() error {
 				switch faults.IntN(6) {
 				case 0:
 					time.Sleep(time.Duration(faults.Int64N(int64(20 * time.Second)))) // a stopped process, a slow network
@@ -273,7 +273,7 @@ func TestNoCallMayBegin10SecondsAfterAPause(t *testing.T) {
 				time.Sleep(time.Duration(faults.Int64N(int64(100 * time.Millisecond))))
 				return nil
 			}
-			b.before, b.after = trouble, trouble
+			b.before, b.after = fault, fault
 			l := start(t, b)
 			begun := 0
 			for range 20 {

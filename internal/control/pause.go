@@ -17,16 +17,16 @@ import (
 // Wait is how long after [Pause] a worker may still begin a call.
 const Wait = BeginWithin + Tolerance
 
-// ErrChanged says that another person wrote the lane's key at the same time.
+// ErrChanged means that another person wrote the lane's key at the same time.
 var ErrChanged = errors.New("another person changed the lane at the same time")
 
-// ErrNoBucket says that the bucket is missing.
+// ErrNoBucket means that the bucket is missing.
 var ErrNoBucket = errors.New("the bucket lethe-control is missing; `lethe setup` creates it")
 
-// Pause writes that a lane makes no calls, for a reason, until a time; the zero time is:
-// until somebody resumes it. It returns the key before and after. Workers may begin
-// calls for the time [Wait] after it has returned. A lane that is paused gets the new
-// reason and end; a key that cannot be read is replaced.
+// Pause stores a pause of a lane with a reason and an end; with the zero time, the pause
+// lasts until the lane is resumed. It returns the key before and after. Workers may begin
+// calls for the time [Wait] after it has returned. A lane that is already paused gets the
+// new reason and end; a key that cannot be read is replaced.
 func Pause(ctx context.Context, js jetstream.JetStream, target events.Target, reason, by string, until time.Time) (before, after Lane, err error) {
 	want := key{State: Paused, Reason: reason, By: by, Since: now()}
 	if !until.IsZero() {
@@ -40,13 +40,13 @@ func Pause(ctx context.Context, js jetstream.JetStream, target events.Target, re
 		if !errors.Is(err, ErrChanged) {
 			return before, after, err
 		}
-		// What the other person wrote is the key before this one.
+		// The key of the other person is the one before this one.
 	}
 }
 
-// Resume writes that a lane may call. It returns the key before and after, which are the
-// same where the lane is running. It fails with [ErrChanged] if another person wrote the
-// key at the same time, because that may be a pause that this one does not know.
+// Resume stores that a lane may call. It returns the key before and after, which are the
+// same if the lane is running. It fails with [ErrChanged] if another person wrote the
+// key at the same time, because that may be a pause that this person has not seen.
 func Resume(ctx context.Context, js jetstream.JetStream, target events.Target, by string) (before, after Lane, err error) {
 	if before, err = ReadLane(ctx, js, target); err != nil {
 		return before, after, fmt.Errorf("lane %s: %w", target, err)
@@ -70,11 +70,11 @@ func Resume(ctx context.Context, js jetstream.JetStream, target events.Target, b
 	return before, after, err
 }
 
-// now is the time as a key has it, without a monotonic reading.
+// now is the time as it is stored in a key, without a monotonic reading.
 func now() time.Time { return time.Now().UTC().Round(0) }
 
-// write replaces the key of a lane, unless it is another one than before. It asks again
-// while it is not known whether the key is stored.
+// write replaces the key of a lane, unless that has changed since before. It repeats the
+// publish until it is known whether the key is stored.
 func write(ctx context.Context, js jetstream.JetStream, before Lane, want key) (Lane, error) {
 	body, err := json.Marshal(want)
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// keepFor is how long a heartbeat is kept beyond the time that a call may take: long
-// enough that a person sees who was there.
+// keepFor is how long a heartbeat is kept beyond the time that a call may take, so that
+// an operator sees workers that stopped recently.
 const keepFor = 10 * time.Minute
 
 // heartbeat is what a worker publishes for one of its lanes.
@@ -47,7 +47,7 @@ func (b storedBucket) now(ctx context.Context) (time.Time, error) {
 	return now, b.explain(err)
 }
 
-// explain says that the connection is down where nats.go says only that no answer came.
+// explain returns errNotConnected if the connection is down; nats.go returns a timeout.
 func (b storedBucket) explain(err error) error {
 	if err != nil && !b.js.Conn().IsConnected() {
 		return errNotConnected
@@ -63,8 +63,8 @@ func (b storedBucket) beat(ctx context.Context, h heartbeat, expected uint64) er
 	return b.publish(ctx, h, jetstream.WithExpectLastSequenceForSubject(expected, streams.LaneKey(b.c.Target)))
 }
 
-// say publishes a heartbeat that gives no right.
-func (b storedBucket) say(ctx context.Context, h heartbeat) error { return b.publish(ctx, h) }
+// beatUnguarded publishes a heartbeat without a guard. It gives no right to call.
+func (b storedBucket) beatUnguarded(ctx context.Context, h heartbeat) error { return b.publish(ctx, h) }
 
 func (b storedBucket) publish(ctx context.Context, h heartbeat, options ...jetstream.PublishOpt) error {
 	body, err := json.Marshal(h)
@@ -78,7 +78,7 @@ func (b storedBucket) publish(ctx context.Context, h heartbeat, options ...jetst
 	return b.explain(err)
 }
 
-// Worker is one lane of one worker, as its last heartbeat says.
+// Worker is one lane of one worker, as of its last heartbeat.
 type Worker struct {
 	Instance string        `json:"instance"`
 	Target   events.Target `json:"target"`
@@ -89,7 +89,7 @@ type Worker struct {
 	Calls int64 `json:"calls"`
 	// Seen is when the server stored the heartbeat.
 	Seen time.Time `json:"seen"`
-	// Alive says that the heartbeat is recent: by the server's clock, the worker could
+	// Alive is true if the heartbeat is recent: by the server's clock, the worker could
 	// still begin a call on it.
 	Alive bool `json:"alive"`
 
@@ -133,7 +133,7 @@ func Workers(ctx context.Context, js jetstream.JetStream) ([]Worker, error) {
 	return workers, nil
 }
 
-// mayBeCalling says whether a call of the worker may be in flight although the lane was
+// mayBeCalling reports whether a call of the worker may be in flight although the lane was
 // paused with the key of that sequence, and all rights to call have ended.
 func (w Worker) mayBeCalling(paused uint64) bool {
 	if w.key >= paused && !w.mayCall {

@@ -178,7 +178,7 @@ func readAdmin(w http.ResponseWriter, r *http.Request, into any) bool {
 	return replyError(w, json.Unmarshal(body, into, durations, json.RejectUnknownMembers(true)))
 }
 
-// replyError answers 400 where there is an error, and reports whether there is none.
+// replyError answers 400 if there is an error, and reports whether there is none.
 func replyError(w http.ResponseWriter, err error) bool {
 	if err != nil {
 		fail(w, http.StatusBadRequest, err)

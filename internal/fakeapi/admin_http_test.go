@@ -27,7 +27,7 @@ func TestAdminAPI(t *testing.T) {
 		for _, word := range []string{"/calls", "/deleted", "/stats", "/entries/", "/faults", "/scripts/", "none", "cut", "cut-body",
 			"truncated", "empty", "lie", "hang", "endless", "slow", "pending", "refused", "partial", "html-NNN", "json-NNN", "+after"} {
 			if !strings.Contains(help, word) {
-				t.Errorf("no word of %s", word)
+				t.Errorf("the help does not mention %s", word)
 			}
 		}
 	})
@@ -57,7 +57,7 @@ func TestAdminAPI(t *testing.T) {
 			`{"sensay":{"chances":{"503":0.9,"cut":"0.9"}}}`: "chances",
 		} {
 			if got := admin(t, "PUT", "faults", body, 400); !strings.Contains(got, words) {
-				t.Errorf("%s gives %s, which does not hold %q", body, got, words)
+				t.Errorf("%s gives %s, which does not contain %q", body, got, words)
 			}
 		}
 		want(t, "shown", admin(t, "GET", "faults", "", 200), `{"kv":{},"sensay":{}}`+"\n")

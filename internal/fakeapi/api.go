@@ -9,13 +9,13 @@ import (
 // API names one of the imitated APIs.
 type API string
 
-// definition is what the server must know of an API. The file of each API registers its own.
+// definition describes an API to the server. The file of each API registers its own.
 type definition struct {
 	api API
 	// pathPrefix is where its paths begin. The API with none gets all paths that belong to no other API.
 	pathPrefix string
 	protocol   func(*Config) protocol
-	// credential is the only one accepted; variable is the setting of a worker that holds it.
+	// credential is the only one accepted; variable is the worker's setting for it.
 	credential func(*Config) string
 	variable   string
 

@@ -1,6 +1,6 @@
 package fakeapi
 
-// callLog holds the newest calls in order.
+// callLog keeps the newest calls in order.
 type callLog struct {
 	last  uint64 // number of the newest call
 	max   int

@@ -64,10 +64,10 @@ func TestRecycleClosesTheConnectionAfterACorrectAnswer(t *testing.T) {
 			id := int64(4)
 			for ; call(id); id++ {
 				if id == 1000 {
-					t.Fatal("the connection takes call after call")
+					t.Fatal("the connection is not closed")
 				}
 			}
-			want(t, "calls in the record", int64(len(s.Calls())), id)
+			want(t, "calls in the log", int64(len(s.Calls())), id)
 		})
 	}
 }

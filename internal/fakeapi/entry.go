@@ -17,7 +17,7 @@ type Entry struct {
 	ID      int64     // 1 to 2^63-1
 }
 
-// key identifies an entry of one API. It holds no pointers, so the garbage collector does not scan a million of them.
+// key identifies an entry of one API. It contains no pointers, so the garbage collector does not scan a million of them.
 type key struct {
 	replica uuid.UUID
 	id      int64

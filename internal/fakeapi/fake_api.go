@@ -56,7 +56,7 @@ type request struct {
 	refusal       *refusal // nil for a valid request
 }
 
-// refusal is the reason reason a request is not carried out.
+// refusal is why a request is refused.
 type refusal struct {
 	status  int
 	message string

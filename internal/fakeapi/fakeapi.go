@@ -1,4 +1,4 @@
-// Package fakeapi imitates the deletion APIs that Lethe calls, for the demo, tests and trials by hand. Nothing real is
+// Package fakeapi imitates the deletion APIs that Lethe calls, for the demo, tests and manual trials. Nothing real is
 // deleted.
 //
 // It is stricter than the real servers and keeps its own log. It checks credential, headers, method, path and body of

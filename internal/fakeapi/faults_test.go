@@ -23,7 +23,7 @@ func script(t testing.TB, s *fakeapi.Server, e fakeapi.Entry, steps ...fakeapi.S
 }
 
 func TestEveryFaultOfACall(t *testing.T) {
-	const lost = -1 // no whole answer reaches the caller
+	const lost = -1 // the caller gets no complete answer
 	for _, tt := range []struct {
 		fault   fakeapi.Fault
 		status  int // seen by the caller
@@ -67,7 +67,7 @@ func TestEveryFaultOfACall(t *testing.T) {
 				call := last(t, s)
 				if tt.status == lost {
 					if err == nil {
-						t.Errorf("a whole answer came: %d %s", status(resp), body)
+						t.Errorf("a complete answer: %d %s", status(resp), body)
 					}
 					want(t, "cut", call.Cut, true)
 				} else {
@@ -75,7 +75,7 @@ func TestEveryFaultOfACall(t *testing.T) {
 					want(t, "status", status(resp), tt.status)
 					want(t, "recorded status", call.Status, tt.status)
 					if !strings.Contains(body, tt.body) {
-						t.Errorf("body %q does not hold %q", body, tt.body)
+						t.Errorf("body %q does not contain %q", body, tt.body)
 					}
 				}
 				if fault != fakeapi.None {
@@ -169,20 +169,20 @@ func TestScripts(t *testing.T) {
 		s := fakeapi.New(fakeapi.Config{})
 		for _, fault := range []fakeapi.Fault{"", "nonsense", "200", "99", "600", "html-", "html-100", "cut+before", "slow+after", "none+after", "+503", "refused"} {
 			if err := s.Script(sensayEntry(1), fakeapi.Step{Fault: fault}); err == nil {
-				t.Errorf("fault %q was taken", fault)
+				t.Errorf("fault %q was accepted", fault)
 			}
 		}
 		if err := s.Script(fakeapi.Context(1), fakeapi.Step{Fault: fakeapi.AcceptPending}); err == nil {
-			t.Error("k-v.ai has no 202")
+			t.Error("202 was accepted for k-v.ai, which has none")
 		}
 		if err := s.Script(fakeapi.Entry{}, fakeapi.Step{Fault: fakeapi.Cut}); err == nil {
-			t.Error("an entry of no API was taken")
+			t.Error("an entry of an unknown API was accepted")
 		}
 		if err := s.Script(fakeapi.Context(1), fakeapi.Step{Fault: fakeapi.Cut, Times: -2}); err == nil {
-			t.Error("times -2 was taken")
+			t.Error("times -2 was accepted")
 		}
 		if err := s.Script(fakeapi.Context(1), fakeapi.Step{Fault: "503", RetryAfter: "1\r\nX: y"}); err == nil {
-			t.Error("a header of two lines was taken")
+			t.Error("a header of two lines was accepted")
 		}
 	})
 }
@@ -234,7 +234,7 @@ func TestRateLimit(t *testing.T) {
 		want(t, "status", do(s, "DELETE", sensayBase+"3").Code, 200)
 		w = do(s, "DELETE", sensayBase+"3")
 		want(t, "status", w.Code, 429)
-		want(t, "Retry-After as it stands", w.Header().Get("Retry-After"), "-5")
+		want(t, "Retry-After, unchanged", w.Header().Get("Retry-After"), "-5")
 		want(t, "counted", s.Stats()[fakeapi.Sensay].Statuses[429], uint64(2))
 	})
 }
@@ -374,7 +374,7 @@ func TestConfigRules(t *testing.T) {
 		t.Run(text, func(t *testing.T) {
 			err := config.Validate()
 			if err == nil {
-				t.Fatal("it was taken")
+				t.Fatal("it was accepted")
 			}
 			want(t, "error", err.Error(), text)
 		})

@@ -134,7 +134,7 @@ func (v kvProtocol) lie(callMeta) answer {
 	return answer{status: http.StatusOK, body: []byte(`{"success":false,"error":"Something went wrong"}`)}
 }
 
-// invalidContexts names what a list could not do, in the delivery of the sibling call's invalid_docs.
+// invalidContexts lists the ids that were not deleted, in the form of the sibling call's invalid_docs.
 type invalidContexts struct {
 	IDs []int64 `json:"invalid_contexts"`
 }

@@ -83,7 +83,7 @@ func TestKVRefusesUndocumentedRequests(t *testing.T) {
 				t.Error("405 without an Allow header")
 			}
 			if last(t, s).Problem == "" {
-				t.Error("the record does not say what was wrong")
+				t.Error("the call log does not contain the problem")
 			}
 		})
 	}
@@ -93,11 +93,11 @@ func TestKVRefusesUndocumentedRequests(t *testing.T) {
 func TestKVBrokenBodies(t *testing.T) {
 	_, base := serve(t, fakeapi.Config{})
 	for name, body := range map[string]string{
-		"a repeated key":          `{"ids":[1],"ids":[2]}`,
-		"bytes after the end":     `{"ids":[1]}{}`,
-		"broken UTF-8":            "{\"ids\":[1],\"\xff\":1}",
-		"an unfinished list":      `{"ids":[1`,
-		"a nest of 20,000 levels": strings.Repeat("[", 20000),
+		"a repeated key":       `{"ids":[1],"ids":[2]}`,
+		"bytes after the end":  `{"ids":[1]}{}`,
+		"broken UTF-8":         "{\"ids\":[1],\"\xff\":1}",
+		"an unfinished list":   `{"ids":[1`,
+		"20,000 nested levels": strings.Repeat("[", 20000),
 	} {
 		t.Run(name, func(t *testing.T) {
 			resp, got, err := deleteContexts(t, base, body)

@@ -76,7 +76,7 @@ func TestMemoryIsLimited(t *testing.T) {
 		}
 		want(t, "status of one that is kept", do(s, "DELETE", sensayBase+"1").Code, 404)
 		if err := s.SetEntry(sensayEntry(4), fakeapi.StateUnknown); err == nil {
-			t.Error("an entry too many was set")
+			t.Error("an entry above the limit was set")
 		}
 	})
 }
@@ -88,17 +88,17 @@ func TestNoCredentialIsLogged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := fakeapi.Config{AccessKey: "Tell-No-One", OrganizationSecret: "Nor-Anyone", Journal: journal,
+	config := fakeapi.Config{AccessKey: "a-secret-access-key", OrganizationSecret: "a-secret-of-an-organization", Journal: journal,
 		Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	s, base := serve(t, config)
-	for _, secret := range []string{"Tell-No-One", "Nor-Anyone"} {
+	for _, secret := range []string{"a-secret-access-key", "a-secret-of-an-organization"} {
 		for _, call := range [][]string{
 			{"DELETE", "/" + secret, ""},
 			{secret, sensayBase + "1", ""},
 			{"DELETE", "/v1/replicas/" + secret + "/knowledge-base/1", ""},
 			{"DELETE", kvDelete, `{"ids":[1],"` + secret + `":1}`},
 		} {
-			if _, _, err := ask(t, call[0], base+call[1], call[2], "access-key", "Tell-No-One",
+			if _, _, err := ask(t, call[0], base+call[1], call[2], "access-key", "a-secret-access-key",
 				"X-ORGANIZATION-SECRET", secret, "Content-Type", jsonType, "Traceparent", secret); err != nil {
 				t.Fatal(err)
 			}
@@ -120,8 +120,8 @@ func TestNoCredentialIsLogged(t *testing.T) {
 		"the log": log.String(), "the journal": string(written), "the control endpoint": strings.Join(shown, "\n"),
 		"the record": fmt.Sprintf("%+v", s.Calls()),
 	} {
-		if strings.Contains(text, "Tell-No-One") || strings.Contains(text, "Nor-Anyone") {
-			t.Errorf("a credential stands in %s:\n%s", place, text)
+		if strings.Contains(text, "a-secret-access-key") || strings.Contains(text, "a-secret-of-an-organization") {
+			t.Errorf("a credential is shown in %s:\n%s", place, text)
 		}
 	}
 	if err := journal.Close(); err != nil {
@@ -135,7 +135,7 @@ func openJournal(t *testing.T, path string) *fakeapi.Journal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = journal.Close() }) // a second close fails: fine
+	t.Cleanup(func() { _ = journal.Close() }) // a second close may fail
 	return journal
 }
 

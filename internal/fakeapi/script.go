@@ -51,7 +51,7 @@ func newSteps(api API, steps []Step) ([]stepState, error) {
 	return states, nil
 }
 
-// scripts holds the rest of each entry's script.
+// scripts contains the rest of each entry's script.
 type scripts map[key][]stepState
 
 // next takes one call from the entry's script.

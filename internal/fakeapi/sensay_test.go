@@ -62,7 +62,7 @@ func TestSensayRefusesUndocumentedRequests(t *testing.T) {
 		"an unknown version":          {"DELETE", sensayBase + "1", "", append([]string{"X-API-Version", "2024-01-01"}, good...), 400},
 		"a replica without UUID form": {"DELETE", "/v1/replicas/x/knowledge-base/1", "", good, 400},
 		"a UUID in braces":            {"DELETE", "/v1/replicas/{" + replica + "}/knowledge-base/1", "", good, 400},
-		"a replica that climbs up":    {"DELETE", "/v1/replicas/../knowledge-base/1", "", good, 400},
+		"a replica with dots":         {"DELETE", "/v1/replicas/../knowledge-base/1", "", good, 400},
 		"an id of letters":            {"DELETE", sensayBase + "x", "", good, 400},
 		"an id with a leading zero":   {"DELETE", sensayBase + "01", "", good, 400},
 		"an id of 2^63":               {"DELETE", sensayBase + "9223372036854775808", "", good, 400},
@@ -74,7 +74,7 @@ func TestSensayRefusesUndocumentedRequests(t *testing.T) {
 			want(t, "error", err, nil)
 			want(t, "status", status(resp), tt.status)
 			if sensayErr(t, body) == "" {
-				t.Error("no error text")
+				t.Error("the answer has no error text")
 			}
 		})
 	}
@@ -84,7 +84,7 @@ func TestSensayRefusesUndocumentedRequests(t *testing.T) {
 			want(t, "error", err, nil)
 			want(t, "status", status(resp), 404)
 			if json.Valid([]byte(body)) {
-				t.Errorf("a page that is not the API's looks like its 404: %s", body)
+				t.Errorf("a page of the hosting platform looks like the API's 404: %s", body)
 			}
 		})
 	}
@@ -152,7 +152,7 @@ func TestSensayEntriesCanBeSet(t *testing.T) {
 		ends(id, tt.code)
 	}
 	if err := s.SetEntry(sensayEntry(1), "gone"); err == nil {
-		t.Error("a state that does not exist was taken")
+		t.Error("an unknown state was accepted")
 	}
 	deleted := s.Deleted()
 	if len(deleted) != 1 || deleted[0].Entry != sensayEntry(1) {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// store holds the state of every entry of one API that a call has named or SetEntry has set.
+// store contains the state of every entry of one API that a call has named or SetEntry has set.
 type store struct {
 	entries      map[key]record
 	max          int
@@ -14,7 +14,7 @@ type store struct {
 	rng          rng
 }
 
-// record is small because a store can hold a million.
+// record is small because a store can contain a million of them.
 type record struct {
 	state   uint8 // one of the kept constants
 	calls   uint32
@@ -143,7 +143,7 @@ func (s *store) set(k key, state State, now time.Time, pendingFor time.Duration)
 	return nil
 }
 
-// deletions lists the entries that calls have deleted, in no order.
+// deletions lists the entries that calls have deleted, in any order.
 func (s *store) deletions(api API, now time.Time) []Deletion {
 	var list []Deletion
 	for k, r := range s.entries {

@@ -11,7 +11,7 @@ import (
 )
 
 // Failed returns requests of a target whose newest record is a failed result, at most n,
-// newest first. It looks at the newest 2n failed results.
+// newest first. It reads the newest 2n failed results.
 func (r *Reader) Failed(ctx context.Context, target events.Target, n int) ([]*Request, error) {
 	messages, err := r.newest(ctx, events.StreamResults, events.ResultFilter(target, "", events.Failed), 2*n)
 	if err != nil {
@@ -41,8 +41,8 @@ func (r *Reader) Failed(ctx context.Context, target events.Target, n int) ([]*Re
 }
 
 // Overdue returns requests of a target whose deletion the API accepted and did not
-// complete in time, at most n, the most overdue first. It looks at the newest of the
-// schedules that a target has, because an overdue request is scheduled again and again.
+// complete in time, at most n, the most overdue first. It reads the newest schedules of
+// the target, because an overdue request is scheduled again and again.
 func (r *Reader) Overdue(ctx context.Context, target events.Target, n int) ([]*Request, error) {
 	messages, err := r.newest(ctx, events.StreamLater, events.LaterSubject(target, "*"), overdueSearched)
 	if err != nil {
@@ -74,7 +74,7 @@ func (r *Reader) Overdue(ctx context.Context, target events.Target, n int) ([]*R
 // overdueSearched is how many schedules are searched for overdue requests.
 const overdueSearched = 64
 
-// DueAt is when the deletion that the API accepted was to be confirmed first. It is zero
+// DueAt is when the deletion that the API accepted was first to be confirmed. It is zero
 // if the API accepted none, or the request has a final result.
 func (q *Request) DueAt() time.Time {
 	if last := q.last(); last != nil && last.Progress.AwaitingRemoval && !last.Outcome.Final() {
@@ -113,7 +113,7 @@ func (r *Reader) newest(ctx context.Context, stream, subject string, n int) (new
 }
 
 // newestIn is newest for the sequences from one to before another. If there are more than
-// n messages, it looks into the newer half first.
+// n messages, it reads the newer half first.
 func (r *Reader) newestIn(ctx context.Context, stream, subject string, from, end uint64, n int) (newest []*streams.Message, err error) {
 	var oldest []*streams.Message
 	for from < end && len(oldest) < n {

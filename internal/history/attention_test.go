@@ -27,7 +27,7 @@ func (s *site) failed(id string) {
 
 // The newest are found however many other records lie between them.
 func TestTheNewestFailedRequestsAreListed(t *testing.T) {
-	for name, others := range map[string]int{"close together": 0, "far apart": 40, "in a crowd": 3} {
+	for name, others := range map[string]int{"close together": 0, "far apart": 40, "among other failed ones": 3} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
 			for i := range 12 {
@@ -50,7 +50,7 @@ func TestTheNewestFailedRequestsAreListed(t *testing.T) {
 	}
 }
 
-// A crowd of failed requests that is longer than what is read at once.
+// More failed requests than are read at once.
 func TestTheNewestOfManyFailedRequestsAreListed(t *testing.T) {
 	s := newSite(t)
 	for range 100 {

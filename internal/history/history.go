@@ -1,17 +1,17 @@
-// Package history reads what is stored of one request, and says in one sentence where
-// the request stands.
+// Package history reads what is stored of one request, and describes its state in one
+// sentence.
 //
 // A request is in up to three places: its records on DELETION_RESULTS, its next step as a
 // schedule on DELETION_LATER, and, until it is acknowledged, its message on
 // DELETION_REQUESTS or DELETION_LATER. [Reader] reads them, with a bound on each read.
-// [Request.Stage] is a pure function of them and the time, and [Request.Sentence] its
-// words.
+// [Request.Stage] is a pure function of them and the time, and [Request.Sentence] is the
+// stage in words.
 //
 // Read the files in this order:
 //
 //	history.go   what is known of a request
-//	stage.go     where it stands
-//	sentence.go  the same in words
+//	stage.go     its stage
+//	sentence.go  the stage in words
 //	read.go      reading its records, its schedule and its message
 //	search.go    finding the message of a request without records
 //	attention.go the newest failed requests, and the overdue ones
@@ -64,7 +64,7 @@ type Message struct {
 	Stream   string
 	Seq      uint64
 	StoredAt time.Time
-	// Taken is true if a worker has the message, or had it and gave it back.
+	// Taken is true if a worker has the message, or had it and returned it.
 	Taken bool
 	// Ahead is how many messages of the target wait before it, -1 if unknown.
 	Ahead int
@@ -84,7 +84,7 @@ func (q *Request) last() *Record {
 	return &q.Records[len(q.Records)-1]
 }
 
-// found says that something is stored of the request.
+// found reports whether anything is stored of the request.
 func (q *Request) found() bool { return len(q.Records) > 0 || q.Next != nil || q.Message != nil }
 
 // Attempts is how many calls were made, or recorded before they were made.

@@ -121,12 +121,12 @@ var busy = ledger.NewAnswer(503, "503 Service Unavailable: busy", time.Now())
 
 func begun() ledger.Progress { return ledger.Progress{}.WithAttempt(time.Now()) }
 
-// Each case leaves a request somewhere on its way, as workers do.
-func TestASentenceSaysWhereARequestStands(t *testing.T) {
+// Each case leaves a request in a state that workers leave it in.
+func TestASentenceDescribesTheState(t *testing.T) {
 	soon := time.Now().Add(time.Hour)
 	for name, c := range map[string]struct {
 		leave func(s *site, id string)
-		after time.Duration // that passes before one asks
+		after time.Duration // passes before the question
 		want  Stage
 		says  []string
 	}{
@@ -154,7 +154,7 @@ func TestASentenceSaysWhereARequestStands(t *testing.T) {
 			func(s *site, id string) { s.attempt(id, begun(), time.Minute) }, 2 * time.Minute, Unanswered,
 			[]string{"Attempt 1 has no answer", "worker-1", "may have deleted", "delivered again", "It waits because its lane is paused: a test."},
 		},
-		"it is tried again": {
+		"it is retried": {
 			func(s *site, id string) {
 				p := s.attempt(id, begun(), time.Minute)
 				p.Answer = busy
@@ -162,7 +162,7 @@ func TestASentenceSaysWhereARequestStands(t *testing.T) {
 				s.schedule(id, p, soon)
 			}, 0, Retrying, []string{"The API answered attempt 1 with 503 Service Unavailable: busy. Attempt 2 follows at", "(in 59 min)", "At present its lane is paused: a test."},
 		},
-		"it is tried again after a silence": {
+		"it is retried after a call without an answer": {
 			func(s *site, id string) {
 				p := begun()
 				p.Answer = ledger.NewAnswer(0, "connection lost", time.Now())
@@ -195,7 +195,7 @@ func TestASentenceSaysWhereARequestStands(t *testing.T) {
 		},
 		"the API accepted it": {
 			func(s *site, id string) { s.accept(id, soon, soon.Add(time.Hour)) }, 0, AcceptedPending,
-			[]string{"The API accepted the deletion at", "said that it is complete by", "made again at", "(in 59 min)"},
+			[]string{"The API accepted the deletion at", "expects it to be complete by", "made again at", "(in 59 min)"},
 		},
 		"its confirmation is late": {
 			func(s *site, id string) { s.accept(id, soon, soon.Add(time.Hour)) }, 3 * time.Hour, AcceptedPending,
@@ -239,11 +239,11 @@ func TestASentenceSaysWhereARequestStands(t *testing.T) {
 			}
 			for _, words := range c.says {
 				if !strings.Contains(sentence, words) {
-					t.Errorf("%q does not say %q", sentence, words)
+					t.Errorf("%q does not contain %q", sentence, words)
 				}
 			}
 			if strings.Contains(sentence, "\n") || strings.Contains(sentence, "..") {
-				t.Errorf("%q is no plain line", sentence)
+				t.Errorf("%q is not one plain line", sentence)
 			}
 		})
 	}
@@ -279,7 +279,7 @@ func (s *site) invalid(id string) *ledger.Pending {
 	return p
 }
 
-func TestTheLinesTellEachAttemptWithItsAnswer(t *testing.T) {
+func TestEachAttemptHasALineWithItsAnswer(t *testing.T) {
 	s := newSite(t)
 	id := ledger.NewID()
 	p := s.attempt(id, begun(), time.Minute)
@@ -301,7 +301,7 @@ func TestTheLinesTellEachAttemptWithItsAnswer(t *testing.T) {
 		"attempt 1: recorded by worker worker-1, which has 1m0s for the call",
 		"attempt 1: the API answered 503 Service Unavailable: busy",
 		"attempt 2: recorded by worker worker-1, which has 1m0s for the call",
-		"attempt 2: given back by worker worker-1: no call was made",
+		"attempt 2: returned by worker worker-1: no call was made",
 		"attempt 2: recorded by worker worker-1, which has 1m0s for the call",
 		"attempt 2: the API answered 429 slow down",
 		"attempt 3: is scheduled",
@@ -310,11 +310,11 @@ func TestTheLinesTellEachAttemptWithItsAnswer(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", g, w)
 	}
 	if fmt.Sprint(q.Resource) != "replica 03db5651-cb61-4bdf-9ef0-89561f7c9c53 entry 9223372036854775807" || q.Source != "/crm" {
-		t.Errorf("it is about %v, asked by %s", q.Resource, q.Source)
+		t.Errorf("it is about %v, requested by %s", q.Resource, q.Source)
 	}
 }
 
-func TestOnlyTheLastRecordsOfALongLifeAreRead(t *testing.T) {
+func TestOnlyTheLastRecordsAreRead(t *testing.T) {
 	s := newSite(t)
 	id := ledger.NewID()
 	p := ledger.Progress{}
@@ -327,8 +327,8 @@ func TestOnlyTheLastRecordsOfALongLifeAreRead(t *testing.T) {
 	}
 }
 
-// Anybody with the right to may publish on the subjects of a request.
-func TestAForeignMessageHidesNoRecord(t *testing.T) {
+// Any client with the permission may publish on the subjects of a request.
+func TestAForeignMessageDoesNotHideRecords(t *testing.T) {
 	s := newSite(t)
 	id := ledger.NewID()
 	p := begun()
@@ -436,7 +436,7 @@ func TestTheTraceIDIsThatOfTheNewestMessage(t *testing.T) {
 	}
 }
 
-func TestOnlyAWholeNameIsASequence(t *testing.T) {
+func TestOnlyACompleteNameIsASequence(t *testing.T) {
 	for id, want := range map[string]bool{"seq-17": true, "seq-017": false, "seq-": false, "seq-17-abc": false, "17": false, "seq-99999999999999999999": false} {
 		if _, ok := Sequence(id); ok != want {
 			t.Errorf("%s names a sequence: %v", id, ok)

@@ -21,8 +21,8 @@ var noContext = context.Background() // extracting a trace id needs one
 // DELETION_LATER.
 type Reader struct {
 	JS jetstream.JetStream
-	// Messages lets it read DELETION_REQUESTS too. A worker may not where the accounts
-	// of deploy/nats are in use, and must not try: the server's refusal ends it.
+	// Messages lets it read DELETION_REQUESTS too. With the accounts of deploy/nats, a
+	// worker has no permission for that and must not try: the refusal would stop it.
 	Messages bool
 
 	mu      sync.Mutex
@@ -62,8 +62,8 @@ func (r *Reader) nextMessage(ctx context.Context, stream, subject string, from u
 	return msg, r.orMissing(stream, err)
 }
 
-// maxForeign is how many messages are read forward where a message that no worker wrote
-// is the last one of a request.
+// maxForeign is how many messages are read forward if no worker wrote the last message of
+// a request.
 const maxForeign = 10 * MaxRecords
 
 // consistentTries is how often a request is read again because it moved while it was read.
@@ -152,10 +152,10 @@ func (r *Reader) readForward(ctx context.Context, q *Request) error {
 			q.add(record)
 		}
 	}
-	return fmt.Errorf("%s has more than %d messages in %s, the last of which no worker wrote; they cannot be read", q.ID, maxForeign, events.StreamResults)
+	return fmt.Errorf("%s has more than %d messages in %s, and no worker wrote the last one; they cannot be read", q.ID, maxForeign, events.StreamResults)
 }
 
-// add appends a record, and learns from it what the request is about.
+// add appends a record, and takes the resource and the source from it.
 func (q *Request) add(r *Record) {
 	q.Records = append(q.Records, *r)
 	if q.Resource == nil && r.Result != nil {
@@ -223,7 +223,7 @@ func (r *Reader) readNext(ctx context.Context, q *Request) error {
 	return nil
 }
 
-// learn takes in what the request is about.
+// learn adds the resource and the source if they are not known.
 func (q *Request) learn(event events.Request) {
 	if q.Resource == nil && event.Resource != nil {
 		q.Resource, q.Source = event.Resource, event.Source
@@ -240,11 +240,11 @@ func (r *Reader) readMessage(ctx context.Context, q *Request, seq uint64) error 
 	if event.ID != q.ID {
 		return nil // of a stream that was created again
 	}
-	return r.hasMessage(ctx, q, events.StreamRequests, msg, event, invalid)
+	return r.addMessage(ctx, q, events.StreamRequests, msg, event, invalid)
 }
 
-// hasMessage adds a message to what is known of its request.
-func (r *Reader) hasMessage(ctx context.Context, q *Request, stream string, msg *streams.Message, event events.Request, invalid error) error {
+// addMessage adds a message to its request.
+func (r *Reader) addMessage(ctx context.Context, q *Request, stream string, msg *streams.Message, event events.Request, invalid error) error {
 	delivered, err := r.delivered(ctx, stream, q.Target)
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ import (
 // the oldest of each stream.
 const MaxSearched = 10_000
 
-// Search says where a request was looked for.
+// Search is how far a request was searched for.
 type Search struct {
 	Searched int // messages that were read
 	Waiting  int // messages that waited, those included
@@ -67,7 +67,7 @@ func (r *Reader) stored(ctx context.Context, id string, targets []events.Target)
 
 // FindSequence returns the request in a message of DELETION_REQUESTS, with its own id if
 // that can be read, else with [events.SequenceID]. Of a message that is acknowledged it
-// finds the answer that stands under its sequence. It returns nil if there is neither.
+// finds the answer that is stored under its sequence. It returns nil if there is neither.
 func (r *Reader) FindSequence(ctx context.Context, seq uint64, targets ...events.Target) ([]*Request, error) {
 	for _, target := range targets {
 		msg, err := r.nextMessage(ctx, events.StreamRequests, events.RequestSubject(target), seq)
@@ -86,7 +86,7 @@ func (r *Reader) FindSequence(ctx context.Context, seq uint64, targets ...events
 		if err != nil {
 			return nil, err
 		}
-		if err := r.hasMessage(ctx, q, events.StreamRequests, msg, event, invalid); err != nil {
+		if err := r.addMessage(ctx, q, events.StreamRequests, msg, event, invalid); err != nil {
 			return nil, err
 		}
 		return []*Request{q}, nil
@@ -101,8 +101,8 @@ func Sequence(id string) (seq uint64, ok bool) {
 	return seq, ok && err == nil && events.SequenceID(seq) == id
 }
 
-// findDue looks for the message of a request whose next attempt is due. It tells what the
-// request is about, and since when the attempt is due.
+// findDue searches the message of a request whose next attempt is due. The message has the
+// resource, and the time since which the attempt is due.
 func (r *Reader) findDue(ctx context.Context, q *Request) error {
 	last := q.last()
 	if last == nil || last.Outcome.Final() || last.Lease > 0 || q.Next != nil || q.Message != nil {
@@ -112,10 +112,10 @@ func (r *Reader) findDue(ctx context.Context, q *Request) error {
 	if err := s.run(ctx); err != nil || s.found == nil {
 		return err
 	}
-	return r.hasMessage(ctx, q, s.stream, s.found, s.event, s.invalid)
+	return r.addMessage(ctx, q, s.stream, s.found, s.event, s.invalid)
 }
 
-// search looks for a request in the messages of a target that wait: those that were never
+// search searches for a request in the messages of a target that wait: those that were never
 // answered, and those that are due.
 func (r *Reader) search(ctx context.Context, id string, target events.Target) (found *Request, all Search, err error) {
 	for _, stream := range []string{events.StreamRequests, events.StreamLater} {
@@ -138,7 +138,7 @@ func (r *Reader) search(ctx context.Context, id string, target events.Target) (f
 			continue
 		}
 		found = &Request{ID: id, Target: target}
-		if err := r.hasMessage(ctx, found, stream, s.found, s.event, s.invalid); err != nil {
+		if err := r.addMessage(ctx, found, stream, s.found, s.event, s.invalid); err != nil {
 			return nil, all, err
 		}
 		if stream == events.StreamRequests {
@@ -220,7 +220,7 @@ func (s *sweep) read(ctx context.Context, from uint64) error {
 			return nil
 		}
 		next = msg.Seq + 1
-		s.look(msg)
+		s.inspect(msg)
 	}
 	return nil
 }
@@ -237,7 +237,7 @@ func (s *sweep) nothingBefore(msg *streams.Message) {
 	s.next = max(s.next, msg.Seq)
 }
 
-func (s *sweep) look(msg *streams.Message) {
+func (s *sweep) inspect(msg *streams.Message) {
 	event, invalid := events.ReadRequest(s.target, msg.Header, msg.Data)
 	if invalid != nil && event.ID == "" && s.stream == events.StreamRequests {
 		event.ID = events.SequenceID(msg.Seq)

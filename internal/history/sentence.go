@@ -10,9 +10,9 @@ import (
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// Sentence says where the request stands and what comes next. lane is why its lane makes
-// no calls at the moment, or few, such as "its lane is paused: maintenance"; "" if nothing
-// is in the way. Times are in now's location.
+// Sentence describes the state of the request and its next step. lane is why its lane
+// makes no calls at the moment, or few, such as "its lane is paused: maintenance"; "" if
+// nothing prevents them. Times are in now's location.
 func (q *Request) Sentence(now time.Time, lane string) string {
 	clock := clock{now}
 	s := q.sentence(clock, lane != "")
@@ -72,7 +72,7 @@ func (q *Request) taken(clock clock) string {
 		q.Message.Seq, q.Message.Stream, clock.at(q.Message.StoredAt)) + q.invalid()
 }
 
-// invalid says that the event breaks the contract.
+// invalid adds that the event breaks the contract.
 func (q *Request) invalid() string {
 	if q.Message.Invalid == nil {
 		return ""
@@ -131,7 +131,7 @@ func (q *Request) due(clock clock, blocked bool) string {
 	return s + "."
 }
 
-// lastAnswer says what the API answered last.
+// lastAnswer describes the last answer of the API.
 func lastAnswer(p ledger.Progress) string {
 	switch {
 	case p.Attempts == 0 && p.Answer.At.IsZero():
@@ -154,7 +154,7 @@ func (q *Request) pending(clock clock, blocked bool) string {
 		s += " at " + clock.at(at)
 	}
 	if !expectedBy.IsZero() {
-		s += " and said that it is complete by " + clock.at(expectedBy)
+		s += " and expects it to be complete by " + clock.at(expectedBy)
 	}
 	due := q.last().Progress.FirstAttempt
 	next := q.Next
@@ -205,15 +205,15 @@ func (q *Request) final(clock clock) string {
 	return s + "."
 }
 
-// Line is one record or step for people to read.
+// Line is one record or step as text.
 type Line struct {
 	Time time.Time
 	What string // attempt 2, result, next
 	Text string
 }
 
-// Lines tell the request's life, oldest first: its message, its records, and its next
-// step with the time at which it is to come.
+// Lines are the request's history, oldest first: its message, its records, and its next
+// step with its planned time.
 func (q *Request) Lines() []Line {
 	var all []Line
 	m := q.Message
@@ -254,7 +254,7 @@ func (r *Record) line(before *Record) Line {
 		line.Text = fmt.Sprintf("recorded by worker %s, which has %s for the call", r.Instance, r.Lease)
 	case before != nil && before.Lease > 0 && before.Progress.Attempts > r.Progress.Attempts && answer == nil:
 		line.What = fmt.Sprintf("attempt %d", before.Progress.Attempts)
-		line.Text = "given back by worker " + r.Instance + ": no call was made"
+		line.Text = "returned by worker " + r.Instance + ": no call was made"
 	case answer == nil:
 		line.Text = "ended without a result; its answer was not stored"
 	case answer.Status == 0:
@@ -296,7 +296,7 @@ func Answered(status int, message string) string {
 	return ledger.Answer{Status: status, Message: message}.Text()
 }
 
-// clock writes times for people, as seen from now.
+// clock formats times relative to now.
 type clock struct{ now time.Time }
 
 // at is a time with its date, its zone and its distance from now.

@@ -8,7 +8,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// Stage is where a request stands, in a word.
+// Stage is the state of a request, in a word.
 type Stage string
 
 const (
@@ -26,13 +26,13 @@ const (
 	Retrying Stage = "retrying"
 	// Due: its next attempt is due.
 	Due Stage = "due"
-	// AcceptedPending: the API accepted the deletion for later, and is asked again.
+	// AcceptedPending: the API accepted the deletion for later; another call confirms it.
 	AcceptedPending Stage = "accepted-pending"
 	// Final: it has its final result.
 	Final Stage = "final"
 )
 
-// Stage says where the request stands at a time. It is pure.
+// Stage returns the stage of the request at a time. It is a pure function.
 func (q *Request) Stage(now time.Time) Stage {
 	last := q.last()
 	switch {
@@ -71,8 +71,8 @@ func (q *Request) unrecorded() Stage {
 	}
 }
 
-// replayed says that a message asks to try the failed request again, and that no
-// attempt has followed yet.
+// replayed reports whether a message asks to retry the failed request, and no attempt has
+// followed yet.
 func (q *Request) replayed() bool {
 	return q.Message != nil && q.last().Outcome == events.Failed && q.Message.replays == q.last().Seq
 }
@@ -80,9 +80,9 @@ func (q *Request) replayed() bool {
 // leaseEnd is until when another worker leaves the attempt alone.
 func (r *Record) leaseEnd() time.Time { return r.StoredAt.Add(r.Lease + ledger.ClockTolerance) }
 
-// Overdue says that the API accepted the deletion, and that neither the confirmation
-// that was due nor the time that the API named has brought it. It is false unless the
-// stage is [AcceptedPending] or [InFlight].
+// Overdue reports whether the API accepted the deletion and did not complete it: both its
+// confirmation and the time that the API named have passed. It is false unless the stage
+// is [AcceptedPending] or [InFlight].
 func (q *Request) Overdue(now time.Time) bool {
 	last := q.last()
 	if last == nil || last.Outcome.Final() || !last.Progress.AwaitingRemoval {

@@ -46,18 +46,18 @@ type tab struct {
 	ctx context.Context
 }
 
-type look struct {
+type viewport struct {
 	width, height int64
 	dark, noJS    bool
 }
 
 var (
-	desk  = look{width: 1440, height: 900}
-	phone = look{width: 360, height: 740}
+	desktop = viewport{width: 1440, height: 900}
+	phone   = viewport{width: 360, height: 740}
 )
 
 // open opens a tab. It skips the test where no browser is installed.
-func open(t *testing.T, l look) *tab {
+func open(t *testing.T, l viewport) *tab {
 	t.Helper()
 	var program string
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -143,7 +143,7 @@ func (b *tab) until(what, script string) {
 	}
 }
 
-// save writes a picture of the tab, where LETHE_PAGE_PICTURES says, for a person to see.
+// save writes a picture of the tab into the folder LETHE_PAGE_PICTURES, if that is set.
 func (b *tab) save(name string) {
 	b.Helper()
 	dir := os.Getenv("LETHE_PAGE_PICTURES")
@@ -163,33 +163,33 @@ func TestEachViewIsAccessibleOnEveryScreen(t *testing.T) {
 	gone := suspended(now)
 	gone.situation.NotReady, gone.failure, gone.situation.CountedAt = "not connected to NATS", errGone, now.Add(-3*time.Minute)
 	fine, paused := suspended(now), suspended(now)
-	fine.situation, fine.attention = well(), Attention{}
+	fine.situation, fine.attention = healthy(), Attention{}
 	paused.situation.Lanes[1].State = "paused"
 	paused.situation.Lanes[1].Problems = []Problem{{State: "paused", Reason: "paused by ops@example.org: maintenance of the API until 14:00", Since: now.Add(-time.Hour), Fix: "resume it with `lethe resume " + sensay + "`"}}
-	dark := look{width: 1440, height: 900, dark: true}
-	darkPhone := look{width: 360, height: 740, dark: true}
+	dark := viewport{width: 1440, height: 900, dark: true}
+	darkPhone := viewport{width: 360, height: 740, dark: true}
 	for _, c := range []struct {
 		situation, screen string
 		source            *source
-		look              look
+		viewport          viewport
 		search            string
 	}{
-		{"a suspended lane", "a desk", suspended(now), desk, ""},
-		{"a suspended lane", "a dark desk", suspended(now), dark, ""},
+		{"a suspended lane", "a desktop", suspended(now), desktop, ""},
+		{"a suspended lane", "a dark desktop", suspended(now), dark, ""},
 		{"a suspended lane", "a phone", suspended(now), phone, ""},
 		{"a suspended lane", "a dark phone", suspended(now), darkPhone, ""},
-		{"a found request", "a desk", suspended(now), desk, aFailed},
+		{"a found request", "a desktop", suspended(now), desktop, aFailed},
 		{"a found request", "a dark phone", suspended(now), darkPhone, aFailed},
 		{"an unknown request", "a phone", suspended(now), phone, strings.Repeat("x", 64)},
-		{"no problem", "a desk", fine, desk, ""},
+		{"no problem", "a desktop", fine, desktop, ""},
 		{"no problem", "a dark phone", fine, darkPhone, ""},
-		{"a paused lane", "a dark desk", paused, dark, ""},
+		{"a paused lane", "a dark desktop", paused, dark, ""},
 		{"a paused lane", "a phone", paused, phone, ""},
-		{"a server that is gone", "a dark desk", gone, dark, ""},
+		{"a server that is unreachable", "a dark desktop", gone, dark, ""},
 		{"a worker that was never connected", "a phone", &source{situation: Situation{NotReady: "still waiting for NATS and its streams"}}, phone, ""},
 	} {
 		t.Run(c.situation+" on "+c.screen, func(t *testing.T) {
-			b := open(t, c.look)
+			b := open(t, c.viewport)
 			b.goTo(serve(t, pageOf(c.source, now)) + "/?id=" + c.search)
 			for _, violation := range evaluate[[]string](b, check) {
 				t.Error(violation)
@@ -201,11 +201,11 @@ func TestEachViewIsAccessibleOnEveryScreen(t *testing.T) {
 
 func TestThePageIsReadAgainWithoutAReload(t *testing.T) {
 	s := suspended(time.Now())
-	b := open(t, desk)
+	b := open(t, desktop)
 	b.goTo(serve(t, pageOf(s, time.Now())))
 	evaluate[any](b, `window.loaded = 'once'; document.getElementById('id').value = 'half an id'; document.getElementById('open-`+aFailed+`').focus(); scrollTo(0, 200)`)
 	s.set(func(s *source) {
-		s.situation = well()
+		s.situation = healthy()
 		s.situation.Lanes[0].Waiting = new(uint64(4711))
 		s.attention.Overdue = nil
 	})
@@ -215,8 +215,8 @@ func TestThePageIsReadAgainWithoutAReload(t *testing.T) {
 	}
 	b.until("the title", `document.title.startsWith('All well')`)
 	b.until("the icon", `document.getElementById('icon').href.endsWith('level=good')`)
-	if said := b.text("#said"); !strings.Contains(said, "running") {
-		t.Errorf("a screen reader hears %q", said)
+	if announced := b.text("#announcement"); !strings.Contains(announced, "running") {
+		t.Errorf("the announcement to screen readers is %q", announced)
 	}
 	b.run(chromedp.Click(chromedp.CSS("#updates")))
 	s.set(func(s *source) { s.situation.Lanes[0].Waiting = new(uint64(1)) })
@@ -239,14 +239,14 @@ func TestAPageWhoseWorkerIsGoneSaysSo(t *testing.T) {
 		t.Error("the warning is hidden")
 	}
 	if got := b.text("h1"); !strings.Contains(got, "suspended") {
-		t.Errorf("what was known is gone: %q", got)
+		t.Errorf("the page no longer shows the last state: %q", got)
 	}
 }
 
 func TestThePageWorksWithoutJavaScript(t *testing.T) {
 	s := suspended(time.Now())
 	url := serve(t, pageOf(s, time.Now()))
-	b := open(t, look{width: 1440, height: 900, noJS: true})
+	b := open(t, viewport{width: 1440, height: 900, noJS: true})
 	b.goTo(url)
 	if got := b.text("h1"); !strings.Contains(got, "suspended") {
 		t.Errorf("verdict: %q", got)
@@ -259,7 +259,7 @@ func TestThePageWorksWithoutJavaScript(t *testing.T) {
 
 func TestTheSearchWorksWithTheKeyboardAlone(t *testing.T) {
 	s := suspended(time.Now())
-	b := open(t, desk)
+	b := open(t, desktop)
 	b.goTo(serve(t, pageOf(s, time.Now())))
 	var order []string
 	for range 3 { // the link past the header, the name, the field
@@ -283,7 +283,7 @@ func TestMarkupFromAnAPIIsText(t *testing.T) {
 	s.attention.Failed[0].Reason = hostile
 	s.situation.Lanes[1].Problems[0].Reason, s.situation.Lanes[1].Problems[0].Fix = hostile, hostile+"`"+hostile+"`"
 	s.situation.Unread = []string{hostile}
-	b := open(t, desk)
+	b := open(t, desktop)
 	b.goTo(serve(t, pageOf(s, time.Now())) + "/?id=" + aFailed)
 	b.until("the refresh", `document.querySelectorAll('.lane').length === 2`)
 	if n := evaluate[int](b, `document.querySelectorAll('img, main script').length`); n != 0 {
@@ -299,12 +299,12 @@ func TestMarkupFromAnAPIIsText(t *testing.T) {
 	}
 }
 
-// The picture in the documents is what the page looks like.
+// The picture in the documents is a screenshot of the page.
 func TestThePictureOfThePage(t *testing.T) {
 	if !*update {
 		t.Skip("-update writes docs/images/page.png")
 	}
-	b := open(t, desk)
+	b := open(t, desktop)
 	b.run(chromedp.EmulateViewport(1500, 1000, chromedp.EmulateScale(0.8))) // 1200 by 800
 	b.goTo(serve(t, pageOf(suspended(time.Now()), time.Now())))
 	picture := get(b, chromedp.CaptureScreenshot())

@@ -68,7 +68,7 @@ func charts(samples []sample, targets []string, now time.Time) []chart {
 		calls = append(calls, series{target, class, lane(func(l laneSample) float64 { return l.calls }), latest(short)})
 		latency = append(latency,
 			series{target + ", median", class, lane(func(l laneSample) float64 { return l.median }), latest(seconds)},
-			series{target + ", 95 %", class + " tardy", lane(func(l laneSample) float64 { return l.tardy }), latest(seconds)})
+			series{target + ", 95 %", class + " p95", lane(func(l laneSample) float64 { return l.p95 }), latest(seconds)})
 	}
 	for i, outcome := range outcomes {
 		results = append(results, series{outcome, fmt.Sprintf("line-%d", i+1), func(s sample) float64 { return s.results[outcome] / s.minutes },

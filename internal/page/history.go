@@ -16,7 +16,7 @@ const (
 	maxSamples = int(span/sampleEvery) + 1
 )
 
-// sample is what one period was like. Unknown numbers are NaN.
+// sample is the numbers of one period. Unknown numbers are NaN.
 type sample struct {
 	at         time.Time
 	minutes    float64            // since the sample before
@@ -26,9 +26,9 @@ type sample struct {
 }
 
 type laneSample struct {
-	waiting       float64
-	calls         float64 // per minute
-	median, tardy float64 // seconds: of half of the calls, of 95 %
+	waiting     float64
+	calls       float64 // per minute
+	median, p95 float64 // quantiles of the latency in seconds
 }
 
 // history is the last hour.
@@ -53,7 +53,7 @@ func (h *history) add(now time.Time, s Situation) {
 		took := since(lane.Totals.Latency, before.Latency)
 		l := laneSample{
 			waiting: math.NaN(), calls: float64(lane.Totals.Calls-before.Calls) / minutes,
-			median: quantile(took, 0.5), tardy: quantile(took, 0.95),
+			median: quantile(took, 0.5), p95: quantile(took, 0.95),
 		}
 		if lane.Waiting != nil && s.CountedAt.After(now.Add(-2*sampleEvery)) {
 			l.waiting = float64(*lane.Waiting)

@@ -39,12 +39,12 @@ func TestAPeriodCountsWhatChangedInIt(t *testing.T) {
 	if s.results["deleted"] != 10 {
 		t.Errorf("%f results", s.results["deleted"])
 	}
-	if l := s.lanes[kv]; l.median != 2 || l.tardy != 3 {
-		t.Errorf("half of the calls within %f s, 95 %% within %f s", l.median, l.tardy)
+	if l := s.lanes[kv]; l.median != 2 || l.p95 != 3 {
+		t.Errorf("median %f s, p95 %f s", l.median, l.p95)
 	}
 }
 
-// The worker counts from its start, so what it did before it was asked first is not lost.
+// The worker counts from its start, so calls before the first sample are not lost.
 func TestTheFirstPeriodHasNoRates(t *testing.T) {
 	s := record(Situation{}, did(100, 50, 1)).read()
 	if !math.IsNaN(s[0].minutes) || !math.IsNaN(s[0].requestsIn) {
@@ -116,7 +116,7 @@ func TestAnEmptyChartSaysSo(t *testing.T) {
 	}
 }
 
-func TestNumbersAreReadAtAGlance(t *testing.T) {
+func TestNumbersAreShort(t *testing.T) {
 	for _, c := range []struct{ got, want string }{
 		{grouped(0), "0"}, {grouped(999), "999"}, {grouped(math.MaxInt64), "9\u202f223\u202f372\u202f036\u202f854\u202f775\u202f807"},
 		{short(0), "0"}, {short(0.25), "0.25"}, {short(12.34), "12.3"}, {short(1234), "1.2k"}, {short(300e3), "300k"}, {short(2e6), "2M"},

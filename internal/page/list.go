@@ -8,27 +8,27 @@ import (
 )
 
 const (
-	// readWithin bounds what the page reads from the server for one view.
+	// readWithin limits how long one view may read from the server.
 	readWithin = 4 * time.Second
-	// attentionFor is how long the lists are kept.
+	// attentionFor is how long the lists are cached.
 	attentionFor = 10 * time.Second
-	// answerFor is how long a search is kept, and searchShare the least of its own
-	// duration: a search that takes long is made less often.
+	// answerFor is how long a search is cached, but at least searchShare times its own
+	// duration, so that slow searches are made less often.
 	answerFor, searchShare = 4 * time.Second, 20
-	// maxAnswers is how many searches are kept.
+	// maxAnswers is how many searches are cached.
 	maxAnswers = 8
 )
 
-// kept is a value that was read, so that many views cost one reading.
-type kept[T any] struct {
+// cached is a value that many views share, so that they read it once.
+type cached[T any] struct {
 	mu    sync.Mutex
 	value T
 	err   error
 	until time.Time
 }
 
-// get returns the value, and reads it if it is too old. Others wait for that.
-func (k *kept[T]) get(ctx context.Context, atLeast time.Duration, read func(context.Context) (T, error)) (T, error) {
+// get returns the value. If it is too old, one caller reads it while the others wait.
+func (k *cached[T]) get(ctx context.Context, atLeast time.Duration, read func(context.Context) (T, error)) (T, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	begun := time.Now()
@@ -50,7 +50,7 @@ func (p *Page) find(ctx context.Context, id string) (Answer, error) {
 		if len(p.answers) >= maxAnswers {
 			clear(p.answers)
 		}
-		answer = &kept[Answer]{}
+		answer = &cached[Answer]{}
 		p.answers[id] = answer
 	}
 	p.mu.Unlock()

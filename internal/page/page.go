@@ -1,13 +1,13 @@
 // Package page shows the situation of a worker as HTML, for an operator.
 //
-// It gets plain values through [Source], so it knows neither NATS nor lanes, and it
+// It gets plain values through [Source], so it depends on neither NATS nor lanes, and it
 // changes nothing. The page works without JavaScript; with it, the page reads itself
 // again every few seconds. Everything it needs is in the binary.
 //
 // Read the files in this order:
 //
 //	page.go      what the page shows, and where it comes from
-//	serve.go     who gets the page, and with which headers
+//	serve.go     who may see the page, and the headers
 //	view.go      the values as the template shows them
 //	verdict.go   the situation in one sentence
 //	list.go      the failed and overdue requests, and the search
@@ -22,14 +22,14 @@ import (
 	"time"
 )
 
-// Source is where the page gets its values. Its methods may be called at the same time.
+// Source provides the values of the page. Its methods may be called at the same time.
 type Source interface {
-	// Situation returns what is known now. It asks nothing of the network.
+	// Situation returns what is known now. It sends nothing over the network.
 	Situation() Situation
 	// Attention returns the newest failed requests and the overdue ones.
 	Attention(ctx context.Context) (Attention, error)
 	// Find returns what is stored of the request with an id. Nothing found is an
-	// [Answer] that says so, not an error.
+	// [Answer] with Missing, not an error.
 	Find(ctx context.Context, id string) (Answer, error)
 }
 
@@ -37,7 +37,7 @@ type Source interface {
 type Situation struct {
 	// Instance and Version are those of the worker.
 	Instance, Version string
-	// NotReady says why the worker cannot work, "" if it can.
+	// NotReady is why the worker cannot work, "" if it can.
 	NotReady string
 	// Lanes are the worker's lanes, empty until it is connected for the first time.
 	Lanes []Lane
@@ -45,7 +45,7 @@ type Situation struct {
 	Streams []Stream
 	// CountedAt is when the server was last asked for its counts; zero: never.
 	CountedAt time.Time
-	// Unread says what the server did not answer then.
+	// Unread is what could not be read then, and why.
 	Unread []string
 	// RequestsIn is how many requests were ever stored, of all lanes; nil: unknown.
 	RequestsIn *uint64
@@ -55,8 +55,8 @@ type Situation struct {
 type Lane struct {
 	Target string
 	State  string // running, throttled, failing, suspended, blocked, paused or off
-	// NotServed says that the lane is off because of a choice, so that being off is
-	// not a problem.
+	// NotServed is true if the lane is off by choice, so that being off is not a
+	// problem.
 	NotServed bool
 	// Problems are all of them, that of the state first. Those of a running lane do not
 	// stop it.
@@ -74,7 +74,7 @@ type Lane struct {
 	Totals     Totals
 }
 
-// Problem is something to fix.
+// Problem is a problem of a lane, with its fix.
 type Problem struct {
 	State, Reason string
 	Since         time.Time
@@ -104,11 +104,11 @@ type Stream struct {
 	MaxBytes        int64 // 0: no limit
 }
 
-// Attention is what a person may have to do something about.
+// Attention lists the requests that may need an operator.
 type Attention struct {
 	Failed  []Entry // newest first
 	Overdue []Entry // oldest first
-	// Unread says what could not be read.
+	// Unread is what could not be read, and why.
 	Unread []string
 }
 
@@ -119,7 +119,7 @@ type Entry struct {
 	Reason     string    // code and message, or what it waits for
 }
 
-// Answer is what a search found.
+// Answer is the result of a search.
 type Answer struct {
 	Stories []Story // usually one
 	Missing string  // why there is none
@@ -147,16 +147,16 @@ type Page struct {
 	now    func() time.Time
 
 	history   history
-	attention kept[Attention]
+	attention cached[Attention]
 
 	mu        sync.Mutex
 	searching sync.Mutex
-	answers   map[string]*kept[Answer] // of the newest searches, by id
+	answers   map[string]*cached[Answer] // of the newest searches, by id
 }
 
 // New returns a page.
 func New(source Source, access Access) *Page {
-	return &Page{source: source, access: access, now: time.Now, answers: map[string]*kept[Answer]{}}
+	return &Page{source: source, access: access, now: time.Now, answers: map[string]*cached[Answer]{}}
 }
 
 // Record keeps the last hour for the charts until ctx ends.

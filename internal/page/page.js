@@ -23,7 +23,7 @@
   });
   const byIDIn = (doc, id) => doc.getElementById(id);
 
-  // Text that somebody selects must not vanish under the pointer.
+  // Do not replace text while it is selected.
   const selecting = (main) => {
     const selection = getSelection();
     return selection && !selection.isCollapsed && main.contains(selection.anchorNode);
@@ -39,7 +39,7 @@
     document.title = fresh.title;
     byID('icon').href = byIDIn(fresh, 'icon').getAttribute('href');
     const now = byID('verdict').textContent;
-    if (now !== before) { byID('said').textContent = now; }
+    if (now !== before) { byID('announcement').textContent = now; }
   };
 
   const refresh = async () => {
@@ -53,7 +53,7 @@
         byID('stale').textContent = '';
         document.documentElement.classList.remove('old');
       } catch (error) {
-        byID('stale').textContent = `The worker has not answered since ${lastAnswer.toLocaleTimeString()}; below is what it said then.`;
+        byID('stale').textContent = `The worker has not answered since ${lastAnswer.toLocaleTimeString()}; below is its last answer.`;
         document.documentElement.classList.add('old');
       }
     }

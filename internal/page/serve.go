@@ -16,7 +16,7 @@ var files embed.FS
 
 var pageTemplate = template.Must(template.New("page.html").Funcs(template.FuncMap{"parts": parts, "commands": commands}).ParseFS(files, "page.html"))
 
-// Access says who gets the page.
+// Access controls who may see the page.
 type Access struct {
 	// Anywhere serves the page on every address. Otherwise it is served to connections
 	// on loopback only, because it shows what is deleted and has no login.
@@ -55,7 +55,7 @@ func file(name, contentType string) http.HandlerFunc {
 	}
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", contentType)
-		_, _ = w.Write(content) // the client may be gone
+		_, _ = w.Write(content) // the client may have disconnected
 	}
 }
 
@@ -68,10 +68,10 @@ func icon(w http.ResponseWriter, r *http.Request) {
 	}
 	content, _ := files.ReadFile("icon.svg") // it is embedded
 	w.Header().Set("Content-Type", "image/svg+xml")
-	_, _ = w.Write(bytes.Replace(content, []byte("#4d5866"), []byte(color), 1)) // the client may be gone
+	_, _ = w.Write(bytes.Replace(content, []byte("#4d5866"), []byte(color), 1)) // the client may have disconnected
 }
 
-// guard sets the headers, and refuses those who must not see the page.
+// guard sets the headers, and refuses requests that may not see the page.
 func (p *Page) guard(next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for name, value := range security {
@@ -118,10 +118,10 @@ func isLoopbackHost(host string) bool {
 func (p *Page) serve(w http.ResponseWriter, r *http.Request) {
 	var body bytes.Buffer
 	if err := pageTemplate.Execute(&body, p.view(r)); err != nil {
-		p.access.Log.Error("the operator's page cannot be made", "error", err)
-		http.Error(w, "the page cannot be made; the worker's log says why", http.StatusInternalServerError)
+		p.access.Log.Error("cannot render the operator's page", "error", err)
+		http.Error(w, "the page cannot be rendered; the worker's log has the reason", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = w.Write(body.Bytes()) // the client may be gone
+	_, _ = w.Write(body.Bytes()) // the client may have disconnected
 }

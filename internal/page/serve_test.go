@@ -48,18 +48,18 @@ func TestWhoGetsThePage(t *testing.T) {
 		status      int
 		says        string
 	}{
-		"loopback by name":                   {false, "127.0.0.1:8080", "localhost:8080", 200, "<h1"},
-		"loopback by address":                {false, "127.0.0.1:8080", "127.0.0.1:8080", 200, "<h1"},
-		"loopback by another address":        {false, "127.0.0.2:80", "127.0.0.2", 200, "<h1"},
-		"loopback of IPv6":                   {false, "[::1]:8080", "[::1]:8080", 200, "<h1"},
-		"loopback of IPv6 without port":      {false, "[::1]:80", "[::1]", 200, "<h1"},
-		"a name that was bound to loopback":  {false, "127.0.0.1:8080", "evil.example:8080", 421, "localhost"},
-		"such a name, although it is served": {true, "127.0.0.1:8080", "evil.example", 421, "localhost"},
-		"a name that only begins like it":    {false, "127.0.0.1:8080", "localhost.evil.example", 421, "localhost"},
-		"no name":                            {false, "127.0.0.1:8080", "", 421, "localhost"},
-		"another address":                    {false, "10.0.0.7:8080", "10.0.0.7:8080", 403, "LETHE_ADMIN_PAGE=true"},
-		"another address that says loopback": {false, "10.0.0.7:8080", "localhost:8080", 403, "LETHE_ADMIN_PAGE=true"},
-		"another address that is served":     {true, "10.0.0.7:8080", "lethe.internal:8080", 200, "<h1"},
+		"loopback by name":                     {false, "127.0.0.1:8080", "localhost:8080", 200, "<h1"},
+		"loopback by address":                  {false, "127.0.0.1:8080", "127.0.0.1:8080", 200, "<h1"},
+		"loopback by another address":          {false, "127.0.0.2:80", "127.0.0.2", 200, "<h1"},
+		"loopback of IPv6":                     {false, "[::1]:8080", "[::1]:8080", 200, "<h1"},
+		"loopback of IPv6 without port":        {false, "[::1]:80", "[::1]", 200, "<h1"},
+		"a name that was bound to loopback":    {false, "127.0.0.1:8080", "evil.example:8080", 421, "localhost"},
+		"such a name, although it is served":   {true, "127.0.0.1:8080", "evil.example", 421, "localhost"},
+		"a name that only begins like it":      {false, "127.0.0.1:8080", "localhost.evil.example", 421, "localhost"},
+		"no name":                              {false, "127.0.0.1:8080", "", 421, "localhost"},
+		"another address":                      {false, "10.0.0.7:8080", "10.0.0.7:8080", 403, "LETHE_ADMIN_PAGE=true"},
+		"another address with a loopback Host": {false, "10.0.0.7:8080", "localhost:8080", 403, "LETHE_ADMIN_PAGE=true"},
+		"another address that is served":       {true, "10.0.0.7:8080", "lethe.internal:8080", 200, "<h1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -170,7 +170,7 @@ func TestAPageWithoutTheServerSaysWhatItCannotKnow(t *testing.T) {
 		"The request cannot be read: not connected to NATS.",
 	} {
 		if !strings.Contains(text, part) {
-			t.Errorf("the page does not say %q", part)
+			t.Errorf("the page does not contain %q", part)
 		}
 	}
 }
@@ -210,6 +210,6 @@ func TestManyPeopleReadThePageUnderLoad(t *testing.T) {
 	stop()
 	load.Wait()
 	if n := len(p.answers); n > maxAnswers {
-		t.Errorf("%d searches are kept", n)
+		t.Errorf("%d searches are cached", n)
 	}
 }

@@ -68,8 +68,8 @@ func aLane(target string, waiting uint64) Lane {
 	}
 }
 
-// well is a worker without problems.
-func well() Situation {
+// healthy is the situation of a worker without problems.
+func healthy() Situation {
 	return Situation{
 		Instance: "0198c5a2-4f8e-7d50-9c1c-3f0c8f6f2b11", Version: "v0.3.0", CountedAt: time.Now().Add(-4 * time.Second), RequestsIn: new(uint64(1000)),
 		Lanes: []Lane{aLane(kv, 1204), aLane(sensay, 0)},
@@ -82,7 +82,7 @@ func well() Situation {
 
 // suspended is a worker of which one lane is suspended, with failed and overdue requests.
 func suspended(now time.Time) *source {
-	s := &source{situation: well(), answers: map[string]Answer{}}
+	s := &source{situation: healthy(), answers: map[string]Answer{}}
 	s.situation.Lanes[1] = Lane{
 		Target: sensay, State: "suspended", Waiting: new(uint64(318)), InFlight: new(uint64(0)), Scheduled: new(uint64(7)), Failed: new(uint64(2)),
 		Oldest: new(12*time.Minute + 40*time.Second), MaxCalls: 64, NextCall: now.Add(41 * time.Second),
@@ -112,7 +112,7 @@ func pageOf(s *source, now time.Time) *Page {
 	return p
 }
 
-// anHour invents what happened at a time: a wave in one lane, and the other stopped.
+// anHour generates the sample of a time: a wave in one lane; the other lane stops.
 func anHour(at time.Time) sample {
 	x := float64(at.Unix()) / 400
 	wave := 900 + 260*math.Sin(x) + 60*math.Sin(7*x) + 25*math.Sin(31*x)
@@ -121,11 +121,11 @@ func anHour(at time.Time) sample {
 		s.results["failed"] = 1
 	}
 	s.lanes = map[string]laneSample{
-		kv:     {waiting: 1200 + 300*math.Sin(x+2), calls: wave / 20, median: .18 + .02*math.Sin(9*x), tardy: .42 + .1*math.Sin(11*x)},
-		sensay: {waiting: 10, calls: 40 + 8*math.Sin(13*x), median: .61 + .05*math.Sin(8*x), tardy: .95 + .2*math.Sin(6*x)},
+		kv:     {waiting: 1200 + 300*math.Sin(x+2), calls: wave / 20, median: .18 + .02*math.Sin(9*x), p95: .42 + .1*math.Sin(11*x)},
+		sensay: {waiting: 10, calls: 40 + 8*math.Sin(13*x), median: .61 + .05*math.Sin(8*x), p95: .95 + .2*math.Sin(6*x)},
 	}
 	if age := time.Since(at); age < 12*time.Minute {
-		s.lanes[sensay] = laneSample{waiting: 318 - age.Minutes()*25, calls: 0, median: math.NaN(), tardy: math.NaN()}
+		s.lanes[sensay] = laneSample{waiting: 318 - age.Minutes()*25, calls: 0, median: math.NaN(), p95: math.NaN()}
 	}
 	return s
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// count is a number as people read it; nil is unknown.
+// count formats a number; nil is unknown.
 func count(n *uint64) string {
 	if n == nil {
 		return "unknown"
@@ -17,7 +17,7 @@ func count(n *uint64) string {
 	return grouped(*n)
 }
 
-// grouped separates the thousands.
+// grouped formats a number with separated thousands.
 func grouped(n uint64) string {
 	digits := strconv.FormatUint(n, 10)
 	for i := len(digits) - 3; i > 0; i -= 3 {
@@ -79,7 +79,7 @@ func age(d time.Duration) string {
 	}
 }
 
-// about is a duration in its largest unit, for a number that is read from afar.
+// about is a duration in its largest unit.
 func about(d time.Duration) string {
 	switch day := 24 * time.Hour; {
 	case d < time.Minute:

@@ -20,7 +20,7 @@ type verdict struct {
 	Level    level
 	Word     string // beside the sign, for a reader who sees no colour
 	Sentence string
-	More     string // what else is to be said, "" for nothing
+	More     string // a second sentence, "" for none
 }
 
 // levelOf is how bad the state of a lane is.
@@ -37,7 +37,7 @@ func levelOf(lane Lane) level {
 	}
 }
 
-// judge says how the situation is.
+// judge returns the verdict on a situation.
 func judge(s Situation) verdict {
 	if s.NotReady != "" {
 		v := verdict{Level: bad, Word: "Not working", Sentence: "This worker deletes nothing: " + sentence(s.NotReady)}
@@ -46,25 +46,25 @@ func judge(s Situation) verdict {
 		}
 		return v
 	}
-	var affected, troubled []Lane
+	var blocked, impaired []Lane
 	served := 0
 	for _, lane := range s.Lanes {
 		switch levelOf(lane) {
 		case bad:
-			affected = append(affected, lane)
+			blocked = append(blocked, lane)
 			served++
 		case caution:
-			troubled = append(troubled, lane)
+			impaired = append(impaired, lane)
 			served++
 		case good:
 			served++
 		}
 	}
 	switch {
-	case len(affected) > 0:
-		return stopped(affected, served)
-	case len(troubled) > 0:
-		return slowed(troubled, served)
+	case len(blocked) > 0:
+		return stopped(blocked, served)
+	case len(impaired) > 0:
+		return slowed(impaired, served)
 	case served == 0:
 		return verdict{Level: caution, Word: "Idle", Sentence: "This worker serves no lane."}
 	default:
@@ -72,7 +72,7 @@ func judge(s Situation) verdict {
 	}
 }
 
-// running says what a worker without problems does.
+// running describes a worker without problems.
 func running(s Situation, served int) string {
 	var waiting uint64
 	known := true
@@ -99,7 +99,7 @@ func running(s Situation, served int) string {
 	}
 }
 
-// failures says how many requests failed, which is not the fault of a lane.
+// failures describes how many requests failed. That is no problem of a lane.
 func failures(s Situation) string {
 	var failed uint64
 	for _, lane := range s.Lanes {

@@ -187,7 +187,7 @@ func (p *Page) viewAnswer(ctx context.Context, id string, now time.Time) *answer
 	return v
 }
 
-// storyLevel is the colour of a request's state. Its word stands beside it.
+// storyLevel is the colour of a request's state, which is also shown as text.
 func storyLevel(state string) level {
 	switch {
 	case strings.Contains(state, "overdue"), strings.Contains(state, "failed"):

@@ -38,7 +38,7 @@ func (p *Problem) of() string {
 	return of
 }
 
-// Reason says what is wrong, without the fix.
+// Reason is the problem without the fix.
 func (p *Problem) Reason() string {
 	reason := p.of() + ": " + p.Setting
 	if cause, _, both := strings.Cut(p.Why, "; "); both {
@@ -47,7 +47,7 @@ func (p *Problem) Reason() string {
 	return reason
 }
 
-// Fix says in one sentence what to do.
+// Fix is what to do, in one sentence.
 func (p *Problem) Fix() string {
 	fix := p.Why
 	if _, after, both := strings.Cut(p.Why, "; "); both {
@@ -170,7 +170,7 @@ func Survey(ctx context.Context, js jetstream.JetStream, targets ...events.Targe
 	return i, i.errors()
 }
 
-// notFound is nil if err says that a stream does not exist, else err.
+// notFound is nil if err means that a stream does not exist, else err.
 func notFound(err error) error {
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil
@@ -193,7 +193,7 @@ func (i *Inspection) errors() (all []error) {
 	return all
 }
 
-// Consumer is what the server says about a target's consumer of a stream, nil if it
+// Consumer is the server's information about a target's consumer of a stream, nil if it
 // is missing or could not be read.
 func (i *Inspection) Consumer(stream string, target events.Target) *jetstream.ConsumerInfo {
 	return i.consumers[consumerName{stream, target}]
@@ -231,7 +231,7 @@ func (i *Inspection) AckWait() (shortest time.Duration) {
 	return shortest
 }
 
-// lostWith says what was lost together with a stream.
+// lostWith describes what is lost with each stream.
 var lostWith = map[string]string{
 	Control:               "pauses of lanes are lost, and once it is there again the lanes run until they are paused again",
 	events.StreamRequests: "requests that waited in it may be lost",
@@ -247,8 +247,8 @@ func (i *Inspection) Check(resultsMinAge time.Duration) error {
 	return nil
 }
 
-// Problems returns the settings that break a promise: of the server, else the missing
-// streams, else the first of each stream and consumer.
+// Problems returns the unsafe settings: of the server, else the missing streams, else
+// the first of each stream and consumer.
 func (i *Inspection) Problems(resultsMinAge time.Duration) (problems []*Problem) {
 	if i.payload < minPayload {
 		return []*Problem{{Setting: fmt.Sprintf("max_payload %d", i.payload), Why: fmt.Sprintf("results and retries would not fit; it must be at least %d bytes", minPayload)}}
@@ -278,7 +278,7 @@ func (i *Inspection) Problems(resultsMinAge time.Duration) (problems []*Problem)
 		problems = appendProblem(problems, checkConsumer(name, i.consumers[name]))
 	}
 	for _, target := range i.targets {
-		if info := i.scheduled[target]; info != nil { // without it, requests are answered all the same
+		if info := i.scheduled[target]; info != nil { // without it, requests are answered nevertheless
 			problems = appendProblem(problems, checkCounter(events.StreamLater, ScheduledCounter(target), info))
 		}
 	}
@@ -307,17 +307,17 @@ func checkConsumer(name consumerName, info *jetstream.ConsumerInfo) error {
 	case info.Paused:
 		return problem("paused", "nothing is delivered; `nats consumer resume "+name.stream+" "+string(name.target)+"` ends it")
 	case have.MaxDeliver > 0:
-		return problem(fmt.Sprintf("max_deliver %d", have.MaxDeliver), "a message that was delivered that often would never come again; it must be -1")
+		return problem(fmt.Sprintf("max_deliver %d", have.MaxDeliver), "a message that was delivered that often would not be delivered again; it must be -1")
 	case have.AckPolicy != jetstream.AckExplicitPolicy:
 		return problem("ack_policy "+have.AckPolicy.String(), "it must be explicit: each message is acknowledged after its own result")
 	case have.FilterSubject != want.FilterSubject || len(have.FilterSubjects) > 0:
 		return problem("filter_subject", "it must be "+want.FilterSubject)
 	case have.DeliverPolicy != jetstream.DeliverAllPolicy:
-		return problem("deliver_policy "+have.DeliverPolicy.String(), "older messages would never be delivered; delete the consumer, and `lethe setup` creates it with all")
+		return problem("deliver_policy "+have.DeliverPolicy.String(), "older messages would never be delivered; delete the consumer, and `lethe setup` creates it with deliver_policy all")
 	case have.HeadersOnly:
 		return problem("headers_only", "the worker would see every request without its body; it must be false")
 	case have.ReplayPolicy != jetstream.ReplayInstantPolicy:
-		return problem("replay_policy "+have.ReplayPolicy.String(), "requests would wait without a reason; it must be instant")
+		return problem("replay_policy "+have.ReplayPolicy.String(), "requests would be delivered at the pace at which they were published; it must be instant")
 	case len(have.BackOff) > 0:
 		return problem("backoff", "it would shorten ack_wait; it must be empty")
 	case len(have.PriorityGroups) > 0 || have.PriorityPolicy != jetstream.PriorityPolicyNone:

@@ -13,25 +13,25 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// Control is the stream of the key-value bucket lethe-control, which says of each
-// lane whether its calls are paused, and holds the heartbeats of the workers.
+// Control is the stream of the key-value bucket lethe-control. It contains a key for each
+// lane, which may be a pause, and the heartbeats of the workers.
 const Control = "KV_lethe-control"
 
-// controlPrefix begins the bucket's subjects, as ADR-8 has them.
+// controlPrefix begins the bucket's subjects (ADR-8).
 const controlPrefix = "$KV.lethe-control."
 
-// LaneKey is the subject of a lane's key. It is also what guards a heartbeat: the
-// server compares guards as text while a publish is in flight.
+// LaneKey is the subject of a lane's key. It is also the guard of a heartbeat:
+// while a publish is in flight, the server compares guards as text.
 func LaneKey(target events.Target) string { return controlPrefix + "lane." + string(target) }
 
-// WorkerKey is the subject of the heartbeats of one lane of one worker. "*" stands
-// for all.
+// WorkerKey is the subject of the heartbeats of one lane of one worker. "*" matches
+// all.
 func WorkerKey(instance, target string) string {
 	return controlPrefix + "worker." + instance + "." + target
 }
 
-// PublishSubject is where a message for a subject of the bucket is published, in the
-// domain that js speaks to: leaf nodes between domains do not forward $KV.
+// PublishSubject is the subject on which to publish to a subject of the bucket, in the
+// domain of js: leaf nodes between domains do not forward $KV.
 func PublishSubject(js jetstream.JetStream, subject string) string {
 	if js.Options().Domain != "" {
 		return APISubject(js, subject)
@@ -45,13 +45,13 @@ const (
 	// controlMaxBytes limits the bucket where the account requires a limit.
 	controlMaxBytes = 64 << 20
 	// controlSeen is set in the metadata of DELETION_REQUESTS once the bucket exists. It
-	// tells a lost bucket from an installation that is older than the bucket.
+	// distinguishes a lost bucket from an installation that is older than the bucket.
 	controlSeen = "lethe.control"
 )
 
-// controlStream has what a key-value bucket has, but for roll-ups and direct gets: with
-// a roll-up a worker could remove the lanes' keys, and a direct get may be answered by
-// a replica that is behind.
+// controlStream is the configuration of a key-value bucket without roll-ups and direct
+// gets: with a roll-up a worker could remove the lanes' keys, and a replica that is
+// behind may answer a direct get.
 func controlStream(s Settings) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              Control,
@@ -66,7 +66,7 @@ func controlStream(s Settings) jetstream.StreamConfig {
 		DenyPurge:         true,
 		AllowMsgTTL:       true, // heartbeats expire
 		Replicas:          s.Replicas,
-		// No worker may take the key of this bucket for one that it knew in another.
+		// A worker must not confuse a key of this bucket with one of an earlier bucket.
 		FirstSeq: unusedSequence(time.Now()),
 	}
 }
@@ -81,23 +81,23 @@ func createStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 	return err
 }
 
-// controlUnused says that the bucket is missing or never held anything, so that its
-// keys are not lost.
+// controlUnused reports whether the bucket is missing or never contained a message, so
+// that no key is lost.
 func (i *Inspection) controlUnused() bool {
 	info := i.Streams[Control]
 	return info == nil || info.State.LastSeq < max(info.Config.FirstSeq, 1)
 }
 
-// olderThanControl says that nothing but the bucket is missing and that it never
-// existed: nothing is lost then.
+// olderThanControl reports whether only the bucket is missing and never existed. Then
+// nothing is lost.
 func (i *Inspection) olderThanControl() bool {
 	missing := i.missing()
 	return len(missing) == 1 && missing[0] == Control && i.Streams[events.StreamRequests].Config.Metadata[controlSeen] == ""
 }
 
 // setupKeys writes the key of each lane that has none or whose key cannot be read. A
-// key that was there may have been a pause, so that only a person may have it written
-// again, and learns of it, unless the bucket is fresh.
+// missing key may have been a pause, so only `lethe setup` writes it again and reports
+// it, unless the bucket is new.
 func setupKeys(ctx context.Context, js jetstream.JetStream, s Settings, fresh bool) error {
 	for _, target := range events.Targets() {
 		last, err := LastMessage(ctx, js, Control, LaneKey(target))
@@ -116,7 +116,7 @@ func setupKeys(ctx context.Context, js jetstream.JetStream, s Settings, fresh bo
 			jetstream.WithExpectStream(Control), jetstream.WithExpectLastSequenceForSubject(seq, LaneKey(target)))
 		var api *jetstream.APIError
 		if errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == errCodeInFlight) {
-			continue // another set-up was faster, or a person paused the lane
+			continue // another setup was faster, or a person paused the lane
 		}
 		if err != nil {
 			return fmt.Errorf("key %s: %w", LaneKey(target), err)
@@ -132,8 +132,8 @@ func setupKeys(ctx context.Context, js jetstream.JetStream, s Settings, fresh bo
 // the same guard is in flight (10164, errors.json of nats-server).
 const errCodeInFlight jetstream.ErrorCode = 10164
 
-// readableKey says whether a lane's key is a value that says whether the lane is
-// paused; package control reads the rest.
+// readableKey reports whether a lane's key contains a valid state; package control reads
+// the rest.
 func readableKey(m *Message) bool {
 	var key struct{ State string }
 	if m.Header.Get("KV-Operation") != "" || m.Header.Get("Nats-Marker-Reason") != "" || json.Unmarshal(m.Data, &key) != nil {

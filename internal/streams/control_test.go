@@ -62,7 +62,7 @@ func TestAnOlderInstallationGetsItsBucketAtStart(t *testing.T) {
 	}
 	var problem *Problem
 	if err := Check(t.Context(), js, 0); !errors.As(err, &problem) || problem.Stream != Control || strings.Contains(problem.Why, "lost") || !strings.Contains(problem.Why, "`lethe setup`") {
-		t.Errorf("the check says %v", err)
+		t.Errorf("the check returned %v", err)
 	}
 	var created []Created
 	if err := Start(t.Context(), js, Settings{Replicas: 1, Created: func(c Created) { created = append(created, c) }}); err != nil {
@@ -80,10 +80,10 @@ func TestALostBucketIsCreatedByAPersonOnly(t *testing.T) {
 	}
 	var problem *Problem
 	if err := Start(t.Context(), js, Settings{Replicas: 1}); !errors.As(err, &problem) || !problem.MissingBeside || !strings.Contains(problem.Why, "pauses") {
-		t.Errorf("start says %v", err)
+		t.Errorf("start returned %v", err)
 	}
 	if _, err := js.Stream(t.Context(), Control); !errors.Is(err, jetstream.ErrStreamNotFound) {
-		t.Errorf("start creates it: %v", err)
+		t.Errorf("start created it: %v", err)
 	}
 }
 
@@ -96,7 +96,7 @@ func TestADeletedKeyIsWrittenByAPersonOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	if key := readLaneKey(t, js); key != "" {
-		t.Errorf("start writes %s", key)
+		t.Errorf("start wrote %s", key)
 	}
 	var created []Created
 	if err := Setup(t.Context(), js, Settings{Replicas: 1, Created: func(c Created) { created = append(created, c) }}); err != nil {
@@ -123,22 +123,22 @@ func TestSetupKeepsAPause(t *testing.T) {
 
 func TestABucketThatCouldLoseAPauseIsRefused(t *testing.T) {
 	for name, c := range map[string]struct {
-		spoil   func(*jetstream.StreamConfig)
+		change  func(*jetstream.StreamConfig)
 		setting string
 	}{
-		"in memory":               {func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, "storage"},
-		"a work queue":            {func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy }, "retention"},
-		"with an age":             {func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, "max_age"},
-		"with roll-ups":           {func(c *jetstream.StreamConfig) { c.AllowRollup, c.DenyPurge = true, false }, "allow_rollup_hdrs"},
-		"that drops for a limit":  {func(c *jetstream.StreamConfig) { c.MaxBytes, c.Discard = 1<<20, jetstream.DiscardOld }, "discard old"},
-		"that refuses its 17th":   {func(c *jetstream.StreamConfig) { c.DiscardNewPerSubject = true }, "discard_new_per_subject"},
-		"without times to live":   {func(c *jetstream.StreamConfig) { c.AllowMsgTTL = false }, "allow_msg_ttl"},
-		"with a counter":          {func(c *jetstream.StreamConfig) { c.AllowMsgCounter = true }, "allow_msg_counter"},
-		"with fewer subjects":     {func(c *jetstream.StreamConfig) { c.Subjects = []string{"$KV.lethe-control.lane.*"} }, "subject"},
-		"with times to live only": {func(*jetstream.StreamConfig) {}, ""},
+		"in memory":                   {func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, "storage"},
+		"a work queue":                {func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy }, "retention"},
+		"with an age":                 {func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, "max_age"},
+		"with roll-ups":               {func(c *jetstream.StreamConfig) { c.AllowRollup, c.DenyPurge = true, false }, "allow_rollup_hdrs"},
+		"that drops keys at a limit":  {func(c *jetstream.StreamConfig) { c.MaxBytes, c.Discard = 1<<20, jetstream.DiscardOld }, "discard old"},
+		"that refuses the 17th write": {func(c *jetstream.StreamConfig) { c.DiscardNewPerSubject = true }, "discard_new_per_subject"},
+		"without times to live":       {func(c *jetstream.StreamConfig) { c.AllowMsgTTL = false }, "allow_msg_ttl"},
+		"with a counter":              {func(c *jetstream.StreamConfig) { c.AllowMsgCounter = true }, "allow_msg_counter"},
+		"with fewer subjects":         {func(c *jetstream.StreamConfig) { c.Subjects = []string{"$KV.lethe-control.lane.*"} }, "subject"},
+		"with times to live only":     {func(*jetstream.StreamConfig) {}, ""},
 	} {
 		bucket := controlStream(Settings{Replicas: 1})
-		c.spoil(&bucket)
+		c.change(&bucket)
 		err := checkStream(bucket)
 		var problem *Problem
 		if c.setting == "" && err == nil {

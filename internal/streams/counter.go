@@ -10,13 +10,13 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// A counter is a durable consumer that is never pulled. The server keeps how many
-// messages match its filter up to date (num_pending), so that one CONSUMER.INFO counts
-// them, however many there are. Listing their subjects would take the stream's lock for
-// as long as there are subjects.
+// A counter is a durable consumer that is never pulled. The server maintains the number
+// of messages that match its filter (num_pending), so that one CONSUMER.INFO counts any
+// number of them. Listing their subjects would hold the stream's lock for a time that
+// grows with their number.
 
-// ScheduledCounter counts a target's scheduled requests on DELETION_LATER. Nothing may
-// pull it: what is acknowledged on a work queue is gone.
+// ScheduledCounter counts a target's scheduled requests on DELETION_LATER. Do not pull
+// it: a message that is acknowledged on a work queue is removed.
 func ScheduledCounter(target events.Target) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable:       string(target) + "-scheduled",
@@ -95,11 +95,11 @@ func checkCounter(stream string, want jetstream.ConsumerConfig, info *jetstream.
 	case info.Delivered.Consumer > 0 || info.NumWaiting > 0 || info.Config.DeliverSubject != "":
 		return problem("pulled", "it only counts, and a scheduled request that is acknowledged here is lost")
 	case info.Config.FilterSubject != want.FilterSubject || len(info.Config.FilterSubjects) > 0:
-		return problem("filter_subject", "it would count other messages, it must be "+want.FilterSubject)
+		return problem("filter_subject", "it would count other messages (it must be "+want.FilterSubject+")")
 	case info.Config.DeliverPolicy != jetstream.DeliverAllPolicy:
-		return problem("deliver_policy "+info.Config.DeliverPolicy.String(), "it would not count older messages, it must be all")
+		return problem("deliver_policy "+info.Config.DeliverPolicy.String(), "it would not count older messages (it must be all)")
 	case info.Config.InactiveThreshold > 0:
-		return problem("inactive_threshold "+info.Config.InactiveThreshold.String(), "it would vanish, because nothing pulls it, it must be 0")
+		return problem("inactive_threshold "+info.Config.InactiveThreshold.String(), "the server would delete it, because nothing pulls it (it must be 0)")
 	}
 	return nil
 }

@@ -59,13 +59,13 @@ func TestTheCountersCountTheirMessagesOnly(t *testing.T) {
 	}
 }
 
-// A worker works without a counter. It refuses one that takes schedules away.
+// A worker works without a counter. It refuses one that is pulled, which loses schedules.
 func TestACounterThatMiscountsIsRefusedAndSetupRecreatesIt(t *testing.T) {
 	t.Parallel()
 	js := setUp(t)
 	want := streams.ScheduledCounter(target)
 	for name, c := range map[string]struct {
-		spoil   func(*jetstream.ConsumerConfig)
+		change  func(*jetstream.ConsumerConfig)
 		setting string
 	}{
 		"other messages":  {func(c *jetstream.ConsumerConfig) { c.FilterSubject += "x" }, "filter_subject"},
@@ -77,9 +77,9 @@ func TestACounterThatMiscountsIsRefusedAndSetupRecreatesIt(t *testing.T) {
 			if err := js.DeleteConsumer(t.Context(), events.StreamLater, want.Durable); err != nil {
 				t.Fatal(err)
 			}
-			if c.spoil != nil {
+			if c.change != nil {
 				config := want
-				c.spoil(&config)
+				c.change(&config)
 				consumer, err := js.CreateConsumer(t.Context(), events.StreamLater, config)
 				if err != nil {
 					t.Fatal(err)
@@ -95,11 +95,11 @@ func TestACounterThatMiscountsIsRefusedAndSetupRecreatesIt(t *testing.T) {
 			}
 			var problem *streams.Problem
 			if _, err := streams.Count(t.Context(), js, events.StreamLater, want); !errors.As(err, &problem) || !strings.Contains(problem.Setting, c.setting) {
-				t.Errorf("counting says %v", err)
+				t.Errorf("counting returned %v", err)
 			}
 			err := streams.Check(t.Context(), js, 0, target)
-			if refused := errors.As(err, &problem); err != nil && !refused || refused != (c.spoil != nil) {
-				t.Errorf("a worker's check says %v", err)
+			if refused := errors.As(err, &problem); err != nil && !refused || refused != (c.change != nil) {
+				t.Errorf("a worker's check returned %v", err)
 			}
 			if err := streams.Setup(t.Context(), js, streams.Settings{Replicas: 1}); err != nil {
 				t.Fatal(err)

@@ -40,7 +40,7 @@ type Created struct {
 	Stream   string
 	Consumer string // "" for the stream itself
 	Key      string // "" for the stream itself
-	// Lost says what may be lost because it was missing; "" if nothing is.
+	// Lost describes what may be lost because it was missing; "" if nothing is.
 	Lost string
 }
 
@@ -129,7 +129,7 @@ func createMissing(ctx context.Context, js jetstream.JetStream, s Settings, foun
 		want.FirstSeq = unusedSequence(time.Now())
 	}
 	err := createStream(ctx, js, want)
-	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another set-up was faster
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another setup was faster
 		stream, err := js.Stream(ctx, want.Name)
 		if err == nil {
 			err = updateStream(ctx, js, stream.CachedInfo(), want, s.ResultsMinAge)
@@ -154,7 +154,7 @@ func createMissing(ctx context.Context, js jetstream.JetStream, s Settings, foun
 func unusedSequence(now time.Time) uint64 { return uint64(now.UnixMicro()) }
 
 func updateStream(ctx context.Context, js jetstream.JetStream, info *jetstream.StreamInfo, want jetstream.StreamConfig, resultsMinAge time.Duration) error {
-	// The update adds these, so their absence is not a problem.
+	// The update adds these, so they may be missing.
 	have := info.Config
 	have.Subjects = union(have.Subjects, want.Subjects)
 	have.AllowMsgSchedules = have.AllowMsgSchedules || want.AllowMsgSchedules
@@ -171,7 +171,7 @@ func updateStream(ctx context.Context, js jetstream.JetStream, info *jetstream.S
 	_, err := js.UpdateStream(ctx, next)
 	if limitMissing(err) && want.MaxBytes > 0 {
 		if want.Name == events.StreamLater && PercentFull(want, info.State) >= LaterFullAt {
-			return &Problem{Stream: want.Name, Setting: fmt.Sprintf("max_bytes %d", want.MaxBytes), Why: fmt.Sprintf("the stream holds %d bytes already; set %s higher", info.State.Bytes, LimitVariable[want.Name])}
+			return &Problem{Stream: want.Name, Setting: fmt.Sprintf("max_bytes %d", want.MaxBytes), Why: fmt.Sprintf("the stream already contains %d bytes; set %s higher", info.State.Bytes, LimitVariable[want.Name])}
 		}
 		next.MaxBytes = want.MaxBytes
 		_, err = js.UpdateStream(ctx, next)

@@ -16,14 +16,14 @@ import (
 func TestAnUnusableStreamIsRefusedByName(t *testing.T) {
 	for name, c := range map[string]struct {
 		stream  string
-		spoil   func(*jetstream.StreamConfig)
+		change  func(*jetstream.StreamConfig)
 		setting string
 	}{
 		"sealed":            {events.StreamRequests, func(c *jetstream.StreamConfig) { c.Sealed = true }, "sealed"},
 		"without schedules": {events.StreamLater, func(c *jetstream.StreamConfig) { c.AllowMsgSchedules = false }, "allow_msg_schedules"},
 	} {
 		config := map[string]jetstream.StreamConfig{events.StreamRequests: requestsStream(Settings{}), events.StreamLater: laterStream(Settings{})}[c.stream]
-		c.spoil(&config)
+		c.change(&config)
 		var problem *Problem
 		if err := checkStream(config); !errors.As(err, &problem) || !strings.Contains(problem.Setting, c.setting) {
 			t.Errorf("%s: %v", name, err)

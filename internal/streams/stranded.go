@@ -16,7 +16,7 @@ import (
 // a stream that ends before what its consumers had acknowledged, and that assigns
 // those sequences again. A consumer never delivers a message below its ack floor, so
 // such messages are stranded. Most of their requests have a result, some may not. The
-// request's records tell them apart once they are delivered.
+// request's records distinguish them once they are delivered.
 
 // strandedFor is how long a message must stay below the floor. An acknowledged one
 // is removed a moment later.
