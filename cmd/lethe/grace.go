@@ -29,11 +29,11 @@ func (g *grace) watch(ctx context.Context, log *slog.Logger) (cancel func()) {
 	var mu sync.Mutex
 	var timer *time.Timer
 	stop := context.AfterFunc(ctx, func() {
-		mu.Lock()
-		defer mu.Unlock()
 		g.mu.Lock()
 		g.ends = time.Now().Add(g.total)
 		g.mu.Unlock()
+		mu.Lock()
+		defer mu.Unlock()
 		timer = time.AfterFunc(g.total, func() {
 			log.Error("grace period exceeded, exiting; unfinished requests will be redelivered", "grace", g.total.String())
 			os.Exit(1)

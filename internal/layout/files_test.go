@@ -108,15 +108,42 @@ func TestUpwardUsesAreCounted(t *testing.T) {
 	}
 }
 
-// The consumer's package comment lists its files in the order in which they are best read.
+// The comment of a package with many files lists them in the order in which they are best read.
 func TestTheReadingListNamesEachFile(t *testing.T) {
 	t.Parallel()
-	comment, err := os.Open(filepath.Join(root, "consumer", "consumer.go"))
+	for _, dir := range []string{"consumer", "internal/ledger", "internal/limiter"} {
+		dir = filepath.Join(root, dir)
+		commented := filepath.Base(dir) + ".go"
+		listed := readingList(t, filepath.Join(dir, commented))
+		there, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range there {
+			name := filepath.Base(path)
+			if !strings.HasSuffix(name, "_test.go") && !slices.Contains(listed, name) {
+				t.Errorf("the reading list in %s lacks %s", commented, name)
+			}
+		}
+		for i, name := range listed {
+			if !slices.Contains(there, filepath.Join(dir, name)) {
+				t.Errorf("the reading list in %s names %s, which is not there", commented, name)
+			}
+			if slices.Contains(listed[:i], name) {
+				t.Errorf("the reading list in %s names %s twice", commented, name)
+			}
+		}
+	}
+}
+
+// readingList returns the files that a package comment lists, a line each, with a tab before.
+func readingList(t *testing.T, path string) (listed []string) {
+	t.Helper()
+	comment, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = comment.Close() }()
-	var listed []string
 	lines := bufio.NewScanner(comment)
 	for lines.Scan() && !strings.HasPrefix(lines.Text(), "package ") {
 		if entry, ok := strings.CutPrefix(lines.Text(), "//\t"); ok {
@@ -128,22 +155,5 @@ func TestTheReadingListNamesEachFile(t *testing.T) {
 	if err := lines.Err(); err != nil {
 		t.Fatal(err)
 	}
-	there, err := filepath.Glob(filepath.Join(root, "consumer", "*.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range there {
-		name := filepath.Base(path)
-		if !strings.HasSuffix(name, "_test.go") && name != "consumer.go" && !slices.Contains(listed, name) {
-			t.Errorf("the reading list in consumer.go lacks %s", name)
-		}
-	}
-	for i, name := range listed {
-		if !slices.Contains(there, filepath.Join(root, "consumer", name)) {
-			t.Errorf("the reading list in consumer.go names %s, which is not there", name)
-		}
-		if slices.Contains(listed[:i], name) {
-			t.Errorf("the reading list in consumer.go names %s twice", name)
-		}
-	}
+	return listed
 }

@@ -20,6 +20,8 @@
 //	schedule.go  the next step as a message in the future
 //	replay.go    trying a failed request again
 //	retry.go     storing again and again, and saying what is in the way
+//	headers.go   the headers of a message
+//	carrier.go   trace context in them
 //	metrics.go   how often storing failed
 package ledger
 

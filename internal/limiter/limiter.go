@@ -1,10 +1,9 @@
 // Package limiter decides when a call to an API may be made.
 //
-// Four ideas, a file each. A [Limiter] hands out slots and turns: how many calls
-// run at the same time (adaptive concurrency, concurrency.go), and how many begin
-// in a second (adaptive rate, rate.go). A [Breaker] stops calls while the API
-// fails or refuses the credential (breaker.go). A [Policy] says how long one
-// request waits between its attempts (policy.go).
+// A [Limiter] hands out slots and turns: how many calls run at the same time
+// (adaptive concurrency), and how many begin in a second (adaptive rate). A
+// [Breaker] stops calls while the API fails or refuses the credential. A [Policy]
+// says how long one request waits between its attempts.
 //
 // A request passes them in this order:
 //
@@ -20,6 +19,19 @@
 // A 429 belongs to the Limiter: it slows down, pauses for a long Retry-After, and
 // makes single calls while every call is refused. The Breaker counts a 429 as a
 // failure only once slowing down did not help.
+//
+// Read the files in this order:
+//
+//	limiter.go      slots and turns
+//	concurrency.go  how many calls run at the same time
+//	rate.go         how many begin in a second
+//	counter.go      how many began in the last two seconds
+//	wait.go         waiting for a slot or a turn
+//	throttled.go    what limits the calls at the moment, for people
+//	breaker.go      whether calls are made, and which are probes
+//	weigh.go        what an answer says about the API's health
+//	outage.go       when the next probe may be made
+//	policy.go       how long one request waits between its attempts
 package limiter
 
 import (
