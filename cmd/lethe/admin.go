@@ -21,7 +21,7 @@ import (
 )
 
 // admin serves the operator's page, /healthz, /readyz and /metrics. It answers before the worker is
-// connected, so that a waiting worker differs from a dead one.
+// connected, so that a probe can distinguish a waiting worker from a dead one.
 type admin struct {
 	instance string
 	metrics  http.Handler
@@ -30,7 +30,7 @@ type admin struct {
 	worker   atomic.Pointer[watched]
 }
 
-// watched holds what readiness checks once the worker is connected.
+// watched contains what readiness checks once the worker is connected.
 type watched struct {
 	nc      *nats.Conn
 	js      jetstream.JetStream
@@ -89,12 +89,12 @@ func (a *admin) serveReady(w http.ResponseWriter, r *http.Request) {
 	if !answer.Ready {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	_ = json.NewEncoder(w).Encode(answer) // the client may be gone
+	_ = json.NewEncoder(w).Encode(answer) // the client may have disconnected
 }
 
 // ready reports whether this worker can work: it is connected, the streams exist and
-// are safe, and it is not stopping. The state of a lane does not count: no restart
-// brings back an API, a credential, or a lane that a person paused.
+// are safe, and it is not stopping. The state of a lane does not count: a restart
+// does not fix an API, a credential, or a lane that a person paused.
 func (a *admin) ready(ctx context.Context) readiness {
 	answer := readiness{Instance: a.instance}
 	worker := a.worker.Load()
@@ -106,7 +106,7 @@ func (a *admin) ready(ctx context.Context) readiness {
 	return answer
 }
 
-// notReady says why the worker is not ready, "" if it is. worker is nil until it is
+// notReady returns why the worker is not ready, "" if it is. worker is nil until it is
 // connected.
 func (a *admin) notReady(ctx context.Context, worker *watched) string {
 	if reason := a.away(worker); reason != "" {
@@ -120,8 +120,8 @@ func (a *admin) notReady(ctx context.Context, worker *watched) string {
 	return ""
 }
 
-// away says why the worker cannot work as far as is known without a question to the
-// server, "" if it can.
+// away returns why the worker cannot work, "" if it can, as far as is known without a
+// request to the server.
 func (a *admin) away(worker *watched) string {
 	select {
 	case <-a.stopping:
@@ -132,7 +132,7 @@ func (a *admin) away(worker *watched) string {
 	case worker == nil:
 		return "still waiting for NATS and its streams"
 	case !worker.nc.IsConnected():
-		return errAway.Error()
+		return errNotConnected.Error()
 	}
 	return ""
 }

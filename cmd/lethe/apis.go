@@ -9,7 +9,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/config"
 )
 
-// api is one line of the table of APIs.
+// api is an entry of the table of APIs.
 type api struct {
 	target  events.Target
 	name    string // part of its variables' names: KV for LETHE_KV_BASE_URL

@@ -25,7 +25,7 @@ type client struct {
 	*nats.Conn
 	js  jetstream.JetStream
 	cfg *config.Config
-	// lookups ends when the server denies a lookup that the command can do without.
+	// lookups ends when the server denies an optional lookup.
 	lookups context.Context
 }
 
@@ -71,7 +71,7 @@ func withClient(cmd *cobra.Command, command string, do func(context.Context, *cl
 	return nil
 }
 
-// dial connects a command. Its error says where the URL comes from if it is not set.
+// dial connects a command. Its error explains the default URL if none is set.
 func dial(ctx context.Context, cfg *config.Config, server natsconn.Config) (*nats.Conn, error) {
 	nc, err := natsconn.Connect(ctx, server)
 	if err != nil && cfg.NATSURL.Reveal() == "" {

@@ -19,8 +19,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// said is the output and the exit status of a command.
-type said struct {
+// commandResult is the output and the exit status of a command.
+type commandResult struct {
 	stdout, stderr string
 	status         int
 }
@@ -34,14 +34,16 @@ func command(t *testing.T, url string, args ...string) *exec.Cmd {
 }
 
 // lethe runs a command until it exits.
-func (b *bench) lethe(args ...string) said { return runLethe(b.T, b.server.ClientURL(), args...) }
+func (b *bench) lethe(args ...string) commandResult {
+	return runLethe(b.T, b.server.ClientURL(), args...)
+}
 
-func runLethe(t *testing.T, url string, args ...string) said {
+func runLethe(t *testing.T, url string, args ...string) commandResult {
 	t.Helper()
 	cmd := command(t, url, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	return said{status: exitCode(t, cmd.Run()), stdout: stdout.String(), stderr: stderr.String()}
+	return commandResult{status: exitCode(t, cmd.Run()), stdout: stdout.String(), stderr: stderr.String()}
 }
 
 func exitCode(t *testing.T, err error) int {
@@ -57,7 +59,7 @@ func exitCode(t *testing.T, err error) int {
 }
 
 // want checks the exit status and the output of a command.
-func (s said) want(t *testing.T, status int, in ...string) {
+func (s commandResult) want(t *testing.T, status int, in ...string) {
 	t.Helper()
 	if s.status != status {
 		t.Errorf("status %d, want %d", s.status, status)
@@ -180,11 +182,11 @@ func TestAFileEndsWithTheFirstRowThatGetsNoAnswer(t *testing.T) {
 	if err := b.js.DeleteStream(t.Context(), events.StreamRequests); err != nil {
 		t.Fatal(err)
 	}
-	mute, err := b.js.Conn().SubscribeSync(events.RequestSubject(events.KVUserContext)) // receives, and never answers
+	silent, err := b.js.Conn().SubscribeSync(events.RequestSubject(events.KVUserContext)) // receives, and never answers
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = mute.Unsubscribe() }()
+	defer func() { _ = silent.Unsubscribe() }()
 	file := b.file("erasures.csv", "target,ids\n"+strings.Repeat("kv-user-context,5\n", 50))
 	b.lethe("request", "--file", file, "--timeout", "1s").want(t, exitFailed,
 		"0 new, 0 published before, 0 answered before, 0 refused, 1 not confirmed", "to resume: --batch", "the server confirmed nothing within 1s, its disk may be full or failing")
@@ -206,7 +208,7 @@ func TestWaitingForTheAnswerToAReusedID(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
 			// Results for other requests come first.
-			done := make(chan said, 1)
+			done := make(chan commandResult, 1)
 			go func() { done <- b.lethe("request", "kv-user-context", "--id", "2", "--request-id", "case-7", "--wait") }()
 			for deadline := time.Now().Add(20 * time.Second); len(b.requests()) == 0; {
 				if time.Now().After(deadline) {
@@ -366,7 +368,7 @@ func TestAnInterruptionEndsReadingStandardInput(t *testing.T) {
 		t.Fatal(err)
 	}
 	code := exitCode(t, cmd.Wait())
-	said{status: code, stderr: stderr.String()}.want(t, exitFailed, "1 new", "to resume: --batch b-1", "lethe: interrupted")
+	commandResult{status: code, stderr: stderr.String()}.want(t, exitFailed, "1 new", "to resume: --batch b-1", "lethe: interrupted")
 	if len(b.requests()) != 1 {
 		t.Error("an incomplete line was published")
 	}
@@ -430,7 +432,7 @@ func TestAnInterruptedDemoReportsNoWrongResult(t *testing.T) {
 		t.Fatal(err)
 	}
 	code := exitCode(t, cmd.Wait())
-	got := said{status: code, stdout: rest.String(), stderr: stderr.String()}
+	got := commandResult{status: code, stdout: rest.String(), stderr: stderr.String()}
 	got.want(t, exitFailed, "lethe: interrupted")
 	if strings.Contains(got.stdout, "WRONG") {
 		t.Error(got.stdout)

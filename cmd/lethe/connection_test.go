@@ -50,8 +50,8 @@ func serve(t *testing.T, config string) *server.Server {
 	return s
 }
 
-// lethe runs a command and returns its exit status and the last line on standard error.
-func lethe(t *testing.T, env []string, args ...string) (status int, said string) {
+// lethe runs a command and returns its exit status and its last line on standard error.
+func lethe(t *testing.T, env []string, args ...string) (status int, line string) {
 	t.Helper()
 	address, err := freeAddress()
 	if err != nil {
@@ -89,7 +89,7 @@ func TestAServerThatCannotBeUsedIsAnErrorAtOnce(t *testing.T) {
 	}{
 		{"an account without JetStream", []string{"run", "setup", "status", "results"}, "LETHE_NATS_URL=" + user("b:b"), 2, "lethe: LETHE_NATS_URL: JetStream is not enabled on NATS: the account"},
 		{"a server without JetStream", []string{"run", "setup", "status"}, "LETHE_NATS_URL=" + none.ClientURL(), 2, "lethe: LETHE_NATS_URL: JetStream is not enabled on NATS: start the server (version"},
-		{"replicas without a cluster", []string{"run", "setup"}, "LETHE_NATS_URL=" + user("a:a") + "\nLETHE_STREAM_REPLICAS=3", 2, "lethe: LETHE_STREAM_REPLICAS: 3 copies need a cluster"},
+		{"replicas without a cluster", []string{"run", "setup"}, "LETHE_NATS_URL=" + user("a:a") + "\nLETHE_STREAM_REPLICAS=3", 2, "lethe: LETHE_STREAM_REPLICAS: 3 replicas need a cluster"},
 		{"a wrong password", []string{"run", "status"}, "NATS_URL=" + user("a:hush"), 2, "lethe: NATS_URL: NATS refused the credential"},
 		{"an IPv6 address without brackets", []string{"run", "status"}, "LETHE_NATS_URL=nats://::1:14222", 2, "lethe: LETHE_NATS_URL: must have an IPv6 address in brackets"},
 		{"a domain that does not answer", []string{"status"}, "LETHE_NATS_URL=" + user("a:a") + "\nLETHE_JETSTREAM_DOMAIN=nope", 1, `lethe: LETHE_JETSTREAM_DOMAIN: no JetStream answers in the domain "nope"`},
@@ -100,9 +100,9 @@ func TestAServerThatCannotBeUsedIsAnErrorAtOnce(t *testing.T) {
 		for _, command := range tt.commands {
 			t.Run(tt.name+": "+command, func(t *testing.T) {
 				t.Parallel()
-				status, said := lethe(t, strings.Split(tt.env, "\n"), command)
-				if status != tt.status || !strings.HasPrefix(said, tt.want) || strings.Contains(said, "nats: nats:") {
-					t.Errorf("exit status %d, want %d; stderr %q, want %q", status, tt.status, said, tt.want)
+				status, line := lethe(t, strings.Split(tt.env, "\n"), command)
+				if status != tt.status || !strings.HasPrefix(line, tt.want) || strings.Contains(line, "nats: nats:") {
+					t.Errorf("exit status %d, want %d; stderr %q, want %q", status, tt.status, line, tt.want)
 				}
 			})
 		}
@@ -122,8 +122,8 @@ func TestAJetStreamDomain(t *testing.T) {
 	atLeaf := []string{"LETHE_NATS_URL=" + leaf.ClientURL()}
 	fromLeaf := slices.Concat(atLeaf, []string{"LETHE_JETSTREAM_DOMAIN=hub"})
 
-	if status, said := lethe(t, fromLeaf, "setup"); status != 0 {
-		t.Fatalf("setup: %d, %s", status, said)
+	if status, line := lethe(t, fromLeaf, "setup"); status != 0 {
+		t.Fatalf("setup: %d, %s", status, line)
 	}
 	b.start("NATS_URL="+leaf.ClientURL(), "JETSTREAM_DOMAIN=hub")
 	for _, args := range [][]string{
@@ -131,17 +131,17 @@ func TestAJetStreamDomain(t *testing.T) {
 		{"request", "sensay-knowledge-base", "--replica", demoReplica.String(), "--entry", "1", "--wait"},
 		{"results"}, {"failed", "list"},
 	} {
-		if status, said := lethe(t, fromLeaf, args...); status != 0 {
-			t.Errorf("%v: %d, %s", args, status, said)
+		if status, line := lethe(t, fromLeaf, args...); status != 0 {
+			t.Errorf("%v: %d, %s", args, status, line)
 		}
 	}
 	if calls := len(b.apis.Deleted()); calls != 2 {
 		t.Errorf("%d deleted, want 2", calls)
 	}
 	for _, command := range []string{"run", "setup"} {
-		status, said := lethe(t, atLeaf, command)
-		if status != 2 || !strings.HasPrefix(said, "lethe: LETHE_JETSTREAM_DOMAIN: "+natsconn.ErrTwoDomains.Error()) {
-			t.Errorf("%s at the leaf, in its own domain: %d, %s", command, status, said)
+		status, line := lethe(t, atLeaf, command)
+		if status != 2 || !strings.HasPrefix(line, "lethe: LETHE_JETSTREAM_DOMAIN: "+natsconn.ErrTwoDomains.Error()) {
+			t.Errorf("%s at the leaf, in its own domain: %d, %s", command, status, line)
 		}
 	}
 	nc, err := nats.Connect(leaf.ClientURL())
@@ -154,7 +154,7 @@ func TestAJetStreamDomain(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := js.Stream(t.Context(), events.StreamResults); err == nil {
-		t.Error("a refused start made streams at the leaf")
+		t.Error("a refused start created streams at the leaf")
 	}
 }
 
@@ -194,7 +194,7 @@ func TestADomainThatJoinsAfterTheStartBlocksTheLanes(t *testing.T) {
 	b.until("the lanes are blocked", is(consumer.StatusBlocked, consumer.CodeTwoDomains))
 	lane := w.lane(events.KVUserContext)
 	if !strings.Contains(lane.Reason, events.StreamResults) || !strings.Contains(lane.Fix, "LETHE_JETSTREAM_DOMAIN") || lane.Since.IsZero() {
-		t.Errorf("the lane says %+v", lane)
+		t.Errorf("the lane is %+v", lane)
 	}
 
 	leaf.Shutdown()
@@ -252,7 +252,7 @@ func TestALostConnectionIsReportedOnce(t *testing.T) {
 	b.until("the worker is ready", func() bool { r, err := w.ready(); return err == nil && r.Ready })
 	s.Shutdown()
 	s.WaitForShutdown()
-	b.until("the worker has noticed", func() bool { return strings.Contains(w.output(), "connection to NATS lost") })
+	b.until("the worker logs the lost connection", func() bool { return strings.Contains(w.output(), "connection to NATS lost") })
 	time.Sleep(3 * time.Second) // the outage: longer than requests to the server wait
 	serve(t, config)
 	b.until("the worker is ready again", func() bool { r, err := w.ready(); return err == nil && r.Ready })

@@ -29,6 +29,6 @@ func compareDocument(t *testing.T, path, part, want string) {
 		return
 	}
 	if diff := cmp.Diff(got, want); diff != "" {
-		t.Errorf("%s does not say what the program does; `go test ./cmd/lethe -run %s -update` writes it (-document +program):\n%s", path, t.Name(), diff)
+		t.Errorf("%s does not match the program; `go test ./cmd/lethe -run %s -update` writes it (-document +program):\n%s", path, t.Name(), diff)
 	}
 }

@@ -104,7 +104,7 @@ func durability(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, embe
 	return warnings, true, nil
 }
 
-// askServers returns the settings of each server that answers in time. It returns none without permission to ask.
+// askServers returns the settings of each server that answers in time. Without the permission, it returns none.
 func askServers(ctx context.Context, nc *nats.Conn) ([]syncing, error) {
 	answers, err := askAll(ctx, nc, jszSubject, serversAnswerWithin)
 	if err != nil {

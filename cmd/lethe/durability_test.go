@@ -15,8 +15,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// serverWith runs a server with a sync_interval. Its user "asks" may ask for it; its
-// user "works" may not.
+// serverWith runs a server with a sync_interval. Its user "asks" has the permission to read it;
+// its user "works" does not.
 func serverWith(t *testing.T, sync string) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -49,8 +49,8 @@ func (g *grace) watch(ctx context.Context, log *slog.Logger) (cancel func()) {
 	}
 }
 
-// left returns most, or what is left of the grace period if that is less. It keeps a
-// twentieth in reserve so that the process exits before it is killed.
+// left returns most, or what is left of the grace period if that is less. It reserves a
+// twentieth so that the process exits before it is killed.
 func (g *grace) left(most time.Duration) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -24,7 +24,7 @@ func TestTheProcessEndsWithinTheGracePeriod(t *testing.T) {
 					t.Fatal(err)
 				}
 			} else {
-				b.hold()
+				b.delayAnswers()
 			}
 			w := b.start("SHUTDOWN_GRACE=4s")
 			b.publish(entryOf(1))
@@ -38,7 +38,7 @@ func TestTheProcessEndsWithinTheGracePeriod(t *testing.T) {
 			if err := w.Wait(); err != nil {
 				t.Errorf("the worker ended with %v", err)
 			}
-			if said := w.output(); strings.Contains(said, `"WARN","msg":"step not finished`) || full && !strings.Contains(said, "cut off steps") || strings.Contains(said, "nats: nats:") || strings.Contains(said, "grace period exceeded") || strings.Contains(said, "stored again") || full && !strings.Contains(said, "could not be stored") {
+			if output := w.output(); strings.Contains(output, `"WARN","msg":"step not finished`) || full && !strings.Contains(output, "cut off steps") || strings.Contains(output, "nats: nats:") || strings.Contains(output, "grace period exceeded") || strings.Contains(output, "stored again") || full && !strings.Contains(output, "could not be stored") {
 				t.Error("unexpected log")
 			}
 		})

@@ -17,7 +17,7 @@ import (
 func newHealthcheckCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "healthcheck [URL]",
-		Short: "Ask the worker on this machine whether it is ready",
+		Short: "Check whether the worker on this machine is ready",
 		Long: `Healthcheck sends a request to URL (by default /readyz at LETHE_ADMIN_ADDR) and
 prints the answer. It exits with 0 if the status is 200, else with 1. It is meant
 for containers without another HTTP client.`,
@@ -29,7 +29,7 @@ for containers without another HTTP client.`,
 			}
 			request, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, address, nil)
 			if err != nil || request.URL.Host == "" || request.URL.Scheme != "http" && request.URL.Scheme != "https" {
-				// The error quotes the address, which may hold a password.
+				// The error quotes the address, which may contain a password.
 				return usageError("URL: must be an http or https URL such as http://127.0.0.1:8080/readyz")
 			}
 			response, err := (&http.Client{Timeout: 5 * time.Second}).Do(request)

@@ -21,9 +21,9 @@ func TestHealthcheckNeverShowsTheURL(t *testing.T) {
 		"http://" + closed + "/readyz?token=hush":   1,
 		"http://user:hush@" + closed + "/readyz":    1,
 	} {
-		status, said := lethe(t, nil, "healthcheck", url)
-		if status != want || strings.Contains(said, "hush") || want == 1 && !strings.Contains(said, closed) {
-			t.Errorf("%s: exit status %d, want %d; it said %q", url, status, want, said)
+		status, line := lethe(t, nil, "healthcheck", url)
+		if status != want || strings.Contains(line, "hush") || want == 1 && !strings.Contains(line, closed) {
+			t.Errorf("%s: exit status %d, want %d; stderr %q", url, status, want, line)
 		}
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/lethe-dev/lethe/deleter"
 )
 
-// libraryLog receives what libraries write to the log package. net/http writes there
-// whatever a server sent unrequested, unchanged and of any length.
+// libraryLog receives what libraries write to the log package. net/http logs unsolicited
+// responses there, unchanged and of any length.
 type libraryLog struct {
 	log         *slog.Logger
 	credentials []*deleter.Credential

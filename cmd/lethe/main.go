@@ -1,7 +1,7 @@
 // Lethe deletes what upstream systems ask to have deleted, and proves it.
 //
-// This package parses flags, wires the parts together and prints. Each file holds
-// one command; wire.go assembles the worker, and apis.go holds the table of APIs.
+// This package parses flags, wires the parts together and prints. Each file has
+// one command; wire.go assembles the worker, and apis.go has the table of APIs.
 package main
 
 import (

@@ -16,11 +16,11 @@ import (
 )
 
 // gauges are the metrics of a worker that are read when they are collected: what it is,
-// the states of its lanes, and what the server last said of the backlog. What happens
-// to a request is counted where it happens. docs/metrics.md lists all of them.
+// the states of its lanes, and the backlog that the server last reported. Events are
+// counted where they happen. docs/metrics.md lists all of them.
 //
-// What adds up over the workers is an up-down counter. What each worker reads from the
-// server is the same for all, and so a gauge.
+// Numbers that can be summed over the workers are up-down counters. Numbers that each
+// worker reads from the server are the same for all, so they are gauges.
 type gauges struct {
 	build, connected, laneState, callsLimit, callsInFlight metric.Int64ObservableUpDownCounter
 	callsRate                                              metric.Float64ObservableGauge
@@ -30,7 +30,7 @@ type gauges struct {
 	bytes, maxBytes                      metric.Int64ObservableGauge
 }
 
-// observe has the metrics of the worker behind a collected.
+// observe registers the metrics of the worker behind a.
 func observe(a *admin) error {
 	meter := otel.Meter("github.com/lethe-dev/lethe/cmd/lethe")
 	g := &gauges{}

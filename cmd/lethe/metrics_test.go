@@ -140,7 +140,7 @@ func TestEachMetricMovesWhenItShould(t *testing.T) {
 		b.final(r)
 	})
 	t.Run("a call in flight", func(*testing.T) {
-		release := b.hold()
+		release := b.delayAnswers()
 		b.publish(entryOf(20))
 		b.shows(w, "lethe_calls_in_flight{"+ofSensay+"}", exactly(1))
 		release()

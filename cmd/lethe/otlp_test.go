@@ -40,7 +40,7 @@ func newReceiver(t *testing.T) *receiver {
 	return r
 }
 
-// settings has a process send to the receiver soon.
+// settings make a process export to the receiver within milliseconds.
 func (r *receiver) settings() []string {
 	return []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + r.URL, "OTEL_METRIC_EXPORT_INTERVAL=200", "OTEL_BSP_SCHEDULE_DELAY=50", "OTEL_BLRP_SCHEDULE_DELAY=50"}
 }

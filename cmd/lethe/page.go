@@ -19,7 +19,7 @@ import (
 // overdue ones.
 const listed = 5
 
-// pageSource is a worker's situation for its page.
+// pageSource provides a worker's page with its values.
 type pageSource struct{ *admin }
 
 // Situation implements page.Source.
@@ -40,7 +40,7 @@ func (p pageSource) Situation() page.Situation {
 	return s
 }
 
-// addBacklog adds what the server said.
+// addBacklog adds the numbers of the server.
 func addBacklog(s *page.Situation, read *backlog.Snapshot) {
 	for _, lane := range read.Lanes {
 		for i := range s.Lanes {
@@ -85,14 +85,14 @@ func pageLane(state consumer.State, totals consumer.Totals, served bool) page.La
 	return l
 }
 
-// errAway is the answer to what needs the server while it is out of reach.
-var errAway = errors.New("not connected to NATS")
+// errNotConnected is the error of a read while the worker is not connected.
+var errNotConnected = errors.New("not connected to NATS")
 
-// reader returns what reads requests, an error if the server is out of reach.
+// reader returns a reader of requests, or errNotConnected.
 func (p pageSource) reader() (*history.Reader, *watched, error) {
 	worker := p.worker.Load()
 	if worker == nil || !worker.nc.IsConnected() {
-		return nil, nil, errAway
+		return nil, nil, errNotConnected
 	}
 	return &history.Reader{JS: worker.js, Messages: true}, worker, nil
 }
@@ -129,7 +129,7 @@ func (p pageSource) Attention(ctx context.Context) (page.Attention, error) {
 	return a, nil
 }
 
-// failure says why a request failed.
+// failure returns why a request failed.
 func failure(q *history.Request) string {
 	for _, r := range q.Records {
 		if r.Result != nil && r.Result.Error != nil {
@@ -161,7 +161,7 @@ func (p pageSource) Find(ctx context.Context, id string) (page.Answer, error) {
 	return answer, nil
 }
 
-// laneReason says why this worker makes no calls for a target, "" if it makes some, or if
+// laneReason returns why this worker makes no calls for a target, "" if it makes some, or if
 // others serve the target.
 func (w *watched) laneReason(target events.Target) string {
 	for i, lane := range w.lanes.lanes {
@@ -172,7 +172,7 @@ func (w *watched) laneReason(target events.Target) string {
 	return ""
 }
 
-// storyOf is a request's life in the words of `lethe show`.
+// storyOf describes a request like `lethe show`.
 func storyOf(q *history.Request, lane string) page.Story {
 	now := time.Now().UTC()
 	s := page.Story{ID: q.ID, Target: string(q.Target), Source: q.Source, TraceID: q.TraceID(), State: stateOfRequest(q, now), Earlier: q.Earlier}

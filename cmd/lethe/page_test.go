@@ -14,7 +14,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/fakeapi"
 )
 
-// page is what a person reads on the operator's page.
+// page returns the text of the operator's page.
 func (w *worker) page(query string) string {
 	response, err := http.Get(w.admin + "/" + query)
 	if err != nil {
@@ -29,31 +29,31 @@ func (w *worker) page(query string) string {
 	return html.UnescapeString(regexp.MustCompile(`\s+`).ReplaceAllString(text, " "))
 }
 
-// pageSays waits until the page says each of some texts.
-func (b *bench) pageSays(w *worker, query string, texts ...string) {
+// pageShows waits until the page contains each of some texts.
+func (b *bench) pageShows(w *worker, query string, texts ...string) {
 	b.Helper()
 	var page string
 	defer func() {
 		if b.Failed() {
-			b.Logf("the page says: %s", page)
+			b.Logf("the page: %s", page)
 		}
 	}()
 	for _, text := range texts {
-		b.until("the page says "+text, func() bool { page = w.page(query); return strings.Contains(page, text) })
+		b.until("the page shows "+text, func() bool { page = w.page(query); return strings.Contains(page, text) })
 	}
 }
 
-func TestThePageTellsWhatTheCommandsTell(t *testing.T) {
+func TestThePageShowsWhatTheCommandsPrint(t *testing.T) {
 	b := newBench(t)
 	b.ignoreCalls()
 	if err := b.apis.Script(fakeapi.Context(1<<63-1), fakeapi.Step{Fault: "418", Times: -1}); err != nil {
 		t.Fatal(err)
 	}
 	w := b.start("RETRY_MAX_ELAPSED=1s")
-	b.pageSays(w, "", "Every lane is running")
+	b.pageShows(w, "", "Every lane is running")
 	fails := b.publish(events.UserContexts{IDs: []int64{1<<63 - 1}})
 	b.final(fails)
-	b.pageSays(w, "", "lethe failed replay "+fails.ID, "unexpected-answer")
+	b.pageShows(w, "", "lethe failed replay "+fails.ID, "unexpected-answer")
 	t.Run("a request's life is that of lethe show", func(t *testing.T) {
 		show := exec.CommandContext(t.Context(), "lethe", "show", fails.ID)
 		show.Env = append(os.Environ(), "LETHE_NATS_URL="+b.server.ClientURL(), "TZ=UTC")
@@ -61,33 +61,33 @@ func TestThePageTellsWhatTheCommandsTell(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		told := strings.Split(string(printed), "\n")
+		printedLines := strings.Split(string(printed), "\n")
 		age := regexp.MustCompile(`\([^)]* ago\)`) // it grows
 		page := age.ReplaceAllString(w.page("?id="+fails.ID), "")
 		var sentence string
-		for _, line := range told {
+		for _, line := range printedLines {
 			if strings.HasPrefix(line, "It is final") {
 				sentence = age.ReplaceAllString(line, "")
 			}
 		}
 		if sentence == "" || !strings.Contains(page, sentence) {
-			t.Errorf("lethe show says %q, the page %s", sentence, page)
+			t.Errorf("lethe show prints %q, the page %s", sentence, page)
 		}
 		for _, text := range []string{"ids 9223372036854775807", "unexpected-answer", "418"} {
 			if !strings.Contains(page, text) {
-				t.Errorf("the page does not say %s: %s", text, page)
+				t.Errorf("the page does not show %s: %s", text, page)
 			}
 		}
 	})
-	t.Run("a request that nothing is known of", func(*testing.T) {
-		b.pageSays(w, "?id=nothing", "nothing is stored under nothing")
+	t.Run("an unknown request", func(*testing.T) {
+		b.pageShows(w, "?id=nothing", "nothing is stored under nothing")
 	})
 	t.Run("what the worker did", func(*testing.T) {
-		b.pageSays(w, "", "failed 1 in the hour")
+		b.pageShows(w, "", "failed 1 in the hour")
 	})
 	t.Run("a server that is gone", func(t *testing.T) {
 		b.server.Shutdown()
-		b.pageSays(w, "?id="+fails.ID, "Not working", "not connected to NATS", "The request cannot be read: not connected to NATS.")
+		b.pageShows(w, "?id="+fails.ID, "Not working", "not connected to NATS", "The request cannot be read: not connected to NATS.")
 		if got := w.page("healthz"); got != "ok " {
 			t.Errorf("/healthz answers %q", got)
 		}
@@ -110,5 +110,5 @@ func TestThePageOfAWorkerWithoutAServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.Process.Kill(); _ = w.Wait() })
-	b.pageSays(w, "", "This worker deletes nothing: still waiting for NATS and its streams.")
+	b.pageShows(w, "", "This worker deletes nothing: still waiting for NATS and its streams.")
 }

@@ -23,11 +23,11 @@ import (
 const (
 	// maxReason is the longest reason of a pause, in bytes: it is shown in one line.
 	maxReason = 256
-	// minPause is the shortest pause with an end. The command itself takes 15 s.
+	// minPause is the shortest pause with an end. The command itself waits 15 s.
 	minPause = 30 * time.Second
-	// askEvery is how often pause asks whether calls are in flight.
+	// askEvery is how often pause checks whether calls are in flight.
 	askEvery = time.Second
-	// retryPauseFor is how long a server that does not answer is asked again.
+	// retryPauseFor is how long a request is repeated if the server does not answer.
 	retryPauseFor = 20 * time.Second
 )
 
@@ -44,8 +44,8 @@ func newPauseCommand() *cobra.Command {
 		Use:   "pause (TARGET... | --all) --reason TEXT",
 		Short: "Stop the calls of a lane; requests wait",
 		Long: `Pause stops the calls to an API. When it has returned, no worker begins a call for
-the lane until somebody resumes it: workers that are cut off from NATS, killed or
-restarted included. Requests wait in the stream, and that time does not count.
+the lane until it is resumed, including workers that are cut off from NATS, killed
+or restarted. Requests wait in the stream, and that time does not count.
 
 Each worker renews its right to call every few seconds, and a pause ends that. So
 pause always waits 15 s after it has stored the pause. Then it waits for the calls
@@ -53,8 +53,8 @@ in flight. If they take longer than --timeout, it lists them and exits with 1; t
 lane is paused all the same. A worker that does not answer counts as calling until
 its calls must have timed out.
 
-Pausing a paused lane gives it the new reason and the new end. Every state report
-shows who paused the lane, when and why.
+Pausing a paused lane gives it the new reason and the new end. lethe status, lethe
+show and the operator's page show who paused the lane, when and why.
 
 A power cut of the NATS server can lose a pause that was acknowledged, unless the
 server syncs always or the streams have three replicas: run lethe status after it.`,
@@ -82,7 +82,7 @@ func newResumeCommand() *cobra.Command {
 		Use:   "resume (TARGET... | --all)",
 		Short: "Let a paused lane call again",
 		Long: `Resume ends a pause. Workers begin to call within a few seconds. It prints what was
-paused, why and by whom. A lane that is running stays so.`,
+paused, why and by whom. A running lane is not changed.`,
 		Example:   `  lethe resume sensay-knowledge-base`,
 		ValidArgs: targetNames(),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -100,7 +100,7 @@ paused, why and by whom. A lane that is running stays so.`,
 
 func (f *pauseFlags) add(cmd *cobra.Command, verb string) {
 	cmd.Flags().BoolVar(&f.all, "all", false, verb+" every lane")
-	cmd.Flags().StringVar(&f.by, "by", "", "who does this (default: user@host of this machine)")
+	cmd.Flags().StringVar(&f.by, "by", "", "your name, shown with the pause (default: user@host)")
 	addOutputFlag(cmd, &f.output)
 }
 
@@ -170,7 +170,7 @@ func parseUntil(s string, now time.Time) (time.Time, error) {
 	return until, nil
 }
 
-// person is who runs the command, as the machine knows it.
+// person returns user@host of the user who runs the command.
 func person() string {
 	name := "unknown"
 	if u, err := user.Current(); err == nil && u.Username != "" {
@@ -199,7 +199,7 @@ type pauseRecord struct {
 	InFlight []control.Worker `json:"in_flight,omitempty"`
 }
 
-func (p *pauser) say(format string, args ...any) {
+func (p *pauser) report(format string, args ...any) {
 	_, _ = fmt.Fprintf(p.progress, format+"\n", printableArgs(args)...) // progress only
 }
 
@@ -215,10 +215,10 @@ func (p *pauser) pause(ctx context.Context, c *client, targets []events.Target) 
 			return stillPaused(records, err)
 		}
 		if before.State != control.Running {
-			p.say("%s: was %s", target, before.Text())
+			p.report("%s: was %s", target, before.Text())
 		}
 		records = append(records, pauseRecord{Lane: after, Previous: &before})
-		p.say("%s: the pause is stored; calls may begin for %s more", target, control.Wait)
+		p.report("%s: the pause is stored; calls may begin for %s more", target, control.Wait)
 	}
 	stored := time.Now()
 	if err := p.wait(ctx, control.Wait); err != nil {
@@ -230,7 +230,7 @@ func (p *pauser) pause(ctx context.Context, c *client, targets []events.Target) 
 	return p.finish(ctx, c, records)
 }
 
-// retryPause tries again for a while what the server did not answer: it may be
+// retryPause repeats a request for a while if the server does not answer: it may be
 // restarting, and a pause is urgent. A refusal is final.
 func retryPause(ctx context.Context, do func() error) error {
 	policy := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(time.Second),
@@ -245,7 +245,7 @@ func retryPause(ctx context.Context, do func() error) error {
 	}, backoff.WithContext(policy, ctx))
 }
 
-// stillPaused adds to an error which lanes are paused all the same.
+// stillPaused adds to an error the lanes that are paused nevertheless.
 func stillPaused(records []pauseRecord, err error) error {
 	if len(records) == 0 {
 		return err
@@ -254,7 +254,7 @@ func stillPaused(records []pauseRecord, err error) error {
 	for _, r := range records {
 		names = append(names, string(r.Target))
 	}
-	return fmt.Errorf("%w; the pause of %s is stored and stays, and calls may begin until %s after it was stored", err, strings.Join(names, ", "), control.Wait)
+	return fmt.Errorf("%w; the pause of %s is stored and remains in effect; calls may begin until %s after it was stored", err, strings.Join(names, ", "), control.Wait)
 }
 
 func (p *pauser) wait(ctx context.Context, d time.Duration) error {
@@ -268,10 +268,10 @@ func (p *pauser) wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// drain waits until no call is in flight, and notes in the records which ones are when
-// the time is over.
+// drain waits until no call is in flight. After the timeout, it adds the calls that still
+// are to the records.
 func (p *pauser) drain(ctx context.Context, c *client, records []pauseRecord, stored time.Time) error {
-	said := ""
+	reported := ""
 	for {
 		var calls []string
 		for i := range records {
@@ -289,9 +289,9 @@ func (p *pauser) drain(ctx context.Context, c *client, records []pauseRecord, st
 		if len(calls) == 0 || time.Since(stored) >= p.timeout+control.Wait {
 			return nil
 		}
-		if text := strings.Join(calls, "; "); text != said {
-			p.say("waiting for calls in flight: %s", text)
-			said = text
+		if text := strings.Join(calls, "; "); text != reported {
+			p.report("waiting for calls in flight: %s", text)
+			reported = text
 		}
 		if err := p.wait(ctx, askEvery); err != nil {
 			return stillPaused(records, err)
@@ -299,16 +299,16 @@ func (p *pauser) drain(ctx context.Context, c *client, records []pauseRecord, st
 	}
 }
 
-// callsText says which calls of a worker may be in flight.
+// callsText describes the calls of a worker that may be in flight.
 func callsText(w control.Worker) string {
 	if !w.Alive {
-		return fmt.Sprintf("%s: worker %s was last heard of at %s, its calls may be in flight until they time out",
+		return fmt.Sprintf("%s: the last heartbeat of worker %s was at %s, its calls may be in flight until they time out",
 			w.Target, w.Instance, w.Seen.Local().Format(time.TimeOnly))
 	}
 	return fmt.Sprintf("%s: worker %s, calls in flight: %d", w.Target, w.Instance, w.Calls)
 }
 
-// finish prints the paused lanes, unless somebody has changed them by now.
+// finish prints the paused lanes, unless they were changed in the meantime.
 func (p *pauser) finish(ctx context.Context, c *client, records []pauseRecord) error {
 	var problems []string
 	for _, r := range records {
@@ -347,7 +347,7 @@ func (p *pauser) resume(ctx context.Context, c *client, targets []events.Target)
 	for _, target := range targets {
 		before, after, err := control.Resume(ctx, c.js, target, p.by)
 		if errors.Is(err, control.ErrChanged) {
-			err = fmt.Errorf("%w: it is %s now; run the command again if that shall end", err, after.Text())
+			err = fmt.Errorf("%w: it is %s now; run the command again to end that", err, after.Text())
 		}
 		if err != nil {
 			failed = append(failed, err)

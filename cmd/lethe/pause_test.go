@@ -59,7 +59,7 @@ func TestPauseRefusesWrongArguments(t *testing.T) {
 // A person pauses a lane while a call is in flight, pauses it again, and resumes it.
 func TestPauseAndResume(t *testing.T) {
 	b := newBench(t)
-	release := b.hold()
+	release := b.delayAnswers()
 	b.start()
 	b.lethe("request", "kv-user-context", "--id", "1", "--request-id", "first").want(t, exitDone)
 	<-b.begun
@@ -122,5 +122,5 @@ func TestAnInterruptedPauseSaysThatItStays(t *testing.T) {
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	said{status: exitCode(t, cmd.Wait()), stderr: stderr.String()}.want(t, exitFailed, "lethe: interrupted; the pause of kv-user-context is stored and stays")
+	commandResult{status: exitCode(t, cmd.Wait()), stderr: stderr.String()}.want(t, exitFailed, "lethe: interrupted; the pause of kv-user-context is stored and remains in effect")
 }

@@ -24,8 +24,8 @@ import (
 )
 
 const (
-	testKey    = "key-that-nobody-may-see"
-	testSecret = "secret-that-nobody-may-see"
+	testKey    = "key-that-must-not-leak"
+	testSecret = "secret-that-must-not-leak"
 )
 
 // bench is a NATS server and both APIs imitated, for workers as processes.
@@ -60,8 +60,8 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// hold delays the answers to calls until release.
-func (b *bench) hold() (release func()) {
+// delayAnswers delays the answers to calls until release.
+func (b *bench) delayAnswers() (release func()) {
 	gate := make(chan struct{})
 	b.gate = gate
 	release = sync.OnceFunc(func() { close(gate) })
@@ -74,19 +74,19 @@ type worker struct {
 	*exec.Cmd
 	admin string
 	mu    sync.Mutex
-	said  strings.Builder
+	log   strings.Builder
 }
 
 func (w *worker) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.said.Write(p)
+	return w.log.Write(p)
 }
 
 func (w *worker) output() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.said.String()
+	return w.log.String()
 }
 
 // start starts a worker with settings like "KV_TIMEOUT=1s".
@@ -115,7 +115,7 @@ func (b *bench) start(settings ...string) *worker {
 		_ = w.Process.Kill()
 		_ = w.Wait()
 		if b.Failed() {
-			b.Logf("the worker said:\n%s", w.output())
+			b.Logf("the log of the worker:\n%s", w.output())
 		}
 	})
 	b.until("the worker answers", func() bool { _, err := w.ready(); return err == nil })
@@ -205,14 +205,14 @@ func entryOf(id int64) events.Resource {
 
 func TestSIGTERMFinishesTheCallInFlight(t *testing.T) {
 	b := newBench(t)
-	release := b.hold()
+	release := b.delayAnswers()
 	w := b.start()
 	r := b.publish(entryOf(1))
 	<-b.begun
 	if err := w.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	b.until("the worker has noticed", func() bool { return strings.Contains(w.output(), "stopping") })
+	b.until("the worker is stopping", func() bool { return strings.Contains(w.output(), "stopping") })
 	if r, err := w.ready(); err != nil || r.Ready || r.Reason != "the worker is stopping" {
 		t.Errorf("a worker that stops is ready: %+v, %v", r, err)
 	}
@@ -228,7 +228,7 @@ func TestSIGTERMFinishesTheCallInFlight(t *testing.T) {
 // The worker is killed during a call that deletes.
 func TestSIGKILLDuringACallGivesOneTrueResult(t *testing.T) {
 	b := newBench(t)
-	release := b.hold()
+	release := b.delayAnswers()
 	w := b.start("SENSAY_TIMEOUT=1s")
 	r := b.publish(entryOf(1))
 	<-b.begun
@@ -259,7 +259,7 @@ func TestARefusedCredentialSuspendsOneLaneOnly(t *testing.T) {
 	refused := b.publish(entryOf(1))
 	b.until("the lane is suspended", func() bool { return w.lane(events.SensayKnowledgeBase).Status == consumer.StatusSuspended })
 	if s := w.lane(events.SensayKnowledgeBase); !strings.Contains(s.Reason, "LETHE_SENSAY_ORGANIZATION_SECRET_FILE: 401") || !strings.Contains(s.Fix, "LETHE_SENSAY_ORGANIZATION_SECRET_FILE") || s.Since.IsZero() {
-		t.Errorf("it does not name the variable, or no fix: %+v", s)
+		t.Errorf("it does not name the variable, or has no fix: %+v", s)
 	}
 	if r, err := w.ready(); err != nil || !r.Ready {
 		t.Errorf("a refused credential makes the worker unready: %+v %v", r, err)

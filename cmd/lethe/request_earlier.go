@@ -11,7 +11,7 @@ import (
 )
 
 // resultLookup finds the earlier result of a request. A publisher may lack the
-// permission to read results. After the first failure it looks up no more.
+// permission to read results. After the first failure it does not look up results any more.
 type resultLookup struct {
 	*resultReader
 	allowed context.Context // ends when the server denies a lookup

@@ -27,7 +27,7 @@ type publisher struct {
 	js      jetstream.JetStream
 	results *resultLookup
 	timeout time.Duration // for retries, for example while a stream is full
-	gaveUp  bool          // the last retry timed out and nothing was accepted since
+	gaveUp  bool          // the last retry timed out, and nothing was accepted since
 	tally
 }
 
@@ -189,7 +189,7 @@ func (p *publisher) settle(ctx context.Context, out *pending, done func(publicat
 	return done(published)
 }
 
-// silent says that no answer came: each further row would only wait as long.
+// silent reports whether the server did not answer. Each further row would wait as long.
 func silent(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, jetstream.ErrAsyncPublishTimeout)
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // withTracedClient is withClient for a command that publishes requests: it exports its
-// spans, and propagates their context as the OTEL_* variables say.
+// spans, and propagates their context as the OTEL_* variables configure it.
 func withTracedClient(cmd *cobra.Command, command string, do func(context.Context, *client) error, optional ...string) error {
 	return withClient(cmd, command, func(ctx context.Context, c *client) error {
 		tel, err := telemetry.Setup(ctx, telemetry.Config{

@@ -118,12 +118,12 @@ func printResults(cmd *cobra.Command, f resultsFlags) error {
 		return nil // an interruption is the only way to end it
 	}
 	if err == nil && f.id != "" && printed == 0 {
-		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "lethe: %s has no %sresult; `lethe show %s` says where it stands\n", f.id, f.kind(), f.id)
+		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "lethe: %s has no %sresult; `lethe show %s` shows its state\n", f.id, f.kind(), f.id)
 	}
 	return err
 }
 
-// kind says which results of a request are asked for, where not all are.
+// kind returns "such " if only some results of a request were requested.
 func (f resultsFlags) kind() string {
 	if len(f.outcomes) > 0 || f.since > 0 {
 		return "such "

@@ -52,7 +52,7 @@ func (l *resultReader) read(subject string, header nats.Header, body []byte, seq
 	return nil, false
 }
 
-// selection says which results to read.
+// selection selects the results to read.
 type selection struct {
 	subject string
 	since   time.Duration // maximum age, 0: all
@@ -133,7 +133,7 @@ func (l *resultReader) open(ctx context.Context, subject string, config jetstrea
 	return nil, 0, readError(err)
 }
 
-// readError explains why results cannot be read.
+// readError returns why results cannot be read.
 func readError(err error) error {
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("stream %s is missing; `lethe setup` creates it", events.StreamResults)

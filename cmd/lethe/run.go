@@ -191,8 +191,8 @@ func openNATS(ctx context.Context, cfg *config.Config, log *slog.Logger, period 
 	}, nil
 }
 
-// countingSubjects are the subjects that only metrics ask on. A worker whose rights are
-// older than they are works without those metrics.
+// countingSubjects are the subjects that only metrics use. A worker with older permissions
+// works without those metrics.
 func countingSubjects(cfg *config.Config) (all []string) {
 	for _, call := range []string{"STREAM.MSG.GET." + events.StreamRequests, "CONSUMER.INFO." + events.StreamResults} {
 		all = append(all, natsconn.InDomain("$JS.API."+call, cfg.JetstreamDomain))
@@ -201,7 +201,7 @@ func countingSubjects(cfg *config.Config) (all []string) {
 }
 
 // openStreams checks the server's features and the streams' settings, and creates the
-// streams if the configuration says so.
+// streams if the configuration allows it.
 func openStreams(ctx context.Context, nc *nats.Conn, cfg *config.Config, log *slog.Logger) (jetstream.JetStream, error) {
 	js, err := natsconn.JetStream(nc, cfg.JetstreamDomain)
 	if err != nil {
@@ -250,7 +250,7 @@ func joinedDomain(ctx context.Context, js jetstream.JetStream) (*consumer.Proble
 	return &consumer.Problem{Code: consumer.CodeTwoDomains, Status: consumer.StatusBlocked, Reason: reason, Fix: fix}, nil
 }
 
-// writtenSubjects maps subjects that a worker publishes on to the streams that hold
+// writtenSubjects maps subjects that a worker publishes on to the streams that store
 // them.
 func writtenSubjects() map[string]string {
 	target, id := events.KVUserContext, uuid.Must(uuid.NewV7()).String()

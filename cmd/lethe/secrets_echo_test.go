@@ -26,10 +26,10 @@ const (
 	firstStuck   = 2_000_000 // no answer before the test ends
 )
 
-// parrot is one server for both APIs that echoes what it was sent. The resource
+// echoServer is one server for both APIs that echoes what it was sent. The resource
 // numbered n gets answer n-1 of echoes, and the documented answer after that. It
 // writes raw bytes, so that answers can be broken.
-type parrot struct {
+type echoServer struct {
 	*httptest.Server
 
 	mu       sync.Mutex
@@ -42,8 +42,8 @@ type parrot struct {
 	over     chan struct{}
 }
 
-func newParrot(t *testing.T) *parrot {
-	p := &parrot{right: map[string]int{}, calls: map[string]int{}, stuck: make(chan string, 10), over: make(chan struct{})}
+func newEchoServer(t *testing.T) *echoServer {
+	p := &echoServer{right: map[string]int{}, calls: map[string]int{}, stuck: make(chan string, 10), over: make(chan struct{})}
 	p.Server = httptest.NewServer(p)
 	t.Cleanup(func() {
 		close(p.over)
@@ -53,13 +53,13 @@ func newParrot(t *testing.T) *parrot {
 	return p
 }
 
-func (p *parrot) setRefuse(refuse bool) {
+func (p *echoServer) setRefuse(refuse bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refuse = refuse
 }
 
-func (p *parrot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (p *echoServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body) // a body that cannot be read has no number
 	header, want, number := "X-Organization-Secret", echoedSecret, path.Base(r.URL.Path)
 	if strings.HasPrefix(r.URL.Path, "/api/") {
@@ -98,7 +98,7 @@ func (p *parrot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // write sends bytes and leaves the connection open.
-func (p *parrot) write(w http.ResponseWriter, raw string) {
+func (p *echoServer) write(w http.ResponseWriter, raw string) {
 	conn, _, err := w.(http.Hijacker).Hijack()
 	if err != nil {
 		panic(err) // it is HTTP/1.1
@@ -132,7 +132,7 @@ func object(pairs ...any) string {
 	}
 	text, err := json.Marshal(all)
 	if err != nil {
-		panic(err) // it holds only strings and booleans
+		panic(err) // it contains only strings and booleans
 	}
 	return string(text)
 }
@@ -215,7 +215,7 @@ var echoes = func() (all []echo) {
 		"a redirect of a GET": func(base, s string) string {
 			return reply(303, "Go", "Location: "+base+"/elsewhere/"+each(s, "%%%02x")+"\r\n", "{}")
 		},
-		"a redirect to naught": func(_, s string) string { return reply(308, "Go", "Location: http://%zz/"+s+"\r\n", "{}") },
+		"a redirect to no URL": func(_, s string) string { return reply(308, "Go", "Location: http://%zz/"+s+"\r\n", "{}") },
 		// net/http logs unsolicited responses.
 		"more than the body":                   func(_, s string) string { return reply(500, "No", "Keep: open\r\n", "{}") + "more: " + allSpellings(s) },
 		"more than the body, without a secret": func(_, _ string) string { return reply(500, "No", "Keep: open\r\n", "{}") + "more: nothing" },

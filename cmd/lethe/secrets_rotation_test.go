@@ -11,16 +11,16 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// locked is an API that accepts one secret and echoes all that it was sent.
-type locked struct {
+// rotatedAPI is an API that accepts one secret and echoes all that it was sent.
+type rotatedAPI struct {
 	*httptest.Server
 	mu    sync.Mutex
 	right string
 	came  map[string]int // calls, by their secret
 }
 
-func newLocked(t *testing.T, right string) *locked {
-	l := &locked{right: right, came: map[string]int{}}
+func newRotatedAPI(t *testing.T, right string) *rotatedAPI {
+	l := &rotatedAPI{right: right, came: map[string]int{}}
 	l.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secret := r.Header.Get("access-key") + r.Header.Get("X-ORGANIZATION-SECRET")
 		l.mu.Lock()
@@ -41,7 +41,7 @@ func newLocked(t *testing.T, right string) *locked {
 	return l
 }
 
-func (l *locked) calls(secret string) int {
+func (l *rotatedAPI) calls(secret string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.came[secret]
@@ -94,8 +94,8 @@ func TestASuspendedLaneResumesWithTheNewSecret(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStand(t)
-			api := newLocked(t, right)
+			s := newLeakSearch(t)
+			api := newRotatedAPI(t, right)
 			dir := t.TempDir()
 			kv, sensay := filepath.Join(dir, "kv"), filepath.Join(dir, "sensay")
 			s.env = append(s.env,
@@ -146,11 +146,11 @@ func TestASuspendedLaneResumesWithTheNewSecret(t *testing.T) {
 			if err := w.End(teardown); err != nil {
 				t.Errorf("the worker ended with %v", err)
 			}
-			said, err := os.ReadFile(w.Log)
+			output, err := os.ReadFile(w.Log)
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.seen.add("stderr", said)
+			s.seen.add("stderr", output)
 			s.searched([]string{former, wrong, right}, "stderr", "NATS", "/readyz", "/metrics", "lethe results", events.StreamResults, events.StreamLater)
 			for _, secret := range []string{former, wrong, right} {
 				if api.calls(secret) == 0 {

@@ -13,24 +13,24 @@ import (
 	"testing"
 )
 
-// tellingRun is the length of the shortest part of a secret that counts as a leak.
-const tellingRun = 13
+// minLeak is the length of the shortest part of a secret that counts as a leak.
+const minLeak = 13
 
-// needles are runs of secrets in small letters, by their length: in clear, in
-// base64 and in hexadecimal.
+// needles are parts of secrets in lower case, by their length: in plain text, in base64
+// and in hexadecimal.
 type needles map[int]map[string]bool
 
 func newNeedles(secrets ...string) needles {
 	n := needles{}
 	for _, secret := range secrets {
-		n.add(secret, tellingRun)
-		n.add(hex.EncodeToString([]byte(secret)), 2*tellingRun)
+		n.add(secret, minLeak)
+		n.add(hex.EncodeToString([]byte(secret)), 2*minLeak)
 		for _, before := range []string{"", ":", "u:"} {
 			for _, alphabet := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
 				text := alphabet.EncodeToString([]byte(before + secret))
 				first := (len(before)*8 + 5) / 6 // the first character that only depends on the secret
 				last := (len(before) + len(secret)) * 8 / 6
-				n.add(text[first:last], tellingRun*8/6)
+				n.add(text[first:last], minLeak*8/6)
 			}
 		}
 	}
@@ -101,31 +101,31 @@ func hexByte(digits []byte) []byte {
 
 // spellings are ways to write a secret or a leaking part of it.
 var spellings = map[string]func(string) string{
-	"clear":                  func(s string) string { return s },
-	"large letters":          strings.ToUpper,
-	"small letters":          strings.ToLower,
-	"query":                  url.QueryEscape,
-	"path":                   url.PathEscape,
-	"query, twice":           func(s string) string { return url.QueryEscape(url.QueryEscape(s)) },
-	"percent throughout":     func(s string) string { return each(s, "%%%02X") },
-	"JSON":                   func(s string) string { return strings.Trim(strconv.Quote(s), `"`) },
-	"JSON throughout":        func(s string) string { return each(s, `\u%04x`) },
-	"JSON, large letters":    func(s string) string { return each(s, `\u%04X`) },
-	"Go throughout":          func(s string) string { return each(s, `\x%02x`) },
-	"HTML":                   html.EscapeString,
-	"HTML throughout":        func(s string) string { return each(s, "&#x%x;") },
-	"HTML in decimals":       func(s string) string { return each(s, "&#%d;") },
-	"base64":                 func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
-	"base64 for URLs":        func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) },
-	"base64 of user:secret":  func(s string) string { return base64.StdEncoding.EncodeToString([]byte("lethe:" + s)) },
-	"base64 of Bearer":       func(s string) string { return base64.StdEncoding.EncodeToString([]byte("Bearer " + s)) },
-	"base64 of a half":       func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s[:len(s)/2])) },
-	"hexadecimal":            func(s string) string { return hex.EncodeToString([]byte(s)) },
-	"hexadecimal in capital": func(s string) string { return strings.ToUpper(hex.EncodeToString([]byte(s))) },
-	"first half":             func(s string) string { return s[:len(s)/2] },
-	"second half":            func(s string) string { return s[len(s)/2:] },
-	"middle":                 func(s string) string { return s[5 : len(s)-5] },
-	"half in a query":        func(s string) string { return url.QueryEscape(s[:len(s)/2]) },
+	"clear":                   func(s string) string { return s },
+	"upper case":              strings.ToUpper,
+	"lower case":              strings.ToLower,
+	"query":                   url.QueryEscape,
+	"path":                    url.PathEscape,
+	"query, twice":            func(s string) string { return url.QueryEscape(url.QueryEscape(s)) },
+	"percent throughout":      func(s string) string { return each(s, "%%%02X") },
+	"JSON":                    func(s string) string { return strings.Trim(strconv.Quote(s), `"`) },
+	"JSON throughout":         func(s string) string { return each(s, `\u%04x`) },
+	"JSON, upper case":        func(s string) string { return each(s, `\u%04X`) },
+	"Go throughout":           func(s string) string { return each(s, `\x%02x`) },
+	"HTML":                    html.EscapeString,
+	"HTML throughout":         func(s string) string { return each(s, "&#x%x;") },
+	"HTML in decimals":        func(s string) string { return each(s, "&#%d;") },
+	"base64":                  func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
+	"base64 for URLs":         func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) },
+	"base64 of user:secret":   func(s string) string { return base64.StdEncoding.EncodeToString([]byte("lethe:" + s)) },
+	"base64 of Bearer":        func(s string) string { return base64.StdEncoding.EncodeToString([]byte("Bearer " + s)) },
+	"base64 of a half":        func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s[:len(s)/2])) },
+	"hexadecimal":             func(s string) string { return hex.EncodeToString([]byte(s)) },
+	"hexadecimal, upper case": func(s string) string { return strings.ToUpper(hex.EncodeToString([]byte(s))) },
+	"first half":              func(s string) string { return s[:len(s)/2] },
+	"second half":             func(s string) string { return s[len(s)/2:] },
+	"middle":                  func(s string) string { return s[5 : len(s)-5] },
+	"half in a query":         func(s string) string { return url.QueryEscape(s[:len(s)/2]) },
 }
 
 func each(s, format string) string {
@@ -148,8 +148,8 @@ func allSpellings(secret string) string {
 // This test shows that the search finds secrets.
 func TestTheSearchFindsEverySpelling(t *testing.T) {
 	for _, secret := range []string{echoedKey, echoedSecret, natsPassword, collectorKey} {
-		if len(secret) < 2*tellingRun {
-			t.Fatalf("%q is too short to have telling halves", secret)
+		if len(secret) < 2*minLeak {
+			t.Fatalf("%q is too short to be found by its halves", secret)
 		}
 		search := newNeedles(secret)
 		for name, spell := range spellings {
@@ -162,7 +162,7 @@ func TestTheSearchFindsEverySpelling(t *testing.T) {
 				}
 			}
 		}
-		if found := search.in([]byte("a text with " + secret[:tellingRun-1] + " in it")); found != "" {
+		if found := search.in([]byte("a text with " + secret[:minLeak-1] + " in it")); found != "" {
 			t.Errorf("found in %s", found)
 		}
 	}

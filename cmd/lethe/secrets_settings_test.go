@@ -36,7 +36,7 @@ func refused(t *testing.T, bin string, env []string, want string, secrets []stri
 	// Log lines may come before it.
 	lines := strings.Split(strings.TrimSuffix(stderr.String(), "\n"), "\n")
 	if last := lines[len(lines)-1]; !strings.HasPrefix(last, "lethe: "+want) || len(last) > 300 {
-		t.Errorf("it said %q, want a line that begins with %q", last, "lethe: "+want)
+		t.Errorf("the last line is %q, want one that begins with %q", last, "lethe: "+want)
 	}
 	for _, line := range lines[:len(lines)-1] {
 		if !strings.HasPrefix(line, "{") {
@@ -65,23 +65,23 @@ func TestAWrongCredentialIsAnErrorThatDoesNotShowIt(t *testing.T) {
 	}
 	for _, lane := range []struct{ name, secret string }{{"LETHE_KV_ACCESS_KEY", echoedKey}, {"LETHE_SENSAY_ORGANIZATION_SECRET", echoedSecret}} {
 		for what, tt := range map[string]struct{ set, want string }{
-			"two lines":                {"=" + lane.secret + "\nX-Other: 1", ": must be one line"},
-			"a control character":      {"=" + lane.secret + "\x01x", ": must be one line"},
-			"a letter that is foreign": {"=" + lane.secret + "é", ": has characters"},
-			"a blank at its end":       {"=" + lane.secret + " ", ": has characters"},
-			"too long":                 {"=" + strings.Repeat(lane.secret, 200), ": is over"},
-			"a file that is missing":   {"_FILE=" + filepath.Join(dir, "none"), "_FILE: "},
-			"a file that is empty":     {"_FILE=" + file("empty", "\n"), "_FILE: the credential's file "},
-			"a file that is huge":      {"_FILE=" + file("huge", strings.Repeat(lane.secret, 100_000)), "_FILE: the credential's file "},
-			"a file of two lines":      {"_FILE=" + file("lines"+lane.name, lane.secret+"\n"+lane.secret+"\n"), "_FILE: the credential's file "},
-			"a file of bytes":          {"_FILE=" + file("bytes"+lane.name, lane.secret+"\x00\xff"), "_FILE: the credential's file "},
-			"a folder":                 {"_FILE=" + dir, "_FILE: "},
-			"the secret for its file":  {"_FILE=" + lane.secret, "_FILE: must be the path of a readable file"},
-			"both":                     {"=" + lane.secret, ": must not be set together with " + lane.name + "_FILE"},
+			"two lines":               {"=" + lane.secret + "\nX-Other: 1", ": must be one line"},
+			"a control character":     {"=" + lane.secret + "\x01x", ": must be one line"},
+			"a letter outside ASCII":  {"=" + lane.secret + "é", ": has characters"},
+			"a trailing space":        {"=" + lane.secret + " ", ": has characters"},
+			"too long":                {"=" + strings.Repeat(lane.secret, 200), ": is over"},
+			"a file that is missing":  {"_FILE=" + filepath.Join(dir, "none"), "_FILE: "},
+			"a file that is empty":    {"_FILE=" + file("empty", "\n"), "_FILE: the credential's file "},
+			"a file that is huge":     {"_FILE=" + file("huge", strings.Repeat(lane.secret, 100_000)), "_FILE: the credential's file "},
+			"a file of two lines":     {"_FILE=" + file("lines"+lane.name, lane.secret+"\n"+lane.secret+"\n"), "_FILE: the credential's file "},
+			"a file of bytes":         {"_FILE=" + file("bytes"+lane.name, lane.secret+"\x00\xff"), "_FILE: the credential's file "},
+			"a directory":             {"_FILE=" + dir, "_FILE: "},
+			"the secret for its file": {"_FILE=" + lane.secret, "_FILE: must be the path of a readable file"},
+			"a value and a file":      {"=" + lane.secret, ": must not be set together with " + lane.name + "_FILE"},
 		} {
 			t.Run(lane.name+", "+what, func(t *testing.T) {
 				env := []string{lane.name + tt.set}
-				if what == "both" {
+				if what == "a value and a file" {
 					env = append(env, lane.name+"_FILE="+file("fine", lane.secret))
 				}
 				refused(t, bin, env, lane.name+tt.want, []string{lane.secret}, "run")
@@ -128,7 +128,7 @@ func TestABaseURLMustBeSecure(t *testing.T) {
 
 // Plain http is allowed for loopback, or with LETHE_ALLOW_HTTP.
 func TestPlainHTTPMustBeAllowed(t *testing.T) {
-	s := newStand(t)
+	s := newLeakSearch(t)
 	for _, env := range [][]string{
 		{"LETHE_KV_BASE_URL=http://localhost:1", "LETHE_SENSAY_BASE_URL=http://[::1]:1"},
 		{"LETHE_KV_BASE_URL=http://api.example", "LETHE_SENSAY_BASE_URL=http://192.0.2.1", "LETHE_ALLOW_HTTP=true"},
@@ -146,7 +146,7 @@ func TestPlainHTTPMustBeAllowed(t *testing.T) {
 
 func TestACredentialForNATSIsNotShown(t *testing.T) {
 	t.Parallel()
-	const secret, other = "nats-Secret-that-nobody-may-see", "a-wrong-Secret-for-this-server"
+	const secret, other = "nats-Secret-that-must-not-leak", "a-wrong-Secret-for-this-server"
 	bin := buildLethe(t)
 	for name, tt := range map[string]struct {
 		options server.Options
@@ -170,7 +170,7 @@ func TestACredentialForNATSIsNotShown(t *testing.T) {
 			}
 			address := ns.Addr().(*net.TCPAddr).String()
 			b := &bench{T: t, server: ns}
-			s := &stand{bench: b, seen: &haystack{}, bin: bin, dir: t.TempDir()}
+			s := &leakSearch{bench: b, seen: &haystack{}, bin: bin, dir: t.TempDir()}
 			url := func(secret string) string { return "LETHE_NATS_URL=nats://" + tt.user(secret) + "@" + address }
 
 			for _, args := range [][]string{{"run"}, {"status"}, {"setup"}, {"results"}, {"failed", "list"}, {"request", "kv-user-context", "--id", "1"}} {
@@ -199,11 +199,11 @@ func TestACredentialForNATSIsNotShown(t *testing.T) {
 			if err := w.End(teardown); err != nil {
 				t.Errorf("the worker ended with %v", err)
 			}
-			said, err := os.ReadFile(w.Log)
+			output, err := os.ReadFile(w.Log)
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.seen.add("stderr", said)
+			s.seen.add("stderr", output)
 			s.searched([]string{secret}, "stderr", "/readyz", "/metrics", "lethe status", "lethe status --output json", "lethe setup")
 		})
 	}

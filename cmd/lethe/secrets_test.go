@@ -30,8 +30,8 @@ import (
 
 // The other secrets of a worker.
 const (
-	natsPassword = "nats-Password-that-nobody-may-see"
-	collectorKey = "collector-Key-that-nobody-may-see"
+	natsPassword = "nats-Password-that-must-not-leak"
+	collectorKey = "collector-Key-that-must-not-leak"
 )
 
 // haystack is all output of the program, by place.
@@ -101,8 +101,8 @@ func newCollector(t *testing.T, seen *haystack) *collector {
 	return c
 }
 
-// stand is the built program, a server with a password, and the output of both.
-type stand struct {
+// leakSearch is the built program, a server with a password, and the output of both.
+type leakSearch struct {
 	*bench
 	seen *haystack
 	env  []string
@@ -110,7 +110,7 @@ type stand struct {
 	dir  string
 }
 
-func newStand(t *testing.T) *stand {
+func newLeakSearch(t *testing.T) *leakSearch {
 	t.Helper()
 	t.Parallel()
 	ns, js := e2e.Serve(t, e2e.ServerConfig{Dir: filepath.Join(t.TempDir(), "js"), User: "lethe", Password: natsPassword})
@@ -118,7 +118,7 @@ func newStand(t *testing.T) *stand {
 	if err := streams.Setup(t.Context(), js, streams.Settings{Replicas: 1, ResultsMaxAge: 720 * time.Hour}); err != nil {
 		t.Fatal(err)
 	}
-	s := &stand{bench: &bench{T: t, server: ns, js: js}, seen: &haystack{}, bin: buildLethe(t), dir: t.TempDir()}
+	s := &leakSearch{bench: &bench{T: t, server: ns, js: js}, seen: &haystack{}, bin: buildLethe(t), dir: t.TempDir()}
 	// All messages on the server, including replies.
 	all, err := nc.Subscribe(">", func(m *nats.Msg) {
 		header, _ := json.Marshal(m.Header) // texts
@@ -135,7 +135,7 @@ func newStand(t *testing.T) *stand {
 }
 
 // run runs the worker until the test ends or the process exits.
-func (s *stand) run(env ...string) (w *e2e.Process, admin string) {
+func (s *leakSearch) run(env ...string) (w *e2e.Process, admin string) {
 	s.Helper()
 	address, err := freeAddress()
 	if err != nil {
@@ -151,7 +151,7 @@ func (s *stand) run(env ...string) (w *e2e.Process, admin string) {
 	s.Cleanup(func() {
 		w.Kill()
 		if s.Failed() {
-			s.Logf("the worker said last:\n%s", w.Tail(15))
+			s.Logf("the last lines of the worker:\n%s", w.Tail(15))
 		}
 	})
 	admin = "http://" + address
@@ -166,21 +166,21 @@ func (s *stand) run(env ...string) (w *e2e.Process, admin string) {
 }
 
 // command runs lethe with arguments in the worker's environment, and stores its output.
-func (s *stand) command(args ...string) string {
+func (s *leakSearch) command(args ...string) string {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, s.bin, args...)
 	cmd.Env = append(os.Environ(), s.env...)
-	said, err := cmd.CombinedOutput() // some exit with 1
+	output, err := cmd.CombinedOutput() // some exit with 1
 	if ctx.Err() != nil {
 		s.Fatalf("lethe %v: %v", args, err)
 	}
-	s.seen.add("lethe "+strings.Join(args, " "), said)
-	return string(said)
+	s.seen.add("lethe "+strings.Join(args, " "), output)
+	return string(output)
 }
 
-func (s *stand) pages(admin string) {
+func (s *leakSearch) pages(admin string) {
 	s.Helper()
 	for _, page := range []string{"/metrics", "/healthz", "/readyz"} {
 		response, err := http.Get(admin + page)
@@ -198,7 +198,7 @@ func (s *stand) pages(admin string) {
 }
 
 // stored reads every message of the three streams.
-func (s *stand) stored() {
+func (s *leakSearch) stored() {
 	s.Helper()
 	for _, name := range []string{events.StreamRequests, events.StreamResults, events.StreamLater} {
 		stream, err := s.js.Stream(s.Context(), name)
@@ -226,7 +226,7 @@ func helps(c *cobra.Command, way ...string) [][]string {
 
 // searched reports each place that contains one of the secrets or that is empty. It
 // first checks that the search finds them.
-func (s *stand) searched(secrets []string, places ...string) {
+func (s *leakSearch) searched(secrets []string, places ...string) {
 	s.Helper()
 	search := newNeedles(secrets...)
 	s.seen.mu.Lock()
@@ -274,8 +274,8 @@ var withheld = regexp.MustCompile(`log from a library.*message[=":]+\[redacted\]
 func TestAnEchoedCredentialIsNeverShown(t *testing.T) {
 	for _, format := range []string{"json", "text"} {
 		t.Run("log as "+format, func(t *testing.T) {
-			s := newStand(t)
-			apis, otlp := newParrot(t), newCollector(t, s.seen)
+			s := newLeakSearch(t)
+			apis, otlp := newEchoServer(t), newCollector(t, s.seen)
 			s.env = append(s.env,
 				"LETHE_KV_BATCH_IDS=1", "LETHE_KV_BASE_URL="+apis.URL, "LETHE_KV_ACCESS_KEY="+echoedKey,
 				"LETHE_SENSAY_BASE_URL="+apis.URL, "LETHE_SENSAY_ORGANIZATION_SECRET="+echoedSecret,
@@ -337,11 +337,11 @@ func TestAnEchoedCredentialIsNeverShown(t *testing.T) {
 				t.Fatal(err)
 			}
 			<-w.Done()
-			said, err := os.ReadFile(w.Log)
+			output, err := os.ReadFile(w.Log)
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.seen.add("stderr", said)
+			s.seen.add("stderr", output)
 
 			s.searched([]string{echoedKey, echoedSecret, natsPassword, collectorKey},
 				"stderr", "NATS", "/metrics", "/readyz", "/healthz", "cmdline", "OTLP /v1/traces", "OTLP /v1/metrics", "OTLP /v1/logs",
@@ -360,7 +360,7 @@ func TestAnEchoedCredentialIsNeverShown(t *testing.T) {
 				t.Errorf("right secrets %v, %d wrong secrets, %d redirects followed", apis.right, apis.wrong, apis.followed)
 			}
 			if !strings.Contains(s.seen.where[events.StreamResults].String(), `"Lethe-Answer":["`) {
-				t.Error("no attempt tells what the API answered")
+				t.Error("no attempt contains the answer of the API")
 			}
 			if otlp.keyed == 0 {
 				t.Error("the collector's key was never sent")
@@ -370,12 +370,12 @@ func TestAnEchoedCredentialIsNeverShown(t *testing.T) {
 					t.Errorf("%s shows no redacted echo", place)
 				}
 			}
-			if !withheld.Match(said) {
+			if !withheld.Match(output) {
 				t.Error("stderr shows no redacted text of a library")
 			}
 			for _, words := range []string{"Unsolicited response", "more: nothing", "SIGQUIT", "net/http.(*persistConn)", "not your key: [redacted]", "worker started"} {
-				if !strings.Contains(string(said), words) {
-					t.Errorf("stderr does not say %q", words)
+				if !strings.Contains(string(output), words) {
+					t.Errorf("stderr does not contain %q", words)
 				}
 			}
 		})

@@ -25,14 +25,14 @@ type workerStats struct {
 	Instance string           `json:"instance"`
 	Lanes    []consumer.State `json:"lanes"`
 	// EmbeddedSync is LETHE_EMBEDDED_SYNC of a worker that embeds the NATS server, which
-	// tells nobody else; else empty.
+	// reports it nowhere else; empty for other workers.
 	EmbeddedSync string `json:"embedded_sync,omitempty"`
 }
 
-// service answers questions about one worker.
+// service answers requests about one worker.
 //
 // It implements ADR-32 itself, because the library replies to any subject. With it,
-// a client that may send questions could make the worker publish to a stream that is
+// a client that may send requests could make the worker publish to a stream that is
 // reserved for workers.
 type service struct {
 	nc       *nats.Conn
@@ -81,7 +81,7 @@ func (s *service) answer(subject string, value func() any) error {
 			return
 		}
 		if body, err := json.Marshal(value()); err == nil {
-			_ = m.Respond(body) // the client may be gone
+			_ = m.Respond(body) // the client may have disconnected
 		}
 	})
 	s.subs = append(s.subs, sub)

@@ -20,9 +20,9 @@ func newShowCommand() *cobra.Command {
 	var seq uint64
 	cmd := &cobra.Command{
 		Use:   "show (ID | --seq N)",
-		Short: "Show one request's whole life, and where it stands",
-		Long: `Show prints what is stored of one request: where it stands and why, each attempt
-and result with its time, what the API answered, and what comes next. A request
+		Short: "Show one request's state and its whole history",
+		Long: `Show prints what is stored of one request: its state and the reason, each attempt
+and result with its time, what the API answered, and the next step. A request
 without a record is searched among the first 10,000 waiting messages of each
 stream; --seq finds the message with a sequence of DELETION_REQUESTS at once.
 
@@ -94,7 +94,7 @@ func (s *show) run(ctx context.Context, c *client) error {
 	}
 	workers, err := askWorkers(c.lookups, c.Conn) //nolint:contextcheck // derived from ctx: it ends with the right to ask
 	if errors.Is(err, context.Canceled) || c.lookups.Err() != nil {
-		workers, err = nil, nil // it may not ask them
+		workers, err = nil, nil // no permission to ask them
 	} else if err == nil && workers == nil {
 		workers = []workerStats{}
 	}
@@ -113,7 +113,7 @@ func (s *show) run(ctx context.Context, c *client) error {
 }
 
 // findRequest finds a request by its id, or by its sequence if that is not 0. If nothing
-// is stored, missing says so, and where it was looked for.
+// is stored, missing is a message with what was searched.
 func findRequest(ctx context.Context, reader *history.Reader, id string, seq uint64, targets []events.Target) (found []*history.Request, missing string, err error) {
 	var searched history.Search
 	if seq > 0 {
@@ -140,13 +140,13 @@ func findRequest(ctx context.Context, reader *history.Reader, id string, seq uin
 	return nil, missing, nil
 }
 
-// missingStream says that a stream is missing, and how to fix it.
+// missingStream describes a missing stream and the fix.
 func missingStream(name string) string {
 	return fmt.Sprintf("the stream %s is missing, so what it contained is unknown; `lethe setup` creates it", name)
 }
 
-// laneReason says why no worker calls for a target at full speed, "" if one does. workers
-// is nil if they could not be asked.
+// laneReason returns why no worker calls for a target at full speed, "" if one does.
+// workers is nil if they could not be asked.
 func laneReason(workers []workerStats, target events.Target) string {
 	reason := ""
 	if workers != nil {
@@ -188,7 +188,7 @@ func (s *show) print(q *history.Request, lane string, missing []string) error {
 		line("RESOURCE\t%s", resourceText(q.Resource))
 	}
 	if q.Source != "" {
-		line("ASKED BY\t%s", q.Source)
+		line("SOURCE\t%s", q.Source)
 	}
 	line("TRACE\t%s", orElse(q.TraceID(), "none"))
 	line("STATE\t%s", stateOfRequest(q, now))
@@ -209,7 +209,7 @@ func (s *show) print(q *history.Request, lane string, missing []string) error {
 	return t.Flush()
 }
 
-// stateOfRequest is where a request stands, in a word or two.
+// stateOfRequest is the state of a request, in a word or two.
 func stateOfRequest(q *history.Request, now time.Time) string {
 	state := string(q.Stage(now))
 	if q.Overdue(now) {

@@ -29,14 +29,14 @@ func TestShowWithAMissingStream(t *testing.T) {
 	t.Run("on the page", func(t *testing.T) {
 		b := newBench(t)
 		w := b.start()
-		b.pageSays(w, "", "Every lane is running")
+		b.pageShows(w, "", "Every lane is running")
 		b.lethe("request", "kv-user-context", "--id", "1", "--request-id", "waits").want(t, exitDone)
 		b.until("it is answered", func() bool { return b.lethe("results", "--id", "waits", "--limit", "1").stdout != "" })
 		if err := b.js.DeleteStream(t.Context(), events.StreamLater); err != nil {
 			t.Fatal(err)
 		}
 		problem := "the stream DELETION_LATER is missing, so what it contained is unknown; lethe setup creates it."
-		b.pageSays(w, "", "This cannot be read now: "+problem)
-		b.pageSays(w, "?id=waits", "It is final: deleted", "Problem: "+problem)
+		b.pageShows(w, "", "This cannot be read now: "+problem)
+		b.pageShows(w, "?id=waits", "It is final: deleted", "Problem: "+problem)
 	})
 }

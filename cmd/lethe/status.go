@@ -26,7 +26,7 @@ func newStatusCommand() *cobra.Command {
 		Long: `Status shows the state of each lane, with its reason, and how many requests are
 waiting, in flight and scheduled; what each worker serves; how full the streams
 are; and every problem, since when there has been one, and how to fix it. If a part
-cannot be read, it says which, and shows the others.
+cannot be read, status names it and shows the others.
 
 The states are running, throttled (more requests come than the rate of calls
 allows), failing (the API fails), suspended (the API refuses the credential),
@@ -90,24 +90,24 @@ func askStatus(ctx context.Context) (*status, error) {
 	return s, err
 }
 
-// status is what `lethe status` prints. A nil number could not be read; Problems say
-// why.
+// status is what `lethe status` prints. A nil number could not be read;
+// Problems contains the reason.
 type status struct {
 	Well     bool            `json:"well"`
 	Lanes    []laneStatus    `json:"lanes"`
 	Workers  []workerStats   `json:"workers"`
 	Streams  []streamStatus  `json:"streams"`
 	Problems []statusProblem `json:"problems"`
-	// Notes say what is worth to know, and is no problem.
+	// Notes are remarks that are not problems.
 	Notes []string `json:"notes"`
-	// Warnings say what a power cut could lose: how the servers sync to disk.
+	// Warnings describe what a power cut could lose.
 	Warnings []string `json:"warnings"`
 }
 
 type laneStatus struct {
 	Target events.Target `json:"target"`
-	// State is that of all workers which serve the lane, or says how many are in
-	// which.
+	// State is the state of all workers that serve the lane, or the number of workers in
+	// each state.
 	State  string `json:"state"`
 	Reason string `json:"reason,omitempty"`
 	// Waiting requests are in the stream. InFlight requests are with a worker, or were
@@ -115,7 +115,7 @@ type laneStatus struct {
 	Waiting   *uint64 `json:"waiting"`
 	InFlight  *uint64 `json:"in_flight"`
 	Scheduled *uint64 `json:"scheduled"`
-	// Oldest is when the oldest message was stored, of those waiting, in flight or due.
+	// Oldest is when the oldest message was stored that is waiting, in flight or due.
 	Oldest *time.Time `json:"oldest,omitempty"`
 	// Failed is how many failed results are kept.
 	Failed *uint64 `json:"failed"`
@@ -136,8 +136,8 @@ type statusProblem struct {
 	Since   time.Time       `json:"since,omitzero"`
 	Fix     string          `json:"fix"`
 	Workers []string        `json:"workers,omitempty"` // that report it
-	// ReasonsDiffer says that Reason is that of the first worker, and others name other
-	// numbers.
+	// ReasonsDiffer is true if other workers report other numbers. Reason is that of the
+	// first worker.
 	ReasonsDiffer bool `json:"reasons_differ,omitempty"`
 }
 

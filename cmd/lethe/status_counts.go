@@ -24,7 +24,7 @@ func waitingSubject(stream string, target events.Target) string {
 }
 
 // storedMessages counts the messages on one subject of a stream. It is used if the
-// consumer, which would know the number, is missing.
+// consumer, which has the number, is missing.
 func storedMessages(ctx context.Context, js jetstream.JetStream, name, subject string) (uint64, error) {
 	stream, err := js.Stream(ctx, name)
 	if err != nil {

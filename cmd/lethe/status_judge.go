@@ -24,7 +24,7 @@ func (s *status) judge(maxAge time.Duration) {
 		l := &s.Lanes[i]
 		s.judgeLane(l)
 		if l.Failed != nil && *l.Failed > 0 {
-			s.Notes = append(s.Notes, fmt.Sprintf("lane %s: failed results that are kept: %d; `lethe failed list --target %s` says why, `lethe failed replay` tries again", l.Target, *l.Failed, l.Target))
+			s.Notes = append(s.Notes, fmt.Sprintf("lane %s: failed results that are kept: %d; `lethe failed list --target %s` shows why, `lethe failed replay` retries them", l.Target, *l.Failed, l.Target))
 		}
 		if l.Oldest != nil && maxAge > 0 && time.Since(*l.Oldest) > maxAge/2 {
 			s.Problems = append(s.Problems, statusProblem{
@@ -43,7 +43,7 @@ func (s *status) judge(maxAge time.Duration) {
 	s.Well = len(s.Problems) == 0
 }
 
-// raiseLimit says how to raise the limit of a stream.
+// raiseLimit returns how to raise the limit of a stream.
 func raiseLimit(stream string) string {
 	edit := "raise max_bytes with `nats stream edit " + stream + " --max-bytes`"
 	if variable := streams.LimitVariable[stream]; variable != "" {
@@ -100,7 +100,7 @@ func (s *status) judgeLane(l *laneStatus) {
 	}
 }
 
-// problemKey tells the problems of a lane apart, as several workers report them.
+// problemKey identifies a problem of a lane that several workers report.
 type problemKey struct {
 	code   consumer.Code
 	reason string // where a worker can have several problems with this code
@@ -117,7 +117,7 @@ func keyOf(p consumer.Problem) problemKey {
 	}
 }
 
-// stateOf is the state of a lane of which so many workers report each state.
+// stateOf is the state of a lane, from the number of workers that report each state.
 func stateOf(counts map[consumer.Status]int) string {
 	switch len(counts) {
 	case 0:

@@ -19,15 +19,14 @@ import (
 const (
 	// workersAnswerWithin is how long status waits for the workers' answers.
 	workersAnswerWithin = 500 * time.Millisecond
-	// partWithin bounds each part of the status; all are read at the same time.
+	// partWithin limits each part of the status; all are read at the same time.
 	partWithin = 2500 * time.Millisecond
-	// nearlyFull is the share of its limit, in percent, from which on a stream is a
-	// problem.
+	// nearlyFull is the share of its limit, in percent, at which a stream is a problem.
 	nearlyFull = 90
 )
 
 // statusReading reads the parts of a status at the same time. A part that cannot be
-// read is a problem, and keeps no other from being read.
+// read is a problem and does not prevent the others from being read.
 type statusReading struct {
 	cfg *config.Config
 
@@ -84,10 +83,10 @@ func (r *statusReading) read(ctx context.Context, nc *nats.Conn) (*status, error
 	part("the workers", func(ctx context.Context) error { defer close(answered); return r.readWorkers(ctx, nc) })
 	if js := r.jetStream(parts, nc); js != nil {
 		part("the streams", func(ctx context.Context) error { r.readStreams(ctx, js); return nil })
-		part("how the servers sync to disk", func(ctx context.Context) error { <-answered; return r.readDurability(ctx, nc, js) })
+		part("the sync settings of the servers", func(ctx context.Context) error { <-answered; return r.readDurability(ctx, nc, js) })
 		for i := range r.status.Lanes {
 			l := &r.status.Lanes[i]
-			part("how many requests of "+string(l.Target)+" are scheduled", func(ctx context.Context) error {
+			part("the number of scheduled requests of "+string(l.Target), func(ctx context.Context) error {
 				return set(&l.Scheduled, func() (uint64, error) {
 					return streams.Count(ctx, js, events.StreamLater, streams.ScheduledCounter(l.Target))
 				})
@@ -180,7 +179,7 @@ func (r *statusReading) readStreams(ctx context.Context, js jetstream.JetStream)
 	if len(problems) == 0 && len(unread) == 0 {
 		stranded, err := streams.Stranded(ctx, js, events.Targets()...)
 		if err != nil {
-			r.unavailable("whether messages are stranded", err)
+			r.unavailable("the stranded messages", err)
 		}
 		problems = stranded
 	}
@@ -205,7 +204,7 @@ func (r *statusReading) readStreams(ctx context.Context, js jetstream.JetStream)
 	}
 }
 
-// count sets the numbers that the lane's consumers know. A consumer that is missing
+// count sets the numbers of the lane's consumers. A consumer that is missing
 // leaves all its messages waiting.
 func (l *laneStatus) count(ctx context.Context, js jetstream.JetStream, found *streams.Inspection) {
 	var waiting, inFlight uint64

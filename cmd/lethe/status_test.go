@@ -35,7 +35,7 @@ func (b *bench) status() (s status) {
 			b.Errorf("the text lacks the fix %q of %q:\n%s", p.Fix, p.Reason, asText.stdout)
 		}
 		if n := strings.Count(asText.stdout, ": "+p.Reason); n != 1 {
-			b.Errorf("the text says %q %d times:\n%s", p.Reason, n, asText.stdout)
+			b.Errorf("the text contains %q %d times:\n%s", p.Reason, n, asText.stdout)
 		}
 	}
 	for line := range strings.Lines(asText.stdout) {
@@ -82,7 +82,7 @@ func TestStatusWithoutAWorkerShowsWhatWaits(t *testing.T) {
 	}
 }
 
-// What is wrong with one part keeps no other from being shown.
+// A problem of one part does not prevent the others from being shown.
 func TestStatusShowsTheOtherPartsIfOneIsMissing(t *testing.T) {
 	b := newBench(t)
 	b.publish(contexts(1))
@@ -263,7 +263,7 @@ func TestAWorkerServesTheTargetsThatAreListed(t *testing.T) {
 	}
 	for line := range strings.Lines(w.output()) {
 		if strings.Contains(line, "WARN") && strings.Contains(line, "sensay") {
-			t.Errorf("a lane that is not listed is worth no warning: %s", line)
+			t.Errorf("a lane that is not listed gets a warning: %s", line)
 		}
 	}
 	s := b.status()

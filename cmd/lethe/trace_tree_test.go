@@ -17,7 +17,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/fakeapi"
 )
 
-// publisherTrace is what a publisher that has spans of its own puts into its message.
+// publisherTrace is the trace of a publisher with its own spans.
 const publisherTrace = "0af7651916cd43dd8448eb211c80319c"
 
 // The picture in docs/operations.md is what the commands and a worker export for each

@@ -54,7 +54,7 @@ func newLanes(cfg *config.Config, instance string, log *slog.Logger) (laneConfig
 // collections they take several times as much memory.
 const (
 	defaultMaxBytes = 64 << 20 // if GOMEMLIMIT is not set
-	shareOfLimit    = 8        // else one part in so many of GOMEMLIMIT
+	shareOfLimit    = 8        // else 1/8 of GOMEMLIMIT
 )
 
 // maxBytesInFlight is how many bytes of requests a worker may have in flight.
@@ -168,8 +168,8 @@ func embedConfig(cfg *config.Config, log *slog.Logger) natsconn.EmbedConfig {
 	return natsconn.EmbedConfig{Dir: cfg.Embedded.Dir, Addr: cfg.Embedded.Addr, Sync: time.Duration(cfg.Embedded.Sync), Log: log}
 }
 
-// accountTries is after how many answers in a row an account counts as one without
-// JetStream. One such answer may come from a server that is still starting.
+// accountTries is the number of refusals in a row after which an account counts as one
+// without JetStream. A server that is still starting may refuse once.
 const accountTries = 2
 
 // errCodeNoCluster is the server's "replicas > 1 not supported in non-clustered mode"
@@ -192,7 +192,7 @@ func untilReady(ctx context.Context, log *slog.Logger, cfg *config.Config, check
 		case errors.As(err, &problem), errors.Is(err, natsconn.ErrTwoDomains), errors.Is(err, natsconn.ErrServerTooOld):
 			return err
 		case errors.As(err, &refused) && refused.ErrorCode == errCodeNoCluster:
-			return usageError("LETHE_STREAM_REPLICAS: %d copies need a cluster: %w", cfg.Stream.Replicas, err)
+			return usageError("LETHE_STREAM_REPLICAS: %d replicas need a cluster: %w", cfg.Stream.Replicas, err)
 		case errors.As(err, &refused) && refused.Code < 500:
 			return err
 		case errors.Is(err, natsconn.ErrNoJetStream):
