@@ -68,8 +68,8 @@ Send a request:  lethe request kv-user-context --id 10 --wait`,
 	root.AddCommand(newVersionCommand())
 	addGroup(root, "Set up and try:", newDemoCommand(), newSandboxCommand(), newSetupCommand())
 	addGroup(root, "Run:", newRunCommand(), newHealthcheckCommand())
-	addGroup(root, "Request and read:", newRequestCommand(), newResultsCommand(), newShowCommand())
-	addGroup(root, "Operate:", newStatusCommand(), newFailedCommand(), newPauseCommand(), newResumeCommand())
+	addGroup(root, "Request and read:", clients(newRequestCommand(), newResultsCommand(), newShowCommand())...)
+	addGroup(root, "Operate:", clients(newStatusCommand(), newFailedCommand(), newPauseCommand(), newResumeCommand())...)
 	argumentsAreUsage(root)
 	return root
 }
@@ -81,6 +81,18 @@ func addGroup(root *cobra.Command, heading string, commands ...*cobra.Command) {
 		c.GroupID = heading
 		root.AddCommand(c)
 	}
+}
+
+// clients makes the help of commands, and of their subcommands, say which server they use.
+func clients(commands ...*cobra.Command) []*cobra.Command {
+	for _, c := range commands {
+		c.SetUsageTemplate(c.UsageTemplate() + `
+NATS:
+  LETHE_NATS_URL and the other settings of NATS in "lethe run --help". Without
+  LETHE_NATS_URL it is the embedded server of a worker on this machine.
+`)
+	}
+	return commands
 }
 
 // argumentsAreUsage makes a wrong number of arguments a usage error, for c and its
