@@ -65,6 +65,7 @@ func TestAShorterAckWaitMakesNoSecondCall(t *testing.T) {
 }
 
 func TestARedeliveredMessageWaitsOnlyAfterAckWaitBecameShorter(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		request events.Request
 		wait    time.Duration

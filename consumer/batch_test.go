@@ -85,6 +85,7 @@ func TestRequestsThatWaitTogetherShareACall(t *testing.T) {
 }
 
 func TestEachRequestOfARefusedCallHasItsOwnResult(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		status int
 		names  bool
@@ -310,6 +311,7 @@ func TestAClaimThatIsAppendedAgainLastsFromItsFirstAppend(t *testing.T) {
 }
 
 func TestAFurtherCallOfARecordedClaimBeginsWithinItsLease(t *testing.T) {
+	t.Parallel()
 	for _, recorded := range []bool{true, false} {
 		t.Run(fmt.Sprintf("recorded: %t", recorded), func(t *testing.T) {
 			env := newEnvironment(t)

@@ -21,6 +21,7 @@ func (c *clock) suspend() {
 
 // After a suspend, another worker may have the request in flight.
 func TestAfterASuspendNoCallIsMadeAndNoMessageSettled(t *testing.T) {
+	t.Parallel()
 	for _, target := range events.Targets() {
 		t.Run(string(target), func(t *testing.T) {
 			env := newEnvironment(t)

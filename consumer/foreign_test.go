@@ -86,6 +86,7 @@ func (env *environment) publishAllForeign(r events.Request) {
 
 // Foreign messages delay no request, wherever they are among its records.
 func TestForeignMessagesAreSkipped(t *testing.T) {
+	t.Parallel()
 	for _, target := range events.Targets() {
 		t.Run(string(target), func(t *testing.T) {
 			env := newEnvironment(t)

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	set := false
 	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "test.parallel" })
 	if !set {
-		_ = flag.Set("test.parallel", "8") // tests mostly wait
+		_ = flag.Set("test.parallel", "16") // tests mostly wait
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -39,6 +39,7 @@ func TestAMessageThatLooksLikeAServerStatusIsAnswered(t *testing.T) {
 
 // A schedule and every result repeat parts of the event, so these parts must fit.
 func TestAnEventTooLargeForItsResultIsInvalid(t *testing.T) {
+	t.Parallel()
 	long := strings.Repeat("x", 20_000)
 	structured, err := contexts(1).Encode()
 	if err != nil {
@@ -80,6 +81,7 @@ func TestAnEventTooLargeForItsResultIsInvalid(t *testing.T) {
 
 // Endless retries would block the whole lane because of one message.
 func TestARequestThatCannotBeStoredDelaysNoOther(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		err   error
 		tries int
@@ -112,6 +114,7 @@ func TestARequestThatCannotBeStoredDelaysNoOther(t *testing.T) {
 
 // What an answer says about a deletion outlives the schedule that the answer led to.
 func TestARepeatedMessageContinuesFromTheEarlierAttempt(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		answer deleter.Answer
 		want   events.Outcome

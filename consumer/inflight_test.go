@@ -41,6 +41,7 @@ func (env *environment) delivered(before time.Duration) (d *delivery, received f
 }
 
 func TestAnAckDeadlineIsExtendedUntilTheServerMayRedeliver(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		since time.Duration // the last extension
@@ -65,6 +66,7 @@ func TestAnAckDeadlineIsExtendedUntilTheServerMayRedeliver(t *testing.T) {
 
 // After a worker was stopped, other workers may have its messages in flight.
 func TestAMessagePastItsAckDeadlineIsNeitherCalledForNorSettled(t *testing.T) {
+	t.Parallel()
 	for _, r := range []struct {
 		name  string
 		since time.Duration

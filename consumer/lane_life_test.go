@@ -69,6 +69,7 @@ func TestAMissingResultsStreamBlocksTheLane(t *testing.T) {
 
 // The records, with the attempt, are lost while the call is in flight.
 func TestAnAnswerIsStoredEvenIfItsRecordsAreGone(t *testing.T) {
+	t.Parallel()
 	for _, r := range []events.Request{contexts(10), entry(7)} {
 		t.Run(string(r.Target()), func(t *testing.T) {
 			env := newEnvironment(t)

@@ -21,6 +21,7 @@ const (
 
 // The answers of an API, call by call, and the results that follow.
 func TestOutcomes(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name     string
 		answers  []deleter.Answer
@@ -85,6 +86,7 @@ func TestRetriesEnd(t *testing.T) {
 }
 
 func TestARepeatedRequestHasOneResult(t *testing.T) {
+	t.Parallel()
 	for _, r := range []events.Request{contexts(10), entry(7)} {
 		t.Run(string(r.Target()), func(t *testing.T) {
 			env := newEnvironment(t)
@@ -105,6 +107,7 @@ func TestARepeatedRequestHasOneResult(t *testing.T) {
 }
 
 func TestARepeatWhileTheFirstWaitsChangesNothing(t *testing.T) {
+	t.Parallel()
 	for _, r := range []events.Request{contexts(10), entry(7)} {
 		t.Run(string(r.Target()), func(t *testing.T) {
 			env := newEnvironment(t)
@@ -131,6 +134,7 @@ func TestARepeatWhileTheFirstWaitsChangesNothing(t *testing.T) {
 }
 
 func TestAnIDNamesOneResource(t *testing.T) {
+	t.Parallel()
 	for name, pair := range map[string][2]events.Request{
 		"user contexts":        {contexts(10), contexts(10, 11)},
 		"knowledge-base entry": {entry(7), entry(8)},
@@ -189,6 +193,7 @@ func TestTwoRequestsForOneEntryEachHaveAResult(t *testing.T) {
 }
 
 func TestAMalformedEventHasOneInvalidResult(t *testing.T) {
+	t.Parallel()
 	good := contexts(10)
 	body, err := good.Encode()
 	if err != nil {
@@ -245,6 +250,7 @@ func TestAMalformedEventDoesNotChangeAnEarlierRequest(t *testing.T) {
 
 // A consumer that lost its ack floor delivers everything again.
 func TestAWholeStreamDeliveredAgainMakesNoCall(t *testing.T) {
+	t.Parallel()
 	const n = 500
 	for _, target := range events.Targets() {
 		t.Run(string(target), func(t *testing.T) {
@@ -342,6 +348,7 @@ func TestAnAttemptOfAnotherWorkerIsRespected(t *testing.T) {
 // worker then stores nothing. It acknowledges the message only if the other one has stored the
 // result: otherwise the other one needs the message.
 func TestAWorkerWhoseStepConflictsStoresNothing(t *testing.T) {
+	t.Parallel()
 	for _, finished := range []bool{true, false} {
 		for name, answer := range map[string]deleter.Answer{"a result": answerDeleted, "a retry": answerLost} {
 			t.Run(fmt.Sprintf("%s, the other has its result: %t", name, finished), func(t *testing.T) {
@@ -391,6 +398,7 @@ func TestAWorkerWhoseStepConflictsStoresNothing(t *testing.T) {
 // Whichever read or store keeps failing until the worker has to stop: the message is not
 // acknowledged.
 func TestAStepThatIsNotStoredIsNotAcknowledged(t *testing.T) {
+	t.Parallel()
 	_, unreadable := events.ReadRequest(sensayTarget, nil, []byte("no request"))
 	for name, c := range map[string]struct {
 		target  events.Target

@@ -59,6 +59,7 @@ func TestTheProtocolKeepsItsInvariantsUnderAnyFault(t *testing.T) {
 }
 
 func TestTheModelCatchesEachBrokenRule(t *testing.T) {
+	t.Parallel()
 	all := limits{copies: 1, crashes: 1, suspensions: 1, failures: 1, recorded: true}
 	for _, c := range []struct {
 		name string

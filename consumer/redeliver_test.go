@@ -43,6 +43,7 @@ func (env *environment) strand(r events.Request) {
 }
 
 func TestStrandedMessagesAreDeliveredAgain(t *testing.T) {
+	t.Parallel()
 	for name, manages := range map[string]bool{"by the lane": true, "by setup": false} {
 		t.Run(name, func(t *testing.T) {
 			env := newEnvironment(t)

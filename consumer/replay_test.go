@@ -11,6 +11,7 @@ import (
 )
 
 func TestAReplayAddsANewFinalResultOnlyAfterAFailure(t *testing.T) {
+	t.Parallel()
 	for _, r := range []events.Request{contexts(10), entry(7)} {
 		t.Run(string(r.Target()), func(t *testing.T) {
 			env := newEnvironment(t)

@@ -22,6 +22,7 @@ var sameResult = cmp.Options{
 
 // A result contains all evidence, whether its request shared a call or not.
 func TestAResultContainsAllEvidence(t *testing.T) {
+	t.Parallel()
 	done := deleter.Answer{Verdict: deleter.Deleted, Status: 200, Message: "done", APIRequestID: "api-1"}
 	refusal := deleter.Answer{Verdict: deleter.Invalid, Status: 422, Message: "no such id", APIRequestID: "api-2"}
 	for _, c := range []struct {
@@ -69,6 +70,7 @@ func TestAResultContainsAllEvidence(t *testing.T) {
 // Another event may take the id while a call without a recorded attempt is in flight.
 // Whatever the API answers, the request gets its own result, which describes the call.
 func TestAnIDThatIsReusedDuringTheCall(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name    string
 		answer  deleter.Answer
@@ -153,6 +155,7 @@ func TestAnIDThatIsReusedWhileItsRequestWaits(t *testing.T) {
 
 // A replay is for the request that failed, not for another one with its id.
 func TestAReplayOfAnotherResourceIsAReusedID(t *testing.T) {
+	t.Parallel()
 	for _, pair := range [][2]events.Request{{contexts(10), contexts(11)}, {entry(7), entry(8)}} {
 		first, second := pair[0], pair[1]
 		second.ID = first.ID

@@ -73,6 +73,7 @@ func (env *environment) deliverOnce() {
 // The records of an earlier worker may have expired. With an age as short as the tolerance
 // each message is older than that at once.
 func TestARequestOlderThanTheStreamKeepsRecords(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		// before runs before a worker starts.
@@ -139,6 +140,7 @@ func TestARequestOlderThanTheStreamKeepsRecords(t *testing.T) {
 // A due step always had records. If they are gone, it gets its result all the same, and never
 // as if there had been no call.
 func TestAStepWithoutItsRecordsMayHaveDeleted(t *testing.T) {
+	t.Parallel()
 	for _, target := range events.Targets() {
 		for _, first := range []deleter.Answer{answerBusy, answerPending, answerUnauthorized} {
 			for how, lose := range map[string]func(*environment){
@@ -226,6 +228,7 @@ func TestAStepThatNeverHadARecordFindsNone(t *testing.T) {
 
 // A replay waits while the failed result that it names expires.
 func TestAReplayWithoutItsFailedResultMayHaveDeleted(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		expire bool

@@ -170,6 +170,7 @@ const minLaterBytes = 256 << 20
 
 // The commands, and a lane that runs, refuse the same settings.
 func TestAnUnsafeStreamIsRefusedAndNamed(t *testing.T) {
+	t.Parallel()
 	for name, c := range unsafeStreams() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -202,6 +203,7 @@ func (env *environment) mustRefuse(stream, consumer, setting string) {
 }
 
 func TestSetupAddsMissingSettingsToAStream(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		stream, missing string
 		change          func(*jetstream.StreamConfig)
@@ -227,6 +229,7 @@ func TestSetupAddsMissingSettingsToAStream(t *testing.T) {
 }
 
 func TestAnUnsafeConsumerIsRefusedAndNamed(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		change  func(*jetstream.ConsumerConfig)
 		setting string
@@ -306,6 +309,7 @@ func TestSetupKeepsTheOperatorsConsumerSettings(t *testing.T) {
 
 // If one stream is missing and others exist, it may have contained data that is lost now.
 func TestAMissingStreamIsCreatedBySetupAlone(t *testing.T) {
+	t.Parallel()
 	for _, stream := range streamNames() {
 		t.Run(stream, func(t *testing.T) {
 			env := newEnvironment(t)

@@ -65,6 +65,7 @@ func request(target events.Target, id int64) events.Request {
 // Requests that the API refuses must not delay others. They fail once it is known that only
 // they are refused.
 func TestRefusedRequestsDelayNoOthersAndEnd(t *testing.T) {
+	t.Parallel()
 	for _, target := range events.Targets() {
 		t.Run(string(target), func(t *testing.T) {
 			env := newEnvironment(t)
@@ -125,6 +126,7 @@ func TestARefusedRequestNeverBlocksTheLane(t *testing.T) {
 
 // However long a credential is revoked, no request fails, and few calls are made.
 func TestARevokedCredentialFailsNoRequest(t *testing.T) {
+	t.Parallel()
 	for _, status := range []int64{401, 403} {
 		for _, target := range events.Targets() {
 			t.Run(fmt.Sprint(status, " ", target), func(t *testing.T) {

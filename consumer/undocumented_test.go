@@ -39,6 +39,7 @@ func TestRequestsThatAreTooManyForOneCallAreDeletedInSeveral(t *testing.T) {
 
 // Of requests that share a call, only the one that causes an undocumented answer fails.
 func TestAnUndocumentedStatusEndsOnlyItsOwnRequest(t *testing.T) {
+	t.Parallel()
 	for _, target := range events.Targets() {
 		t.Run(string(target), func(t *testing.T) {
 			env := newEnvironment(t)
@@ -74,6 +75,7 @@ func TestAnUndocumentedStatusEndsOnlyItsOwnRequest(t *testing.T) {
 // An endpoint may be retired, or an account closed. Few calls are made then, and no request
 // of the backlog fails.
 func TestAMissingEndpointDoesNotFailTheBacklog(t *testing.T) {
+	t.Parallel()
 	for _, target := range events.Targets() {
 		t.Run(string(target), func(t *testing.T) {
 			env := newEnvironment(t)
