@@ -4,6 +4,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -131,6 +132,19 @@ func TestImportsPointDown(t *testing.T) {
 	for pkg := range imports {
 		if !seen[pkg] {
 			t.Errorf("the rule for %s is for no package; remove it from `imports`", pkg)
+		}
+	}
+}
+
+func TestContributorsFindEachPackage(t *testing.T) {
+	t.Parallel()
+	contributing, err := os.ReadFile(filepath.Join(root, "CONTRIBUTING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg := range imports {
+		if !strings.Contains(string(contributing), "`"+pkg+"`") && pkg != "deploy/observability" {
+			t.Errorf("CONTRIBUTING.md does not say what %s is", pkg)
 		}
 	}
 }
