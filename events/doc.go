@@ -19,10 +19,11 @@
 //		Header:  nats.Header{"content-type": {events.ContentType}},
 //		Data:    body,
 //	}
-//	ack, err := js.PublishMsg(ctx, msg, jetstream.WithMsgID(request.ID))
+//	ack, err := js.PublishMsg(ctx, msg, jetstream.WithMsgID(request.MessageID()))
 //
 // Wait for the acknowledgement of the stream. Without one you do not know whether the
-// request is stored: publish it again. See the example Publish.
+// request is stored: publish it again. The stream stores messages with the same
+// [Request.MessageID] once. See the example Publish.
 //
 // # Read results
 //

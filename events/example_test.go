@@ -36,9 +36,9 @@ func Example_publish() {
 		Header:  nats.Header{"content-type": {events.ContentType}},
 		Data:    body,
 	}
-	// A repeated publish with the same id, after a lost acknowledgement, is stored once.
+	// A repeated publish, after a lost acknowledgement, is stored once.
 	for range 2 {
-		ack, err := js.PublishMsg(ctx, msg, jetstream.WithMsgID(request.ID))
+		ack, err := js.PublishMsg(ctx, msg, jetstream.WithMsgID(request.MessageID()))
 		if err != nil {
 			log.Fatal(err) // not stored: publish it again
 		}
@@ -118,7 +118,7 @@ func Example_wait() {
 		Subject: events.RequestSubject(request.Target()),
 		Header:  nats.Header{"content-type": {events.ContentType}},
 		Data:    body,
-	}, jetstream.WithMsgID(request.ID))
+	}, jetstream.WithMsgID(request.MessageID()))
 	if err != nil {
 		log.Fatal(err)
 	}

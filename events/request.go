@@ -1,6 +1,7 @@
 package events
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -19,7 +20,7 @@ const (
 // Request asks for the deletion of one resource.
 type Request struct {
 	// ID identifies the request across all sources: [A-Za-z0-9_-]{1,64}, but not the
-	// form of [SequenceID]. Publish the event with it as Nats-Msg-Id.
+	// form of [SequenceID].
 	ID string
 	// Source is the URI-reference of the system that requests the deletion.
 	Source string
@@ -48,6 +49,14 @@ func (r Request) Target() Target {
 		return ""
 	}
 	return r.Resource.Target()
+}
+
+// MessageID returns the value of the header Nats-Msg-Id with which to publish a valid
+// request. Two messages with the same value within ten minutes are stored once. It
+// names the target, the id and the resource: a request that reuses the id of another
+// for a different resource is stored too, and has a result that says so.
+func (r Request) MessageID() string {
+	return fmt.Sprintf("%s.%s.%s", r.Target(), r.ID, Fingerprint(r.Resource))
 }
 
 // Encode returns the request as a CloudEvent in structured mode. Publish it with

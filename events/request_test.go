@@ -341,3 +341,17 @@ func TestErrorsAreShort(t *testing.T) {
 		}
 	})
 }
+
+func TestAMessageIDIsThatOfOneRequest(t *testing.T) {
+	t.Parallel()
+	request := Request{ID: "erase-7", Source: "/crm", Resource: UserContexts{IDs: []int64{10, 11}}}
+	again, reused := request, request
+	again.Time, again.Resource = time.Now(), UserContexts{IDs: []int64{11, 10}}
+	reused.Resource = UserContexts{IDs: []int64{99}}
+	if request.MessageID() != again.MessageID() {
+		t.Error("a repetition has another message id")
+	}
+	if request.MessageID() == reused.MessageID() {
+		t.Error("a request for another resource has the same message id")
+	}
+}

@@ -232,6 +232,6 @@ func requestMessage(r row) *nats.Msg {
 	msg := nats.NewMsg(events.RequestSubject(r.Target()))
 	msg.Data = r.event
 	msg.Header.Set("content-type", events.ContentType)
-	msg.Header.Set(nats.MsgIdHdr, fmt.Sprintf("%s.%s.%s", r.Target(), r.ID, events.Fingerprint(r.Resource)))
+	msg.Header.Set(nats.MsgIdHdr, r.MessageID())
 	return msg
 }

@@ -111,7 +111,7 @@ func TestUpwardUsesAreCounted(t *testing.T) {
 // The comment of a package with many files lists them in the order in which they are best read.
 func TestTheReadingListNamesEachFile(t *testing.T) {
 	t.Parallel()
-	for _, dir := range []string{"consumer", "internal/ledger", "internal/limiter", "internal/page"} {
+	for _, dir := range []string{"consumer", "internal/control", "internal/history", "internal/ledger", "internal/limiter", "internal/page"} {
 		dir = filepath.Join(root, dir)
 		commented := filepath.Base(dir) + ".go"
 		listed := readingList(t, filepath.Join(dir, commented))
