@@ -15,14 +15,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-dev/lethe/events"
-	"github.com/lethe-dev/lethe/internal/e2e"
 )
 
 // installed is a server with all streams and keys.
 func installed(t *testing.T) jetstream.JetStream {
 	t.Helper()
-	_, js := e2e.Serve(t, e2e.ServerConfig{Dir: filepath.Join(t.TempDir(), "js")})
-	if err := Setup(t.Context(), js, Settings{Replicas: 1}); err != nil {
+	js := emptyServer(t)
+	if err := Setup(t.Context(), js, settings); err != nil {
 		t.Fatal(err)
 	}
 	return js
