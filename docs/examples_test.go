@@ -107,7 +107,7 @@ func TestThePythonExampleWaitsForItsOwnFinalResult(t *testing.T) {
 		"the id names another":       {"erasure-1", others, true, "choose a new id"},
 		"no result":                  {"erasure-1", "", true, "the request is stored"},
 		"no final result":            {"erasure-1", pending, true, "the request is stored"},
-		"an id that is no subject":   {"erasure.1", deleted, true, "publish.py REQUEST-ID"},
+		"an id with a dot":           {"erasure.1", deleted, true, "publish.py REQUEST-ID"},
 		"an id that matches others'": {"*", deleted, true, "publish.py REQUEST-ID"},
 	} {
 		t.Run(name, func(t *testing.T) {
