@@ -121,7 +121,7 @@ func (w worth) expanded() []worth {
 			continue
 		}
 		if stream == "KV_lethe-control" && verb == "CONSUMER" {
-			w.may = nil // nobody needs a consumer of the bucket
+			w.may = nil // no party needs a consumer of the bucket
 		}
 		subject := "$JS.API." + verb + "." + strings.ReplaceAll(strings.Replace(rest, "STREAM", stream, 1), "LANE", "kv-user-context")
 		all = append(all, worth{subject, w.may})

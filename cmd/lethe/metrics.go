@@ -44,7 +44,7 @@ func observe(a *admin) error {
 }
 
 // describe creates the instruments. The errors are about names, which are constant, and
-// an instrument that comes with an error can be used all the same.
+// an instrument that comes with an error can still be used.
 func (g *gauges) describe(meter metric.Meter) {
 	sum := func(name, unit, description string) metric.Int64ObservableUpDownCounter {
 		i, _ := meter.Int64ObservableUpDownCounter(name, metric.WithUnit(unit), metric.WithDescription(description))

@@ -50,7 +50,7 @@ or restarted. Requests wait in the stream, and that time does not count.
 Each worker renews its right to call every few seconds, and a pause ends that. So
 pause always waits 15 s after it has stored the pause. Then it waits for the calls
 in flight. If they take longer than --timeout, it lists them and exits with 1; the
-lane is paused all the same. A worker that does not answer counts as calling until
+lane is paused nevertheless. A worker that does not answer counts as calling until
 its calls must have timed out.
 
 Pausing a paused lane gives it the new reason and the new end. lethe status, lethe

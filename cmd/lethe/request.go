@@ -229,7 +229,7 @@ func publishRows(cmd *cobra.Command, f requestFlags, rows *rows) error {
 
 func (f requestFlags) publish(ctx context.Context, cmd *cobra.Command, c *client, rows *rows) error {
 	l := &resultReader{js: c.js, warn: cmd.ErrOrStderr()}
-	p := newPublisher(c.js, newResultLookup(c.lookups, l), f.timeout) //nolint:contextcheck // derived from ctx: it ends with the right to look up
+	p := newPublisher(c.js, newResultLookup(c.lookups, l), f.timeout) //nolint:contextcheck // derived from ctx: it ends with the permission to look up
 	var waiting *awaited
 	if f.wait {
 		var err error

@@ -31,7 +31,7 @@ func (e *resultLookup) possible() bool { return !e.failed.Load() && e.allowed.Er
 func (e *resultLookup) find(ctx context.Context, r events.Request) *storedResult {
 	ctx, cancel := context.WithTimeout(ctx, answersWithin)
 	defer cancel()
-	defer context.AfterFunc(e.allowed, cancel)() //nolint:contextcheck // it ends with the right to look up
+	defer context.AfterFunc(e.allowed, cancel)() //nolint:contextcheck // it ends with the permission to look up
 	e.opening.Do(func() {
 		var err error
 		if e.stream, err = e.js.Stream(ctx, events.StreamResults); err != nil {

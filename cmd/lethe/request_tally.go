@@ -55,7 +55,7 @@ func (t *tally) count(p *publication, out *pending) {
 	case before == nil:
 		t.added++
 	case !before.names(p.fingerprint):
-		// It was published all the same, so that it gets a result.
+		// It was published nevertheless, so that it gets a result.
 		t.refuse("id reused for another resource", fmt.Errorf("%s: the id is already used for another resource; "+
 			"the result is %s, %s, under %[4]s; `lethe show %[4]s` shows it", p.ID, events.Invalid, events.CodeIDReused, events.SequenceID(p.Sequence)))
 	case !before.Outcome.Final():

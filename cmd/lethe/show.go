@@ -92,7 +92,7 @@ func (s *show) run(ctx context.Context, c *client) error {
 	if len(found) == 0 {
 		return errors.New(missing)
 	}
-	workers, err := askWorkers(c.lookups, c.Conn) //nolint:contextcheck // derived from ctx: it ends with the right to ask
+	workers, err := askWorkers(c.lookups, c.Conn) //nolint:contextcheck // derived from ctx: it ends with the permission to ask
 	if errors.Is(err, context.Canceled) || c.lookups.Err() != nil {
 		workers, err = nil, nil // no permission to ask them
 	} else if err == nil && workers == nil {

@@ -67,7 +67,7 @@ var matrix = map[string]string{
 	"everything":                    most,
 	"no setup job":                  least + "setup: {enabled: false}",
 	"no network policy":             least + "networkPolicy: {enabled: false}",
-	"nobody may connect":            least + "networkPolicy: {from: []}",
+	"no connection is allowed":      least + "networkPolicy: {from: []}",
 	"no disruption budget":          least + "podDisruptionBudget: {enabled: false}",
 	"a budget as a percentage":      least + "podDisruptionBudget: {maxUnavailable: 50%}",
 	"one lane":                      least + "targets: [kv-user-context]\nkv: {secret: kv}",

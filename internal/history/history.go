@@ -36,7 +36,7 @@ const MaxRecords = 100
 type Request struct {
 	ID       string
 	Target   events.Target
-	Source   string          // the system that asked; "" if unknown
+	Source   string          // the system that requested the deletion; "" if unknown
 	Resource events.Resource // nil if unknown
 	Records  []Record        // the last [MaxRecords], oldest first
 	Earlier  int             // records before those, which are not read
@@ -73,7 +73,7 @@ type Message struct {
 	TraceID string
 
 	delivered uint64 // the last sequence that was delivered to the lane
-	replays   uint64 // the sequence of the failed result that it asks to try again
+	replays   uint64 // the sequence of the failed result that it asks to retry
 }
 
 // last is the last record, nil if there is none.

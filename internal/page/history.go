@@ -70,7 +70,7 @@ func (h *history) add(now time.Time, s Situation) {
 	h.last, h.lastAt = s, now
 }
 
-// requestsIn is the rate since the count before. Until the server is asked again, the
+// requestsIn is the rate since the count before. Until the next count, the
 // last rate stays for as long as it may be true.
 func (h *history) requestsIn(now time.Time, s Situation) float64 {
 	if s.RequestsIn == nil || h.last.RequestsIn == nil {

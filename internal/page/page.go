@@ -6,7 +6,7 @@
 //
 // Read the files in this order:
 //
-//	page.go      what the page shows, and where it comes from
+//	page.go      the values that the page shows, and their source
 //	serve.go     who may see the page, and the headers
 //	view.go      the values as the template shows them
 //	verdict.go   the situation in one sentence

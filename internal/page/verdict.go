@@ -99,7 +99,7 @@ func running(s Situation, served int) string {
 	}
 }
 
-// failures describes how many requests failed. That is no problem of a lane.
+// failures describes how many requests failed. They are not a problem of a lane.
 func failures(s Situation) string {
 	var failed uint64
 	for _, lane := range s.Lanes {
