@@ -1,6 +1,6 @@
 #!/bin/sh
 # Asks to delete k-v.ai user contexts: publish.sh REQUEST-ID CONTEXT-IDS, such as publish.sh erasure-2 10,11
-# It fails unless the stream has stored the request.
+# It fails unless the stream has stored the request. "duplicate":true says that it has stored this id within ten minutes.
 set -eu
 id=$1 contexts=$2
 
