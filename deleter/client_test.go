@@ -34,7 +34,7 @@ func newTestClient(t testing.TB, base string) *Client {
 	return c
 }
 
-// call makes a call whose whole answers are Deleted, with the body as message.
+// call makes a call. Every complete answer is Deleted, with the body as message.
 func call(t testing.TB, c *Client) Answer {
 	t.Helper()
 	return c.Call(t.Context(), http.MethodDelete, "/thing", nil, []byte("{}"), func(r Response) Answer {
@@ -85,7 +85,7 @@ func TestHostileServers(t *testing.T) {
 		mayHave bool
 	}{
 		{"a connection that is cut after the request was sent", func(t *testing.T) string { return raw(t, write("")) }, true},
-		{"half an answer", func(t *testing.T) string { return raw(t, write(ok+"Content-Length: 100\r\n\r\n{")) }, true},
+		{"half a body", func(t *testing.T) string { return raw(t, write(ok+"Content-Length: 100\r\n\r\n{")) }, true},
 		{"half a header", func(t *testing.T) string { return raw(t, write("HTTP/1.1 200 O")) }, true},
 		{"something that is not HTTP", func(t *testing.T) string { return raw(t, write("SSH-2.0-hello\r\n")) }, true},
 		{"headers without an end", func(t *testing.T) string {
@@ -145,8 +145,8 @@ func TestHostileServers(t *testing.T) {
 	}
 }
 
-// A connection that was handed over has no time-out any more: the server alone
-// would say when the call ends.
+// After a switch of protocols the connection has no time-out: the server would decide
+// when the call ends.
 func TestAServerCannotChangeTheProtocol(t *testing.T) {
 	stop := make(chan struct{})
 	late := time.AfterFunc(10*time.Second, func() { close(stop) })
@@ -161,14 +161,14 @@ func TestAServerCannotChangeTheProtocol(t *testing.T) {
 	if late.Stop() {
 		close(stop)
 	} else {
-		t.Error("the call lasted as long as the server wished")
+		t.Error("the call lasted until the server closed the connection")
 	}
 }
 
 func TestACompressedBodyIsNotDecompressed(t *testing.T) {
 	client := newTestClient(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Accept-Encoding") != "" {
-			t.Errorf("asked for %s", r.Header.Get("Accept-Encoding"))
+			t.Errorf("the request accepts %s", r.Header.Get("Accept-Encoding"))
 		}
 		w.Header().Set("Content-Encoding", "gzip")
 		w.Header().Set("Content-Type", "application/json")
@@ -183,11 +183,11 @@ func TestACompressedBodyIsNotDecompressed(t *testing.T) {
 
 func TestARedirectIsNotFollowed(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
-		var there atomic.Int32
-		other := serve(t, func(http.ResponseWriter, *http.Request) { there.Add(1) })
+		var followed atomic.Int32
+		other := serve(t, func(http.ResponseWriter, *http.Request) { followed.Add(1) })
 		client := newTestClient(t, serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other, status) }))
-		if got := call(t, client); got.Verdict != Retry || got.MayHaveDeleted != (status == http.StatusSeeOther) || there.Load() != 0 {
-			t.Errorf("%d: %s, and the other host saw %d requests", status, got.Verdict, there.Load())
+		if got := call(t, client); got.Verdict != Retry || got.MayHaveDeleted != (status == http.StatusSeeOther) || followed.Load() != 0 {
+			t.Errorf("%d: %s, and the other host received %d requests", status, got.Verdict, followed.Load())
 		}
 	}
 }
@@ -211,7 +211,7 @@ func TestACallIsOneRequestAndConnectionsAreReused(t *testing.T) {
 	}
 }
 
-// Go sends a request again by itself where it thinks that it may.
+// net/http repeats a request by itself in some cases.
 func TestARequestIsNotRepeatedAfterAnIdleConnectionIsCut(t *testing.T) {
 	var requests atomic.Int32
 	client := newTestClient(t, serve(t, func(w http.ResponseWriter, r *http.Request) {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// writeFile writes and moves the time on, as a rotation does that is not within
+// writeFile writes a file with a later modification time than the last one, even within
 // one tick of the file system's clock.
 func writeFile(path, content string) error {
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
@@ -25,8 +25,8 @@ func writeFile(path, content string) error {
 
 var written int
 
-// A credential may be printed by mistake: by a verb, an encoder, an
-// error, in a struct of any kind, or by a panic.
+// A credential may be printed by mistake: with any verb or encoder, in an error, in any
+// struct, or by a panic.
 func TestACredentialIsNeverPrinted(t *testing.T) {
 	const hush = "hush-hush-hush"
 	c, err := NewCredential(hush)
@@ -43,7 +43,7 @@ func TestACredentialIsNeverPrinted(t *testing.T) {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%c", "% x", "%z"} {
 			shown += fmt.Sprintf(verb, value) + fmt.Errorf("wrong: "+verb, value).Error()
 		}
-		encoded, _ := json.Marshal(value) // a client holds functions
+		encoded, _ := json.Marshal(value) // it fails for a client, which has functions
 		var log strings.Builder
 		for _, handler := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
 			slog.New(handler).With("with", value).Info("m", "value", value, slog.Group("in", "value", value))
@@ -60,7 +60,7 @@ func TestACredentialIsNeverPrinted(t *testing.T) {
 		}
 	}
 	if got, err := c.Reveal(); got != hush || err != nil {
-		t.Errorf("it is lost: %q, %v", got, err)
+		t.Errorf("Reveal returned %q, %v", got, err)
 	}
 }
 
@@ -79,7 +79,7 @@ func TestAChangedCredentialFileIsReadAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := c.Version(); got == version {
-			t.Errorf("the version of %s is that of the one before", want)
+			t.Errorf("%s has the version of the previous credential", want)
 		} else {
 			version = got
 		}
@@ -93,7 +93,7 @@ func TestAChangedCredentialFileIsReadAgain(t *testing.T) {
 	}
 }
 
-// Of the same size and time, but another file, as a restored copy may be.
+// The new file has the size and the modification time of the old one, as a restored copy may have.
 func TestAReplacedCredentialFileIsRead(t *testing.T) {
 	dir := t.TempDir()
 	file, other := filepath.Join(dir, "key"), filepath.Join(dir, "other")

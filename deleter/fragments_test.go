@@ -12,8 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// An API shows a part of the credential, or writes it in a form that no text
-// format asks for.
+// An API may echo a part of the credential, or an encoding of it.
 func TestRedactFindsPartsAndEncodings(t *testing.T) {
 	const secret = `Org+s3cret"with/odd&parts-0123`
 	c, err := NewCredential(secret)

@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// However an API spells the credential, and whatever it writes around it, no text
-// that is shown has it.
+// No text that is shown contains the credential, however an API escapes it and whatever
+// it writes around it.
 func FuzzRedact(f *testing.F) {
 	f.Add("s3cret-of-the-house", "before", "after")
 	f.Add(`q"&<'>/\ %`, "%25", "&quot;")
@@ -35,7 +35,7 @@ func FuzzRedact(f *testing.F) {
 		} {
 			shown := c.line(before + written + after)
 			if !utf8.ValidString(shown) || len(shown) > MaxMessage || strings.ContainsAny(shown, "\r\n\x00") {
-				t.Errorf("%s: %q is not fit to be shown", name, shown)
+				t.Errorf("%s: %q is not one short printable line", name, shown)
 			}
 			// The replacement itself may contain a short secret.
 			if rest := strings.ReplaceAll(shown, redacted, "\x00"); utf8.ValidString(written) && has(rest, secret) && !strings.Contains(redacted, secret) {

@@ -18,14 +18,15 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// framed is an HTTP/2 server that counts requests, and has each answered by
-// answer, in frames. The connection ends when answer fails.
+// framed writes the frames of an answer.
 type framed struct {
 	*http2.Framer
 	stream uint32
-	nth    int32
+	nth    int32 // the number of the request, from 1
 }
 
+// serveFrames runs an HTTP/2 server that counts requests. answer writes the frames of each
+// answer. If it fails, the connection ends.
 func serveFrames(t *testing.T, requests *atomic.Int32, answer func(framed) error) string {
 	t.Helper()
 	model := httptest.NewUnstartedServer(nil)
@@ -79,7 +80,7 @@ func fields(pairs ...string) []byte {
 	var block bytes.Buffer
 	encoder := hpack.NewEncoder(&block)
 	for i := 0; i < len(pairs); i += 2 {
-		_ = encoder.WriteField(hpack.HeaderField{Name: pairs[i], Value: pairs[i+1]}) // a buffer takes all
+		_ = encoder.WriteField(hpack.HeaderField{Name: pairs[i], Value: pairs[i+1]}) // a buffer does not fail
 	}
 	return block.Bytes()
 }
@@ -97,8 +98,8 @@ func newHTTP2Client(t *testing.T, url string) *Client {
 	return client
 }
 
-// A reset does not prove that nothing was deleted: a second request could be
-// answered with 404 after our own deletion.
+// A reset does not prove that nothing was deleted: the API could answer a second request
+// with 404 after deleting for the first.
 func TestARequestIsNotRepeatedAfterAReset(t *testing.T) {
 	for _, code := range []http2.ErrCode{http2.ErrCodeProtocol, http2.ErrCodeNo, http2.ErrCodeInternal, http2.ErrCodeCancel, http2.ErrCodeEnhanceYourCalm} {
 		for _, body := range []string{"", `{"ids":[1]}`} {
@@ -117,30 +118,30 @@ func TestARequestIsNotRepeatedAfterAReset(t *testing.T) {
 	}
 }
 
-// Whatever is done to one stream or to its whole connection in the middle of a
-// call, it is one request, and no deletion.
+// Whatever a server does to a stream or its connection during a call, the call is one
+// request, and its answer is not a deletion.
 func TestAHostileHTTP2AnswerIsARetry(t *testing.T) {
-	errHangUp := errors.New("enough")
+	errClose := errors.New("close the connection")
 	half := func(f framed, then error) error {
 		return errors.Join(f.headers("200", false, "content-type", "application/json"), f.WriteData(f.stream, false, []byte(documented)), then)
 	}
-	often := func(times int, do func() error) error {
+	repeat := func(times int, do func() error) error {
 		for range times {
 			if err := do(); err != nil {
 				return err
 			}
 		}
-		return errHangUp
+		return errClose
 	}
-	// Made beforehand, so that the memory that they take is not counted with a call's.
+	// Made here, so that their memory does not count for a call.
 	large, interim := fields(":status", "103", "x", strings.Repeat("x", 15<<10)), fields(":status", "103", "link", "</x>")
 	for name, answer := range map[string]func(framed) error{
-		"a goodbye before the answer": func(f framed) error { _ = f.WriteGoAway(f.stream, http2.ErrCodeNo, nil); return errHangUp },
-		"a goodbye with an error":     func(f framed) error { _ = f.WriteGoAway(f.stream, http2.ErrCodeEnhanceYourCalm, nil); return errHangUp },
+		"a goodbye before the answer": func(f framed) error { _ = f.WriteGoAway(f.stream, http2.ErrCodeNo, nil); return errClose },
+		"a goodbye with an error":     func(f framed) error { _ = f.WriteGoAway(f.stream, http2.ErrCodeEnhanceYourCalm, nil); return errClose },
 		"a goodbye within the answer": func(f framed) error {
-			return half(f, errors.Join(f.WriteGoAway(f.stream, http2.ErrCodeNo, nil), errHangUp))
+			return half(f, errors.Join(f.WriteGoAway(f.stream, http2.ErrCodeNo, nil), errClose))
 		},
-		"no end of the answer":      func(f framed) error { return half(f, errHangUp) },
+		"no end of the answer":      func(f framed) error { return half(f, errClose) },
 		"an answer that stops":      func(f framed) error { return half(f, nil) },
 		"a reset within the answer": func(f framed) error { return half(f, f.WriteRSTStream(f.stream, http2.ErrCodeInternal)) },
 		"a reset without an error":  func(f framed) error { return half(f, f.WriteRSTStream(f.stream, http2.ErrCodeNo)) },
@@ -149,37 +150,37 @@ func TestAHostileHTTP2AnswerIsARetry(t *testing.T) {
 		},
 		"a body without an end": func(f framed) error {
 			_ = f.headers("200", false, "content-type", "application/json")
-			for range 4 { // as much as the client's window is sure to take at first
+			for range 4 { // as much as the client's initial window holds
 				_ = f.WriteData(f.stream, false, bytes.Repeat([]byte(" "), 16<<10))
 			}
 			return f.WriteData(f.stream, false, []byte(documented))
 		},
 		"a header as large as a frame can be": func(f framed) error {
-			return often(200, func() error { return f.block(large, false) })
+			return repeat(200, func() error { return f.block(large, false) })
 		},
 		"interim answers without an end": func(f framed) error {
-			return often(20_000, func() error { return f.block(interim, false) })
+			return repeat(20_000, func() error { return f.block(interim, false) })
 		},
 		"headers without an end": func(f framed) error {
 			err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: f.stream, BlockFragment: fields(":status", "200")})
 			more := bytes.Repeat(fields("x-more", "x"), 1000)
-			return errors.Join(err, often(20_000, func() error { return f.WriteContinuation(f.stream, false, more) }))
+			return errors.Join(err, repeat(20_000, func() error { return f.WriteContinuation(f.stream, false, more) }))
 		},
 		"an empty header without an end": func(f framed) error {
 			err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: f.stream, BlockFragment: fields(":status", "200")})
-			return errors.Join(err, often(20_000, func() error { return f.WriteContinuation(f.stream, false, nil) }))
+			return errors.Join(err, repeat(20_000, func() error { return f.WriteContinuation(f.stream, false, nil) }))
 		},
 		"a header bomb": func(f framed) error { // one field, and 14,000 references to it
 			bomb := append(fields(":status", "200", "x", strings.Repeat("x", 3000)), bytes.Repeat([]byte{0x80 | 62}, 14<<10-3000)...)
 			return f.block(bomb, false)
 		},
 		"trailers without an end": func(f framed) error {
-			return half(f, often(20_000, func() error { return f.WriteContinuation(f.stream, false, nil) }))
+			return half(f, repeat(20_000, func() error { return f.WriteContinuation(f.stream, false, nil) }))
 		},
-		"a frame of no stream": func(f framed) error { return f.WriteData(f.stream+100, true, []byte(documented)) },
-		"pings without an end": func(f framed) error { return often(20_000, func() error { return f.WritePing(false, [8]byte{}) }) },
+		"a frame of an unknown stream": func(f framed) error { return f.WriteData(f.stream+100, true, []byte(documented)) },
+		"pings without an end":         func(f framed) error { return repeat(20_000, func() error { return f.WritePing(false, [8]byte{}) }) },
 		"settings without an end": func(f framed) error {
-			return often(20_000, func() error { return f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1}) })
+			return repeat(20_000, func() error { return f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1}) })
 		},
 		"a status in letters": func(f framed) error {
 			return errors.Join(f.headers("two hundred", false), f.WriteData(f.stream, true, []byte(documented)))
@@ -197,14 +198,14 @@ func TestAHostileHTTP2AnswerIsARetry(t *testing.T) {
 				return answer(f)
 			}))
 			hasty, patient := impatient(client)
-			asked := func(client *Client) Answer {
+			ask := func(client *Client) Answer {
 				return client.Call(t.Context(), http.MethodDelete, "/thing", nil, []byte(`{"ids":[1]}`), strictly)
 			}
-			if got := asked(patient); got.Verdict != Deleted {
+			if got := ask(patient); got.Verdict != Deleted {
 				t.Fatalf("before: %+v", got)
 			}
 			var got Answer
-			cost := allocated(func() { got = asked(hasty) })
+			cost := allocated(func() { got = ask(hasty) })
 			if got.Verdict != Retry || !got.MayHaveDeleted || got.Message == "" || len(got.Message) > MaxMessage || requests.Load() != 2 {
 				t.Errorf("%+v after %d requests for 2 calls", got, requests.Load())
 			}
@@ -212,17 +213,17 @@ func TestAHostileHTTP2AnswerIsARetry(t *testing.T) {
 			if t.Logf("%d bytes of memory: %s", cost, got.Message); cost > 128*MaxBody {
 				t.Errorf("cost %d bytes of memory", cost)
 			}
-			for end := time.Now().Add(time.Minute); asked(hasty).Verdict != Deleted; { // once the server hangs up
+			for end := time.Now().Add(time.Minute); ask(hasty).Verdict != Deleted; { // until the server has closed the connection
 				if time.Now().After(end) {
-					t.Fatal("no call is answered any more")
+					t.Fatal("later calls get no answer")
 				}
 			}
 		})
 	}
 }
 
-// All calls to an API share a connection of HTTP/2. If nothing comes back on it,
-// because a device on the way has forgotten it, each would wait in vain.
+// All calls to an API share an HTTP/2 connection. If a device on the way drops it silently,
+// every call would wait for its time-out.
 func TestADeadHTTP2ConnectionIsReplaced(t *testing.T) {
 	var requests atomic.Int32
 	var hole atomic.Bool
@@ -233,22 +234,22 @@ func TestADeadHTTP2ConnectionIsReplaced(t *testing.T) {
 	}
 	pings.SendPingTimeout, pings.PingTimeout = 200*time.Millisecond, 200*time.Millisecond
 	_, patient := impatient(client)
-	asked := func() Answer { return patient.Call(t.Context(), http.MethodDelete, "/thing", nil, nil, strictly) }
-	if got := asked(); got.Verdict != Deleted {
+	ask := func() Answer { return patient.Call(t.Context(), http.MethodDelete, "/thing", nil, nil, strictly) }
+	if got := ask(); got.Verdict != Deleted {
 		t.Fatalf("before: %+v", got)
 	}
 	hole.Store(true)
 	began := time.Now()
-	if got := asked(); got.Verdict != Retry || !got.MayHaveDeleted || time.Since(began) >= patient.Timeout {
+	if got := ask(); got.Verdict != Retry || !got.MayHaveDeleted || time.Since(began) >= patient.Timeout {
 		t.Errorf("on the dead connection, after %s: %+v", time.Since(began), got)
 	}
-	if got := asked(); got.Verdict != Deleted {
+	if got := ask(); got.Verdict != Deleted {
 		t.Errorf("after: %+v", got)
 	}
 }
 
-// blackHole forwards to a server, but swallows what comes on its first
-// connection once the hole is open.
+// blackHole forwards to a server. Once open is true, it drops what the client sends on the
+// first connection.
 func blackHole(t *testing.T, to string, open *atomic.Bool) string {
 	t.Helper()
 	listener := listen(t)

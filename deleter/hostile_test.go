@@ -20,7 +20,7 @@ import (
 
 const (
 	documented = `{"success":true}`
-	// good is the whole answer that a hostile one may be taken for.
+	// good is a complete documented answer.
 	good = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n" + documented
 	// begun is a good answer up to the rest of its headers.
 	begun = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -39,8 +39,8 @@ func strictly(r Response) Answer {
 	}
 }
 
-// hostile is a server that gives /other a good answer, and lets answer do what
-// it likes with the connection of any other call.
+// hostile runs a server that gives /other a good answer, and passes the connection of any
+// other call to answer.
 func hostile(t *testing.T, listener net.Listener, answer func(net.Conn)) {
 	t.Helper()
 	var serving sync.WaitGroup
@@ -79,8 +79,7 @@ func listen(t *testing.T) net.Listener {
 	return listener
 }
 
-// endless writes text, and then again and again what comes after it, until the
-// other side has had enough.
+// endless writes text, and then again without end, until the client closes the connection.
 func endless(text, again string) func(net.Conn) {
 	more := []byte(strings.Repeat(again, 1+4096/len(again)))
 	return func(c net.Conn) {
@@ -91,7 +90,7 @@ func endless(text, again string) func(net.Conn) {
 	}
 }
 
-// dripping writes text byte by byte, and never ends.
+// dripping writes text byte by byte, again and again.
 func dripping(text string) func(net.Conn) {
 	return func(c net.Conn) {
 		tick := time.NewTicker(10 * time.Millisecond)
@@ -105,7 +104,7 @@ func dripping(text string) func(net.Conn) {
 	}
 }
 
-// silent writes text, and then nothing until the other side leaves.
+// silent writes text, and then nothing until the client closes the connection.
 func silent(text string) func(net.Conn) {
 	return func(c net.Conn) {
 		_, _ = io.WriteString(c, text)
@@ -113,12 +112,12 @@ func silent(text string) func(net.Conn) {
 	}
 }
 
-// sized is a body of the length that it says, and the end of its connection.
+// sized returns the last headers and a body of the length that they name.
 func sized(body string) string {
 	return fmt.Sprintf("Connection: close\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }
 
-// bomb is a small body that would be 16 MiB if it were expanded.
+// bomb returns a small compressed body of 16 MiB.
 func bomb() string {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
@@ -127,8 +126,8 @@ func bomb() string {
 	return b.String()
 }
 
-// Nothing of what a server does makes a deletion, takes longer than the
-// time-out, or costs memory; and other calls to the same server do not wait.
+// A hostile answer is not a deletion, takes no longer than the time-out, and costs little
+// memory. Other calls to the same server do not wait.
 func TestAHostileAnswerIsARetry(t *testing.T) {
 	const chunked = begun + "Transfer-Encoding: chunked\r\n\r\n"
 	const chunk = "10\r\n" + documented + "\r\n"
@@ -151,7 +150,7 @@ func TestAHostileAnswerIsARetry(t *testing.T) {
 		"headers that drip":                  dripping(begun),
 		"interim answers that drip":          dripping("HTTP/1.1 103 Early Hints\r\n\r\n"),
 		"a body that stops":                  silent(begun + "Content-Length: 100\r\n\r\n" + documented),
-		"a body that was to be endless":      silent(begun + "Content-Length: 4611686018427387904\r\n\r\n" + documented),
+		"a body with a huge length":          silent(begun + "Content-Length: 4611686018427387904\r\n\r\n" + documented),
 		"chunks that stop":                   silent(chunked + chunk),
 		"a trailer that stops":               silent(chunked + chunk + "0\r\n"),
 		"a negative length":                  silent(begun + "Content-Length: -1\r\n\r\n" + documented),
@@ -191,7 +190,7 @@ func TestAHostileAnswerIsARetry(t *testing.T) {
 			if got.Verdict != Retry || !got.MayHaveDeleted || got.Message == "" || len(got.Message) > MaxMessage {
 				t.Errorf("%+v", got)
 			}
-			if took := time.Since(began); took > 20*time.Second { // a busy machine, not a limit
+			if took := time.Since(began); took > 20*time.Second { // generous, because the machine may be busy
 				t.Errorf("took %s", took)
 			}
 			for _, other := range others {
@@ -199,8 +198,8 @@ func TestAHostileAnswerIsARetry(t *testing.T) {
 					t.Errorf("another call: %+v", other)
 				}
 			}
-			// Measured: 1.4 MB for 64 KiB of the shortest headers, the other calls and
-			// the server included, and a third of that for most.
+			// Measured, with the other calls and the server: 1.4 MB for 64 KiB of the shortest
+			// headers, and a third of that for most cases.
 			if t.Logf("%d bytes of memory: %s", cost, got.Message); cost > 64*MaxBody {
 				t.Errorf("cost %d bytes of memory", cost)
 			}
@@ -208,15 +207,15 @@ func TestAHostileAnswerIsARetry(t *testing.T) {
 	}
 }
 
-// impatient gives two clients with the connections of c: one for answers that
-// do not come, and one that a busy machine does not hurry.
+// impatient returns two clients with the connections of c: one with a short time-out for
+// answers that do not come, and one with a time-out for a busy machine.
 func impatient(c *Client) (hasty, patient *Client) {
 	one, other := *c, *c
 	one.Timeout, other.Timeout = 500*time.Millisecond, time.Minute
 	return &one, &other
 }
 
-// allocated is how many bytes do allocates, kept or not.
+// allocated returns how many bytes do allocates in total.
 func allocated(do func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -225,7 +224,7 @@ func allocated(do func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// A trailer is not a header: proxies may let the server write any name there.
+// A trailer must not count as a header: it may have any name.
 func TestATrailerIsIgnored(t *testing.T) {
 	listener := listen(t)
 	hostile(t, listener, silent("HTTP/1.1 429 Slow\r\nTrailer: Retry-After\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n"+
@@ -237,20 +236,20 @@ func TestATrailerIsIgnored(t *testing.T) {
 	}
 }
 
-// On HTTP/1 nothing but its place says which call an answer is for. A server
-// that sends one too many would answer the next call, which it never saw.
+// On HTTP/1 an answer belongs to a call by its position alone. A server that sends one
+// answer too many would answer the next call, which it has not received.
 func TestAnAnswerThatCameBeforeItsCallIsIgnored(t *testing.T) {
 	out := log.Writer()
-	log.SetOutput(io.Discard) // the transport says what it finds
+	log.SetOutput(io.Discard) // the transport logs unsolicited answers
 	t.Cleanup(func() { log.SetOutput(out) })
 	model := httptest.NewUnstartedServer(nil)
 	model.StartTLS()
 	t.Cleanup(model.Close)
-	for name, secured := range map[string]bool{"in the clear": false, "over TLS": true} {
+	for name, secured := range map[string]bool{"without TLS": false, "over TLS": true} {
 		t.Run(name, func(t *testing.T) {
 			rounds := 150
 			if secured {
-				rounds = 25 // each call shakes hands
+				rounds = 25 // each call needs a handshake
 			}
 			listener, scheme := listen(t), "http://"
 			if secured {
@@ -268,11 +267,11 @@ func TestAnAnswerThatCameBeforeItsCallIsIgnored(t *testing.T) {
 			client.Timeout = time.Minute
 			client.pool.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // the test's own server
 			var calls sync.WaitGroup
-			for range 16 { // each waits for the connection of another
+			for range 16 { // each reuses the connections of others
 				calls.Go(func() {
 					for range rounds {
 						got := client.Call(t.Context(), http.MethodDelete, "/thing", nil, nil, strictly)
-						none := got.Status == 0 && got.Verdict == Retry && !got.MayHaveDeleted // as no connection was a good one
+						none := got.Status == 0 && got.Verdict == Retry && !got.MayHaveDeleted // no connection was usable
 						if got.Status != http.StatusServiceUnavailable && !none {
 							t.Errorf("%+v", got)
 						}

@@ -36,14 +36,14 @@ func TestCredentialLengthLimit(t *testing.T) {
 	}
 }
 
-// The limit of what is read must not hide a second line.
+// The limit on the bytes read must not hide a second line.
 func TestASecondLineAfterALongCredentialIsAnError(t *testing.T) {
 	file := t.TempDir() + "/key"
 	if err := writeFile(file, strings.Repeat("k", maxCredential)+"\r\nk"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := CredentialFromFile(file); err == nil {
-		t.Error("two lines are taken for a credential")
+		t.Error("two lines are accepted as a credential")
 	}
 }
 
@@ -110,7 +110,7 @@ func TestFormerCredentialsAreRedacted(t *testing.T) {
 func TestTextIsNotRedactedBeforeACredentialIsRead(t *testing.T) {
 	c, err := CredentialFromFile(t.TempDir() + "/none")
 	if err == nil {
-		t.Fatal("read what is not there")
+		t.Fatal("a missing file is not an error")
 	}
 	if got := c.line("two\nwords"); got != "two words" {
 		t.Errorf("%q", got)

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// A server that answers twice: the second answer is there before the next request
-// is written, and after the transport has begun to expect one.
+// A server answers twice. The second answer arrives before the next request is written, but
+// after the transport has begun to expect an answer.
 func TestAnEarlyAnswerIsDiscarded(t *testing.T) {
 	model := httptest.NewUnstartedServer(nil)
 	model.StartTLS()
@@ -26,7 +26,7 @@ func TestAnEarlyAnswerIsDiscarded(t *testing.T) {
 		secured bool
 		early   string
 	}{
-		"in the clear":         {false, secondAnswer},
+		"without TLS":          {false, secondAnswer},
 		"over TLS":             {true, secondAnswer},
 		"in part":              {false, secondAnswer[:20]},
 		"its first byte alone": {true, secondAnswer[:1]},
@@ -65,7 +65,7 @@ func TestAnEarlyAnswerIsDiscarded(t *testing.T) {
 			got := client.Call(ctx, http.MethodDelete, "/second", nil, nil, func(r Response) Answer {
 				return Answer{Verdict: Deleted, Message: string(r.Body)}
 			})
-			// The call is made on another connection, and gets an answer of its own.
+			// The call is made on another connection, and gets its own answer.
 			if got.Verdict != Deleted || len(arrived) != 1 || got.Message != documented {
 				t.Errorf("%+v, and %d requests arrived", got, len(arrived))
 			}
@@ -75,9 +75,9 @@ func TestAnEarlyAnswerIsDiscarded(t *testing.T) {
 
 const secondAnswer = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
-// answerTwice answers the first request on a connection with 404, and sends early,
-// the beginning of a second answer, when again receives; the rest follows a second
-// request. The second connection's requests are answered as documented.
+// answerTwice answers the first request on the first connection with 404. When again is closed,
+// it sends early, the beginning of a second answer. The rest follows a second request. On other
+// connections it answers as documented.
 func answerTwice(t *testing.T, listener net.Listener, early string, again, arrived chan struct{}) {
 	t.Helper()
 	var serving sync.WaitGroup
@@ -118,8 +118,8 @@ func waiting(r *readTracker) bool {
 	return r.waiting && !r.over
 }
 
-// The reader closes a connection on which an answer came too early. Over TLS that
-// writes an alert, while the next call's fence is set already.
+// The reader closes a connection on which an answer came too early. Over TLS the close
+// writes an alert, although the next call's fence is set already.
 func TestTheReaderOfATLSConnectionCanCloseIt(t *testing.T) {
 	model := httptest.NewUnstartedServer(nil)
 	model.StartTLS()
@@ -148,7 +148,7 @@ func TestTheReaderOfATLSConnectionCanCloseIt(t *testing.T) {
 				t.Error(err)
 			}
 			work.Wait()
-			if !errors.Is(closed, io.EOF) { // as the alert says
+			if !errors.Is(closed, io.EOF) { // which is what the alert means
 				t.Errorf("the server read %v", closed)
 			}
 			if _, err := client.Write([]byte("DELETE")); err == nil {
@@ -161,16 +161,16 @@ func TestTheReaderOfATLSConnectionCanCloseIt(t *testing.T) {
 	}
 }
 
-// A server breaks TLS as the next call begins. The reader writes an alert, which waits
-// at the call's fence for the reader itself, and the transport waits for that write
-// before it closes the connection.
+// A server violates TLS as the next call begins. The reader writes an alert. That write waits
+// at the call's fence for the reader itself, and the transport waits for the write before it
+// closes the connection.
 func TestTheAlertOfATLSReaderEndsWithTheCall(t *testing.T) {
 	model := httptest.NewUnstartedServer(nil)
 	model.StartTLS()
 	t.Cleanup(model.Close)
 	here, there := net.Pipe()
 	conn := &fencedConn{Conn: here, reads: newReadTracker()}
-	t.Cleanup(func() { _ = conn.Close() }) // which ends every wait
+	t.Cleanup(func() { _ = conn.Close() }) // this ends every wait
 	server := tls.Server(there, &tls.Config{Certificates: model.TLS.Certificates})
 	client := tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the test's own server
 	var handshake sync.WaitGroup
@@ -192,14 +192,14 @@ func TestTheAlertOfATLSReaderEndsWithTheCall(t *testing.T) {
 		read <- err
 	}()
 	handshake.Wait()
-	if _, err := there.Write([]byte("this is no record of TLS")); err != nil {
+	if _, err := there.Write([]byte("this is not a TLS record")); err != nil {
 		t.Fatal(err)
 	}
 	cancel(context.DeadlineExceeded)
 	select {
 	case err := <-read:
 		if err == nil {
-			t.Error("the reader took it for an answer")
+			t.Error("the reader accepted it as an answer")
 		}
 	case <-time.After(30 * time.Second):
 		t.Fatal("the reader waits for itself")
@@ -215,10 +215,10 @@ func TestARequestWaitsUntilEarlierBytesAreRead(t *testing.T) {
 		then func(*fencedConn, *fence)
 		want error
 	}{
-		"and it was an answer":     {func(_ *fencedConn, f *fence) { f.close(errEarly) }, errEarly},
-		"and it was nothing":       {func(c *fencedConn, _ *fence) { c.reads.begin() }, nil},
-		"and the call has ended":   {func(_ *fencedConn, f *fence) { _, _, _ = f.end() }, errEnded},
-		"and the connection ended": {func(c *fencedConn, _ *fence) { c.reads.stop() }, nil},
+		"they are an answer":       {func(_ *fencedConn, f *fence) { f.close(errEarly) }, errEarly},
+		"they are not an answer":   {func(c *fencedConn, _ *fence) { c.reads.begin() }, nil},
+		"the call has ended":       {func(_ *fencedConn, f *fence) { _, _, _ = f.end() }, errEnded},
+		"the connection has ended": {func(c *fencedConn, _ *fence) { c.reads.stop() }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -235,7 +235,7 @@ func TestARequestWaitsUntilEarlierBytesAreRead(t *testing.T) {
 				work.Go(func() { _, wrote = conn.Write([]byte("request")); _ = conn.Close() })
 				synctest.Wait()
 				if came > 0 {
-					t.Error("written before what came was read")
+					t.Error("the request was written before earlier bytes were parsed")
 				}
 				c.then(conn, f)
 				work.Wait()

@@ -92,10 +92,10 @@ func BenchmarkRedact(b *testing.B) {
 		b.Fatal(err)
 	}
 	for name, text := range map[string]string{
-		"what APIs say":       "Data deleted successfully",
-		"as much as is read":  strings.Repeat("Data deleted successfully ", MaxBody/26),
+		"a usual message":     "Data deleted successfully",
+		"a body at the limit": strings.Repeat("Data deleted successfully ", MaxBody/26),
 		"escapes of escapes":  strings.Repeat("%2525255c", MaxBody/9),
-		"nothing but a start": strings.Repeat("k3y-", MaxBody/4),
+		"repeated beginnings": strings.Repeat("k3y-", MaxBody/4),
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -106,7 +106,7 @@ func BenchmarkRedact(b *testing.B) {
 	}
 }
 
-// Forms write a blank as +, and a secret may itself look like an escape.
+// A form encodes a space as +, and a secret may itself look like an escape.
 func TestASecretOfUnusualCharactersIsFound(t *testing.T) {
 	for _, secret := range []string{"pass word", "a b", "a b c d", `\one\`, `a"b\c`, `aaaa\x41`, "1+2 3", "a secret with blanks", `%7e"&amp;<%2B+\n`, `one&two;%41\x41`, "++++++++++++++", `\\\\`} {
 		c, err := NewCredential(secret)
@@ -133,7 +133,7 @@ func TestALineIsCutToItsLimit(t *testing.T) {
 	}
 }
 
-// No part of a secret is left where the text is cut.
+// No part of a secret remains where a text is cut.
 func TestASecretIsFoundWhereALineIsCut(t *testing.T) {
 	former, err := NewCredential("another-secret")
 	if err != nil {

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// RFC 9113, sections 6.8 and 8.7: these alone say that the server did nothing.
+// RFC 9113, sections 6.8 and 8.7: only these prove that the server did nothing.
 func TestARefusedStreamIsRepeatedImmediately(t *testing.T) {
-	errHangUp := errors.New("enough")
+	errClose := errors.New("close the connection")
 	for name, c := range map[string]struct {
 		first  int32 // the request that is refused first
 		refuse func(framed) error
@@ -23,7 +23,7 @@ func TestARefusedStreamIsRepeatedImmediately(t *testing.T) {
 		"a refused stream":                           {1, func(f framed) error { return f.WriteRSTStream(f.stream, http2.ErrCodeRefusedStream) }},
 		"a refused stream on a used connection":      {2, func(f framed) error { return f.WriteRSTStream(f.stream, http2.ErrCodeRefusedStream) }},
 		"a goodbye to the first stream":              {1, func(f framed) error { return f.WriteGoAway(0, http2.ErrCodeNo, nil) }},
-		"a goodbye with an error, and an end":        {1, func(f framed) error { _ = f.WriteGoAway(0, http2.ErrCodeEnhanceYourCalm, nil); return errHangUp }},
+		"a goodbye with an error, and an end":        {1, func(f framed) error { _ = f.WriteGoAway(0, http2.ErrCodeEnhanceYourCalm, nil); return errClose }},
 		"a goodbye with an error":                    {1, func(f framed) error { return f.WriteGoAway(0, http2.ErrCodeInternal, []byte("x")) }},
 		"a goodbye with an unknown error":            {1, func(f framed) error { return f.WriteGoAway(0, 77, nil) }},
 		"a goodbye to a later stream":                {2, func(f framed) error { return f.WriteGoAway(f.stream-2, http2.ErrCodeNo, nil) }},
@@ -32,33 +32,33 @@ func TestARefusedStreamIsRepeatedImmediately(t *testing.T) {
 			return errors.Join(f.WriteGoAway(1<<31-1, http2.ErrCodeNo, nil), f.WriteGoAway(f.stream-2, http2.ErrCodeNo, nil))
 		}},
 	} {
-		for _, often := range []int32{1, 3, 4} {
+		for _, times := range []int32{1, 3, 4} {
 			for _, body := range []string{"", `{"ids":[1]}`} {
 				var requests, refused atomic.Int32
 				client := newHTTP2Client(t, serveFrames(t, &requests, func(f framed) error {
 					if f.stream > 1 && c.first > 1 || f.nth >= c.first && c.first == 1 {
-						if refused.Add(1) <= often {
+						if refused.Add(1) <= times {
 							return c.refuse(f)
 						}
 					}
 					return f.headers("404", true)
 				}))
 				notFound := func(Response) Answer { return Answer{Verdict: NotFound} }
-				asked := func() Answer {
+				ask := func() Answer {
 					return client.Call(t.Context(), http.MethodDelete, "/thing", nil, []byte(body), notFound)
 				}
 				if c.first > 1 {
-					asked()
+					ask()
 				}
-				got := asked()
+				got := ask()
 				switch {
 				case got.MayHaveDeleted:
-					t.Errorf("%s, %d times: may have deleted: %+v", name, often, got)
-				case c.first == 1 && often > 3 && (got.Verdict != Retry || got.Message != errRefused.Error() || requests.Load() != 4):
-					t.Errorf("%s, %d times: %+v after %d requests", name, often, got, requests.Load())
-				case c.first == 1 && often <= 3 && (got.Verdict != NotFound || requests.Load() != often+1):
-					t.Errorf("%s, %d times: %+v after %d requests", name, often, got, requests.Load())
-				case c.first > 1 && often == 1 && got.Verdict != NotFound:
+					t.Errorf("%s, %d times: may have deleted: %+v", name, times, got)
+				case c.first == 1 && times > 3 && (got.Verdict != Retry || got.Message != errRefused.Error() || requests.Load() != 4):
+					t.Errorf("%s, %d times: %+v after %d requests", name, times, got, requests.Load())
+				case c.first == 1 && times <= 3 && (got.Verdict != NotFound || requests.Load() != times+1):
+					t.Errorf("%s, %d times: %+v after %d requests", name, times, got, requests.Load())
+				case c.first > 1 && times == 1 && got.Verdict != NotFound:
 					t.Errorf("%s: %+v after %d requests", name, got, requests.Load())
 				}
 			}
@@ -66,7 +66,7 @@ func TestARefusedStreamIsRepeatedImmediately(t *testing.T) {
 	}
 }
 
-// The right to call may end while a server refuses.
+// The start deadline may pass while a server refuses.
 func TestARefusedStreamIsNotRepeatedAfterTheStartDeadline(t *testing.T) {
 	var requests atomic.Int32
 	var by time.Time
@@ -80,10 +80,10 @@ func TestARefusedStreamIsNotRepeatedAfterTheStartDeadline(t *testing.T) {
 	}
 }
 
-// A server that recycles its connections says goodbye while calls are under way.
-// Each arrives once, and none says that it may have deleted.
+// A server that recycles its connections sends GOAWAY while calls are in flight. Each call
+// arrives once, and no answer says that the call may have deleted.
 func TestAServerThatRecyclesItsConnectionsAnswersEachCallOnce(t *testing.T) {
-	const calls, at = 600, 40
+	const calls, callers = 600, 40
 	var requests atomic.Int32
 	client, _ := secure(t, func(w http.ResponseWriter, r *http.Request) {
 		if requests.Add(1)%50 == 0 {
@@ -94,14 +94,14 @@ func TestAServerThatRecyclesItsConnectionsAnswersEachCallOnce(t *testing.T) {
 	client.Timeout = time.Minute
 	var working sync.WaitGroup
 	var unanswered atomic.Int32
-	for range at {
+	for range callers {
 		working.Go(func() {
-			for range calls / at {
+			for range calls / callers {
 				got := client.Call(t.Context(), http.MethodDelete, "/thing", nil, nil, func(Response) Answer { return Answer{Verdict: NotFound} })
 				switch {
 				case got.MayHaveDeleted:
 					t.Errorf("%+v", got)
-				case got.Verdict != NotFound: // refused again and again
+				case got.Verdict != NotFound: // refused too often
 					unanswered.Add(1)
 				}
 			}

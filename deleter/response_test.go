@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The contract's section 5: what a status means for all APIs.
+// The contract's section 5: the meaning of a status for all APIs.
 func TestVerdictOfEachStatus(t *testing.T) {
 	type meaning struct {
 		verdict                       Verdict

@@ -18,9 +18,9 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// ways are the ways to a server, each of which sets a connection up differently.
+// ways are the kinds of connections to a server.
 var ways = map[string]func(t *testing.T, handler http.HandlerFunc) *Client{
-	"in the clear": func(t *testing.T, handler http.HandlerFunc) *Client { return newTestClient(t, serve(t, handler)) },
+	"without TLS": func(t *testing.T, handler http.HandlerFunc) *Client { return newTestClient(t, serve(t, handler)) },
 	"over TLS": func(t *testing.T, handler http.HandlerFunc) *Client {
 		client, _ := secure(t, handler)
 		speakHTTP1(client)
@@ -41,7 +41,7 @@ var ways = map[string]func(t *testing.T, handler http.HandlerFunc) *Client{
 	},
 }
 
-// throughProxy has the client call through a proxy that speaks TLS itself.
+// throughProxy lets the client call through an HTTPS proxy.
 func throughProxy(t *testing.T, client *Client) *Client {
 	t.Helper()
 	proxy := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -71,8 +71,8 @@ func throughProxy(t *testing.T, client *Client) *Client {
 	return client
 }
 
-// suspended is t as it is seen after the machine was suspended for so long: its
-// monotonic reading is as it was, its wall clock is behind.
+// suspended returns t as it compares after the machine was suspended for a time: the
+// monotonic reading is unchanged, the wall clock is behind.
 func suspended(t time.Time, by time.Duration) time.Time {
 	wall := (*uint64)(unsafe.Pointer(&t)) // 1 bit for the monotonic reading, 33 of seconds, 30 of nanoseconds
 	*wall -= uint64(by/time.Second) << 30
@@ -103,7 +103,7 @@ func TestATimePassesByEitherClock(t *testing.T) {
 
 func TestALateCallIsNotMade(t *testing.T) {
 	for name, way := range ways {
-		for name2, used := range map[string]bool{"a new connection": false, "a kept one": true} {
+		for name2, used := range map[string]bool{"a new connection": false, "an idle connection": true} {
 			t.Run(name+" on "+name2, func(t *testing.T) {
 				var requests atomic.Int32
 				client := way(t, func(http.ResponseWriter, *http.Request) { requests.Add(1) })
@@ -132,8 +132,8 @@ func TestALateCallIsNotMade(t *testing.T) {
 	}
 }
 
-// The process may be stopped after every check but the last one, which stands
-// directly before the write.
+// The process may be stopped after any check but the last, which is directly before the
+// write.
 func TestACallStoppedBeforeItsWriteIsNotMade(t *testing.T) {
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
@@ -157,32 +157,32 @@ func TestACallStoppedBeforeItsWriteIsNotMade(t *testing.T) {
 	}
 }
 
-// While a call's header is encoded, crypto/tls may answer a key update of the server.
+// While a call's header is encoded, crypto/tls may write an answer to a key update of the server.
 func TestAWriteOfTLSLetsNoLateCallPass(t *testing.T) {
 	var requests atomic.Int32
 	client, _ := secure(t, func(http.ResponseWriter, *http.Request) { requests.Add(1) })
 	var conn *fencedConn
-	asked := func(by time.Time, encoded func()) Answer {
+	ask := func(by time.Time, encoded func()) Answer {
 		return client.Call(WithStartDeadline(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
 			GotConn:          func(got httptrace.GotConnInfo) { conn, _ = unwrap(got.Conn) },
 			WroteHeaderField: func(string, []string) { encoded() },
 		}), by), http.MethodDelete, "/thing", nil, nil, func(Response) Answer { return Answer{Verdict: Deleted} })
 	}
 	fields := 0
-	if got := asked(time.Now().Add(time.Hour), func() { fields++ }); got.Verdict != Deleted || fields == 0 {
+	if got := ask(time.Now().Add(time.Hour), func() { fields++ }); got.Verdict != Deleted || fields == 0 {
 		t.Fatalf("%+v, %d fields", got, fields)
 	}
 	by := time.Now().Add(time.Second)
-	got := asked(by, func() {
+	got := ask(by, func() {
 		if fields--; fields > 0 {
 			return
 		}
-		if _, err := conn.Write(nil); err != nil { // it passes as that answer does
+		if _, err := conn.Write(nil); err != nil { // passes the fence as that answer does
 			t.Errorf("a write in time: %v", err)
 		}
 		time.Sleep(time.Until(by) + time.Millisecond) // as if the process was stopped
 	})
-	// Whether that write was the request is not known, so that it counts as one.
+	// That write may have been the request, so it counts as one.
 	if got.Verdict != Retry || !got.MayHaveDeleted || requests.Load() != 1 {
 		t.Errorf("%+v, %d requests", got, requests.Load())
 	}
@@ -191,8 +191,8 @@ func TestAWriteOfTLSLetsNoLateCallPass(t *testing.T) {
 	}
 }
 
-// A call that has to wait for a place on a connection must not end the connection,
-// with all other calls on it, when its time is over.
+// A call that waits for a stream on a shared connection must not close the connection,
+// with all other calls on it, when its start deadline passes.
 func TestALateCallDoesNotDisturbOthers(t *testing.T) {
 	var requests atomic.Int32
 	arrived, answer := make(chan struct{}), make(chan struct{})
@@ -208,24 +208,24 @@ func TestALateCallDoesNotDisturbOthers(t *testing.T) {
 	}))
 	client.pool.HTTP2.StrictMaxConcurrentRequests = true
 	client.Timeout = time.Minute
-	asked := func(ctx context.Context) Answer {
+	ask := func(ctx context.Context) Answer {
 		return client.Call(ctx, http.MethodDelete, "/thing", nil, nil, strictly)
 	}
-	if got := asked(t.Context()); got.Verdict != Deleted {
+	if got := ask(t.Context()); got.Verdict != Deleted {
 		t.Fatalf("%+v", got)
 	}
 	first, second := make(chan Answer, 1), make(chan Answer, 1)
-	go func() { first <- asked(t.Context()) }()
+	go func() { first <- ask(t.Context()) }()
 	<-arrived
 	by := time.Now().Add(300 * time.Millisecond)
-	go func() { second <- asked(WithStartDeadline(t.Context(), by)) }()
+	go func() { second <- ask(WithStartDeadline(t.Context(), by)) }()
 	select {
 	case got := <-second:
 		if got.Verdict != Retry || got.MayHaveDeleted || got.Message != errTooLate.Error() {
 			t.Errorf("%+v", got)
 		}
 	case <-time.After(20 * time.Second):
-		t.Error("it waits after its time is over")
+		t.Error("it waits past its start deadline")
 	}
 	close(answer)
 	if got := <-first; got.Verdict != Deleted {
@@ -233,7 +233,7 @@ func TestALateCallDoesNotDisturbOthers(t *testing.T) {
 	}
 }
 
-// What cannot be fenced is not called.
+// A connection without a fence gets no call.
 func TestAnUnfencedConnectionIsNotUsed(t *testing.T) {
 	var requests atomic.Int32
 	client := newTestClient(t, serve(t, func(http.ResponseWriter, *http.Request) { requests.Add(1) }))
@@ -241,7 +241,7 @@ func TestAnUnfencedConnectionIsNotUsed(t *testing.T) {
 	if got := call(t, client); got.Verdict != Retry || got.MayHaveDeleted || got.Message != errUnfenced.Error() || requests.Load() != 0 {
 		t.Fatalf("%+v, %d requests", got, requests.Load())
 	}
-	// Nor can the transport write to it before it sees that the call has ended.
+	// The transport cannot write to it either before it notices that the call has ended.
 	here, there := net.Pipe()
 	defer func() { _ = there.Close() }()
 	_, cancel := context.WithCancelCause(t.Context())
@@ -268,7 +268,7 @@ func TestAFencedConnectionIsFoundBelowTLS(t *testing.T) {
 	}
 }
 
-// The limit is for the beginning: what was begun in time may take longer.
+// The deadline is for the start: a call that began in time may take longer.
 func TestACallThatBeganInTimeIsNotCanceled(t *testing.T) {
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
@@ -287,7 +287,7 @@ func TestACallThatBeganInTimeIsNotCanceled(t *testing.T) {
 						t.Errorf("%+v", got)
 					}
 					return
-				default: // a busy machine: it did not begin in time
+				default: // the machine is busy: the call did not begin in time
 				}
 			}
 			t.Error("no call of 100 began in time")

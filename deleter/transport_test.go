@@ -54,8 +54,7 @@ func TestACallHasOneSpanAndSendsNoTraceContext(t *testing.T) {
 	}
 }
 
-// An API, or a proxy before it, may echo what it got, in any way and in
-// any place.
+// An API, or a proxy before it, may echo the credential anywhere.
 func TestTheCredentialIsInNoAnswerAndNoSpan(t *testing.T) {
 	const ok = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 	body := func(status int, text string) string {
@@ -96,8 +95,8 @@ func TestTheCredentialIsInNoAnswerAndNoSpan(t *testing.T) {
 	}
 }
 
-// Another goroutine writes, perhaps after the call was broken off. What is said of
-// it must be true in any order of the two.
+// Another goroutine writes the request, perhaps after the call was canceled. The answer
+// must be right in any order of the two.
 func TestACanceledCallArrivesOnlyIfItReportsSo(t *testing.T) {
 	for name, http2 := range map[string]bool{"HTTP/1": false, "HTTP/2": true} {
 		t.Run(name, func(t *testing.T) {
@@ -106,20 +105,20 @@ func TestACanceledCallArrivesOnlyIfItReportsSo(t *testing.T) {
 			if !http2 {
 				speakHTTP1(client)
 			}
-			admitted := int32(0)
+			mayHave := int32(0)
 			for range 100 {
 				ctx, cancel := context.WithCancel(t.Context())
 				ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { go cancel() }})
 				got := client.Call(ctx, http.MethodDelete, "/thing", nil, nil, func(Response) Answer { return Answer{Verdict: Deleted} })
 				if got.Verdict == Deleted || got.MayHaveDeleted {
-					admitted++
+					mayHave++
 				}
 				cancel()
 			}
 			client.CloseIdle()
 			server.Close() // waits for what arrived
-			if requests.Load() > admitted {
-				t.Errorf("%d requests arrived, and %d calls say that theirs may have", requests.Load(), admitted)
+			if requests.Load() > mayHave {
+				t.Errorf("%d requests arrived, but only %d answers say that the request may have arrived", requests.Load(), mayHave)
 			}
 		})
 	}
@@ -140,7 +139,7 @@ func TestACallCanceledBeforeItsConnectionDidNotDelete(t *testing.T) {
 	}
 }
 
-// The server is gone, so that the kept connection is dead and no other is to be had.
+// The server is down, so the idle connection is dead and no other can be opened.
 func TestACallOnADeadIdleConnectionDidNotDelete(t *testing.T) {
 	var dials atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
@@ -162,8 +161,8 @@ func TestACallOnADeadIdleConnectionDidNotDelete(t *testing.T) {
 	}
 }
 
-// deaf does not hear that the other side has closed, until it is written to for
-// the second time; nothing of that write gets out.
+// deaf is a connection that does not notice that the server has closed it, until the second
+// write, which fails.
 type deaf struct {
 	net.Conn
 	writes atomic.Int32
@@ -199,7 +198,7 @@ func (d *deaf) Close() error {
 	return d.Conn.Close()
 }
 
-// secure is an HTTPS server, and a client that trusts it under the name example.com.
+// secure returns an HTTPS server, and a client that trusts it under the name example.com.
 func secure(t *testing.T, handler http.HandlerFunc) (*Client, *httptest.Server) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(handler)

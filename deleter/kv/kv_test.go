@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// served is a Deleter whose API is handler.
+// served returns a Deleter whose API is handler.
 func served(t testing.TB, handler http.HandlerFunc) *Deleter {
 	t.Helper()
 	server := httptest.NewServer(handler)
@@ -58,7 +58,7 @@ func TestTheCallIsTheDocumentedOne(t *testing.T) {
 		"access key":       got.Header.Get("access-key") == "key-1",
 		"content type":     got.Header.Get("Content-Type") == "application/json",
 		"body":             string(body) == `{"ids":[10,9223372036854775807]}`,
-		"no trace of ours": got.Header.Get("traceparent") == "",
+		"no trace context": got.Header.Get("traceparent") == "",
 	} {
 		if !ok {
 			t.Errorf("wrong: %s (%s %s %v %s)", what, got.Method, got.URL, got.Header, body)
@@ -104,7 +104,7 @@ func TestAnswers(t *testing.T) {
 		{"200 with null for a list is deleted", 200, "application/json", `{"data":{"invalid_contexts":null},"message":"m"}`, deleter.Deleted, nil, false},
 		{"200 with a truth for a list is deleted", 200, "application/json", `{"data":{"invalid_ids_found":false},"message":"m"}`, deleter.Deleted, nil, false},
 		{"200 without a message is no answer", 200, "application/json", `{"data":{}}`, deleter.Retry, nil, true},
-		{"200 whose message is no text is no answer", 200, "application/json", `{"message":1}`, deleter.Retry, nil, true},
+		{"200 whose message is not a string is no answer", 200, "application/json", `{"message":1}`, deleter.Retry, nil, true},
 		{"a page with 200 is no answer", 200, "text/html", page, deleter.Retry, nil, true},
 		{"an empty body is no answer", 200, "application/json", "", deleter.Retry, nil, true},
 		{"a list is no answer", 200, "application/json", `[]`, deleter.Retry, nil, true},
@@ -118,15 +118,15 @@ func TestAnswers(t *testing.T) {
 		{"422 with neither is tried again", 422, "application/json", `{}`, deleter.Retry, nil, false},
 		{"422 that is a page is tried again", 422, "text/html", page, deleter.Retry, nil, false},
 		{"401 refuses the credential", 401, "application/json", `{"data":{},"message":"Invalid or missing access key"}`, deleter.CredentialRefused, nil, false},
-		{"403 holds", 403, "application/json", `{"detail":"no"}`, deleter.CredentialRefused, nil, false},
-		{"404 is a wrong address, which can be put right", 404, "application/json", `{"detail":"Not Found"}`, deleter.Retry, nil, false},
+		{"403 refuses the credential", 403, "application/json", `{"detail":"no"}`, deleter.CredentialRefused, nil, false},
+		{"404 is a wrong base URL, and is tried again", 404, "application/json", `{"detail":"Not Found"}`, deleter.Retry, nil, false},
 		{"429 did not delete", 429, "application/json", `{"message":"slow"}`, deleter.Retry, nil, false},
 		{"500 may have deleted", 500, "application/json", `{"message":"oops"}`, deleter.Retry, nil, true},
 		{"a redirect is tried again", 302, "", "", deleter.Retry, nil, false},
 		{"405 is tried again, as an unknown status", 405, "application/json", `{"detail":"Method Not Allowed"}`, deleter.Retry, nil, false},
 		{"202 is tried again, and may have deleted", 202, "application/json", done, deleter.Retry, nil, true},
 		{"204 is tried again, and may have deleted", 204, "", "", deleter.Retry, nil, true},
-		{"200 that was cut off is no answer", 200, "application/json", `{"data":{},"message":"Data del`, deleter.Retry, nil, true},
+		{"200 with a truncated body is no answer", 200, "application/json", `{"data":{},"message":"Data del`, deleter.Retry, nil, true},
 		{"200 with a repeated key is no answer", 200, "application/json", `{"message":"m","message":"m"}`, deleter.Retry, nil, true},
 		{"200 with a key of another case is no answer", 200, "application/json", `{"Message":"m"}`, deleter.Retry, nil, true},
 		{"200 with null is no answer", 200, "application/json", `null`, deleter.Retry, nil, true},
@@ -168,7 +168,7 @@ func FuzzRead(f *testing.F) {
 		switch a.Verdict {
 		case deleter.Deleted:
 			var members map[string]any
-			_ = json.Unmarshal(body, &members) // what the standard library takes for it
+			_ = json.Unmarshal(body, &members) // as the standard library reads it
 			if value, ok := members["value"].(map[string]any); ok && members["message"] == nil {
 				members = value
 			}

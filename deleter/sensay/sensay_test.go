@@ -26,7 +26,7 @@ var someEntry = events.KnowledgeBaseEntry{
 	KnowledgeBaseID: 9223372036854775807,
 }
 
-// served is a Deleter whose API is handler.
+// served returns a Deleter whose API is handler.
 func served(t testing.TB, handler http.HandlerFunc) *Deleter {
 	t.Helper()
 	server := httptest.NewServer(handler)
@@ -57,13 +57,13 @@ func TestTheCallIsTheDocumentedOne(t *testing.T) {
 		t.Fatalf("%+v", a)
 	}
 	for what, ok := range map[string]bool{
-		"method":               got.Method == http.MethodDelete,
-		"path":                 got.URL.Path == "/v1/replicas/03db5651-cb61-4bdf-9ef0-89561f7c9c53/knowledge-base/9223372036854775807",
-		"organization secret":  got.Header.Get("X-ORGANIZATION-SECRET") == "org-secret-1",
-		"version":              got.Header.Get("X-API-Version") == "2025-03-25",
-		"no body":              len(body) == 0,
-		"no trace of ours":     got.Header.Get("traceparent") == "",
-		"no key for repeating": got.Header.Get("Idempotency-Key") == "",
+		"method":              got.Method == http.MethodDelete,
+		"path":                got.URL.Path == "/v1/replicas/03db5651-cb61-4bdf-9ef0-89561f7c9c53/knowledge-base/9223372036854775807",
+		"organization secret": got.Header.Get("X-ORGANIZATION-SECRET") == "org-secret-1",
+		"version":             got.Header.Get("X-API-Version") == "2025-03-25",
+		"no body":             len(body) == 0,
+		"no trace context":    got.Header.Get("traceparent") == "",
+		"no idempotency key":  got.Header.Get("Idempotency-Key") == "",
 	} {
 		if !ok {
 			t.Errorf("wrong: %s (%s %s %v)", what, got.Method, got.URL, got.Header)
@@ -91,11 +91,11 @@ func TestAnswers(t *testing.T) {
 		{"404 whose success is true is not found all the same", 404, "application/json", `{"success":true,"error":"gone","request_id":"r"}`, deleter.Answer{Verdict: deleter.NotFound, Message: "gone", APIRequestID: "r"}},
 		{"400 is invalid", 400, "application/json", `{"success":false,"error":"bad","request_id":"r"}`, deleter.Answer{Verdict: deleter.Invalid, Message: "bad", APIRequestID: "r"}},
 		{"422 is invalid", 422, "application/json", `{"success":false,"error":"bad"}`, deleter.Answer{Verdict: deleter.Invalid, Message: "bad"}},
-		{"400 without words says its status", 400, "application/json", `{}`, deleter.Answer{Verdict: deleter.Invalid, Message: "400 Bad Request"}},
+		{"400 without a message has its status as message", 400, "application/json", `{}`, deleter.Answer{Verdict: deleter.Invalid, Message: "400 Bad Request"}},
 		{"401 refuses the credential", 401, "application/json", `{"success":false,"error":"who"}`, deleter.Answer{Verdict: deleter.CredentialRefused}},
 		{"403 refuses the credential, with any body", 403, "text/html", page, deleter.Answer{Verdict: deleter.CredentialRefused}},
 		{"a page with 200 is tried again and may have deleted", 200, "text/html", page, deleter.Answer{Verdict: deleter.Retry, MayHaveDeleted: true}},
-		{"JSON that is called a page is no answer", 200, "text/html", `{"success":true}`, deleter.Answer{Verdict: deleter.Retry, MayHaveDeleted: true}},
+		{"JSON with the media type of a page is no answer", 200, "text/html", `{"success":true}`, deleter.Answer{Verdict: deleter.Retry, MayHaveDeleted: true}},
 		{"200 without success is no answer", 200, "application/json", `{}`, deleter.Answer{Verdict: deleter.Retry, MayHaveDeleted: true}},
 		{"200 with success false is no answer", 200, "application/json", `{"success":false}`, deleter.Answer{Verdict: deleter.Retry, MayHaveDeleted: true}},
 		{"200 with success as a text is no answer", 200, "application/json", `{"success":"true"}`, deleter.Answer{Verdict: deleter.Retry, MayHaveDeleted: true}},
@@ -109,7 +109,7 @@ func TestAnswers(t *testing.T) {
 		{"404 without error is not the API's", 404, "application/json", `{"success":false,"request_id":"r"}`, deleter.Answer{Verdict: deleter.Retry}},
 		{"404 without request_id is not the API's", 404, "application/json", `{"error":"e"}`, deleter.Answer{Verdict: deleter.Retry}},
 		{"404 whose success is a text is not found all the same", 404, "application/json", `{"success":"no","error":"gone","request_id":"r"}`, deleter.Answer{Verdict: deleter.NotFound, Message: "gone", APIRequestID: "r"}},
-		{"404 whose error is no text is not the API's", 404, "application/json", `{"error":{"code":1},"request_id":"r"}`, deleter.Answer{Verdict: deleter.Retry}},
+		{"404 whose error is not a string is not the API's", 404, "application/json", `{"error":{"code":1},"request_id":"r"}`, deleter.Answer{Verdict: deleter.Retry}},
 		{"404 of a sibling's shape is not the API's", 404, "application/json", `{"success":true}`, deleter.Answer{Verdict: deleter.Retry}},
 		{"400 that is null is tried again", 400, "application/json", `null`, deleter.Answer{Verdict: deleter.Retry}},
 		{"422 that is a list is tried again", 422, "application/json", `[]`, deleter.Answer{Verdict: deleter.Retry}},
@@ -169,7 +169,7 @@ func FuzzRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
 		a := read(deleter.Response{Status: status, Body: body, JSON: true})
 		var members map[string]any
-		_ = json.Unmarshal(body, &members) // what the standard library takes for it
+		_ = json.Unmarshal(body, &members) // as the standard library reads it
 		isText := func(name string) bool { _, ok := members[name].(string); return ok }
 		switch a.Verdict {
 		case deleter.Deleted:
@@ -189,7 +189,7 @@ func FuzzRead(f *testing.F) {
 				t.Errorf("invalid from %d %q", status, body)
 			}
 		case deleter.CredentialRefused:
-			t.Errorf("held by %d %q", status, body)
+			t.Errorf("a refused credential from %d %q", status, body)
 		}
 	})
 }
