@@ -3,7 +3,6 @@ package consumer
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -26,12 +25,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	set := false
-	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "test.parallel" })
-	if !set {
-		_ = flag.Set("test.parallel", "16") // tests mostly wait
-	}
+	e2e.Parallel(16)
 	goleak.VerifyTestMain(m)
 }
 

@@ -27,6 +27,7 @@ func TestMain(m *testing.M) { testscript.Main(tidied{m}, map[string]func(){"leth
 type tidied struct{ *testing.M }
 
 func (m tidied) Run() int {
+	e2e.Parallel(8)
 	defer func() { _ = os.RemoveAll(built.dir) }()
 	code := m.M.Run()
 	if code != 0 {

@@ -28,12 +28,7 @@ var (
 var binaries map[e2e.Program]string
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	set := false
-	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "test.parallel" })
-	if !set {
-		_ = flag.Set("test.parallel", "16") // trials mostly wait
-	}
+	e2e.Parallel(16)
 	if *seed == 0 {
 		*seed = rand.Uint64N(1<<32) + 1
 	}
