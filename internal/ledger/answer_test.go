@@ -33,7 +33,7 @@ func TestAnAnswerIsOneShortLine(t *testing.T) {
 	}
 }
 
-// A record tells the answer until the result does, and so does the schedule.
+// The last answer is in each record and in the schedule. A result has its own evidence instead.
 func TestTheLastAnswerTravelsWithTheRequest(t *testing.T) {
 	js := newServer(t)
 	l := newLedger(js, sensayTarget)
@@ -42,7 +42,7 @@ func TestTheLastAnswerTravelsWithTheRequest(t *testing.T) {
 	p.Seq = put(t, l, l.NewAttempt(t.Context(), id, "f", p, 0), nil)
 	last, err := l.Last(t.Context(), id)
 	if err != nil || last.Progress.Answer != p.Answer {
-		t.Errorf("the record tells %+v, %v", last.Progress.Answer, err)
+		t.Errorf("the record has %+v, %v", last.Progress.Answer, err)
 	}
 	if err := l.Schedule(t.Context(), id, &nats.Msg{Header: nats.Header{}}, p, time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)

@@ -13,13 +13,13 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// question is where it is asked.
-const question = "$JS.API.DIRECT.GET." + events.StreamResults
+// checkSubject is the subject of the batched existence check.
+const checkSubject = "$JS.API.DIRECT.GET." + events.StreamResults
 
-func TestOneQuestionFindsThatManyRequestsHaveNoRecords(t *testing.T) {
+func TestOneCheckFindsThatManyRequestsHaveNoRecords(t *testing.T) {
 	js := newServer(t)
-	var asked atomic.Int64
-	spy, err := js.Conn().Subscribe(question, func(*nats.Msg) { asked.Add(1) })
+	var checks atomic.Int64
+	spy, err := js.Conn().Subscribe(checkSubject, func(*nats.Msg) { checks.Add(1) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,39 +35,39 @@ func TestOneQuestionFindsThatManyRequestsHaveNoRecords(t *testing.T) {
 
 	t.Run("a request without records has none", func(t *testing.T) {
 		if !l.NoneExist(t.Context(), []string{NewID()}) {
-			t.Error("it is not")
+			t.Error("a record is found")
 		}
 	})
 	t.Run("a request with a record has one", func(t *testing.T) {
 		if l.NoneExist(t.Context(), []string{known}) {
-			t.Error("it is")
+			t.Error("no record is found")
 		}
 	})
-	t.Run("many are empty together, in one question", func(t *testing.T) {
-		before := int64(2) // by the subtests before
-		askedUntil := func(n int64) int64 {
-			for deadline := time.Now().Add(30 * time.Second); asked.Load() < n && time.Now().Before(deadline); {
+	t.Run("one check is enough for many requests", func(t *testing.T) {
+		before := int64(2) // checks in the subtests above
+		waitFor := func(n int64) int64 {
+			for deadline := time.Now().Add(30 * time.Second); checks.Load() < n && time.Now().Before(deadline); {
 				time.Sleep(time.Millisecond)
 			}
-			return asked.Load()
+			return checks.Load()
 		}
-		askedUntil(before)
+		waitFor(before)
 		ids := make([]string, 250)
 		for i := range ids {
 			ids[i] = NewID()
 		}
 		if !l.NoneExist(t.Context(), ids) {
-			t.Error("they are not")
+			t.Error("a record is found")
 		}
 		ids[len(ids)/2] = known
 		if l.NoneExist(t.Context(), ids) {
-			t.Error("one has a record, and none is said to exist")
+			t.Error("one request has a record, but none is found")
 		}
-		if n := askedUntil(before+2) - before; n != 2 {
-			t.Errorf("%d questions were asked", n)
+		if n := waitFor(before+2) - before; n != 2 {
+			t.Errorf("%d checks, want 2", n)
 		}
 	})
-	t.Run("a record that was stored is seen by every later question", func(t *testing.T) {
+	t.Run("every later check finds a stored record", func(t *testing.T) {
 		var all sync.WaitGroup
 		for range 50 {
 			all.Go(func() {
@@ -76,18 +76,18 @@ func TestOneQuestionFindsThatManyRequestsHaveNoRecords(t *testing.T) {
 					t.Error(err)
 				}
 				if l.NoneExist(t.Context(), []string{id}) {
-					t.Error("it is not seen")
+					t.Error("the record is not found")
 				}
 			})
 		}
 		all.Wait()
 	})
-	t.Run("without an answer nothing is known", func(t *testing.T) {
+	t.Run("without a reply a record may exist", func(t *testing.T) {
 		if err := js.DeleteStream(t.Context(), events.StreamResults); err != nil {
 			t.Fatal(err)
 		}
 		if l.NoneExist(t.Context(), []string{NewID()}) {
-			t.Error("it is")
+			t.Error("it reports that no record exists")
 		}
 	})
 }
@@ -102,7 +102,7 @@ func TestTheBatchedCheckIsUsedOnlyWhereItsAnswerIsCurrent(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := l.NoneExist(t.Context(), []string{NewID()}); got != want {
-			t.Errorf("no record is said to exist: %v, want %v", got, want)
+			t.Errorf("it reports that no record exists: %v, want %v", got, want)
 		}
 	}
 	allow := func(direct bool) {
@@ -116,9 +116,9 @@ func TestTheBatchedCheckIsUsedOnlyWhereItsAnswerIsCurrent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Run("before it is known", func(t *testing.T) {
+	t.Run("before the replicas are known", func(t *testing.T) {
 		if l.NoneExist(t.Context(), []string{NewID()}) {
-			t.Error("no record is said to exist")
+			t.Error("it reports that no record exists")
 		}
 	})
 	t.Run("one replica", func(t *testing.T) { want(t, true) })
@@ -135,7 +135,7 @@ func TestTheBatchedCheckIsUsedOnlyWhereItsAnswerIsCurrent(t *testing.T) {
 			t.Fatal(err)
 		}
 		want(t, false)
-		// The server sets up a mirror in a goroutine, which it does not end when it stops: a copied record shows its end.
+		// The server sets up a mirror in a goroutine that it does not stop at shutdown. A copied record shows that it has ended.
 		put(t, l, l.NewAttempt(t.Context(), NewID(), "fingerprint", Progress{Attempts: 1, FirstAttempt: noon}, 0), nil)
 		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 			info, err := copied.Info(t.Context())
@@ -155,13 +155,13 @@ func TestTheBatchedCheckIsUsedOnlyWhereItsAnswerIsCurrent(t *testing.T) {
 		cancel()
 		l.exists.single.Store(true)
 		if l.LearnReplicas(ended) == nil || l.NoneExist(t.Context(), []string{NewID()}) {
-			t.Error("an earlier answer is used without asking")
+			t.Error("an earlier answer is used")
 		}
 	})
 }
 
 func TestAReplicaDoesNotAnswerTheBatchedCheck(t *testing.T) {
 	if answersForAll(jetstream.StreamConfig{Replicas: 3, AllowDirect: true}) || !answersForAll(jetstream.StreamConfig{Replicas: 1, AllowDirect: true}) {
-		t.Error("one of three replicas may be behind, one of one is not")
+		t.Error("one of three replicas may be behind; a single replica is not")
 	}
 }

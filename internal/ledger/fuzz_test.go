@@ -15,7 +15,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// Only workers write records, but any client that may publish there can write anything.
+// Only workers write records, but any client with the permission can publish anything there.
 func FuzzReadRecord(f *testing.F) {
 	f.Add("deletions.attempts.kv-user-context.r1.3", "0192f0c1-7c1e-7b6e-a8f4-0c7c3a5f1d11", "f", "worker", "105s", "3")
 	f.Add("deletions.results.kv-user-context.r1.deleted", "0192f0c1-7c1e-7b6e-a8f4-0c7c3a5f1d11", "f", "worker", "", "1")
@@ -54,8 +54,8 @@ func FuzzReadRecord(f *testing.F) {
 	})
 }
 
-// What goes into a schedule is the event, and nothing that commands the server
-// or passes for the worker's own.
+// A schedule contains the event's headers only: none that is a command to the server, and none
+// that looks like a worker's.
 func FuzzEventHeaders(f *testing.F) {
 	f.Add("ce-id", "Nats-Rollup", "Lethe-Attempt", "all", `{"ids":[1]}`)
 	f.Add("Content-Type", "CE-Source", "ce-ſource", "application/json", "")
@@ -73,7 +73,7 @@ func FuzzEventHeaders(f *testing.F) {
 		again, whyAgain := events.ReadRequest(kvTarget, kept, []byte(body))
 		first.TraceParent, first.TraceState = again.TraceParent, again.TraceState
 		if diff := cmp.Diff(first, again); diff != "" || (why == nil) != (whyAgain == nil) {
-			t.Errorf("read again as another event, %v, %v (-first +again):\n%s", why, whyAgain, diff)
+			t.Errorf("it is read as another event, %v, %v (-first +again):\n%s", why, whyAgain, diff)
 		}
 	})
 }

@@ -81,7 +81,7 @@ func asConflict(t testing.TB, err error) *Record {
 	t.Helper()
 	var conflict *ConflictError
 	if !errors.As(err, &conflict) {
-		t.Fatalf("%v is no conflict", err)
+		t.Fatalf("%v is not a conflict", err)
 	}
 	return conflict.Last
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// The server does not check the filter: a typo in it would switch the guard off.
+// The server does not validate the filter: a typo would turn the expectation off.
 func TestTheFilterIsThatOfTheContract(t *testing.T) {
 	l := &Ledger{target: sensayTarget}
 	if got, want := l.filter("abc-1"), "deletions.*.sensay-knowledge-base.abc-1.*"; got != want {
@@ -72,7 +72,7 @@ func TestOneOfManyConcurrentWritersIsAccepted(t *testing.T) {
 	}
 }
 
-// What is published in one go is guarded as what is published alone.
+// Records published together have the same expectations as single ones.
 func TestRecordsPublishedTogetherAreStoredUnlessOneConflicts(t *testing.T) {
 	js := newServer(t)
 	l := newLedger(js, sensayTarget)
@@ -94,7 +94,7 @@ func TestRecordsPublishedTogetherAreStoredUnlessOneConflicts(t *testing.T) {
 		}
 	}
 	if last := asConflict(t, l.Append(t.Context(), all[1])); last.Seq != 1 {
-		t.Errorf("the record that was there is %d", last.Seq)
+		t.Errorf("the conflict names record %d, want 1", last.Seq)
 	}
 }
 
@@ -157,7 +157,7 @@ func (i *intruder) connect(t *testing.T) *Ledger {
 	return newLedger(js, sensayTarget)
 }
 
-// A record is stored after the message that is there, even if no worker wrote that.
+// A record can follow a message that no worker wrote.
 func TestTheNextRecordExpectsTheForeignMessage(t *testing.T) {
 	js := newServer(t)
 	publisher := &intruder{js: js, left: 5}
@@ -172,11 +172,11 @@ func TestTheNextRecordExpectsTheForeignMessage(t *testing.T) {
 		}
 	}
 
-	// Another worker's record behind a foreign message is seen.
+	// Another worker's record before foreign messages is found.
 	p.Seq, p.Attempts = seq, 3
 	other := newLedger(js, sensayTarget)
 	theirs := put(t, other, other.NewAttempt(t.Context(), "x", "f", p, 0), nil)
-	for range readAtOnce + 1 { // more than are read at once
+	for range readAtOnce + 1 { // more than one read returns
 		if _, err := js.Publish(t.Context(), events.ResultSubject(sensayTarget, "x", events.Deleted), []byte("{}")); err != nil {
 			t.Fatal(err)
 		}
@@ -191,8 +191,8 @@ func TestTheNextRecordExpectsTheForeignMessage(t *testing.T) {
 	}
 }
 
-// What cannot be encoded is not stored: an empty result would be final for everybody
-// who reads its subject.
+// A result that cannot be encoded must not be stored empty: a reader of its subject would
+// take it for the final result.
 func TestAResultThatCannotBeEncodedIsNotStored(t *testing.T) {
 	js := newServer(t)
 	l := newLedger(js, sensayTarget)
@@ -254,7 +254,7 @@ func TestStoreFailuresAreReported(t *testing.T) {
 	} {
 		var log strings.Builder
 		f := newFailures(slog.New(slog.NewTextHandler(&log, nil)))
-		f.end("a try that never failed", false)
+		f.end("an append that never failed", false)
 		begun := time.Now()
 		for i := range c.stored {
 			f.add(i, Failure{Reason: "the disk is full", Since: begun.Add(time.Duration(i) * time.Second)})
@@ -270,7 +270,7 @@ func TestStoreFailuresAreReported(t *testing.T) {
 		for i, stored := range c.stored {
 			f.end(i, stored)
 		}
-		if said := strings.Contains(log.String(), "could not be stored"); said != c.logged || f.all() != nil {
+		if logged := strings.Contains(log.String(), "could not be stored"); logged != c.logged || f.all() != nil {
 			t.Errorf("%s: it logged %q", name, log.String())
 		}
 	}

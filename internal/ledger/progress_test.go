@@ -47,8 +47,7 @@ func TestProgressSurvivesItsHeaders(t *testing.T) {
 	})
 }
 
-// Headers of scheduled messages are the worker's own, but a reader must stand
-// whatever is there.
+// A worker writes the headers of scheduled messages, but reading must handle any content.
 func FuzzReadProgress(f *testing.F) {
 	f.Add("3", "2026-11-23T12:00:00Z", "true", "17", "confirm", "4", "1m30s", "true")
 	f.Add("-1", "yesterday", "maybe", "-17", "", "99999999999999999999999", "-1h", "perhaps")

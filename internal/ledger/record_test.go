@@ -46,12 +46,12 @@ func TestAnIncompleteRecordIsForeign(t *testing.T) {
 			"another kind": func(m *streams.Message) {
 				m.Subject = strings.NewReplacer("attempts", "results", "results", "attempts").Replace(m.Subject)
 			},
-			"no headers":        func(m *streams.Message) { m.Header = nil },
-			"a later record":    func(m *streams.Message) { m.Header.Set(headerExpected, fmt.Sprint(m.Seq)) },
-			"another number":    func(m *streams.Message) { m.Header.Set(headerAttempt, "+1") },
-			"another step":      func(m *streams.Message) { m.Header.Set(headerStep, "other") },
-			"a name of no form": func(m *streams.Message) { m.Header.Set(headerRecord, "x") },
-			"a time of no form": func(m *streams.Message) { m.Header.Set(headerFirstAttempt, "yesterday") },
+			"no headers":      func(m *streams.Message) { m.Header = nil },
+			"a later record":  func(m *streams.Message) { m.Header.Set(headerExpected, fmt.Sprint(m.Seq)) },
+			"another number":  func(m *streams.Message) { m.Header.Set(headerAttempt, "+1") },
+			"another step":    func(m *streams.Message) { m.Header.Set(headerStep, "other") },
+			"an invalid name": func(m *streams.Message) { m.Header.Set(headerRecord, "x") },
+			"an invalid time": func(m *streams.Message) { m.Header.Set(headerFirstAttempt, "yesterday") },
 		}
 		needed := []string{headerRecord, headerFingerprint, headerInstance, headerAttempt, headerMayHaveDeleted, headerExpected, headerStep, headerRequestSeq}
 		if strings.HasPrefix(raw.Subject, "deletions.attempts.") {

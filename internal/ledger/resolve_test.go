@@ -25,33 +25,33 @@ func TestResolve(t *testing.T) {
 	lapsed.MayHaveDeleted = true
 
 	for _, c := range []struct {
-		name     string
-		knows    uint64
-		last     *Record
-		standing bool
-		want     Action
-		at       time.Time
-		history  Progress
+		name      string
+		carried   uint64
+		last      *Record
+		scheduled bool
+		want      Action
+		at        time.Time
+		history   Progress
 	}{
 		{name: "a request with its final result is done", last: result(events.Deleted, "f"), want: Acknowledge, history: known},
-		{name: "a request that failed is done until a person replays it", last: result(events.Failed, "f"), want: Acknowledge, history: known},
-		{name: "another resource is a reused id, whatever its state", last: result(events.Deleted, "g"), want: RejectReuse, history: known},
-		{name: "a request whose next step is scheduled is done", last: attempt(time.Second, "other"), standing: true, want: Acknowledge, history: known},
-		{name: "pending without a schedule gets its confirmation at its time", last: result(events.AcceptedPending, "f"), want: ComeBack, at: due,
+		{name: "a failed request is done until it is replayed", last: result(events.Failed, "f"), want: Acknowledge, history: known},
+		{name: "another resource is a reused id, whatever its outcome", last: result(events.Deleted, "g"), want: RejectReuse, history: known},
+		{name: "a request whose next step is scheduled is done", last: attempt(time.Second, "other"), scheduled: true, want: Acknowledge, history: known},
+		{name: "a pending request without a schedule gets its confirmation", last: result(events.AcceptedPending, "f"), want: ComeBack, at: due,
 			history: Progress{Attempts: 2, Seq: 9, FirstAttempt: due, AwaitingRemoval: true, RequestSeq: 5}},
 		{name: "an attempt under lease is another worker's", last: attempt(time.Second, "other"), want: ComeBack, at: noon.Add(59*time.Second + ClockTolerance), history: known},
-		{name: "a lease is not over while clocks may differ", last: attempt(time.Minute+ClockTolerance-1, "other"), want: ComeBack, at: noon.Add(1), history: known},
+		{name: "a lease has not expired within the clocks' tolerance", last: attempt(time.Minute+ClockTolerance-1, "other"), want: ComeBack, at: noon.Add(1), history: known},
 		{name: "an attempt stored in the future is under lease", last: attempt(-time.Hour, "other"), want: ComeBack, at: noon.Add(time.Hour + time.Minute + ClockTolerance), history: known},
-		{name: "an attempt whose lease is over is adopted as unanswered", last: attempt(2*time.Minute, "other"), want: Adopt, history: lapsed},
-		{name: "this worker's own attempt needs no waiting", last: attempt(time.Second, "self"), want: Adopt, history: lapsed},
+		{name: "an attempt whose lease has expired is adopted as unanswered", last: attempt(2*time.Minute, "other"), want: Adopt, history: lapsed},
+		{name: "this worker's own attempt is adopted at once", last: attempt(time.Second, "self"), want: Adopt, history: lapsed},
 		{name: "an attempt that was answered is adopted as it was", last: over, want: Adopt, history: answered},
-		{name: "a chain whose records are gone is adopted as unanswered", knows: 7, last: nil, want: Adopt, history: Progress{RequestSeq: 5, MayHaveDeleted: true}},
-		{name: "a chain whose later records are gone is adopted as unanswered", knows: 12, last: over, want: Adopt, history: lapsed},
+		{name: "a request whose records are gone is adopted as unanswered", carried: 7, last: nil, want: Adopt, history: Progress{RequestSeq: 5, MayHaveDeleted: true}},
+		{name: "a request whose last records are gone is adopted as unanswered", carried: 12, last: over, want: Adopt, history: lapsed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			known := known
-			known.Seq = c.knows
-			got, at, history := Resolve(known, "f", c.last, c.standing, "self", noon)
+			known.Seq = c.carried
+			got, at, history := Resolve(known, "f", c.last, c.scheduled, "self", noon)
 			if got != c.want || !at.Equal(c.at) {
 				t.Errorf("Action %v at %v, want %v at %v", got, at, c.want, c.at)
 			}

@@ -8,15 +8,15 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-func TestAFailureIsSaidInWords(t *testing.T) {
+func TestFailureTextHasTheServersDescription(t *testing.T) {
 	full := &jetstream.APIError{Code: 503, ErrorCode: 10077, Description: "maximum bytes exceeded"}
 	for name, c := range map[string]struct {
 		err  error
 		want string
 	}{
-		"an error of the server":      {full, "maximum bytes exceeded (error 10077 of the server)"},
-		"one with what was attempted": {fmt.Errorf("a schedule: %w", full), "a schedule: maximum bytes exceeded (error 10077 of the server)"},
-		"another error":               {errors.New("nats: nats: no"), "nats: no"},
+		"an error of the server":    {full, "maximum bytes exceeded (error 10077 of the server)"},
+		"with the failed operation": {fmt.Errorf("a schedule: %w", full), "a schedule: maximum bytes exceeded (error 10077 of the server)"},
+		"another error":             {errors.New("nats: nats: no"), "nats: no"},
 	} {
 		if got := FailureText(newServer(t), c.err); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)

@@ -8,14 +8,14 @@ import (
 	"github.com/lethe-dev/lethe/deleter"
 )
 
-// limit is a rate limit as APIs have them. allow counts a call, or says for how long
-// none is let through.
+// limit is a rate limit of an API. allow counts a call that is let through, or returns how
+// long no call is.
 type limit interface {
 	allow(now time.Time) (wait time.Duration)
 	set(perSecond float64)
 }
 
-// bucket refills evenly, and stores what is not used, up to its size.
+// bucket is a token bucket.
 type bucket struct {
 	rate, size, tokens float64
 	last               time.Time
@@ -37,7 +37,7 @@ func (b *bucket) allow(now time.Time) time.Duration {
 	return 0
 }
 
-// fixedWindow counts from one second of the clock to the next.
+// fixedWindow counts the calls in each second of the clock.
 type fixedWindow struct {
 	most, count float64
 	window      time.Time
@@ -81,13 +81,13 @@ var (
 	busy      = deleter.Answer{Verdict: deleter.Retry, Status: 503, Message: "busy"}
 )
 
-// limitedAPI answers calls under a limit, in the time of a test.
+// limitedAPI answers calls under a limit.
 type limitedAPI struct {
 	limit
 	latency    time.Duration
 	retryAfter bool
 	quota      deleter.Quota // in its headers
-	capacity   chan struct{} // calls that it works on at the same time; nil for all
+	capacity   chan struct{} // the number of calls that it processes at the same time; nil for any
 
 	mu              sync.Mutex
 	passed, refused int
@@ -115,7 +115,7 @@ func (a *limitedAPI) call() deleter.Answer {
 	return answer
 }
 
-// arrive counts a call, and says for how long none is let through.
+// arrive counts a call, and returns how long none is let through, 0 if this one is.
 func (a *limitedAPI) arrive() (wait time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

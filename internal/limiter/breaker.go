@@ -11,17 +11,17 @@ import (
 // failuresToOpen is how many failures in a row open the breaker.
 const failuresToOpen = 10
 
-// refusalsToSuspend is how many different requests in a row the API must refuse
-// with 403 until the credential is taken for the reason, not the requests.
+// refusalsToSuspend is how many different requests in a row the API must refuse with
+// 403 before the credential counts as the reason, not the requests.
 const refusalsToSuspend = 20
 
-// maxProbeInterval is the longest wait of an open breaker before its next probe:
-// one call in half a minute harms no API, and the end of an outage is noticed soon.
-// Probes of a refused credential have no such cap, because a wrong credential tried
-// often can lock an account.
+// maxProbeInterval is the longest wait of an open breaker before its next probe: a
+// call every half minute is no load for an API, and the end of an outage is noticed
+// soon. Probes of a refused credential have no such cap, because repeated use of a
+// wrong credential can lock an account.
 const maxProbeInterval = 30 * time.Second
 
-// Breaker says whether the lane may call. It opens after repeated failures, and
+// Breaker decides whether the lane may call. It opens after repeated failures, and
 // suspends the lane when the credential is refused: at once by a 401, which is
 // about the credential; by a 403, which can be about one request, when many
 // different requests are refused. From the first 403 until the credential is
@@ -34,9 +34,9 @@ const maxProbeInterval = 30 * time.Second
 // about that request alone. An answer to it opens nothing and makes no wait longer,
 // and it is the probe only on a backoff of its own.
 //
-// Counting and half-opening are failsafe-go's. That library fixes a delay when a
-// breaker opens; here a later answer can make the wait longer and a new credential
-// ends it, so the Breaker keeps the time of the next probe itself.
+// failsafe-go counts failures and half-opens. It fixes the delay when a breaker opens,
+// but here a later answer can make the wait longer and a new credential ends it, so the
+// Breaker keeps the time of the next probe itself.
 //
 // It is safe for concurrent use.
 type Breaker struct {
@@ -90,8 +90,8 @@ func NewBreaker(p Policy) *Breaker {
 	}
 }
 
-// Wait waits until something may be fetched, and says whether it is for a probe, of
-// which there is one at a time. It fails only when ctx ends.
+// Wait waits until requests may be fetched. probe reports whether only one may be, for
+// a probe. It fails only when ctx ends.
 func (b *Breaker) Wait(ctx context.Context) (probe bool, err error) {
 	for {
 		b.mu.Lock()
@@ -102,7 +102,7 @@ func (b *Breaker) Wait(ctx context.Context) (probe bool, err error) {
 			return probe, ctx.Err()
 		}
 		if wake <= 0 {
-			wake = time.Hour // only a change can help
+			wake = time.Hour // only a change ends the wait
 		}
 		sleep(ctx, wake, changed)
 		if ctx.Err() != nil {
@@ -111,9 +111,9 @@ func (b *Breaker) Wait(ctx context.Context) (probe bool, err error) {
 	}
 }
 
-// Allow says whether a call may be made for a request, suspect or not, and the
-// number of the probe if the call is one, else 0. A caller that may call must
-// Release the probe afterwards.
+// Allow reports whether a call may be made for a request, suspect or not. probe is the
+// number of the probe if the call is one, else 0. A caller that may call must Release
+// the probe afterwards.
 func (b *Breaker) Allow(suspect bool) (probe int, may bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -128,12 +128,12 @@ func (b *Breaker) Allow(suspect bool) (probe int, may bool) {
 	return probe, true
 }
 
-// free says whether something may be fetched or called for, with the lock held.
+// free reports whether requests may be fetched and called for, with the lock held.
 func (b *Breaker) free() bool {
 	return !b.blocked && b.probing == 0 && (b.circuit.IsClosed() || !time.Now().Before(b.until))
 }
 
-// Allows says whether a further call may be made on the permission that came with
+// Allows reports whether a further call may be made on the permission that came with
 // this probe.
 func (b *Breaker) Allows(probe int) bool {
 	b.mu.Lock()
@@ -141,7 +141,7 @@ func (b *Breaker) Allows(probe int) bool {
 	return !b.blocked && (b.circuit.IsClosed() && b.refused == 0 || probe != 0 && probe == b.probing)
 }
 
-// SingleRequests says whether calls must be made for single requests.
+// SingleRequests reports whether each call must be for a single request.
 func (b *Breaker) SingleRequests() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -180,9 +180,9 @@ func (b *Breaker) Release(probe int) {
 	b.notify()
 }
 
-// Found takes whether a pull for a probe from one of the lane's two streams found a
-// message. The breaker closes once its wait is over and both are empty: then only a
-// new request can tell how the API is.
+// Found reports to the breaker whether a pull for a probe from one of the lane's two
+// streams found a message. The breaker closes once its wait is over and both are empty:
+// then only a new request can show how the API is.
 func (b *Breaker) Found(stream string, found bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -217,10 +217,10 @@ func (b *Breaker) Block(blocked bool) {
 
 // State is what a Breaker does, apart from [Breaker.Block].
 type State struct {
-	// Closed: requests are fetched as they come.
+	// Closed: requests are fetched as they arrive.
 	Closed bool
-	// Suspended: it is open because the API refuses the credential. If it is false
-	// and Closed too, the API fails.
+	// Suspended: it is open because the API refuses the credential. If both Suspended
+	// and Closed are false, the API fails.
 	Suspended bool
 	// Status and Reason are the last answer that keeps it open. Status is 0 if there
 	// was no answer.
@@ -242,7 +242,7 @@ func (b *Breaker) State() State {
 	return State{Suspended: b.suspended, Status: b.status, Reason: b.reason, Since: b.since, NextProbe: b.until}
 }
 
-// notify wakes those who Wait, with the lock held.
+// notify wakes the callers of Wait, with the lock held.
 func (b *Breaker) notify() {
 	close(b.changed)
 	b.changed = make(chan struct{})

@@ -22,7 +22,7 @@ func mustAllow(t *testing.T, b *Breaker, want bool) (probe int) {
 	return probe
 }
 
-// mustCall makes a call that has an answer.
+// mustCall makes a call, which is answered at once.
 func mustCall(t *testing.T, b *Breaker, a deleter.Answer) {
 	t.Helper()
 	probe := mustAllow(t, b, true)
@@ -39,14 +39,14 @@ func mustOpen(t *testing.T, b *Breaker) {
 	mustAllow(t, b, false)
 }
 
-// asking is a failure whose answer asks to wait.
+// asking returns a failure with a Retry-After.
 func asking(wait time.Duration) deleter.Answer {
 	a := busy
 	a.RetryAfter = wait
 	return a
 }
 
-// waited is how long Wait takes.
+// waited returns how long Wait took, and whether it is for a probe.
 func waited(t *testing.T, b *Breaker) (time.Duration, bool) {
 	t.Helper()
 	before := time.Now()
@@ -59,7 +59,7 @@ func waited(t *testing.T, b *Breaker) (time.Duration, bool) {
 
 func TestBreaker(t *testing.T) {
 	retry, ok := busy, deleted
-	hold := deleter.Answer{Verdict: deleter.CredentialRefused, Status: 401, Message: "who are you"}
+	unauthorized := deleter.Answer{Verdict: deleter.CredentialRefused, Status: 401, Message: "who are you"}
 
 	for name, test := range map[string]func(t *testing.T, b *Breaker){
 		"single failures do not open it": func(t *testing.T, b *Breaker) {
@@ -101,14 +101,14 @@ func TestBreaker(t *testing.T) {
 				t.Errorf("waited %v", d)
 			}
 		},
-		"a refused credential suspends the lane at once, for as long as the backoff says": func(t *testing.T, b *Breaker) {
-			mustCall(t, b, hold)
+		"a refused credential suspends the lane at once, for the time of the backoff": func(t *testing.T, b *Breaker) {
+			mustCall(t, b, unauthorized)
 			if s := b.State(); !s.Suspended || s.Reason != "who are you" {
 				t.Errorf("%+v", s)
 			}
 			for range 20 {
 				waited(t, b)
-				mustCall(t, b, hold)
+				mustCall(t, b, unauthorized)
 			}
 			if d, _ := waited(t, b); d != time.Hour {
 				t.Errorf("waited %v", d)
@@ -119,7 +119,7 @@ func TestBreaker(t *testing.T) {
 			for range refusalsToSuspend - 1 {
 				mustCall(t, b, refused)
 			}
-			mustCall(t, b, ok) // which starts the count again
+			mustCall(t, b, ok) // resets the count
 			for range refusalsToSuspend - 1 {
 				probe := mustAllow(t, b, true)
 				b.Record(refused, Call{})
@@ -138,7 +138,7 @@ func TestBreaker(t *testing.T) {
 			}
 		},
 		"a changed credential is tried at once": func(t *testing.T, b *Breaker) {
-			mustCall(t, b, hold)
+			mustCall(t, b, unauthorized)
 			done := make(chan time.Duration)
 			go func() { d, _ := waited(t, b); done <- d }()
 			synctest.Wait()
@@ -157,7 +157,7 @@ func TestBreaker(t *testing.T) {
 			}
 			mustAllow(t, b, true)
 		},
-		"throttling that slowing down does not end is a failure": func(t *testing.T, b *Breaker) {
+		"throttling that persists although the limiter slows down is a failure": func(t *testing.T, b *Breaker) {
 			for range failuresToOpen {
 				mustCall(t, b, throttled)
 			}
@@ -186,7 +186,7 @@ func TestBreaker(t *testing.T) {
 				}
 			}
 		},
-		"a late answer that asks for more makes the wait longer": func(t *testing.T, b *Breaker) {
+		"a late answer with a longer Retry-After makes the wait longer": func(t *testing.T, b *Breaker) {
 			mustOpen(t, b)
 			b.Record(asking(9*time.Second), Call{})
 			b.Record(asking(7*time.Second), Call{})
@@ -194,7 +194,7 @@ func TestBreaker(t *testing.T) {
 				t.Errorf("waited %v", d)
 			}
 		},
-		"an answer to a call that was permitted before closes it, once the wait is over": func(t *testing.T, b *Breaker) {
+		"a success of an earlier call closes it, once the wait is over": func(t *testing.T, b *Breaker) {
 			mustOpen(t, b)
 			b.Record(ok, Call{})
 			if s := b.State(); s.Closed || s.Suspended {
@@ -208,8 +208,8 @@ func TestBreaker(t *testing.T) {
 				t.Errorf("%+v", s)
 			}
 		},
-		"a released permission lets the next probe be made": func(t *testing.T, b *Breaker) {
-			mustCall(t, b, hold)
+		"a released probe allows the next one": func(t *testing.T, b *Breaker) {
+			mustCall(t, b, unauthorized)
 			waited(t, b)
 			b.Release(mustAllow(t, b, true))
 			if d, _ := waited(t, b); d != 0 {
@@ -219,12 +219,12 @@ func TestBreaker(t *testing.T) {
 		},
 		"only a probe's own call ends it": func(t *testing.T, b *Breaker) {
 			before, slow := mustAllow(t, b, true), mustAllow(t, b, true)
-			mustCall(t, b, hold)
+			mustCall(t, b, unauthorized)
 			waited(t, b)
 			probe := mustAllow(t, b, true)
 			b.Release(before) // made no call
 			mustAllow(t, b, false)
-			b.Record(retry, Call{}) // to a call that was out
+			b.Record(retry, Call{}) // the answer to an earlier call
 			b.Release(slow)
 			mustAllow(t, b, false)
 			time.Sleep(time.Until(b.until))
@@ -232,12 +232,12 @@ func TestBreaker(t *testing.T) {
 			b.Release(probe)
 			mustAllow(t, b, true)
 		},
-		"a probe that has closed it ends no later one": func(t *testing.T, b *Breaker) {
-			mustCall(t, b, hold)
+		"a probe that has closed it does not end a later one": func(t *testing.T, b *Breaker) {
+			mustCall(t, b, unauthorized)
 			waited(t, b)
 			first := mustAllow(t, b, true)
 			b.Record(ok, Call{})
-			mustCall(t, b, hold) // while further calls are made on the first permission
+			mustCall(t, b, unauthorized) // while further calls are made on the first permission
 			waited(t, b)
 			second := mustAllow(t, b, true)
 			b.Release(first)
@@ -290,7 +290,7 @@ func TestAnAcceptanceCountsForItsCredentialOnly(t *testing.T) {
 	}
 }
 
-// A breaker with nothing to probe with would stay open until a publisher sends one.
+// Without a request for a probe, a breaker would stay open until the next publish.
 func TestAnOpenBreakerClosesWithoutARequestToProbeWith(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := testBreaker()
@@ -309,7 +309,7 @@ func TestAnOpenBreakerClosesWithoutARequestToProbeWith(t *testing.T) {
 		}
 		b.Found("later", false)
 		if !b.State().Closed {
-			t.Error("open though nothing is left")
+			t.Error("open though no request waits")
 		}
 	})
 }
@@ -322,7 +322,7 @@ func TestASuspectRequestOpensNothingAndProbesOnItsOwnBackoff(t *testing.T) {
 			b.Record(deleter.Answer{Verdict: deleter.CredentialRefused, Status: 403}, suspect)
 		}
 		if at, open := b.SuspectAt(); open || !at.IsZero() {
-			t.Fatalf("open %v, suspects wait until %s", open, at)
+			t.Fatalf("open %v, suspect requests wait until %s", open, at)
 		}
 		mustOpen(t, b)
 		waited(t, b)
@@ -336,13 +336,13 @@ func TestASuspectRequestOpensNothingAndProbesOnItsOwnBackoff(t *testing.T) {
 			t.Error("a suspect request may probe again at once")
 		}
 		if at, open := b.SuspectAt(); !open || time.Until(at) != time.Second {
-			t.Errorf("open %v, suspects wait for %s", open, time.Until(at))
+			t.Errorf("open %v, suspect requests wait for %s", open, time.Until(at))
 		}
 		b.Release(mustAllow(t, b, true)) // another request may
 	})
 }
 
-// An operator reads since when the API fails, and what it answered last.
+// The state tells an operator since when the API fails, and its last answer.
 func TestAnOpenBreakerSaysSinceWhenAndWhatTheLastAnswerWas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := testBreaker()

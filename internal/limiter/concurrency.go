@@ -5,9 +5,8 @@ import (
 	"time"
 )
 
-// concurrency is how many calls may run at the same time: what is configured at
-// most, fewer where calls time out, and where they take so long that the API must
-// be queueing them.
+// concurrency is how many calls may run at the same time: the configured number at
+// most, and fewer if calls time out, or take so long that the API must be queueing them.
 //
 // It begins with few calls and allows one more for each answer (slow start), until
 // a call takes too long; from then on one more for as many answers as calls run.
@@ -27,10 +26,11 @@ type concurrency struct {
 
 const (
 	// firstConcurrency is how many calls may run before any is answered. From there
-	// the number doubles within the time of an answer, so that a low limit of the
-	// API is met with few calls, and a high one is reached in no time.
+	// the number doubles within the time of an answer, so that a low limit of the API
+	// is hit by few calls, and a high limit is reached quickly.
 	firstConcurrency = 8
-	// tooLong is how many times the baseline is too long, where calls are slow.
+	// A median latency of more than tooLong times the baseline is too long, if it is
+	// also longer than slow.
 	tooLong = 2
 	slow    = 200 * time.Millisecond
 	// few is the part of the configured number that counts as few.
@@ -44,7 +44,7 @@ func newConcurrency(configured int) *concurrency {
 // limit is how many calls may run.
 func (c *concurrency) limit() int { return int(c.allowed) }
 
-// answered takes a call from begin to answer.
+// answered adapts to a call that was answered.
 func (c *concurrency) answered(begun, now time.Time) {
 	if c.slowStart {
 		c.allowed++
@@ -53,7 +53,7 @@ func (c *concurrency) answered(begun, now time.Time) {
 	}
 	c.allowed = min(c.allowed, c.configured)
 	if begun.Before(c.decreased) {
-		return // a call among more than may run now
+		return // it began before the decrease, among more calls than may run now
 	}
 	c.latencies = append(c.latencies, now.Sub(begun))
 	if len(c.latencies) < max(c.limit(), firstConcurrency) {

@@ -44,7 +44,7 @@ import (
 	"github.com/lethe-dev/lethe/deleter"
 )
 
-// Config is how fast a lane may call.
+// Config limits a lane's calls.
 type Config struct {
 	// Concurrency is how many calls may run at the same time, at least 1.
 	Concurrency int
@@ -60,10 +60,10 @@ type Config struct {
 
 // Limiter says when the next call may begin. It is safe for concurrent use.
 //
-// A request acquires a slot before it is claimed, and waits for its turn right
-// before its call: claiming takes time, and would make bursts of an even rate. To
-// keep calls from waiting for claims, there are more slots than calls may run: as
-// many more as are claimed in the time of a call, doubled to be sure.
+// A request acquires a slot before it is claimed, and waits for its turn right before
+// its call: the time of a claim varies, and would turn an even rate into bursts. So that
+// no call waits for a claim, there are more slots than calls may run: twice as many more
+// as are claimed in the time of a call.
 type Limiter struct {
 	config Config
 
@@ -112,13 +112,13 @@ func (l *Limiter) Acquire(ctx context.Context) error {
 	})
 }
 
-// WaitNear waits until a turn is near, as Acquire does, with a slot that the caller
-// has already. It fails only when ctx ends.
+// WaitNear waits until about a second before a turn, as Acquire does. The caller has a
+// slot already. It fails only when ctx ends.
 func (l *Limiter) WaitNear(ctx context.Context) error {
 	return l.waitFor(ctx, time.Time{}, func(now time.Time) (time.Duration, bool) { return l.untilNear(now, l.acquired-1) })
 }
 
-// untilNear is how long it is until a turn is near, behind the slots of others.
+// untilNear is the time until lead before the next turn, after those of others slots.
 func (l *Limiter) untilNear(now time.Time, others int) (wait time.Duration, change bool) {
 	wait, change = l.rate.wait(now)
 	ahead := float64(max(others-l.calls, 0)) * float64(l.rate.interval())
@@ -169,7 +169,7 @@ func (l *Limiter) Wait(ctx context.Context, deadline time.Time) (begun time.Time
 	return begun, err
 }
 
-// Release gives a slot back.
+// Release returns a slot.
 func (l *Limiter) Release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -177,9 +177,8 @@ func (l *Limiter) Release() {
 	l.notify()
 }
 
-// slots is how many there are: one for each call that may run, and those for
-// requests that are claimed while calls run. Where calls take much longer than
-// claims, nothing is claimed ahead.
+// slots is the number of slots: one for each call that may run, plus enough to claim
+// ahead while calls run. If calls take much longer than claims, none is for claims ahead.
 func (l *Limiter) slots() int {
 	limit, ahead := l.concurrency.limit(), 0.0
 	if l.callTime > 0 {
@@ -188,10 +187,10 @@ func (l *Limiter) slots() int {
 	return limit + int(ahead)
 }
 
-// Learn takes the answer to the call that began at a time. It says whether the
-// answer is a throttling (429) for which the Limiter slows down: no failure of the
-// API. It is false for other answers, and for a refusal of a single call that was
-// made to see whether the API lets calls through again.
+// Learn adapts the limits to the answer to the call that began at a time. It reports
+// whether the answer is a 429 for which the Limiter slows down, which is not a failure
+// of the API. A 429 to a probe, a single call that tests whether the API lets calls
+// through again, is a failure.
 func (l *Limiter) Learn(begun time.Time, a deleter.Answer) (throttled bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -212,7 +211,7 @@ func (l *Limiter) learnConcurrency(begun, now time.Time, a deleter.Answer, refus
 	switch {
 	case a.Status == 0 && now.Sub(begun) >= l.config.Timeout:
 		l.concurrency.timedOut(begun, now)
-	case a.Status != 0 && a.Status < 500 && !refused: // failures and refusals are quick
+	case a.Status != 0 && a.Status < 500 && !refused: // the latency of failures and refusals says nothing
 		l.concurrency.answered(begun, now)
 	}
 }

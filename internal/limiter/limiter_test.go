@@ -23,7 +23,7 @@ func testLimiter(perSecond float64) *Limiter {
 	return New(Config{Concurrency: testConcurrency, Rate: perSecond, Timeout: time.Minute, MaxWait: time.Hour})
 }
 
-// keepBusy has a limiter make calls, as many as it can, until ctx ends.
+// keepBusy makes as many calls as the limiter allows, until ctx ends.
 func keepBusy(ctx context.Context, l *Limiter, call func() deleter.Answer) {
 	var work sync.WaitGroup
 	for range 2 * testConcurrency {
@@ -41,8 +41,8 @@ func keepBusy(ctx context.Context, l *Limiter, call func() deleter.Answer) {
 	work.Wait()
 }
 
-// measure runs for a time and returns how much of the limit was used, and which
-// part of the calls was refused.
+// measure makes calls for a time. It returns the used part of the limit, and the refused
+// part of the calls.
 func measure(t *testing.T, l *Limiter, a *limitedAPI, perSecond float64, d time.Duration) (used, refused float64) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
@@ -53,8 +53,8 @@ func measure(t *testing.T, l *Limiter, a *limitedAPI, perSecond float64, d time.
 	return float64(a.passed-passed) / allowed, float64(a.refused-(calls-passed)) / float64(a.passed+a.refused-calls)
 }
 
-// One or two calls in some seconds find out whether the limit still applies. At a low
-// rate they are a larger part of the calls.
+// Every few seconds one or two calls test whether the limit still applies. At a low rate
+// these are a larger part of the calls.
 func TestTheRateThatAnAPIAllowsIsFoundAndUsed(t *testing.T) {
 	for _, c := range []struct {
 		rate    float64
@@ -73,7 +73,7 @@ func TestTheRateThatAnAPIAllowsIsFoundAndUsed(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						a := &limitedAPI{limit: limit(), latency: c.latency, retryAfter: retryAfter}
 						l := testLimiter(0)
-						measure(t, l, a, c.rate, 20*time.Second) // it has to find it
+						measure(t, l, a, c.rate, 20*time.Second) // finds the rate
 						used, refused := measure(t, l, a, c.rate, seconds(max(10, 3000/c.rate)))
 						if used < 0.95 || refused > c.refused {
 							t.Errorf("%.1f %% of the rate is used, %.2f %% of calls are refused", used*100, refused*100)
@@ -96,7 +96,7 @@ func limitsOf(rate float64) map[string]func() limit {
 	}
 }
 
-// The first calls are made at full speed, and nothing is known then.
+// The first calls are made at full speed, because no limit is known yet.
 func TestAnAPIWithoutBurstsIsUsedFromTheStart(t *testing.T) {
 	for _, rate := range []float64{5, 10, 100} {
 		for _, retryAfter := range []bool{false, true} {
@@ -115,7 +115,7 @@ func TestAnAPIWithoutBurstsIsUsedFromTheStart(t *testing.T) {
 	}
 }
 
-// 90 % of what is to be done is done in the eleventh second, whatever the rate was.
+// In the eleventh second, 90 % of the demand is met, whatever the rate was.
 func TestALimitThatIsLiftedIsNoticed(t *testing.T) {
 	const demand = 500.
 	for _, rate := range []float64{2, 50} {
@@ -130,7 +130,7 @@ func TestALimitThatIsLiftedIsNoticed(t *testing.T) {
 						a.limit = &bucket{rate: 1e9, size: 1e9}
 						measure(t, l, a, demand, 10*time.Second)
 						if used, _ := measure(t, l, a, demand, time.Second); used < 0.9 {
-							t.Errorf("%.0f calls a second are made, %v are to be", used*demand, demand)
+							t.Errorf("%.0f calls a second are made, the demand is %v", used*demand, demand)
 						}
 					})
 				})
@@ -174,16 +174,16 @@ func TestAnAPIThatRefusesEverythingGetsSingleCalls(t *testing.T) {
 	}
 }
 
-// A Retry-After of more than a second is respected, even where calls are let through.
+// A Retry-After of more than a second is respected, even if the API lets other calls through.
 func TestALongRetryAfterIsRespected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := testLimiter(0)
 		first, _ := l.Wait(t.Context(), time.Time{})
 		second, _ := l.Wait(t.Context(), time.Time{})
 		l.Learn(first, asksFor(7*time.Second))
-		l.Learn(second, asksFor(9*time.Second)) // in flight by then
+		l.Learn(second, asksFor(9*time.Second)) // was in flight already
 		if next := l.Pace().NextCall; next.Sub(first) != 9*time.Second {
-			t.Errorf("the next call is to be made at %s", next)
+			t.Errorf("the next call is planned for %s", next)
 		}
 		if begun, _ := l.Wait(t.Context(), time.Time{}); begun.Sub(first) != 9*time.Second {
 			t.Errorf("the next call is made after %v", begun.Sub(first))
@@ -204,7 +204,7 @@ func TestACallPastItsDeadlineIsNotMade(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := time.Now()
-		go func() { _, _ = l.Wait(t.Context(), time.Time{}) }() // the turn after it is waited for too
+		go func() { _, _ = l.Wait(t.Context(), time.Time{}) }() // takes the next turn
 		synctest.Wait()
 		for range 2 {
 			if _, err := l.Wait(t.Context(), before.Add(time.Second)); !errors.Is(err, context.DeadlineExceeded) {
@@ -214,7 +214,7 @@ func TestACallPastItsDeadlineIsNotMade(t *testing.T) {
 		if d := time.Since(before); d != time.Second {
 			t.Errorf("given up after %v", d)
 		}
-		time.Sleep(time.Minute) // the other one has begun
+		time.Sleep(time.Minute) // until the other call has begun
 		if _, err := testLimiter(0).Wait(t.Context(), time.Now()); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a call begins too late, %v", err)
 		}
@@ -252,17 +252,17 @@ func TestNoCallWaitsForAClaim(t *testing.T) {
 						return deleted
 					})
 				}
-				run(20) // it begins with few
+				run(20) // slow start
 				before := made.Load()
 				run(100)
 				if used := float64(made.Load()-before) / (100 * testConcurrency); used < 0.98 {
-					t.Errorf("%.1f %% of the calls that could be out were", used*100)
+					t.Errorf("%.1f %% of the allowed calls were in flight", used*100)
 				}
 				if most.Load() != testConcurrency {
-					t.Errorf("%d calls were out", most.Load())
+					t.Errorf("%d calls were in flight", most.Load())
 				}
 				if latency > time.Second && ahead.Load() > 0 {
-					t.Errorf("%d requests were claimed for calls far away", ahead.Load())
+					t.Errorf("%d requests were claimed long before their calls", ahead.Load())
 				}
 			})
 		})
@@ -284,7 +284,7 @@ func TestNoSlotIsGivenWhileAProbeIsInFlight(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		enters := func() bool {
+		acquired := func() bool {
 			soon, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			err := l.Acquire(soon)
@@ -293,23 +293,23 @@ func TestNoSlotIsGivenWhileAProbeIsInFlight(t *testing.T) {
 			}
 			return err == nil
 		}
-		if enters() {
+		if acquired() {
 			t.Error("a slot is given")
 		}
 		l.Learn(begun, deleted)
-		if !enters() {
+		if !acquired() {
 			t.Error("no slot is given after the answer")
 		}
 	})
 }
 
-// What a lane with little to do has called says nothing of what the API allows.
+// The calls of a lane with little load do not tell what the API allows.
 func TestALaneWithLittleLoadKeepsItsRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := testLimiter(0)
 		one := func(a deleter.Answer) {
 			if l.Acquire(t.Context()) != nil {
-				t.Fatal("no place")
+				t.Fatal("no slot")
 			}
 			begun, err := l.Wait(t.Context(), time.Time{})
 			if err != nil {
@@ -327,14 +327,14 @@ func TestALaneWithLittleLoadKeepsItsRate(t *testing.T) {
 			}
 		}
 		a := &limitedAPI{limit: &bucket{rate: 1e9, size: 1e9}, latency: 20 * time.Millisecond}
-		used, _ := measure(t, l, a, 100, 15*time.Second) // a backlog comes
+		used, _ := measure(t, l, a, 100, 15*time.Second) // a backlog
 		if used < 1 {
-			t.Errorf("of an API without a limit %.1f calls a second were used", used*100)
+			t.Errorf("an API without a limit got %.1f calls a second", used*100)
 		}
 	})
 }
 
-// A turn that comes too late was a slot too early.
+// If a turn does not come before its deadline, its slot was given too early.
 func TestNothingIsClaimedAheadOfAnAPIThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := testLimiter(0)
@@ -345,7 +345,7 @@ func TestNothingIsClaimedAheadOfAnAPIThatHangs(t *testing.T) {
 			return deleted
 		})
 		if l.slots() <= testConcurrency {
-			t.Fatalf("%d may enter where calls are quick", l.slots())
+			t.Fatalf("%d slots while calls are quick", l.slots())
 		}
 		for range testConcurrency { // these hang
 			if _, err := l.Wait(t.Context(), time.Time{}); err != nil {
@@ -355,10 +355,10 @@ func TestNothingIsClaimedAheadOfAnAPIThatHangs(t *testing.T) {
 		soon, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		if _, err := l.Wait(soon, time.Time{}); err == nil {
-			t.Fatal("more calls are out than may be")
+			t.Fatal("more calls are in flight than allowed")
 		}
 		if l.slots() != testConcurrency {
-			t.Errorf("%d may enter", l.slots())
+			t.Errorf("%d slots, want %d", l.slots(), testConcurrency)
 		}
 	})
 }
@@ -367,12 +367,12 @@ func TestARateIsNeverExceeded(t *testing.T) {
 	for name, c := range map[string]struct {
 		configured, granted, allowed float64
 	}{
-		"configured":                        {100, 0, 100},
-		"configured, and granted more":      {100, 500, 100},
-		"granted":                           {0, 100, 100},
-		"configured, and granted less":      {500, 100, 100},
-		"less than one a second":            {0.5, 0, 0.5},
-		"granted next to nothing, or never": {0, 1e-300, 1. / 3600},
+		"configured":                   {100, 0, 100},
+		"configured, and granted more": {100, 500, 100},
+		"granted":                      {0, 100, 100},
+		"configured, and granted less": {500, 100, 100},
+		"less than one a second":       {0.5, 0, 0.5},
+		"granted nearly nothing":       {0, 1e-300, 1. / 3600},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -401,10 +401,10 @@ func TestARateInHeadersIsRespectedFromTheFirstAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &limitedAPI{limit: &bucket{rate: 500, size: 50}, latency: 20 * time.Millisecond}
 		used, refused := measure(t, testLimiter(0), a, 500, 20*time.Second)
-		told := &limitedAPI{limit: &bucket{rate: 500, size: 50}, latency: 20 * time.Millisecond, quota: deleter.Quota{Rate: 500}}
-		usedTold, refusedTold := measure(t, testLimiter(0), told, 500, 20*time.Second)
-		if usedTold < 0.98 || refusedTold > 0 || refused == 0 {
-			t.Errorf("%.1f %% of the rate is used, %.2f %% of calls are refused; untold %.1f and %.2f", usedTold*100, refusedTold*100, used*100, refused*100)
+		granting := &limitedAPI{limit: &bucket{rate: 500, size: 50}, latency: 20 * time.Millisecond, quota: deleter.Quota{Rate: 500}}
+		usedGranted, refusedGranted := measure(t, testLimiter(0), granting, 500, 20*time.Second)
+		if usedGranted < 0.98 || refusedGranted > 0 || refused == 0 {
+			t.Errorf("%.1f %% of the rate is used, %.2f %% of calls are refused; without headers %.1f and %.2f", usedGranted*100, refusedGranted*100, used*100, refused*100)
 		}
 	})
 }
@@ -478,7 +478,7 @@ func TestFailuresDoNotLowerTheRate(t *testing.T) {
 }
 
 func TestConcurrencyDecreasesWhenCallsTakeLonger(t *testing.T) {
-	for name, troubled := range map[string]func(*limitedAPI) func() deleter.Answer{
+	for name, slow := range map[string]func(*limitedAPI) func() deleter.Answer{
 		"time-outs": func(*limitedAPI) func() deleter.Answer {
 			return func() deleter.Answer {
 				time.Sleep(time.Minute)
@@ -501,14 +501,14 @@ func TestConcurrencyDecreasesWhenCallsTakeLonger(t *testing.T) {
 					return l.Pace().Calls
 				}
 				if calls := run(time.Minute, a.call); calls != testConcurrency {
-					t.Errorf("%d calls at the same time while all is well", calls)
+					t.Errorf("%d calls at the same time while the API is quick", calls)
 				}
-				if calls := run(5*time.Minute, troubled(a)); calls > testConcurrency*3/4 {
+				if calls := run(5*time.Minute, slow(a)); calls > testConcurrency*3/4 {
 					t.Errorf("%d calls at the same time while the API is slow", calls)
 				}
 				a.latency, a.capacity = 400*time.Millisecond, nil
 				if calls := run(5*time.Minute, a.call); calls != testConcurrency {
-					t.Errorf("%d calls at the same time after it", calls)
+					t.Errorf("%d calls at the same time once the API is quick again", calls)
 				}
 			})
 		})

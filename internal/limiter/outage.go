@@ -6,8 +6,8 @@ import (
 	"github.com/lethe-dev/lethe/deleter"
 )
 
-// open sets the time of the next probe, with the lock held. Answers to calls that
-// were in flight when the breaker opened only make a wait longer, if they ask.
+// open sets the time of the next probe, with the lock held. The answer to a call that
+// was in flight when the breaker opened only makes the wait longer, by its Retry-After.
 func (b *Breaker) open(a deleter.Answer, wasOpen bool) {
 	now := time.Now()
 	if wasOpen && now.Before(b.until) {
@@ -26,7 +26,7 @@ func (b *Breaker) open(a deleter.Answer, wasOpen bool) {
 	clear(b.empty)
 }
 
-// closed forgets the outage. It is called with the lock held.
+// closed resets what is known about the outage, with the lock held.
 func (b *Breaker) closed() {
 	b.opened, b.probing, b.suspended, b.status, b.reason, b.since = 0, 0, false, 0, "", time.Time{}
 	b.doubted, b.suspectAt = 0, time.Time{}

@@ -6,7 +6,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 )
 
-// Policy is how long a request waits between its attempts, and when it is given up.
+// Policy is how long a request waits between its attempts, and when it fails.
 // It is the configuration of a [backoff.ExponentialBackOff].
 type Policy struct {
 	// InitialInterval is the wait after the first attempt.
@@ -15,14 +15,14 @@ type Policy struct {
 	Multiplier float64
 	// Randomization, from 0 to 1, spreads each wait over wait × (1 ± Randomization).
 	Randomization float64
-	// MaxInterval is the longest wait, and the cap on what an API may ask for.
+	// MaxInterval is the longest wait, also for a Retry-After of the API.
 	MaxInterval time.Duration
 	// MaxElapsed is how long after its first attempt a request fails.
 	MaxElapsed time.Duration
 }
 
-// maxSteps bounds the loop of Delay: 64 doublings of a nanosecond are five
-// centuries, and a smaller multiplier has met MaxInterval long before.
+// maxSteps bounds the loop of Delay. By then any multiplier of practical use has reached
+// MaxInterval.
 const maxSteps = 4096
 
 // Delay returns how long to wait after attempt n, counted from 1: the nth delay

@@ -18,7 +18,7 @@ func TestDelayStaysWithinItsLimits(t *testing.T) {
 		asked := time.Duration(rapid.Int64Range(0, int64(1<<62)).Draw(t, "asked"))
 		got := p.Delay(rapid.IntRange(1, 300).Draw(t, "n"), asked)
 		if got < min(asked, p.MaxInterval) {
-			t.Fatalf("%v is less than was asked for, %v", got, asked)
+			t.Fatalf("%v is less than the requested %v", got, asked)
 		}
 		if most := float64(p.MaxInterval)*(1+p.Randomization) + 1; float64(got) > most {
 			t.Fatalf("%v is more than %v", got, time.Duration(most))

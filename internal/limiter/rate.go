@@ -5,16 +5,15 @@ import (
 	"time"
 )
 
-// rate is how many calls may begin in a second: what is configured, what the API
-// grants in a header, or what it learned from throttling (429), whichever is
-// lowest. It knows no limit until the API throttles.
+// rate is how many calls may begin in a second: the lowest of the configured rate, the
+// rate that the API grants in a header, and the rate learned from throttling (429).
 //
 // It is an adaptive limiter like those of the AWS SDKs. Throttling lowers the rate
 // to a floor a little below the ceiling at which the API throttled. From there it
 // grows along the curve of CUBIC (RFC 9438): quickly at first, slowly around the
 // ceiling, and then ever faster. Past the ceiling the API has raised its limit: the
-// rate doubles until the API throttles again (slow start). A rate that is even
-// needs a small decrease only, and one call in some seconds finds the limit again.
+// rate doubles until the API throttles again (slow start). Because calls are evenly
+// spaced, a small decrease is enough, and one call every few seconds tests the limit.
 //
 // A throttling episode lasts until a call that began later is let through. Its
 // first refusal says that the rate is a little too high. A second one in a row says
@@ -22,7 +21,7 @@ import (
 // too high. Then single calls probe, with growing pauses. Answers to calls that
 // were in flight when the rate was lowered say nothing new.
 //
-// rate holds no clock and no lock: its owner says what happens when.
+// rate has no clock and no lock: its owner passes the times, and locks.
 type rate struct {
 	configured float64 // infinite for no limit
 	granted    float64 // by the API in a header, infinite while it grants none
@@ -101,8 +100,8 @@ func (r *rate) timeToCeiling() time.Duration {
 	return max(timeToCeiling, seconds(ceilingCalls/r.ceiling))
 }
 
-// wait is how long no call may begin. change is true if only the answer to the
-// probe can tell.
+// wait is how long no call may begin. change is true if that depends on the answer to
+// the probe.
 func (r *rate) wait(now time.Time) (d time.Duration, change bool) {
 	if r.probing {
 		return 0, true
@@ -119,8 +118,8 @@ func (r *rate) interval() time.Duration {
 	return time.Duration(min(float64(time.Second)/r.current(), math.MaxInt64/4))
 }
 
-// begin takes a call that begins now, after wait was 0. waited says that it had to
-// wait before.
+// begin records a call that begins now, after wait returned 0. waited: it had to wait
+// before.
 func (r *rate) begin(now time.Time, waited bool) {
 	due := r.slot.Add(r.interval())
 	r.slot = due
@@ -141,13 +140,13 @@ func (r *rate) begin(now time.Time, waited bool) {
 	r.began = now
 }
 
-// stopped says that the API lets nothing through, so that single calls probe.
+// stopped reports whether the API lets nothing through, so that single calls probe.
 func (r *rate) stopped() bool { return r.refusals >= 2 }
 
-// probe says whether the call that began then is the probe.
+// probe reports whether the call that began at a time is the probe.
 func (r *rate) probe(begun time.Time) bool { return r.probing && begun.Equal(r.probed) }
 
-// grow lets the rate grow. Far enough past the ceiling, slow start begins.
+// grow raises the rate. Far enough past the ceiling, slow start begins.
 func (r *rate) grow(by time.Duration) {
 	if r.slowStart {
 		by = min(by, doubling)
@@ -158,7 +157,7 @@ func (r *rate) grow(by time.Duration) {
 	}
 }
 
-// onSuccess takes that the call which began then was let through.
+// onSuccess adapts to a call that was let through.
 func (r *rate) onSuccess(begun time.Time) {
 	r.let.add(begun)
 	if begun.After(r.lastRefused) {
@@ -166,16 +165,15 @@ func (r *rate) onSuccess(begun time.Time) {
 	}
 }
 
-// onNothing takes that the call which began then has no answer that says anything
-// about limits.
+// onNothing ends a probe whose answer says nothing about limits.
 func (r *rate) onNothing(begun time.Time) {
 	if r.probe(begun) {
 		r.probing = false
 	}
 }
 
-// onThrottle takes that the call which began then was refused, for at least the
-// given time if that is not 0.
+// onThrottle adapts to a call that was refused. wait is the API's Retry-After, 0 if it
+// sent none.
 func (r *rate) onThrottle(begun, now time.Time, wait time.Duration) {
 	if wait > time.Second { // a second, the shortest Retry-After there is, often means less
 		r.pause(now.Add(wait))
@@ -189,7 +187,7 @@ func (r *rate) onThrottle(begun, now time.Time, wait time.Duration) {
 	switch {
 	case !r.learned:
 		r.learned, r.slowStart, r.floor, r.grown = true, true, max(let, 1), 0
-	case idle: // others use the same limit; how high it is was not tried
+	case idle: // other clients use the same limit, and this lane did not test it
 	case r.refusals == 1:
 		r.lower(begun, now, let)
 	case r.refusals == 2 && !r.slowStart:
@@ -228,8 +226,8 @@ func (r *rate) pause(until time.Time) {
 	}
 }
 
-// grant takes a rate that the API says it grants. One that rises makes what was
-// learned before void.
+// grant sets the rate that the API grants in a header. A higher rate than before
+// discards what was learned.
 func (r *rate) grant(perSecond float64) {
 	perSecond = max(perSecond*grantMargin, r.minimum)
 	if perSecond > 1.05*r.granted {

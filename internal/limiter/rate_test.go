@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// callAt has a call begin as soon as it may, and returns when that is.
+// callAt begins a call as soon as it may begin, and returns that time.
 func callAt(t *testing.T, r *rate, now time.Time) time.Time {
 	t.Helper()
 	wait, change := r.wait(now)
@@ -17,8 +17,8 @@ func callAt(t *testing.T, r *rate, now time.Time) time.Time {
 	return now
 }
 
-// A slow lane makes few calls in the time of a doubling. None of them may say that
-// the API allows much more.
+// A slow lane makes few calls in the time of a doubling. A single one must not raise the rate
+// to more than twice.
 func TestACallDoublesTheRateAtMost(t *testing.T) {
 	r := newRate(0, time.Hour)
 	now := callAt(t, r, time.Now())
@@ -32,7 +32,7 @@ func TestACallDoublesTheRateAtMost(t *testing.T) {
 	}
 }
 
-// What was not tried was not found: a lane with little to do keeps its rate.
+// A lane with little load keeps its rate, because its calls do not test a higher one.
 func TestTheRateGrowsOnlyWhereItIsUsed(t *testing.T) {
 	r := newRate(0, time.Hour)
 	now := callAt(t, r, time.Now())
@@ -47,6 +47,6 @@ func TestTheRateGrowsOnlyWhereItIsUsed(t *testing.T) {
 		r.onSuccess(now)
 	}
 	if after := r.current(); after != before {
-		t.Errorf("%v calls a second, %v after a time with few", before, after)
+		t.Errorf("%v calls a second, %v after a time with little load", before, after)
 	}
 }

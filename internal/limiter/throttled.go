@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Source says where the rate of a lane's calls comes from.
+// Source is where the rate of a lane's calls comes from.
 type Source int
 
 const (
@@ -19,7 +19,7 @@ const (
 	Learned
 )
 
-// Pace is what limits a lane's calls at the moment.
+// Pace is the current limits of a lane's calls.
 type Pace struct {
 	// Calls is how many may run at the same time.
 	Calls int
@@ -31,15 +31,15 @@ type Pace struct {
 	// it came; zero if there was none.
 	Refused   int
 	RefusedAt time.Time
-	// ThrottledSince is since when requests have waited for the rate: there is more
-	// demand than it allows. Zero if they do not wait.
+	// ThrottledSince is the time since which requests have waited for the rate, because
+	// demand exceeds it. Zero if they do not wait.
 	ThrottledSince time.Time
-	// NextCall is when the next call may begin, if the API asked to wait for longer
-	// than a moment.
+	// NextCall is when the next call may begin, if the API asked to wait for more than a
+	// second.
 	NextCall time.Time
 }
 
-// Pace reports what limits the calls now.
+// Pace returns the current limits.
 func (l *Limiter) Pace() Pace {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -23,41 +23,41 @@ func TestALaneIsThrottledWhileItsDemandExceedsTheRate(t *testing.T) {
 	refused := deleter.Answer{Verdict: deleter.Retry, Status: 429}
 	for name, c := range map[string]struct {
 		rate    float64
-		play    func(*testing.T, *Limiter)
+		calls   func(*testing.T, *Limiter)
 		source  Source
 		refused int
 		since   time.Duration // ago; 0 for not throttled
 	}{
 		"no call": {},
-		"a burst under the setting": {rate: 10, source: Setting, play: func(t *testing.T, l *Limiter) {
+		"a burst under the setting": {rate: 10, source: Setting, calls: func(t *testing.T, l *Limiter) {
 			for range 20 {
 				callNow(t, l, deleted)
 			}
 		}},
-		"more than the setting allows": {rate: 10, source: Setting, since: 10 * time.Second, play: func(t *testing.T, l *Limiter) {
+		"more than the setting allows": {rate: 10, source: Setting, since: 10 * time.Second, calls: func(t *testing.T, l *Limiter) {
 			for begun := time.Now(); time.Since(begun) < 10*time.Second; {
 				callNow(t, l, deleted)
 			}
 		}},
-		"as much as the setting allows, some time ago": {rate: 10, source: Setting, play: func(t *testing.T, l *Limiter) {
+		"as much as the setting allows, some time ago": {rate: 10, source: Setting, calls: func(t *testing.T, l *Limiter) {
 			for range 100 {
 				callNow(t, l, deleted)
 			}
 			time.Sleep(shortGap)
 		}},
-		"more than the API grants": {source: Granted, since: 10 * time.Second, play: func(t *testing.T, l *Limiter) {
+		"more than the API grants": {source: Granted, since: 10 * time.Second, calls: func(t *testing.T, l *Limiter) {
 			callNow(t, l, granted)
 			for begun := time.Now(); time.Since(begun) < 10*time.Second; {
 				callNow(t, l, granted)
 			}
 		}},
-		"a long wait that the API asked for": {source: Learned, refused: 429, since: time.Minute, play: func(t *testing.T, l *Limiter) {
+		"a long Retry-After": {source: Learned, refused: 429, since: time.Minute, calls: func(t *testing.T, l *Limiter) {
 			asked := refused
 			asked.RetryAfter = 5 * time.Minute
 			callNow(t, l, asked)
 			time.Sleep(time.Minute)
 		}},
-		"a refusal without more demand": {source: Learned, refused: 429, play: func(t *testing.T, l *Limiter) {
+		"a refusal without more demand": {source: Learned, refused: 429, calls: func(t *testing.T, l *Limiter) {
 			callNow(t, l, refused)
 			time.Sleep(time.Minute)
 		}},
@@ -65,8 +65,8 @@ func TestALaneIsThrottledWhileItsDemandExceedsTheRate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := testLimiter(c.rate)
-				if c.play != nil {
-					c.play(t, l)
+				if c.calls != nil {
+					c.calls(t, l)
 				}
 				p := l.Pace()
 				if p.Source != c.source || p.Refused != c.refused || p.ThrottledSince.IsZero() != (c.since == 0) {

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// waitFor waits as long as wait says. It asks again after each change, with the
-// lock held, and waits for a change alone if wait says so. The zero
-// deadline is none.
+// waitFor waits until wait, which is called with the lock held, returns 0. It calls wait
+// again after the returned time and after each change, or only after a change if wait
+// says so. The zero deadline is none.
 func (l *Limiter) waitFor(ctx context.Context, deadline time.Time, wait func(now time.Time) (d time.Duration, change bool)) error {
 	for ctx.Err() == nil {
 		now := time.Now()
@@ -39,12 +39,12 @@ func (l *Limiter) waitFor(ctx context.Context, deadline time.Time, wait func(now
 	return ctx.Err()
 }
 
-// shortWait is the longest wait that no change ends: to wake for each answer costs more.
+// shortWait is the longest wait that a change does not end: waking for each answer costs more.
 const shortWait = 10 * time.Millisecond
 
 func passed(deadline, now time.Time) bool { return !deadline.IsZero() && !now.Before(deadline) }
 
-// notify wakes those who wait for a change, with the lock held.
+// notify wakes the callers that wait for a change, with the lock held.
 func (l *Limiter) notify() {
 	if l.changed != nil {
 		close(l.changed)

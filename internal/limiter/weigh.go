@@ -7,19 +7,19 @@ import (
 	"github.com/lethe-dev/lethe/deleter"
 )
 
-// Call says what a call was made for.
+// Call describes a call to [Breaker.Record].
 type Call struct {
-	// Shared: for more than one request.
+	// Shared: it was for more than one request.
 	Shared bool
-	// Suspect: for one that is suspect.
+	// Suspect: it was for a suspect request.
 	Suspect bool
-	// Throttled: [Limiter.Learn] slows down for its answer.
+	// Throttled is what [Limiter.Learn] returned for its answer.
 	Throttled bool
 	// Since is when it began, by the server's clock.
 	Since time.Time
 }
 
-// Record takes the answer to a call, whether it was a probe or not.
+// Record adapts to the answer to a call, whether it was a probe or not.
 func (b *Breaker) Record(a deleter.Answer, c Call) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -52,10 +52,10 @@ func (b *Breaker) Record(a deleter.Answer, c Call) {
 	}
 }
 
-// succeed takes a success, with the lock held.
+// succeed records a success, with the lock held.
 func (b *Breaker) succeed(wasOpen bool) {
 	if b.circuit.IsOpen() && !time.Now().Before(b.until) {
-		b.circuit.Close() // by a call that was permitted before, and is as good as a probe
+		b.circuit.Close() // an earlier call's success is as good as a probe's
 	} else {
 		b.circuit.RecordSuccess()
 	}
@@ -74,7 +74,7 @@ const (
 	neutral               // it can be about the request alone, or about the rate
 )
 
-// weigh is called with the lock held.
+// weigh returns the weight of an answer, with the lock held.
 func (b *Breaker) weigh(a deleter.Answer, c Call) weight {
 	switch {
 	case a.Verdict == deleter.CredentialRefused && a.Status == 0: // the credential cannot be read
