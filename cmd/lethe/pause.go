@@ -56,8 +56,8 @@ its calls must have timed out.
 Pausing a paused lane gives it the new reason and the new end. lethe status, lethe
 show and the operator's page show who paused the lane, when and why.
 
-A power cut of the NATS server can lose a pause that was acknowledged, unless the
-server syncs always or the streams have three replicas: run lethe status after it.`,
+A power cut of the NATS server can lose a stored pause, unless the server syncs
+always or the streams have three replicas. Check lethe status after a power cut.`,
 		Example: `  lethe pause sensay-knowledge-base --reason "vendor maintenance" --until 22:00
   lethe pause --all --reason "wrong requests from the CRM"`,
 		ValidArgs: targetNames(),
@@ -100,7 +100,7 @@ paused, why and by whom. A running lane is not changed.`,
 
 func (f *pauseFlags) add(cmd *cobra.Command, verb string) {
 	cmd.Flags().BoolVar(&f.all, "all", false, verb+" every lane")
-	cmd.Flags().StringVar(&f.by, "by", "", "your name, shown with the pause (default: user@host)")
+	cmd.Flags().StringVar(&f.by, "by", "", "your name, shown to other operators (default: user@host)")
 	addOutputFlag(cmd, &f.output)
 }
 
