@@ -18,9 +18,9 @@ func CheckBaseURL(raw string, allowHTTP bool) (*url.URL, error) {
 	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" || !validPort(u.Port()):
 		return nil, errors.New("must be a URL such as https://api.example.com")
 	case u.User != nil:
-		return nil, errors.New("must not hold a user name or password")
+		return nil, errors.New("must not contain a user name or password")
 	case u.RawQuery != "" || u.ForceQuery || strings.Contains(raw, "#"):
-		return nil, errors.New("must not hold a query or fragment")
+		return nil, errors.New("must not contain a query or fragment")
 	case u.Scheme == "http" && !allowHTTP && !address.IsLoopback(u.Hostname()):
 		return nil, errors.New("must be https: plain http shows the credential to others; LETHE_ALLOW_HTTP=true allows it")
 	}

@@ -40,7 +40,7 @@ func (UserContexts) Target() Target { return KVUserContext }
 // Validate checks the number of ids, their range and that they are distinct.
 func (u UserContexts) Validate() error {
 	if len(u.IDs) == 0 || len(u.IDs) > MaxIDs {
-		return invalid(CodeInvalidResource, "data.ids", "must hold 1 to %d ids, not %d", MaxIDs, len(u.IDs))
+		return invalid(CodeInvalidResource, "data.ids", "must contain 1 to %d ids, not %d", MaxIDs, len(u.IDs))
 	}
 	seen := make(map[int64]bool, len(u.IDs))
 	for i, id := range u.IDs {
@@ -87,7 +87,7 @@ func readIDs(data []member, fields *ResourceFields) error {
 	}
 	for dec.PeekKind() != ']' {
 		if len(fields.IDs) == MaxIDs {
-			return invalid(CodeInvalidResource, field, "must hold 1 to %d ids, not more", MaxIDs)
+			return invalid(CodeInvalidResource, field, "must contain 1 to %d ids, not more", MaxIDs)
 		}
 		element, err := dec.ReadValue()
 		if err != nil {

@@ -88,7 +88,7 @@ func TestRows(t *testing.T) {
 		{"no ids", "csv", head + "kv-user-context,,,,,\n", 0, []string{"line 2: ids: is missing"}},
 		{"a repeated id", "csv", head + "kv-user-context,1;1,,,,\n", 0, []string{"line 2: ids[1]: repeats the id 1"}},
 		{"an entry of 0", "csv", head + "sensay-knowledge-base,," + replica + ",0,,\n", 0, []string{"line 2: knowledge_base_id"}},
-		{"ids over their limit", "csv", head + "kv-user-context," + strings.Repeat("1;", events.MaxIDs) + "1,,,,\n", 0, []string{"line 2: ids: must hold 1 to 100 ids"}},
+		{"ids over their limit", "csv", head + "kv-user-context," + strings.Repeat("1;", events.MaxIDs) + "1,,,,\n", 0, []string{"line 2: ids: must contain 1 to 100 ids"}},
 		{"the nil UUID", "csv", head + "sensay-knowledge-base,,00000000-0000-0000-0000-000000000000,5,,\n", 0, []string{"line 2: replica_uuid: must not be the nil UUID"}},
 		{"no UUID", "csv", head + "sensay-knowledge-base,,../../x,5,,\n", 0, []string{"line 2: replica_uuid: must be a UUID"}},
 		{"a UUID in braces", "csv", head + "sensay-knowledge-base,,{" + replica + "},5,,\n", 0, []string{"line 2: replica_uuid: must be a UUID"}},

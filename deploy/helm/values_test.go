@@ -106,7 +106,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"":                                  "nats.url: set it to the address",
 		"nats: {url: nats}":                 "nats.url: each address must be such as",
 		"nats: {url: 'nats://n, nats://m'}": "nats.url: each address must be such as",
-		"nats: {url: 'nats://u:p@n'}":       "nats.url: must not hold a user, password or token",
+		"nats: {url: 'nats://u:p@n'}":       "nats.url: must not contain a user, password or token",
 		"nats: {url: nats://n, worker: {secret: s}}":                   "nats.worker: say which keys of the secret s hold",
 		"nats: {url: nats://n, admin: {ca: ca.crt}}":                   "nats.admin: set secret to the name of the secret that holds ca",
 		"nats: {url: nats://n, admin: {secret: s, creds: a, nkey: b}}": "nats.admin: set creds or nkey, not both",

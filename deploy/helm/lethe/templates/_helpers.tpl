@@ -42,7 +42,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- with .Values.nats -}}
 {{- if not .url }}{{ fail "nats.url: set it to the address of your NATS server, such as nats://nats.nats:4222" }}{{ end -}}
 {{- range splitList "," .url -}}
-{{- if contains "@" . }}{{ fail "nats.url: must not hold a user, password or token: everybody who may read the Deployment could read it; use nats.worker.secret" }}{{ end -}}
+{{- if contains "@" . }}{{ fail "nats.url: must not contain a user, password or token: everybody who may read the Deployment could read it; use nats.worker.secret" }}{{ end -}}
 {{- if not (regexMatch "^(nats|tls|ws|wss)://[^/]+/?$" .) }}{{ fail (printf "nats.url: each address must be such as nats://nats.nats:4222, not %s" .) }}{{ end -}}
 {{- end -}}
 {{- range $party, $files := dict "worker" .worker "admin" .admin -}}
