@@ -1,8 +1,8 @@
 # The image holds one static binary and the CA certificates for calling the APIs. It has no shell and no secret.
 # Credentials come at run time, best as files that the _FILE variables name.
 
-# It is built where the builder runs, for the platform that is asked for.
-FROM --platform=$BUILDPLATFORM golang:1.26-alpine AS build
+# It is built where the builder runs, for the platform that is asked for. A builder without BuildKit names no platform.
+FROM --platform=${BUILDPLATFORM:-linux} golang:1.26-alpine AS build
 WORKDIR /src
 # The modules have a layer of their own, so that a change of the code does not fetch them again.
 COPY go.mod go.sum ./

@@ -10,12 +10,13 @@ import (
 func TestImage(t *testing.T) {
 	dockerfile := string(read(t, "../Dockerfile"))
 
-	t.Run("it is built with the Go of go.mod", func(t *testing.T) {
+	// Without BuildKit, as with docker-compose on some machines, the variable is empty.
+	t.Run("it is built with the Go of go.mod, by any builder", func(t *testing.T) {
 		needs := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindSubmatch(read(t, "../go.mod"))
 		if needs == nil {
 			t.Fatal("go.mod names no Go")
 		}
-		if want := "FROM --platform=$BUILDPLATFORM golang:" + string(needs[1]) + "-alpine AS build\n"; !strings.Contains(dockerfile, want) {
+		if want := "FROM --platform=${BUILDPLATFORM:-linux} golang:" + string(needs[1]) + "-alpine AS build\n"; !strings.Contains(dockerfile, want) {
 			t.Errorf("want %q", want)
 		}
 	})
