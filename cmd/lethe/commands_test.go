@@ -497,6 +497,7 @@ func TestExitStatusOfErrors(t *testing.T) {
 		{"--target: is empty", []string{"failed", "replay", "--all", "--target", ""}},
 		{"--outcome: is empty", []string{"results", "--outcome", ""}},
 		{"--since: must not be negative", []string{"failed", "list", "--since", "-5h"}},
+		{`--output: must be text or json, not "xml"; --since: must not be negative`, []string{"failed", "list", "--since", "-5h", "--output", "xml"}},
 		{"--since: must not be negative", []string{"failed", "replay", "--all", "--since=-1ns"}},
 		{"--since and --limit: must not be negative", []string{"results", "--since", "-5h"}},
 		{"--since: must be a duration", []string{"results", "--since", "5"}},

@@ -41,7 +41,13 @@ func exitStatus(err error) int {
 }
 
 // oneLine returns an error as a single line that is safe to print on a terminal: parts
-// of it may come from a file or from the network.
+// of it may come from a file or from the network. Joined errors are separated by "; ".
 func oneLine(err error) string {
-	return printable(strings.Join(strings.Fields(text.Error(err)), " "))
+	var parts []string
+	for line := range strings.Lines(text.Error(err)) {
+		if line = strings.Join(strings.Fields(line), " "); line != "" {
+			parts = append(parts, line)
+		}
+	}
+	return printable(strings.Join(parts, "; "))
 }
