@@ -17,7 +17,8 @@ import (
 )
 
 // steps runs the README's four blocks: the first two keep running, the third needs
-// their ports, and the fourth has its result after a moment.
+// their ports, and the fourth has its result after a moment. Then it runs the commands
+// that the documents for publishers and subscribers show.
 const steps = `
 ip link set lo up || exit 77
 port() { until (exec 3<>/dev/tcp/127.0.0.1/$1) 2>/dev/null; do sleep 0.1; done; }
@@ -28,6 +29,10 @@ port 8080
 until exec 4<>/dev/tcp/127.0.0.1/8080 && printf 'GET /readyz HTTP/1.0\r\n\r\n' >&4 && grep -q '"ready":true' <&4; do sleep 0.1; done
 eval "$PUBLISH"
 until eval "$READ"; do sleep 0.1; done
+echo "== the other documents =="
+while read -r command; do
+  until eval "$command" </dev/null; do sleep 0.1; done
+done <<<"$OTHERS"
 `
 
 // It runs in a network of its own, where the README's ports are free.
@@ -54,7 +59,7 @@ func TestTheREADMEsStepsWorkLiterally(t *testing.T) {
 	run := exec.CommandContext(t.Context(), unshare, "-rn", "bash", "-c", steps)
 	run.Dir, run.Stdout, run.Stderr = "../..", &stdout, &stderr
 	run.Env = append(os.Environ(), "PATH="+tools+":"+os.Getenv("PATH"), "HOME="+tools, "GOMODCACHE="+goEnv(t, "GOMODCACHE"), "GOCACHE="+goEnv(t, "GOCACHE"),
-		"LETHE_EMBEDDED_DIR="+t.TempDir(), "SANDBOX="+blocks[0][1], "WORKER="+blocks[1][1], "PUBLISH="+blocks[2][1], "READ="+blocks[3][1])
+		"LETHE_EMBEDDED_DIR="+t.TempDir(), "SANDBOX="+blocks[0][1], "WORKER="+blocks[1][1], "PUBLISH="+blocks[2][1], "READ="+blocks[3][1], "OTHERS="+shownCommands(t, "../../docs/publisher.md", "../../docs/subscriber.md"))
 	run.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stop := func() { _ = syscall.Kill(-run.Process.Pid, syscall.SIGKILL) } // what go run has started, too
 	if err := run.Start(); err != nil {
@@ -69,7 +74,7 @@ func TestTheREADMEsStepsWorkLiterally(t *testing.T) {
 		t.Fatalf("%v %v\n%s\n%s", err, state, &stdout, &stderr)
 	}
 
-	out := stdout.String()
+	out, others, _ := strings.Cut(stdout.String(), "== the other documents ==\n")
 	if !strings.Contains(out, `"stream":"DELETION_REQUESTS"`) {
 		t.Errorf("no acknowledgement:\n%s", out)
 	}
@@ -81,6 +86,9 @@ func TestTheREADMEsStepsWorkLiterally(t *testing.T) {
 	if err != nil || result.Outcome != events.Deleted || result.RequestID != "erasure-1" {
 		t.Errorf("%+v, %v", result, err)
 	}
+	if !strings.Contains(others, `"request_id":"erasure-2"`) || !strings.Contains(others, `"request_id":"erasure-1"`) {
+		t.Errorf("the publisher's or the subscriber's document shows no result:\n%s", others)
+	}
 	shown := regexp.MustCompile("(?s)```json\n(.*?)```").FindStringSubmatch(readme(t))
 	if shown == nil {
 		t.Fatal("README.md shows no result")
@@ -88,6 +96,26 @@ func TestTheREADMEsStepsWorkLiterally(t *testing.T) {
 	if diff := cmp.Diff(withoutTexts(t, shown[1]), withoutTexts(t, out[begin:])); diff != "" {
 		t.Errorf("README.md shows another event than the worker publishes (-shown +published):\n%s", diff)
 	}
+}
+
+// shownCommands returns the commands of documents that need the nats tool alone, a line each.
+func shownCommands(t *testing.T, documents ...string) string {
+	t.Helper()
+	var all []string
+	for _, document := range documents {
+		text, err := os.ReadFile(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := regexp.MustCompile(`(?m)^    ((?:nats|sh) .*)$`).FindAllSubmatch(text, -1)
+		if len(found) < 2 {
+			t.Fatalf("%s shows %d commands", document, len(found))
+		}
+		for _, command := range found {
+			all = append(all, string(command[1]))
+		}
+	}
+	return strings.Join(all, "\n")
 }
 
 // withoutTexts returns an event with the value of each text, which differs from run to run, left out.
