@@ -63,7 +63,7 @@ func TestAsyncAPIReferencesResolve(t *testing.T) {
 	}
 	walk(api)
 	if len(seen) == 0 {
-		t.Fatal("there are none")
+		t.Fatal("the document has no references")
 	}
 	slices.Sort(seen)
 	for _, ref := range slices.Compact(seen) {
@@ -74,7 +74,7 @@ func TestAsyncAPIReferencesResolve(t *testing.T) {
 			}
 			name, ok := strings.CutPrefix(ref, "./schemas/")
 			if _, err := fs.Stat(Schemas(), name); !ok || err != nil {
-				t.Errorf("it leads nowhere: %v", err)
+				t.Errorf("it does not resolve: %v", err)
 			}
 		})
 	}
@@ -87,7 +87,7 @@ func TestAsyncAPIExamples(t *testing.T) {
 	request, requestData, result := schema(t, "request.json"), schema(t, "request-data.json"), schema(t, "result.json")
 	for key, message := range at(t, api, "components", "messages").(map[string]any) {
 		if key == "waiting" {
-			continue // the worker's own
+			continue // only workers use it
 		}
 		for _, example := range at(t, message, "examples").([]any) {
 			t.Run(key+" "+at(t, example, "name").(string), func(t *testing.T) {
@@ -114,7 +114,7 @@ func TestAsyncAPIExamples(t *testing.T) {
 					var r Request
 					if r, err = ReadRequest(target, header, body); err == nil {
 						if id := header["Nats-Msg-Id"]; id != nil && id[0] != r.ID {
-							t.Errorf("the message is called %s, the request %s", id[0], r.ID)
+							t.Errorf("the message has the id %s, the request %s", id[0], r.ID)
 						}
 					}
 				default:

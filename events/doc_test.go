@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// The examples are compiled and run. So the code in the package documentation must be theirs.
-func TestTheCodeInTheDocumentationIsThatOfTheExamples(t *testing.T) {
+// The examples are compiled and run, so each line of code in the package comment must be one
+// of theirs.
+func TestTheCodeInThePackageCommentIsInTheExamples(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "doc.go", nil, parser.ParseComments)
 	if err != nil {
 		t.Fatal(err)

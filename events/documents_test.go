@@ -127,7 +127,7 @@ func at(t *testing.T, document any, keys ...string) any {
 	for _, key := range keys {
 		object, ok := document.(map[string]any)
 		if !ok || object[key] == nil {
-			t.Fatalf("there is no %s in %v", key, keys)
+			t.Fatalf("the document has no %s at %v", key, keys)
 		}
 		document = object[key]
 	}
@@ -199,8 +199,8 @@ func TestEnumerationsAgree(t *testing.T) {
 	}
 }
 
-// TestSchemaKnowsEveryField compares the fields of the types with those of the schemas.
-func TestSchemaKnowsEveryField(t *testing.T) {
+// The types and the schemas have the same fields.
+func TestSchemaHasEveryField(t *testing.T) {
 	data := schemaDocument(t, "result-data.json")
 	for name, test := range map[string]struct {
 		of         any

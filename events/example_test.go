@@ -122,7 +122,7 @@ func Example_wait() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	publishResults(ctx, js, request) // in the place of a worker
+	publishResults(ctx, js, request) // as a worker would
 
 	results, err := js.OrderedConsumer(ctx, events.StreamResults, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{

@@ -14,7 +14,7 @@ func wantKnown(t *testing.T, err error) {
 	t.Helper()
 	problem, ok := errors.AsType[*InvalidError](err)
 	if !ok {
-		t.Fatalf("%T is no InvalidError", err)
+		t.Fatalf("%T is not an InvalidError", err)
 	}
 	if problem.Code.Outcome() != Invalid {
 		t.Errorf("the code is %q", problem.Code)
@@ -131,7 +131,7 @@ func FuzzReadResult(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Encode makes foreign text printable, so the encoded text is compared.
+		// Encode makes foreign text printable, so the test compares encoded texts.
 		again, err := ReadResult(nil, text)
 		if err != nil {
 			t.Fatal(err)

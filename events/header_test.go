@@ -45,15 +45,15 @@ func TestReadRequestAcceptsModes(t *testing.T) {
 		{"the media type in ce-datacontenttype", binaryMode(header{"content-type": nil, "ce-datacontenttype": {"application/json"}}), kvBody, nil},
 		{"a percent-encoded value", binaryMode(header{"ce-id": {"%72eq%2d1"}, "ce-type": {"lethe.deletion.requested%2Ev1"}, "ce-source": {"/%63r%22m"}}), kvBody, func(r *Request) { r.Source = "/%63r%22m" }},
 		{"a source with an escape, from an SDK that does not encode", binaryMode(header{"ce-source": {"/crm/a%20b"}}), kvBody, func(r *Request) { r.Source = "/crm/a%20b" }},
-		{"a source that is one only when it is decoded", binaryMode(header{"ce-source": {`"/crm%3Fa=b"`}}), kvBody, func(r *Request) { r.Source = "/crm?a=b" }},
+		{"a source that is valid only when decoded", binaryMode(header{"ce-source": {`"/crm%3Fa=b"`}}), kvBody, func(r *Request) { r.Source = "/crm?a=b" }},
 		{"extensions that cannot be decoded", binaryMode(header{"ce-note": {"50% off"}, "ce-tenant": {"%C0%A0"}, "ce-zone": {"\xff"}, "ce-empty": {""}}), kvBody, nil},
 		{"extensions of any name", binaryMode(header{"ce-": {"a"}, "ce-ten_ant": {"b"}, "ce-My-Ext": {"c"}, "ce-ids": {"[1]"}}), kvBody, nil},
 		{"an extension with two values", binaryMode(header{"ce-note": {"a", "b"}, "CE-Note": {"c"}}), kvBody, nil},
-		{"a trace that is empty, or there twice", binaryMode(header{"ce-tracestate": {""}, "ce-traceparent": {
+		{"a trace that is empty or repeated", binaryMode(header{"ce-tracestate": {""}, "ce-traceparent": {
 			"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 		}}), kvBody, nil},
 		{"a subject and a schema that cannot be decoded", binaryMode(header{"ce-subject": {"50% off"}, "ce-dataschema": {"/a%zz"}}), kvBody, nil},
-		{"headers that are there twice with the same value", binaryMode(header{
+		{"headers that are repeated with the same value", binaryMode(header{
 			"ce-id": {"req-1", " req-1 "}, "Ce-Id": {"req-1"}, "CE-SOURCE": {"/crm"}, "ce-type": {RequestType, RequestType},
 			"content-type": {"application/json", "application/json"}, "Content-Type": {"Application/JSON"},
 		}), kvBody, nil},
@@ -64,7 +64,7 @@ func TestReadRequestAcceptsModes(t *testing.T) {
 		{"a quoted value of an older sender", binaryMode(header{"ce-source": {`"/c\rm"`}}), kvBody, nil},
 		{"white space around a value", binaryMode(header{"ce-id": {" req-1\t"}}), kvBody, nil},
 		{"an extension that is not ASCII", binaryMode(header{"ce-tenant": {"Euro%20%E2%82%AC"}}), kvBody, nil},
-		{"headers of others", binaryMode(header{"Nats-Msg-Id": {"a", "b"}, "traceparent": {"x"}}), kvBody, nil},
+		{"headers that are not the event's", binaryMode(header{"Nats-Msg-Id": {"a", "b"}, "traceparent": {"x"}}), kvBody, nil},
 		{"a time and a trace", binaryMode(header{
 			"ce-time":        {"2026-11-23t12:00:00z"},
 			"ce-traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
@@ -79,9 +79,9 @@ func TestReadRequestAcceptsModes(t *testing.T) {
 		{"a structured event as JSON", header{"content-type": {"application/json"}}, kvEvent, nil},
 		{"as JSON in another case and with a parameter", header{"CONTENT-TYPE": {"Application/JSON; charset=utf-8"}}, kvEvent, nil},
 		{"as a type built on JSON", header{"content-type": {"application/vnd.crm+json"}}, kvEvent, nil},
-		{"an empty content type says nothing", header{"content-type": {""}}, kvEvent, nil},
+		{"an empty content type is ignored", header{"content-type": {""}}, kvEvent, nil},
 		{"an empty content type beside another", header{"content-type": {"", ContentType}}, kvEvent, nil},
-		{"a content type that is there twice", header{"content-type": {ContentType, ContentType}, "Content-Type": {"application/CloudEvents+json"}}, kvEvent, nil},
+		{"a repeated content type", header{"content-type": {ContentType, ContentType}, "Content-Type": {"application/CloudEvents+json"}}, kvEvent, nil},
 		{"a copy of the id in a header, twice", header{"content-type": {ContentType}, "ce-id": {"req-1", "req-1"}, "CE-ID": {"req-1"}}, kvEvent, nil},
 		{"other headers of a structured event are not read", header{"content-type": {ContentType}, "ce-source": {"/a", "/b"}, "ce-data": {"{}"}}, kvEvent, nil},
 		{"no content type and no ce-specversion", header{"Nats-Msg-Id": {"req-1"}}, kvEvent, nil},

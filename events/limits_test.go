@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Tests each limit of the contract with values at and just above it. Numbers are used
-// instead of the constants on purpose.
+// Each limit of the contract is tested with values at and just above it. The test uses
+// numbers instead of the constants, so that a changed constant fails.
 func TestLimitsOfARequest(t *testing.T) {
 	withSource := func(source string) string { return in(kvEvent, `"/crm"`, `"`+source+`"`) }
 	deep := func(levels int) string { return strings.Repeat("[", levels) + strings.Repeat("]", levels) }
@@ -207,8 +207,8 @@ func TestErrorsAreCutAtTheirLimits(t *testing.T) {
 		{strings.Repeat("f", 121), strings.Repeat("r", 385), strings.Repeat("f", 117) + "…: " + strings.Repeat("r", 381) + "…"},
 	} {
 		for name, err := range map[string]error{
-			"made here":      malformed(test.field, "%s", test.reason),
-			"made elsewhere": &InvalidError{Field: test.field, Reason: test.reason},
+			"by malformed":       malformed(test.field, "%s", test.reason),
+			"by another package": &InvalidError{Field: test.field, Reason: test.reason},
 		} {
 			if got := err.Error(); got != test.want {
 				t.Errorf("%s: %d and %d bytes become %q", name, len(test.field), len(test.reason), got)

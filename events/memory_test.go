@@ -16,8 +16,8 @@ func allocated(do func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// Memory is proportional to what is read, which is limited. Of the rest of a message,
-// only the id is read.
+// Memory is proportional to the part of a message that is read, which is limited. Of a larger
+// message only the id is read.
 func TestHostileEventsUseLittleMemory(t *testing.T) {
 	const limit, most = MaxEventBytes, 1 << 20
 	fill := func(before, unit, after string, size int) []byte {

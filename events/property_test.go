@@ -144,7 +144,7 @@ func TestFingerprintNamesTheResource(t *testing.T) {
 			}
 		})
 	})
-	t.Run("other resources have others", func(t *testing.T) {
+	t.Run("different resources have different fingerprints", func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
 			a, b := anyResource().Draw(t, "a"), anyResource().Draw(t, "b")
 			if same := sorted(a) == sorted(b); same != (Fingerprint(a) == Fingerprint(b)) {
@@ -152,7 +152,7 @@ func TestFingerprintNamesTheResource(t *testing.T) {
 			}
 		})
 	})
-	t.Run("it stays the same from release to release", func(t *testing.T) {
+	t.Run("a release does not change it", func(t *testing.T) {
 		for res, want := range map[*Resource]string{
 			&kvRequest.Resource:     "98911ccaabac0009",
 			&sensayRequest.Resource: "1b2778aec6ee5aa0",

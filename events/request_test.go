@@ -29,7 +29,7 @@ var (
 // in replaces one part of an event.
 func in(event, old, new string) string {
 	if strings.Count(event, old) != 1 {
-		panic(fmt.Sprintf("%q is not there once", old))
+		panic(fmt.Sprintf("the event does not contain %q exactly once", old))
 	}
 	return strings.Replace(event, old, new, 1)
 }
@@ -87,7 +87,7 @@ var accepted = []struct {
 		func(r *Request) {
 			r.TraceParent, r.TraceState = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=1"
 		}},
-	{"a broken trace context, which is left out", in(kvEvent, `"source"`, `"traceparent":"00-xyz-01","tracestate":"a=1","source"`), nil},
+	{"an invalid trace context, which is dropped", in(kvEvent, `"source"`, `"traceparent":"00-xyz-01","tracestate":"a=1","source"`), nil},
 	{"an empty trace context", in(kvEvent, `"source"`, `"traceparent":"","tracestate":"","source"`), nil},
 	{"a trace in another case", in(kvEvent, `"source"`, `"traceParent":"","TRACESTATE":1,"source"`), nil},
 	{"a trace context that is not a string", in(kvEvent, `"source"`, `"traceparent":{"a":[]},"tracestate":1,"source"`), nil},
@@ -104,7 +104,7 @@ var accepted = []struct {
 	{"brackets within a text", in(kvEvent, `"source"`, `"note":"`+strings.Repeat(`[{\\\"`, 33)+`","source"`), nil},
 	{"an id that only looks reserved", in(kvEvent, "req-1", "seq-1a"), func(r *Request) { r.ID = "seq-1a" }},
 	{"64 characters of id", in(kvEvent, "req-1", strings.Repeat("x", 64)), func(r *Request) { r.ID = strings.Repeat("x", 64) }},
-	{"just 64 KiB", kvEvent + strings.Repeat(" ", MaxEventBytes-len(kvEvent)), nil},
+	{"exactly 64 KiB", kvEvent + strings.Repeat(" ", MaxEventBytes-len(kvEvent)), nil},
 }
 
 func TestReadRequestAcceptsStructured(t *testing.T) {

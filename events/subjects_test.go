@@ -15,11 +15,11 @@ func TestSubjects(t *testing.T) {
 		{"a result", ResultSubject(SensayKnowledgeBase, "a", AcceptedPending), "deletions.results.sensay-knowledge-base.a.accepted-pending"},
 		{"an attempt", AttemptSubject(SensayKnowledgeBase, "a", 12), "deletions.attempts.sensay-knowledge-base.a.12"},
 		{"a schedule", LaterSubject(KVUserContext, "a"), "deletions.later.kv-user-context.a"},
-		{"what is due", DueSubject(KVUserContext), "deletions.due.kv-user-context"},
+		{"a due step", DueSubject(KVUserContext), "deletions.due.kv-user-context"},
 		{"all results", ResultFilter("", "", ""), "deletions.results.*.*.*"},
 		{"the results of a request", ResultFilter("", "a", ""), "deletions.results.*.a.*"},
-		{"the failed ones of a target", ResultFilter(KVUserContext, "", Failed), "deletions.results.kv-user-context.*.failed"},
-		{"the id of what has none", SequenceID(math.MaxUint64), "seq-18446744073709551615"},
+		{"the failed results of a target", ResultFilter(KVUserContext, "", Failed), "deletions.results.kv-user-context.*.failed"},
+		{"the id of a request without a usable id", SequenceID(math.MaxUint64), "seq-18446744073709551615"},
 		{"the type of a result", AcceptedPending.EventType(), "lethe.deletion.accepted-pending.v1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -43,7 +43,7 @@ func TestOutcomes(t *testing.T) {
 		t.Error("an unknown code has an outcome")
 	}
 	if Target("gone").Known() || !KVUserContext.Known() || !SensayKnowledgeBase.Known() {
-		t.Error("a target is not known, or an unknown one is")
+		t.Error("a known target counts as unknown, or an unknown one as known")
 	}
 }
 

@@ -10,8 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// anyAtAll draws a request that may violate any rule.
-func anyAtAll() *rapid.Generator[Request] {
+// maybeInvalid draws a request that may violate up to two rules.
+func maybeInvalid() *rapid.Generator[Request] {
 	ids := rapid.SliceOfN(rapid.OneOf(rapid.Int64Range(-1, 3), rapid.Int64()), 0, 102)
 	return rapid.Custom(func(t *rapid.T) Request {
 		r := anyRequest().Draw(t, "request")
@@ -42,11 +42,11 @@ func anyAtAll() *rapid.Generator[Request] {
 	})
 }
 
-// Encode must refuse what ReadRequest refuses, else it would write invalid requests.
+// Encode must refuse what ReadRequest refuses. Otherwise it would write invalid requests.
 func TestEncodeRefusesWhatReadRequestRefuses(t *testing.T) {
 	written := 0
 	rapid.Check(t, func(t *rapid.T) {
-		r := anyAtAll().Draw(t, "any request")
+		r := maybeInvalid().Draw(t, "any request")
 		text, err := r.Encode()
 		if err != nil {
 			wantKnownError(t, err)
@@ -55,13 +55,13 @@ func TestEncodeRefusesWhatReadRequestRefuses(t *testing.T) {
 		written++
 		got, err := ReadRequest(r.Target(), map[string][]string{"content-type": {ContentType}}, text)
 		if err != nil {
-			t.Fatalf("written and refused: %v", err)
+			t.Fatalf("Encode wrote it, ReadRequest refuses it: %v", err)
 		}
 		if !got.Time.Equal(r.Time) || got.ID != r.ID || got.Source != r.Source || Fingerprint(got.Resource) != Fingerprint(r.Resource) {
 			t.Fatalf("written as %+v and read as %+v", r, got)
 		}
 		if r.Resource.Validate() != nil {
-			t.Fatal("a resource that is invalid was written")
+			t.Fatal("Encode wrote an invalid resource")
 		}
 	})
 	if written == 0 {
@@ -72,7 +72,7 @@ func TestEncodeRefusesWhatReadRequestRefuses(t *testing.T) {
 // ReadRequest must refuse what Encode refuses. The request is written without Encode's checks.
 func TestReadRequestRefusesWhatEncodeRefuses(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		r := anyAtAll().Draw(t, "any request")
+		r := maybeInvalid().Draw(t, "any request")
 		if r.Resource == nil || strings.ContainsFunc(r.ID+r.Source, func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }) {
 			t.Skip()
 		}
@@ -92,6 +92,6 @@ func TestReadRequestRefusesWhatEncodeRefuses(t *testing.T) {
 
 func wantKnownError(t *rapid.T, err error) {
 	if problem, ok := errors.AsType[*InvalidError](err); !ok || problem.Code.Outcome() != Invalid {
-		t.Fatalf("%T is no InvalidError of an invalid event", err)
+		t.Fatalf("%T is not an InvalidError with a known code", err)
 	}
 }
