@@ -211,6 +211,9 @@ func (p *pauser) pause(ctx context.Context, c *client, targets []events.Target) 
 			before, after, err = control.Pause(ctx, c.js, target, p.reason, p.by, p.until)
 			return err
 		})
+		if ctx.Err() != nil && err != nil {
+			err = fmt.Errorf("%w; %s may be paused: `lethe status` shows it", errInterrupted, target)
+		}
 		if err != nil {
 			return stillPaused(records, err)
 		}
