@@ -204,6 +204,7 @@ func TestAReusedIDIsReported(t *testing.T) {
 }
 
 func TestWaitingForTheAnswerToAReusedID(t *testing.T) {
+	t.Parallel()
 	for name, answeredAs := range map[string]string{"under its sequence": "seq-1", "where its sequence is taken": "seq-1-abcdef01"} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)

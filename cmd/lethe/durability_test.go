@@ -59,6 +59,7 @@ accounts {
 
 // Messages that a power cut could lose are reported if the servers report their settings.
 func TestLossByAPowerCutIsReported(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		sync     string
 		user     string

@@ -10,6 +10,7 @@ import (
 
 // The worker exits within the grace period, and finishes by itself.
 func TestTheProcessEndsWithinTheGracePeriod(t *testing.T) {
+	t.Parallel()
 	for name, full := range map[string]bool{"a call that hangs": false, "results that cannot be stored": true} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)

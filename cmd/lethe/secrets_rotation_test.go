@@ -50,6 +50,7 @@ func (l *rotatedAPI) calls(secret string) int {
 // A credential file is replaced in the ways that people and programs use. The suspended
 // lane resumes with the new secret, although its next probe is an hour away.
 func TestASuspendedLaneResumesWithTheNewSecret(t *testing.T) {
+	t.Parallel()
 	const (
 		former = "the-former-Secret-of-this-lane-0001"
 		wrong  = "a-wrong-Secret-for-the-very-lane-0002"

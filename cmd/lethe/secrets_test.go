@@ -272,6 +272,7 @@ var withheld = regexp.MustCompile(`log from a library.*message[=":]+\[redacted\]
 // All output of the program is searched. The APIs and the collector echo what they
 // were sent in every way that HTTP and JSON allow.
 func TestAnEchoedCredentialIsNeverShown(t *testing.T) {
+	t.Parallel()
 	for _, format := range []string{"json", "text"} {
 		t.Run("log as "+format, func(t *testing.T) {
 			s := newLeakSearch(t)

@@ -10,6 +10,7 @@ import (
 
 // A stream that is missing is named with its fix, and the rest is shown.
 func TestShowWithAMissingStream(t *testing.T) {
+	t.Parallel()
 	for _, stream := range []string{events.StreamLater, events.StreamResults} {
 		t.Run(stream, func(t *testing.T) {
 			b := newBench(t)
