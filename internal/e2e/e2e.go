@@ -89,13 +89,17 @@ var nextPort = func() *atomic.Uint32 {
 	return &n
 }()
 
-// FreeAddress returns a loopback address with a free port, a different one on each
-// call.
+// FreeAddress returns a loopback address with a free port, a different one on each call
+// and in each process: it reserves the port by binding the UDP port of the same number
+// until the process exits.
 func FreeAddress() (string, error) {
 	var err error
 	for range ports {
-		var listener net.Listener
 		address := fmt.Sprintf("127.0.0.1:%d", firstPort+nextPort.Add(1)%ports)
+		if _, err = net.ListenPacket("udp", address); err != nil {
+			continue
+		}
+		var listener net.Listener
 		if listener, err = net.Listen("tcp", address); err == nil {
 			return address, listener.Close()
 		}

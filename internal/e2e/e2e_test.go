@@ -104,6 +104,19 @@ func TestAProxyForwardsUntilItDropsRepliesCutsOrBlocks(t *testing.T) {
 	}
 }
 
+// Tests of several packages run at the same time. While one looks whether a port is free, a
+// client of another would connect to it.
+func TestAFreeAddressIsReservedForTheProcess(t *testing.T) {
+	address, err := FreeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := net.ListenPacket("udp", address); err == nil {
+		_ = again.Close()
+		t.Error("another process can reserve the same port")
+	}
+}
+
 func TestAProcessIsStoppedKilledAndRestarted(t *testing.T) {
 	p := &Process{Name: "cat", Path: "/bin/sh", Args: []string{"-c", "echo $GREETING; exec sleep 1000"}, Env: []string{"GREETING=hello"}, Log: filepath.Join(t.TempDir(), "log")}
 	if p.Running() {
