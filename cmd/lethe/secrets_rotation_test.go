@@ -129,16 +129,16 @@ func TestASuspendedLaneResumesWithTheNewSecret(t *testing.T) {
 			s.until("both lanes have tried the wrong one", func() bool { return api.calls(wrong) >= 2 })
 			s.until("both lanes are suspended again", func() bool { return suspended(s.command("status", "--output", "json")) == 2 })
 			s.pages(admin)
+			for _, r := range unanswered {
+				if all := s.results(r); len(all) > 0 {
+					t.Errorf("%s: %s for a wrong secret", r.Target(), all[0].Outcome)
+				}
+			}
 			waiting := []events.Request{s.publish(entryOf(3)), s.publish(events.UserContexts{IDs: []int64{3}})}
 			both(right)
 			for _, r := range waiting {
 				if got := s.final(r); got.Outcome != events.Deleted {
 					t.Errorf("%s: %s", r.Target(), got.Outcome)
-				}
-			}
-			for _, r := range unanswered {
-				if all := s.results(r); len(all) > 0 {
-					t.Errorf("%s: %s for a wrong secret", r.Target(), all[0].Outcome)
 				}
 			}
 			s.pages(admin)
