@@ -33,9 +33,9 @@ func newDemoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "Show how Lethe works, in one process and without configuration",
 		Long: `Demo starts a NATS server, both APIs imitated and a worker in this process,
-publishes one request of every kind and prints each result as it arrives. Nothing
-real is deleted, and all files are in a temporary directory that is removed. It
-exits with 0 only if every result is as expected.`,
+publishes one request of every kind and prints each result as it arrives.
+Nothing real is deleted, and all files are in a temporary directory that is
+removed. It exits with 0 only if every result is as expected.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return demo(cmd.Context(), cmd.OutOrStdout()) },
 	}

@@ -23,7 +23,7 @@ func groupFlags(command *cobra.Command, groups ...flagGroup) {
 		for _, name := range group.flags {
 			set.AddFlag(command.Flags().Lookup(name))
 		}
-		text.WriteString(group.heading + ":\n" + set.FlagUsages() + "\n")
+		text.WriteString(group.heading + ":\n" + set.FlagUsagesWrapped(columns) + "\n")
 	}
 	// The template is cobra's, with this list in the place of its own.
 	const own = "Flags:\n{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}"

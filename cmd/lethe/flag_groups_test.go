@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -37,4 +38,23 @@ func ofOneAPI(command *cobra.Command, name string) bool {
 		common, ok := strings.CutPrefix(name, string(api)+"-")
 		return ok && command.Flags().Lookup(common) != nil
 	})
+}
+
+// Examples are to be copied, and may be longer.
+func TestHelpFitsIntoATerminal(t *testing.T) {
+	t.Parallel()
+	var check func(c *cobra.Command)
+	check = func(c *cobra.Command) {
+		help, example := c.Long+"\n"+c.UsageString(), c.Example
+		for line := range strings.Lines(help) {
+			line = strings.TrimRight(line, "\n")
+			if utf8.RuneCountInString(line) > columns && !strings.Contains(example, line) {
+				t.Errorf("%s: %q is longer than %d columns", c.CommandPath(), line, columns)
+			}
+		}
+		for _, sub := range c.Commands() {
+			check(sub)
+		}
+	}
+	check(newRootCommand())
 }

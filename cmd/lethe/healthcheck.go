@@ -19,8 +19,8 @@ func newHealthcheckCommand() *cobra.Command {
 		Use:   "healthcheck [URL]",
 		Short: "Check whether the worker on this machine is ready",
 		Long: `Healthcheck sends a request to URL (by default /readyz at LETHE_ADMIN_ADDR) and
-prints the answer. It exits with 0 if the status is 200, else with 1. It is meant
-for containers without another HTTP client.`,
+prints the answer. It exits with 0 if the status is 200, else with 1. It is
+meant for containers without another HTTP client.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			address, err := healthURL(args)

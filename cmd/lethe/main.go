@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -71,6 +72,7 @@ Send a request:  lethe request kv-user-context --id 10 --wait`,
 	addGroup(root, "Request and read:", clients(newRequestCommand(), newResultsCommand(), newShowCommand())...)
 	addGroup(root, "Operate:", clients(newStatusCommand(), newFailedCommand(), newPauseCommand(), newResumeCommand())...)
 	argumentsAreUsage(root)
+	fitFlags(root)
 	return root
 }
 
@@ -93,6 +95,17 @@ NATS:
 `)
 	}
 	return commands
+}
+
+// columns is the width of the terminal for which help texts are made.
+const columns = 80
+
+// fitFlags makes the descriptions of flags fit into the columns, for c and its subcommands.
+func fitFlags(c *cobra.Command) {
+	c.SetUsageTemplate(strings.ReplaceAll(c.UsageTemplate(), ".FlagUsages ", fmt.Sprintf(".FlagUsagesWrapped %d ", columns)))
+	for _, sub := range c.Commands() {
+		fitFlags(sub)
+	}
 }
 
 // argumentsAreUsage makes a wrong number of arguments a usage error, for c and its

@@ -43,18 +43,18 @@ func newPauseCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pause (TARGET... | --all) --reason TEXT",
 		Short: "Stop the calls of a lane; requests wait",
-		Long: `Pause stops the calls to an API. When it has returned, no worker begins a call for
-the lane until it is resumed, including workers that are cut off from NATS, killed
-or restarted. Requests wait in the stream, and that time does not count.
+		Long: `Pause stops the calls to an API. When it has returned, no worker begins a call
+for the lane until it is resumed, including workers that are cut off from NATS,
+killed or restarted. Requests wait in the stream, and that time does not count.
 
-Each worker renews its right to call every few seconds, and a pause ends that. So
-pause always waits 15 s after it has stored the pause. Then it waits for the calls
-in flight. If they take longer than --timeout, it lists them and exits with 1; the
-lane is paused nevertheless. A worker that does not answer counts as calling until
-its calls must have timed out.
+Each worker renews its right to call every few seconds, and a pause ends that.
+So pause always waits 15 s after it has stored the pause. Then it waits for the
+calls in flight. If they take longer than --timeout, it lists them and exits
+with 1; the lane is paused nevertheless. A worker that does not answer counts as
+calling until its calls must have timed out.
 
-Pausing a paused lane gives it the new reason and the new end. lethe status, lethe
-show and the operator's page show who paused the lane, when and why.
+Pausing a paused lane gives it the new reason and the new end. lethe status,
+lethe show and the operator's page show who paused the lane, when and why.
 
 A power cut of the NATS server can lose a stored pause, unless the server syncs
 always or the streams have three replicas. Check lethe status after a power cut.`,
@@ -81,8 +81,8 @@ func newResumeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "resume (TARGET... | --all)",
 		Short: "Let a paused lane call again",
-		Long: `Resume ends a pause. Workers begin to call within a few seconds. It prints what was
-paused, why and by whom. A running lane is not changed.`,
+		Long: `Resume ends a pause. Workers begin to call within a few seconds. It prints what
+was paused, why and by whom. A running lane is not changed.`,
 		Example:   `  lethe resume sensay-knowledge-base`,
 		ValidArgs: targetNames(),
 		RunE: func(cmd *cobra.Command, args []string) error {

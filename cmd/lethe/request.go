@@ -33,19 +33,20 @@ func newRequestCommand() *cobra.Command {
 		Long: `Request publishes one deletion request by flags, or many from a file.
 
 A file is UTF-8 text with one record per line. A CSV file has a header with some
-of target, ids, replica_uuid, knowledge_base_id, id and source, commas between the
-columns, and ; between several ids in one cell. A line of an NDJSON file is a
-CloudEvent, or {"target":"kv-user-context","ids":[10]}, or
+of target, ids, replica_uuid, knowledge_base_id, id and source, commas between
+the columns, and ; between several ids in one cell. A line of an NDJSON file is
+a CloudEvent, or {"target":"kv-user-context","ids":[10]}, or
 {"target":"sensay-knowledge-base","replica_uuid":"…","knowledge_base_id":5},
-optionally with id and source. Rows are read as strictly as events. An invalid row
-is counted and reported with its line number; the others are published.
+optionally with id and source. Rows are read as strictly as events. An invalid
+row is counted and reported with its line number; the others are published.
 
-A row without an id gets one, derived from the batch, the target, the resource and
-the number of earlier rows with the same resource. The batch is the name given by
---batch, else the file's SHA-256. Publishing a file again, after an interruption or
-by mistake, therefore requests nothing twice. The summary counts the requests that
-were published or answered before. If nothing was new, the exit status is 1 unless
---batch was given. Standard input needs --batch, or an id on every row.`,
+A row without an id gets one, derived from the batch, the target, the resource
+and the number of earlier rows with the same resource. The batch is the name
+given by --batch, else the file's SHA-256. Publishing a file again, after an
+interruption or by mistake, therefore requests nothing twice. The summary counts
+the requests that were published or answered before. If nothing was new, the
+exit status is 1 unless --batch was given. Standard input needs --batch, or an
+id on every row.`,
 		Example: `  lethe request kv-user-context --id 10,11 --wait
   lethe request sensay-knowledge-base --replica 03db5651-cb61-4bdf-9ef0-89561f7c9c53 --entry 12345
   lethe request --file erasures.csv --dry-run

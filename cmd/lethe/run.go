@@ -42,7 +42,8 @@ set. All others wait in the stream.
 It waits for a NATS server that is not up yet, and logs that it waits. If a
 setting is wrong, it prints one line that names the variable and exits with 2.
 
-All settings are environment variables. One that is set but empty counts as not set.
+All settings are environment variables. One that is set but empty counts as not
+set.
 ` + config.Usage(commonAPIs()...),
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), cmd.ErrOrStderr()) },

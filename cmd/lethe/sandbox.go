@@ -19,13 +19,15 @@ import (
 	"github.com/lethe-dev/lethe/internal/fakeapi"
 )
 
-const sandboxLong = `Imitates the deletion APIs on one address, checks requests strictly and logs every call.
+const sandboxLong = `Imitates the deletion APIs on one address, checks requests strictly and logs
+every call.
 
-Nothing real is deleted: an entry exists from its first mention until a call deletes it.
-A fault flag applies to all APIs; the same flag with --kv- or --sensay- applies to one and
-overrides it. Faults, the scripts of entries and their state can be changed while the sandbox
-runs, with the admin API under /_sandbox/, which has a help page. It needs no credential, so
-keep the address private.`
+Nothing real is deleted: an entry exists from its first mention until a call
+deletes it. A fault flag applies to all APIs; the same flag with --kv- or
+--sensay- applies to one and overrides it. Faults, the scripts of entries and
+their state can be changed while the sandbox runs, with the admin API under
+/_sandbox/, which has a help page. It needs no credential, so keep the address
+private.`
 
 const sandboxExample = `  lethe sandbox --pending-share 0.2 --fault cut+after=0.05 --fault 503=0.1 --sensay-latency 200ms
 

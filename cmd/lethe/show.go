@@ -21,10 +21,11 @@ func newShowCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show (ID | --seq N)",
 		Short: "Show one request's state and its whole history",
-		Long: `Show prints what is stored of one request: its state and the reason, each attempt
-and result with its time, what the API answered, and the next step. A request
-without a record is searched among the first 10,000 waiting messages of each
-stream; --seq finds the message with a sequence of DELETION_REQUESTS at once.
+		Long: `Show prints what is stored of one request: its state and the reason, each
+attempt and result with its time, what the API answered, and the next step. A
+request without a record is searched among the first 10,000 waiting messages of
+each stream; --seq finds the message with a sequence of DELETION_REQUESTS at
+once.
 
 It exits with 1 if nothing is stored of the request.`,
 		Example: `  lethe show 0192f0c1-7c1e-7b6e-a8f4-0c7c3a5f1d11

@@ -25,18 +25,18 @@ func newStatusCommand() *cobra.Command {
 		Short: "Show each lane, worker and stream, and every problem with its fix",
 		Long: `Status shows the state of each lane, with its reason, and how many requests are
 waiting, in flight and scheduled; what each worker serves; how full the streams
-are; and every problem, since when there has been one, and how to fix it. If a part
-cannot be read, status names it and shows the others.
+are; and every problem, since when there has been one, and how to fix it. If a
+part cannot be read, status names it and shows the others.
 
 The states are running, throttled (more requests come than the rate of calls
 allows), failing (the API fails), suspended (the API refuses the credential),
 blocked (NATS), paused (by a person) and off.
 
-IN FLIGHT counts the requests that a worker has, and those that a worker returned
-and that the server has not delivered again yet, for example while the lane is
-paused. OLDEST is the age of the oldest request that is waiting, in flight or due.
-FAILED counts the failed results that are kept, as the metric lethe.failed does; a
-replay that fails again adds one.
+IN FLIGHT counts the requests that a worker has, and those that a worker
+returned and that the server has not delivered again yet, for example while the
+lane is paused. OLDEST is the age of the oldest request that is waiting, in
+flight or due. FAILED counts the failed results that are kept, as the metric
+lethe.failed does; a replay that fails again adds one.
 
 It exits with 1 if there is a problem.`,
 		Args: cobra.NoArgs,

@@ -251,8 +251,12 @@ func TestUsage(t *testing.T) {
 			t.Errorf("Usage() lacks %q", want)
 		}
 	}
-	for line := range strings.Lines(usage) {
-		if strings.HasPrefix(line, "  LETHE_") && len(strings.Fields(line)) < 4 {
+	lines := strings.Split(usage, "\n")
+	for i, line := range lines {
+		if len(line) > 80 {
+			t.Errorf("it does not fit into 80 columns: %q", line)
+		}
+		if strings.HasPrefix(line, "  LETHE_") && (!strings.HasSuffix(line, ")") || !regexp.MustCompile(`^ {6}\w`).MatchString(lines[i+1])) {
 			t.Errorf("a variable without default or meaning: %q", line)
 		}
 	}

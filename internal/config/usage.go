@@ -5,32 +5,61 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/kelseyhightower/envconfig"
 )
 
-// Each group has a heading and its own column widths.
+// Each group has a heading. The meaning of a variable has lines of its own, because it would not fit beside a long name.
 const usageRows = `{{range .}}{{with .Tags.Get "group"}}
 {{.}}:
-{{end}}  {{usage_key .}}	{{with usage_default .}}{{.}}{{else}}none{{end}}	{{usage_description .}}
+{{end}}  {{usage_key .}} ({{with usage_default .}}{{.}}{{else}}none{{end}})
+      {{usage_description .}}
 {{end}}`
+
+const columns = 80 // of a terminal
 
 const usageFoot = `
 OpenTelemetry:
-  The standard OTEL_* variables, for example OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME and OTEL_SDK_DISABLED.
-  Without an endpoint or an exporter, nothing is exported. A wrong value is only a warning. The console exporters
-  write to standard error. The default of OTEL_PROPAGATORS is tracecontext,baggage.
+  The standard OTEL_* variables, for example OTEL_EXPORTER_OTLP_ENDPOINT,
+  OTEL_SERVICE_NAME and OTEL_SDK_DISABLED. Without an endpoint or an exporter,
+  nothing is exported. A wrong value is only a warning. The console exporters
+  write to standard error. The default of OTEL_PROPAGATORS is
+  tracecontext,baggage.
 `
 
-// Usage returns tables of all variables with their defaults and descriptions, one for each group. apis are the names for [Config.LoadAPI].
+// Usage returns a list of all variables with their defaults and descriptions, in groups and for a terminal of 80 columns.
+// apis are the names for [Config.LoadAPI].
 func Usage(apis ...string) string {
-	var b strings.Builder
-	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	render(table, usageRows, apis)
-	_ = table.Flush() // a strings.Builder never fails
+	var rows, b strings.Builder
+	render(&rows, usageRows, apis)
+	for line := range strings.Lines(rows.String()) {
+		writeWrapped(&b, line)
+	}
 	b.WriteString(usageFoot)
 	return b.String()
+}
+
+// writeWrapped writes a line, and breaks it between words where it is longer than a terminal has columns. Further lines are
+// indented as the first one is.
+func writeWrapped(b *strings.Builder, line string) {
+	indent := line[:len(line)-len(strings.TrimLeft(line, " "))]
+	width := 0
+	for i, word := range strings.Fields(line) {
+		switch {
+		case i == 0:
+			b.WriteString(indent)
+			width = len(indent)
+		case width+1+len(word) > columns:
+			b.WriteString("\n" + indent)
+			width = len(indent)
+		default:
+			b.WriteByte(' ')
+			width++
+		}
+		b.WriteString(word)
+		width += len(word)
+	}
+	b.WriteByte('\n')
 }
 
 // Unknown returns the sorted names of variables that begin with LETHE_ but are not settings; they are probably
