@@ -13,16 +13,16 @@ import (
 // manyAPI is an API that takes many requests in a call and refuses some of them. It counts
 // what it did.
 type manyAPI struct {
-	bad      []bool
-	names    bool           // its refusal names the refused requests
-	partial  bool           // it deletes the others at once
-	odd      int            // the undocumented status that it refuses with, 0 for none
-	most     int            // the most requests that it takes in one call, 0 for any number
-	trouble  int            // the number of the call, from 1, that fails for all requests
-	with     deleter.Answer // the answer to that call
-	calls    int
-	troubled []int // the requests of that call
-	deleted  []int // how often each request was deleted
+	bad       []bool
+	names     bool           // its refusal names the refused requests
+	partial   bool           // it deletes the others at once
+	odd       int            // the undocumented status that it refuses with, 0 for none
+	most      int            // the most requests that it takes in one call, 0 for any number
+	failing   int            // the number of the call, from 1, that fails for all requests
+	with      deleter.Answer // the answer to that call
+	calls     int
+	failedFor []int // the requests of that call
+	deleted   []int // how often each request was deleted
 }
 
 func (a *manyAPI) bisection() *bisection {
@@ -37,8 +37,8 @@ func (a *manyAPI) bisection() *bisection {
 
 func (a *manyAPI) try(set []int) (deleter.Answer, []int) {
 	a.calls++
-	if a.calls == a.trouble {
-		a.troubled = slices.Clone(set)
+	if a.calls == a.failing {
+		a.failedFor = slices.Clone(set)
 		return a.with, set
 	}
 	if a.most > 0 && len(set) > a.most {
@@ -85,8 +85,8 @@ func TestEveryRequestOfACallGetsItsOwnAnswer(t *testing.T) {
 				a.bad[i] = a.bad[i] && i%17 == 0
 			}
 		}
-		if rapid.Bool().Draw(t, "troubled") {
-			a.trouble = rapid.IntRange(1, 20).Draw(t, "trouble")
+		if rapid.Bool().Draw(t, "fails") {
+			a.failing = rapid.IntRange(1, 20).Draw(t, "failing")
 			a.with = rapid.SampledFrom([]deleter.Answer{answerLost, answerUnauthorized, answerForbidden, answerBusy}).Draw(t, "with")
 		}
 		a.odd = rapid.SampledFrom([]int{0, 0, 409, 410, 413}).Draw(t, "odd")
@@ -100,13 +100,13 @@ func TestEveryRequestOfACallGetsItsOwnAnswer(t *testing.T) {
 				t.Fatalf("request %d has the undocumented answer to a call for %d", i, s.answer.Requests)
 			case own:
 			case s.answer.Verdict == deleter.Retry || s.answer.Verdict == deleter.CredentialRefused:
-				if a.trouble == 0 || a.trouble > a.calls {
-					t.Fatalf("request %d is said to be unanswered", i)
+				if a.failing == 0 || a.failing > a.calls {
+					t.Fatalf("request %d has no answer", i)
 				}
 				if a.deleted[i] > 0 {
 					t.Fatalf("request %d is deleted and was answered %s", i, s.answer.Verdict)
 				}
-				if in := slices.Contains(a.troubled, i); s.unanswered == in || s.answer.MayHaveDeleted != (in && a.with.MayHaveDeleted) {
+				if in := slices.Contains(a.failedFor, i); s.unanswered == in || s.answer.MayHaveDeleted != (in && a.with.MayHaveDeleted) {
 					t.Fatalf("request %d, in the failing call %v, was answered %+v", i, in, s)
 				}
 			case a.bad[i] != (s.answer.Verdict == deleter.Invalid) || !a.bad[i] != (s.answer.Verdict == deleter.Deleted):
@@ -174,11 +174,11 @@ func TestBisectionTakesFewCalls(t *testing.T) {
 // Such an answer is about the lane, so the next call would fail too.
 func TestARefusedCredentialOrAFailureEndsBisection(t *testing.T) {
 	for name, with := range map[string]deleter.Answer{"lost": answerLost, "busy": answerBusy, "401": answerUnauthorized, "403": answerForbidden} {
-		for trouble := 1; trouble <= 4; trouble++ {
-			a := &manyAPI{bad: []bool{true, false, false, true, false, true, true, false}, trouble: trouble, with: with}
+		for failing := 1; failing <= 4; failing++ {
+			a := &manyAPI{bad: []bool{true, false, false, true, false, true, true, false}, failing: failing, with: with}
 			a.bisection().run(len(a.bad))
-			if a.calls != trouble {
-				t.Errorf("%s: %d calls, the last of which should be number %d", name, a.calls, trouble)
+			if a.calls != failing {
+				t.Errorf("%s: %d calls, the last of which should be number %d", name, a.calls, failing)
 			}
 		}
 	}

@@ -100,7 +100,7 @@ func TestALargeMessageIsReplacedByItsRequestAlone(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				history := ledger.ReadProgress(msg.Header)
+				progress := ledger.ReadProgress(msg.Header)
 				reduced := before
 				slim(msg, &reduced)
 				if got := bytesOf(msg); got > 2000 {
@@ -115,8 +115,8 @@ func TestALargeMessageIsReplacedByItsRequestAlone(t *testing.T) {
 						t.Errorf("%s (-before +after):\n%s", what, diff)
 					}
 				}
-				if diff := cmp.Diff(history, ledger.ReadProgress(msg.Header)); diff != "" {
-					t.Errorf("history (-before +after):\n%s", diff)
+				if diff := cmp.Diff(progress, ledger.ReadProgress(msg.Header)); diff != "" {
+					t.Errorf("progress (-before +after):\n%s", diff)
 				}
 			})
 		}

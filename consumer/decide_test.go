@@ -45,7 +45,7 @@ func TestDecide(t *testing.T) {
 
 	answer := func(v deleter.Verdict, changes ...func(*deleter.Answer)) deleter.Answer {
 		a := deleter.Answer{
-			Verdict: v, Status: 299, Message: "said", APIRequestID: "r", ObservedAt: noon, CallID: "c", Requests: 1, Took: took,
+			Verdict: v, Status: 299, Message: "the text", APIRequestID: "r", ObservedAt: noon, CallID: "c", Requests: 1, Took: took,
 		}
 		for _, change := range changes {
 			change(&a)
@@ -80,7 +80,7 @@ func TestDecide(t *testing.T) {
 
 	for _, c := range []struct {
 		name     string
-		history  ledger.Progress
+		progress ledger.Progress
 		answer   deleter.Answer
 		accepted time.Time
 		want     nextStep
@@ -99,11 +99,11 @@ func TestDecide(t *testing.T) {
 		{"pending again at the confirmation waits once more without a second result, however late the confirmation was", with(first, confirming), pending, noon,
 			again(most, with(first, confirming, elapsed(most)))},
 		{"pending for too long after the confirmation was due has failed", with(first, confirming, elapsed(most)), pending, noon,
-			failed(pending, events.CodeRetriesExhausted, "given up after 1 attempts in 24h0m0s: said")},
+			failed(pending, events.CodeRetriesExhausted, "given up after 1 attempts in 24h0m0s: the text")},
 		{"a refusal at the confirmation is unexpected", with(first, confirming), answer(deleter.Invalid), noon,
-			failed(answer(deleter.Invalid), events.CodeUnexpectedAnswer, "the API refused the confirmation of a deletion that it had accepted: said")},
+			failed(answer(deleter.Invalid), events.CodeUnexpectedAnswer, "the API refused the confirmation of a deletion that it had accepted: the text")},
 		{"refused is invalid", first, listed, noon,
-			result(events.Invalid, listed, &events.ResultError{Code: events.CodeRejectedByAPI, Message: "said", IDs: []int64{5}})},
+			result(events.Invalid, listed, &events.ResultError{Code: events.CodeRejectedByAPI, Message: "the text", IDs: []int64{5}})},
 
 		{"a failure is tried again after the backoff", first, answer(deleter.Retry), noon, again(time.Second, with(first, elapsed(took+time.Second)))},
 		{"the delay of a late step does not count", with(first, func(h *ledger.Progress) { h.FirstAttempt = noon.Add(-100 * most) }), answer(deleter.Retry), noon,
@@ -122,7 +122,7 @@ func TestDecide(t *testing.T) {
 		{"failures within the allowed time are tried again", with(first, elapsed(most-took-time.Second)), answer(deleter.Retry), noon,
 			again(time.Second, with(first, elapsed(most)))},
 		{"failures beyond the allowed time end the request", with(first, elapsed(most-took)), answer(deleter.Retry), noon,
-			failed(answer(deleter.Retry), events.CodeRetriesExhausted, "given up after 1 attempts in 24h0m0s: said")},
+			failed(answer(deleter.Retry), events.CodeRetriesExhausted, "given up after 1 attempts in 24h0m0s: the text")},
 		{"a failure at a confirmation counts from its due time", with(first, confirming), answer(deleter.Retry), noon,
 			again(time.Second, with(first, confirming, elapsed(took+time.Second)))},
 		{"a failure of a shared call counts too", first, answer(deleter.Retry, shared), noon, again(time.Second, with(first, elapsed(took+time.Second)))},
@@ -135,9 +135,9 @@ func TestDecide(t *testing.T) {
 		{"time of other failures does not count for an undocumented status", with(first, elapsed(100*most)), answer(deleter.Retry, unknown), noon,
 			again(time.Second, with(first, alone, elapsed(100*most+took+time.Second), undocumented(took+time.Second)))},
 		{"an undocumented status for too long has failed", with(first, alone, undocumented(most-took)), answer(deleter.Retry, unknown), noon,
-			failed(answer(deleter.Retry, unknown), events.CodeUnexpectedAnswer, "given up after 1 attempts in 24h0m0s, the status is not documented: said")},
+			failed(answer(deleter.Retry, unknown), events.CodeUnexpectedAnswer, "given up after 1 attempts in 24h0m0s, the status is not documented: the text")},
 		{"a known status with an undocumented body ends as exhausted retries", with(first, elapsed(most-took)), answer(deleter.Retry, status(404)), noon,
-			failed(answer(deleter.Retry, status(404)), events.CodeRetriesExhausted, "given up after 1 attempts in 24h0m0s: said")},
+			failed(answer(deleter.Retry, status(404)), events.CodeRetriesExhausted, "given up after 1 attempts in 24h0m0s: the text")},
 
 		{"a refused credential fails no request, and no time counts", with(first, elapsed(100*most)), answer(deleter.CredentialRefused), noon,
 			again(time.Second, with(first, elapsed(100*most), refused(noon, took+time.Second)))},
@@ -151,16 +151,16 @@ func TestDecide(t *testing.T) {
 		{"refused again while the credential is accepted, the wait counts", with(first, elapsed(time.Hour), refused(before, time.Hour)), answer(deleter.CredentialRefused), noon,
 			again(time.Second, with(first, elapsed(2*time.Hour), refused(noon, took+time.Second)))},
 		{"refused again for too long while the credential is accepted, it has failed", with(first, elapsed(time.Hour), refused(before, most-time.Hour)), answer(deleter.CredentialRefused), noon,
-			failed(answer(deleter.CredentialRefused), events.CodeRefusedByAPI, "given up after 1 attempts in 24h0m0s, in which the API accepted the same credential for other requests: said")},
+			failed(answer(deleter.CredentialRefused), events.CodeRefusedByAPI, "given up after 1 attempts in 24h0m0s, in which the API accepted the same credential for other requests: the text")},
 		{"a failure leaves a refusal as it was", with(first, refused(before, time.Hour)), answer(deleter.Retry), noon,
 			again(time.Second, with(first, elapsed(took+time.Second), refused(before, time.Hour)))},
 		{"an accepted credential is no longer refused", with(first, refused(before, time.Hour)), pending, noon, accepted},
 
 		{"an unknown verdict has failed", first, answer("what"), noon,
-			failed(answer("what"), events.CodeUnexpectedAnswer, "the API's answer is none that is documented: said")},
+			failed(answer("what"), events.CodeUnexpectedAnswer, "the API's answer is none that is documented: the text")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if diff := cmp.Diff(c.want, decide(testRules, c.history, c.answer, c.accepted, noon), cmp.AllowUnexported(nextStep{})); diff != "" {
+			if diff := cmp.Diff(c.want, decide(testRules, c.progress, c.answer, c.accepted, noon), cmp.AllowUnexported(nextStep{})); diff != "" {
 				t.Errorf("step (-want +got):\n%s", diff)
 			}
 		})

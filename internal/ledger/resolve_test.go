@@ -31,32 +31,32 @@ func TestResolve(t *testing.T) {
 		scheduled bool
 		want      Action
 		at        time.Time
-		history   Progress
+		progress  Progress
 	}{
-		{name: "a request with its final result is done", last: result(events.Deleted, "f"), want: Acknowledge, history: known},
-		{name: "a failed request is done until it is replayed", last: result(events.Failed, "f"), want: Acknowledge, history: known},
-		{name: "another resource is a reused id, whatever its outcome", last: result(events.Deleted, "g"), want: RejectReuse, history: known},
-		{name: "a request whose next step is scheduled is done", last: attempt(time.Second, "other"), scheduled: true, want: Acknowledge, history: known},
+		{name: "a request with its final result is done", last: result(events.Deleted, "f"), want: Acknowledge, progress: known},
+		{name: "a failed request is done until it is replayed", last: result(events.Failed, "f"), want: Acknowledge, progress: known},
+		{name: "another resource is a reused id, whatever its outcome", last: result(events.Deleted, "g"), want: RejectReuse, progress: known},
+		{name: "a request whose next step is scheduled is done", last: attempt(time.Second, "other"), scheduled: true, want: Acknowledge, progress: known},
 		{name: "a pending request without a schedule gets its confirmation", last: result(events.AcceptedPending, "f"), want: ComeBack, at: due,
-			history: Progress{Attempts: 2, Seq: 9, FirstAttempt: due, AwaitingRemoval: true, RequestSeq: 5}},
-		{name: "an attempt under lease is another worker's", last: attempt(time.Second, "other"), want: ComeBack, at: noon.Add(59*time.Second + ClockTolerance), history: known},
-		{name: "a lease has not expired within the clocks' tolerance", last: attempt(time.Minute+ClockTolerance-1, "other"), want: ComeBack, at: noon.Add(1), history: known},
-		{name: "an attempt stored in the future is under lease", last: attempt(-time.Hour, "other"), want: ComeBack, at: noon.Add(time.Hour + time.Minute + ClockTolerance), history: known},
-		{name: "an attempt whose lease has expired is adopted as unanswered", last: attempt(2*time.Minute, "other"), want: Adopt, history: lapsed},
-		{name: "this worker's own attempt is adopted at once", last: attempt(time.Second, "self"), want: Adopt, history: lapsed},
-		{name: "an attempt that was answered is adopted as it was", last: over, want: Adopt, history: answered},
-		{name: "a request whose records are gone is adopted as unanswered", carried: 7, last: nil, want: Adopt, history: Progress{RequestSeq: 5, MayHaveDeleted: true}},
-		{name: "a request whose last records are gone is adopted as unanswered", carried: 12, last: over, want: Adopt, history: lapsed},
+			progress: Progress{Attempts: 2, Seq: 9, FirstAttempt: due, AwaitingRemoval: true, RequestSeq: 5}},
+		{name: "an attempt under lease is another worker's", last: attempt(time.Second, "other"), want: ComeBack, at: noon.Add(59*time.Second + ClockTolerance), progress: known},
+		{name: "a lease has not expired within the clocks' tolerance", last: attempt(time.Minute+ClockTolerance-1, "other"), want: ComeBack, at: noon.Add(1), progress: known},
+		{name: "an attempt stored in the future is under lease", last: attempt(-time.Hour, "other"), want: ComeBack, at: noon.Add(time.Hour + time.Minute + ClockTolerance), progress: known},
+		{name: "an attempt whose lease has expired is adopted as unanswered", last: attempt(2*time.Minute, "other"), want: Adopt, progress: lapsed},
+		{name: "this worker's own attempt is adopted at once", last: attempt(time.Second, "self"), want: Adopt, progress: lapsed},
+		{name: "an attempt that was answered is adopted as it was", last: over, want: Adopt, progress: answered},
+		{name: "a request whose records are gone is adopted as unanswered", carried: 7, last: nil, want: Adopt, progress: Progress{RequestSeq: 5, MayHaveDeleted: true}},
+		{name: "a request whose last records are gone is adopted as unanswered", carried: 12, last: over, want: Adopt, progress: lapsed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			known := known
 			known.Seq = c.carried
-			got, at, history := Resolve(known, "f", c.last, c.scheduled, "self", noon)
+			got, at, progress := Resolve(known, "f", c.last, c.scheduled, "self", noon)
 			if got != c.want || !at.Equal(c.at) {
 				t.Errorf("Action %v at %v, want %v at %v", got, at, c.want, c.at)
 			}
-			if diff := cmp.Diff(c.history, history); diff != "" {
-				t.Errorf("history (-want +got):\n%s", diff)
+			if diff := cmp.Diff(c.progress, progress); diff != "" {
+				t.Errorf("progress (-want +got):\n%s", diff)
 			}
 		})
 	}
