@@ -76,7 +76,7 @@ func python(t *testing.T, variables []string, arguments ...string) (string, erro
 	}
 	program := exec.CommandContext(t.Context(), path, arguments...)
 	program.Dir = "examples"
-	program.Env = append(append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "PYTHONPATH="+standIn), variables...)
+	program.Env = append(append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "PYTHONPATH="+standIn, "NATS_URL=nats://nats.example:4222"), variables...)
 	output, err := program.CombinedOutput()
 	return string(output), err
 }

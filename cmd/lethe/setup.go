@@ -21,10 +21,10 @@ func newSetupCommand() *cobra.Command {
 		Long: `Setup creates the streams DELETION_REQUESTS, DELETION_RESULTS and DELETION_LATER
 with a consumer for each lane, and the bucket lethe-control with a key for each
 lane, or updates them without data loss. It keeps the limits, ack_wait and
-max_ack_pending that you set; it raises replicas and ages but never lowers them.
-It refuses a stream whose settings could drop a request, and names the setting.
-If one stream is missing and others exist, setup creates it and prints what may
-be lost.
+max_ack_pending that you set; it raises replicas, ages and sizes but never
+lowers them. It refuses a stream whose settings could drop a request, and names
+the setting. If one stream is missing and others exist, setup creates it and
+prints what may be lost.
 
 It uses LETHE_NATS_URL (none: the embedded server of a running Lethe),
 LETHE_STREAM_REPLICAS, LETHE_RESULTS_MAX_AGE, LETHE_REQUESTS_MAX_BYTES,

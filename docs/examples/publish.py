@@ -5,6 +5,7 @@ It fails unless the stream has stored the request, and then waits for the final 
 
 import asyncio
 import json
+import os
 import re
 import sys
 from datetime import datetime, timezone
@@ -59,7 +60,7 @@ async def final_result(stream, request_id, sequence, contexts):
 async def main(request_id, contexts):
     import nats
 
-    async with await nats.connect("nats://127.0.0.1:4222") as connection:
+    async with await nats.connect(os.environ.get("NATS_URL", "nats://127.0.0.1:4222")) as connection:
         stream = connection.jetstream()
         ack = await publish(stream, request_id, contexts)
         try:

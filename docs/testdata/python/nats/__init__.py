@@ -8,7 +8,7 @@ from . import errors
 
 
 async def connect(url):
-    assert url == "nats://127.0.0.1:4222"
+    assert url == "nats://nats.example:4222"
     return Connection()
 
 
