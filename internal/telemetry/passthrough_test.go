@@ -49,13 +49,11 @@ func TestPassthrough(t *testing.T) {
 			t.Error("two requests share a trace")
 		}
 	})
-	t.Run("the sampler decides on new traces", func(t *testing.T) {
-		for sampler, want := range map[string]bool{"": true, "parentbased_always_off": false} {
-			t.Setenv("OTEL_TRACES_SAMPLER", sampler)
-			_, span := newPassthrough().Tracer("test").Start(t.Context(), "work")
-			if got := span.SpanContext().IsSampled(); got != want {
-				t.Errorf("sampler %q: sampled %t, want %t", sampler, got, want)
-			}
+	t.Run("a new trace is not sampled, whatever the sampler, because nothing records it", func(t *testing.T) {
+		t.Setenv("OTEL_TRACES_SAMPLER", "always_on")
+		_, span := newPassthrough().Tracer("test").Start(t.Context(), "work")
+		if span.SpanContext().IsSampled() {
+			t.Error("it is sampled")
 		}
 	})
 }
