@@ -89,10 +89,10 @@ func (l *Lane) call(ctx context.Context, jobs []*job) (answer deleter.Answer, ma
 		l.callBegins(j.delivery)
 	}
 	since := l.clock.now()
-	ended := l.latencies.begin(begun)
+	began := l.latencies.begin(begun)
 	answer = l.config.Deleter.Delete(deleter.WithStartDeadline(ctx, deadline), merge(jobs))
 	answer.Took = time.Since(begun)
-	ended(time.Now(), informative(answer, l.config.Timeout))
+	l.latencies.end(began, time.Now(), informative(answer, l.config.Timeout))
 	throttled := l.limiter.Learn(begun, answer)
 	l.breaker.Record(answer, limiter.Call{
 		Shared: len(jobs) > 1, Suspect: len(jobs) == 1 && jobs[0].progress.Suspect(), Throttled: throttled, Since: since,

@@ -26,6 +26,7 @@ import (
 
 func TestMain(m *testing.M) {
 	e2e.Parallel(16)
+	uuid.EnableRandPool() // as cmd/lethe does
 	goleak.VerifyTestMain(m)
 }
 

@@ -111,14 +111,10 @@ func (l *Lane) finish(stop context.Context, jobs []*job, answered []callResult) 
 				continue
 			}
 		}
-		store := func() {
-			settled, err := l.store(j, step)
-			l.done(j, settled, err)
-		}
 		if together {
-			l.steps.Go(store)
+			l.storeApart(j, step)
 		} else {
-			store()
+			l.storeStep(j, step)
 		}
 	}
 	if len(results) == 0 {
@@ -140,6 +136,17 @@ func (l *Lane) finish(stop context.Context, jobs []*job, answered []callResult) 
 			l.done(j, settled, err)
 		})
 	}
+}
+
+// storeStep makes the step of a job durable, and settles the job.
+func (l *Lane) storeStep(j *job, step nextStep) {
+	settled, err := l.store(j, step)
+	l.done(j, settled, err)
+}
+
+// storeApart is storeStep for a job whose batch does not wait for it.
+func (l *Lane) storeApart(j *job, step nextStep) {
+	l.steps.Go(func() { l.storeStep(j, step) })
 }
 
 // decided is a job whose next step is known.

@@ -88,27 +88,29 @@ func newLatencies() *latencies {
 	}
 }
 
-// begin records that a call begins. end takes whether its duration says something
-// about the API: one that was refused at once does not.
-func (l *latencies) begin(now time.Time) (end func(now time.Time, counts bool)) {
+// begin records that a call begins. The caller ends it.
+func (l *latencies) begin(now time.Time) (call *time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.started.IsZero() {
 		l.started = now
 	}
-	key := &now
-	l.out[key] = struct{}{}
-	return func(now time.Time, counts bool) {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.out, key)
-		l.all.Calls++
-		if counts {
-			bucket, since := bucketOf(now.Sub(*key)), now.Sub(l.started)
-			l.all.Durations[bucket]++
-			l.recent.at(since).counts[bucket]++
-			l.day.at(since).counts[bucket]++
-		}
+	l.out[&now] = struct{}{}
+	return &now
+}
+
+// end ends a call. Its duration counts if it says something about the API: that of
+// one that was refused at once does not.
+func (l *latencies) end(call *time.Time, now time.Time, counts bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.out, call)
+	l.all.Calls++
+	if counts {
+		bucket, since := bucketOf(now.Sub(*call)), now.Sub(l.started)
+		l.all.Durations[bucket]++
+		l.recent.at(since).counts[bucket]++
+		l.day.at(since).counts[bucket]++
 	}
 }
 

@@ -13,9 +13,9 @@ import (
 // calls makes calls of the duration each, one after the other, for the time total.
 func (l *latencies) calls(each, total time.Duration) {
 	for begun := time.Now(); time.Since(begun) < total; {
-		end := l.begin(time.Now())
+		call := l.begin(time.Now())
 		time.Sleep(each)
-		end(time.Now(), true)
+		l.end(call, time.Now(), true)
 	}
 }
 

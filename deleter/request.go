@@ -11,6 +11,7 @@ import (
 	"net/http/httptrace"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // maxRepeats is how often a request that did not begin is sent again at once.
@@ -20,8 +21,11 @@ const maxRepeats = 3
 // provably did not happen, because nothing of it was written or the server refused
 // its stream.
 func (c *Client) do(ctx context.Context, method, path, secret string, header http.Header, body []byte) Response {
-	ctx, stop := context.WithTimeout(ctx, c.Timeout)
-	defer stop()
+	if ends, ok := ctx.Deadline(); !ok || time.Until(ends) > c.Timeout {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, c.Timeout)
+		defer stop()
+	}
 	for repeats := 0; ; repeats++ {
 		if repeats > 0 {
 			ctx = context.WithValue(ctx, resendCount{}, repeats)

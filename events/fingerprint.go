@@ -4,10 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"fmt"
 	"hash"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -17,9 +17,21 @@ import (
 func Fingerprint(res Resource) string {
 	fields := res.fields()
 	slices.Sort(fields.IDs)
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %s %d",
-		res.Target(), fields.IDs, fields.ReplicaUUID, fields.KnowledgeBaseID))
-	return hex.EncodeToString(sum[:])
+	text := append(make([]byte, 0, 128), res.Target()...)
+	text = append(text, " ["...)
+	for i, id := range fields.IDs {
+		if i > 0 {
+			text = append(text, ' ')
+		}
+		text = strconv.AppendInt(text, id, 10)
+	}
+	text = append(text, "] "...)
+	text = append(text, fields.ReplicaUUID...)
+	text = strconv.AppendInt(append(text, ' '), fields.KnowledgeBaseID, 10)
+	sum := sha256.Sum256(text)
+	var digits [2 * sha256.Size]byte // hex.EncodeToString allocates it, too
+	hex.Encode(digits[:], sum[:])
+	return string(digits[:])
 }
 
 // RawFingerprint returns the fingerprint of a message that is not a valid request:

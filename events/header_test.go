@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 )
 
 const kvBody = `{"target":"kv-user-context","ids":[10,11]}`
@@ -231,5 +232,19 @@ func TestRawFingerprint(t *testing.T) {
 				t.Error("they are equal")
 			}
 		})
+	}
+}
+
+// Records of earlier releases hold fingerprints, and a later one compares with them.
+func TestAFingerprintDoesNotChangeBetweenReleases(t *testing.T) {
+	for want, resource := range map[string]Resource{
+		"9cd95c38bf7ea1c47ab3bd29416d31d86d013bcde71f1d373dbf14da0cf4870e": UserContexts{IDs: []int64{10, 9223372036854775807, 7}},
+		"1b2778aec6ee5aa0d159f8a94ace49977ee4b709559446b73650094fe6b3afca": KnowledgeBaseEntry{
+			ReplicaUUID: uuid.MustParse("03DB5651-cb61-4bdf-9ef0-89561f7c9c53"), KnowledgeBaseID: 12345,
+		},
+	} {
+		if got := Fingerprint(resource); got != want {
+			t.Errorf("%v: %s, want %s", resource, got, want)
+		}
 	}
 }

@@ -76,7 +76,7 @@ func FuzzReadAnswer(f *testing.F) {
 			t.Errorf("%q is read as %+v", header, a)
 		}
 		again := nats.Header{}
-		a.write(newHeaderWriter(again))
+		a.write(&headerWriter{Header: again})
 		if got := readAnswer(again.Get(headerAnswer)); got != a {
 			t.Errorf("%+v becomes %+v", a, got)
 		}

@@ -9,10 +9,6 @@ type headerWriter struct {
 	values []string
 }
 
-func newHeaderWriter(to nats.Header) *headerWriter {
-	return &headerWriter{Header: to, values: make([]string, 0, 16)}
-}
-
 // Set replaces the values of a header.
 func (w *headerWriter) Set(name, value string) {
 	w.values = append(w.values, value)

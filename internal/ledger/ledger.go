@@ -86,7 +86,10 @@ type Pending struct {
 	Error   *events.ResultError
 	Source  string
 
-	msg *nats.Msg
+	msg    nats.Msg
+	header headerWriter // of msg
+	values [16]string   // of the header, in the record's own allocation
+	guard  [3]string    // the values of the expectation
 }
 
 // Subject is where the record is stored.
@@ -99,10 +102,10 @@ func (p *Pending) SetTrace(ctx context.Context) { inject(ctx, p.msg.Header) }
 // lease is how long no other worker should try; 0 for an attempt that is over.
 func (l *Ledger) NewAttempt(ctx context.Context, id, fingerprint string, p Progress, lease time.Duration) *Pending {
 	body, _ := json.Marshal(attempt{id, l.target, p.Attempts, l.instance}) // strings and a number
-	msg, header := l.newMessage(ctx, events.AttemptSubject(l.target, id, p.Attempts), fingerprint, p, body)
-	header.Set("Content-Type", "application/json")
-	header.Set(headerLease, lease.String())
-	return &Pending{ID: id, msg: msg, Progress: p}
+	r := l.newPending(ctx, events.AttemptSubject(l.target, id, p.Attempts), id, fingerprint, p, body)
+	r.header.Set("Content-Type", "application/json")
+	r.header.Set(headerLease, lease.String())
+	return r
 }
 
 // NewResult returns the record of a result under the given id. It fails with an
@@ -113,29 +116,32 @@ func (l *Ledger) NewResult(ctx context.Context, id, fingerprint string, p Progre
 	if err != nil {
 		return nil, fmt.Errorf("encode result of %s: %w", id, err)
 	}
-	msg, header := l.newMessage(ctx, events.ResultSubject(l.target, id, r.Outcome), fingerprint, p, body)
-	header.Set("content-type", "application/cloudevents+json")
-	return &Pending{ID: id, msg: msg, Progress: p, Outcome: r.Outcome, Error: r.Error, Source: r.RequestSource}, nil
+	pending := l.newPending(ctx, events.ResultSubject(l.target, id, r.Outcome), id, fingerprint, p, body)
+	pending.header.Set("content-type", "application/cloudevents+json")
+	pending.Outcome, pending.Error, pending.Source = r.Outcome, r.Error, r.RequestSource
+	return pending, nil
 }
 
-func (l *Ledger) newMessage(ctx context.Context, subject, fingerprint string, p Progress, body []byte) (*nats.Msg, *headerWriter) {
-	msg := &nats.Msg{Subject: subject, Data: body, Header: make(nats.Header, 16)} // some are its publishing's
-	header := newHeaderWriter(msg.Header)
-	header.Set(headerRecord, NewID())
-	header.Set(headerFingerprint, fingerprint)
-	header.Set(headerInstance, l.instance)
+// newPending returns a record with the headers that all have.
+func (l *Ledger) newPending(ctx context.Context, subject, id, fingerprint string, p Progress, body []byte) *Pending {
+	r := &Pending{ID: id, Progress: p}
+	r.msg = nats.Msg{Subject: subject, Data: body, Header: make(nats.Header, len(r.values))}
+	r.header = headerWriter{Header: r.msg.Header, values: r.values[:0]}
+	r.header.Set(headerRecord, NewID())
+	r.header.Set(headerFingerprint, fingerprint)
+	r.header.Set(headerInstance, l.instance)
 	p.StoredAt = time.Time{} // the request's message or its schedule says it
-	p.write(header)
-	inject(ctx, msg.Header)
-	return msg, header
+	p.write(&r.header)
+	inject(ctx, r.msg.Header)
+	return r
 }
 
 // guard sets the expectation under which a record is published.
 func (l *Ledger) guard(p *Pending, expected uint64) {
-	values := [...]string{events.StreamResults, strconv.FormatUint(expected, 10), l.filter(p.ID)}
-	p.msg.Header[jetstream.ExpectedStreamHeader] = values[0:1:1]
-	p.msg.Header[jetstream.ExpectedLastSubjSeqHeader] = values[1:2:2]
-	p.msg.Header[jetstream.ExpectedLastSubjSeqSubjHeader] = values[2:3:3]
+	p.guard = [...]string{events.StreamResults, strconv.FormatUint(expected, 10), l.filter(p.ID)}
+	p.msg.Header[jetstream.ExpectedStreamHeader] = p.guard[0:1:1]
+	p.msg.Header[jetstream.ExpectedLastSubjSeqHeader] = p.guard[1:2:2]
+	p.msg.Header[jetstream.ExpectedLastSubjSeqSubjHeader] = p.guard[2:3:3]
 }
 
 // publish publishes a message once, and returns its sequence. jetstream does the same,
@@ -188,7 +194,7 @@ func (l *Ledger) AppendAll(ctx context.Context, all []*Pending) {
 	for i, p := range all {
 		l.guard(p, p.Progress.Seq)
 		p.msg.Reply = inbox + "." + strconv.Itoa(i)
-		if nc.PublishMsg(p.msg) == nil {
+		if nc.PublishMsg(&p.msg) == nil {
 			published++
 		}
 		p.msg.Reply = ""
@@ -217,7 +223,7 @@ func (l *Ledger) Append(ctx context.Context, p *Pending) error {
 		wrong := false
 		l.guard(p, expected)
 		err := l.Retry(ctx, "stream "+events.StreamResults, func(ctx context.Context) error {
-			seq, err := l.publish(ctx, p.msg)
+			seq, err := l.publish(ctx, &p.msg)
 			switch wrong = refused(err); {
 			case wrong:
 				return nil
@@ -253,8 +259,8 @@ const notSettled = 20 * time.Millisecond
 // errors after which the outcome is unknown, 10164 among them: a concurrent publish
 // that is not settled.
 func refused(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
 }
 
 // ConflictError says that a request has another last record than the writer knew.

@@ -77,7 +77,7 @@ const (
 )
 
 // Write puts p into headers, replacing what stood there.
-func (p Progress) Write(to nats.Header) { p.write(newHeaderWriter(to)) }
+func (p Progress) Write(to nats.Header) { p.write(&headerWriter{Header: to}) }
 
 func (p Progress) write(to *headerWriter) {
 	step := stepDelete

@@ -26,21 +26,11 @@ const tryWithin = 5 * time.Second
 // until it succeeds, the message is too large ever to be stored, or ctx ends. While
 // it fails, [Ledger.Failing] says why. what names the subject or stream.
 func (l *Ledger) Retry(ctx context.Context, what string, do func(context.Context) error) error {
-	try := func() error {
-		ctx, cancel := context.WithTimeout(ctx, tryWithin)
-		defer cancel()
-		err := do(ctx)
-		if oversized(err) {
-			return backoff.Permanent(err)
-		}
-		return err
-	}
-	err := try()
-	var permanent *backoff.PermanentError
-	switch {
-	case err == nil:
+	err := once(ctx, do)
+	if err == nil {
 		return nil
-	case errors.As(err, &permanent):
+	}
+	if permanent, ok := errors.AsType[*backoff.PermanentError](err); ok {
 		return permanent.Err
 	}
 	policy := backoff.NewExponentialBackOff(
@@ -48,12 +38,24 @@ func (l *Ledger) Retry(ctx context.Context, what string, do func(context.Context
 	sleep(ctx, policy.NextBackOff())
 	key, begun := new(byte), time.Now()
 	defer func() { l.failures.end(key, ctx.Err() == nil) }()
+	try := func() error { return once(ctx, do) }
 	return backoff.RetryNotify(try, backoff.WithContext(policy, ctx), func(err error, next time.Duration) {
 		if next > time.Second/4 { // a concurrent publish that is not settled is no failure
 			l.failed.count()
 			l.failures.add(key, Failure{Reason: fmt.Sprintf("%s: %s", what, FailureText(l.js, err)), Fix: FailureFix(l.js, err), Since: begun})
 		}
 	})
+}
+
+// once makes one try. Its error is permanent if no other try can succeed.
+func once(ctx context.Context, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, tryWithin)
+	defer cancel()
+	err := do(ctx)
+	if oversized(err) {
+		return backoff.Permanent(err)
+	}
+	return err
 }
 
 // Failure is why something cannot be stored or fetched.
