@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 )
 
@@ -24,6 +25,7 @@ const (
 )
 
 func main() {
+	uuid.EnableRandPool() // a worker makes four ids for each request
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal starts a graceful shutdown. After it, a second signal has its
 	// default effect: it kills the process.

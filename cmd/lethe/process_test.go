@@ -103,7 +103,7 @@ func (b *bench) start(settings ...string) *worker {
 		"LETHE_SENSAY_BASE_URL="+b.url, "LETHE_SENSAY_ORGANIZATION_SECRET="+testSecret,
 		"LETHE_RETRY_INITIAL_INTERVAL=50ms", "LETHE_RETRY_MAX_INTERVAL=200ms")
 	for _, s := range settings {
-		if !strings.HasPrefix(s, "OTEL_") {
+		if !strings.HasPrefix(s, "OTEL_") && !strings.HasPrefix(s, "GO") {
 			s = "LETHE_" + s
 		}
 		w.Env = append(w.Env, s)

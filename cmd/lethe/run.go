@@ -124,7 +124,8 @@ func run(ctx context.Context, stderr io.Writer) error {
 	running := lanes.start(js)
 	waiting := backlog.NewPoller(js, backlog.Every, events.Targets()...)
 	admin.watch(nc, js, running, waiting)
-	defer pollUntilStopped(ctx, waiting)()
+	defer untilStopped(ctx, waiting.Run)()
+	defer untilStopped(ctx, fitProcessors)()
 	stopService, err := announce(nc, instance, embeddedSync(cfg), running)
 	if err != nil {
 		return interrupted(ctx, err)
@@ -145,11 +146,12 @@ func run(ctx context.Context, stderr io.Writer) error {
 	return nil
 }
 
-// pollUntilStopped reads the backlog until ctx ends or stop is called.
-func pollUntilStopped(ctx context.Context, p *backlog.Poller) (stop func()) {
+// untilStopped runs a function that ends with its context, until ctx ends or stop is
+// called.
+func untilStopped(ctx context.Context, run func(context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
-	go func() { defer close(done); p.Run(ctx) }()
+	go func() { defer close(done); run(ctx) }()
 	return func() { cancel(); <-done }
 }
 
