@@ -59,7 +59,7 @@ func Build(ctx context.Context, dir string, programs ...Program) (map[Program]st
 // cached result while the files that the test opened or checked are unchanged; it
 // does not see what `go build` reads.
 func statSources(ctx context.Context) error {
-	root, err := moduleDir(ctx)
+	root, err := ModuleDir(ctx)
 	if err != nil {
 		return err
 	}

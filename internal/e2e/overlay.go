@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -30,7 +31,7 @@ func BuildBroken(ctx context.Context, dir string, replacements ...Replacement) (
 // BuildChanged is [BuildBroken] with more source files: those below the folder added, which
 // has the structure of the module. "" adds none.
 func BuildChanged(ctx context.Context, dir, added string, replacements ...Replacement) (string, error) {
-	root, err := moduleDir(ctx)
+	root, err := ModuleDir(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -43,23 +44,16 @@ func BuildChanged(ctx context.Context, dir, added string, replacements ...Replac
 			return "", err
 		}
 	}
-	for i, r := range replacements {
-		path := filepath.Join(root, r.File)
-		if overlay.Replace[path] != "" {
-			path = overlay.Replace[path]
-		}
-		source, err := os.ReadFile(path)
-		if err != nil {
+	sources, err := Replaced(root, replacements...)
+	if err != nil {
+		return "", err
+	}
+	for path, source := range sources {
+		broken := filepath.Join(dir, strconv.Itoa(len(overlay.Replace))+".go")
+		if err := os.WriteFile(broken, []byte(source), 0o600); err != nil {
 			return "", err
 		}
-		if n := strings.Count(string(source), r.Old); n != 1 {
-			return "", fmt.Errorf("%s contains %q %d times, want once", r.File, r.Old, n)
-		}
-		broken := filepath.Join(dir, fmt.Sprintf("%d.go", i))
-		if err := os.WriteFile(broken, []byte(strings.Replace(string(source), r.Old, r.New, 1)), 0o600); err != nil {
-			return "", err
-		}
-		overlay.Replace[filepath.Join(root, r.File)] = broken
+		overlay.Replace[path] = broken
 	}
 	file, err := json.Marshal(overlay)
 	if err != nil {
@@ -94,7 +88,29 @@ func addFiles(replace map[string]string, root, added string) error {
 	})
 }
 
-func moduleDir(ctx context.Context) (string, error) {
+// Replaced returns the changed source files by their paths. root is the module's folder. A
+// replacement that does not match exactly once is an error.
+func Replaced(root string, replacements ...Replacement) (map[string]string, error) {
+	sources := map[string]string{}
+	for _, r := range replacements {
+		path := filepath.Join(root, r.File)
+		if _, read := sources[path]; !read {
+			source, err := os.ReadFile(path)
+			if err != nil {
+				return nil, err
+			}
+			sources[path] = string(source)
+		}
+		if n := strings.Count(sources[path], r.Old); n != 1 {
+			return nil, fmt.Errorf("%s contains %q %d times, want once", r.File, r.Old, n)
+		}
+		sources[path] = strings.Replace(sources[path], r.Old, r.New, 1)
+	}
+	return sources, nil
+}
+
+// ModuleDir returns the folder of the module.
+func ModuleDir(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
 	if err != nil {
 		return "", fmt.Errorf("find the module: %w", err)

@@ -24,7 +24,7 @@ var rules = map[string][]e2e.Replacement{
 		{File: "internal/ledger/resolve.go", Old: "		// It is unknown what came of that call.\n		adopted.MayHaveDeleted = true\n", New: ""},
 	},
 	"a record expects the one before it": {
-		{File: "internal/ledger/ledger.go", Old: "	p.msg.Header[jetstream.ExpectedLastSubjSeqHeader] = values[1:2:2]\n	p.msg.Header[jetstream.ExpectedLastSubjSeqSubjHeader] = values[2:3:3]\n", New: ""},
+		{File: "internal/ledger/ledger.go", Old: "	p.msg.Header[jetstream.ExpectedLastSubjSeqHeader] = p.guard[1:2:2]\n	p.msg.Header[jetstream.ExpectedLastSubjSeqSubjHeader] = p.guard[2:3:3]\n", New: ""},
 	},
 	"a heartbeat that is too old gives no right to call": {
 		{File: "internal/control/lease.go", Old: "	until := sent.Add(BeginWithin)\n", New: "	until := sent.Add(time.Hour)\n"},
@@ -37,6 +37,23 @@ var rules = map[string][]e2e.Replacement{
 		{File: "consumer/call.go", Old: "	if l.clock.passed(deadline) {\n		return begun, context.DeadlineExceeded\n	}\n	return l.limiter.Wait(stop, deadline)\n", New: "	return l.limiter.Wait(stop, time.Time{})\n"},
 		{File: "consumer/claim.go", Old: "l.config.Instance, l.clock.now())", New: "l.config.Instance, l.clock.now().Add(time.Hour))"},
 	},
+}
+
+// Each replacement still matches the code. The trials find that out, too, but only after minutes.
+func TestTheReplacementsMatchTheCode(t *testing.T) {
+	t.Parallel()
+	root, err := e2e.ModuleDir(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rule, replacements := range rules {
+		if _, err := e2e.Replaced(root, replacements...); err != nil {
+			t.Errorf("%s: %v", rule, err)
+		}
+	}
+	if _, err := e2e.Replaced(root, lostHeartbeats...); err != nil {
+		t.Errorf("lost heartbeats: %v", err)
+	}
 }
 
 // The audit catches a worker that breaks a rule. It finds nothing with a correct worker

@@ -82,21 +82,25 @@ func TestNoCallBeginsInAPause(t *testing.T) {
 	fail(t, env, violations)
 }
 
+// lostHeartbeats are the replacements after which a worker's heartbeats are lost, but for the first of each lane.
+var lostHeartbeats = []e2e.Replacement{
+	{File: "internal/control/workers.go", Old: "	return b.publish(ctx, h, jetstream.WithExpectLastSequenceForSubject(",
+		New: "	if firstBeat.Add(1) > 2 {\n		return errNotConnected\n	}\n	return b.publish(ctx, h, jetstream.WithExpectLastSequenceForSubject("},
+	{File: "internal/control/pause.go", Old: "const Wait = ", New: "var firstBeat atomic.Int64\n\nconst Wait = "},
+	{File: "internal/control/pause.go", Old: "	\"fmt\"\n", New: "	\"fmt\"\n	\"sync/atomic\"\n"},
+}
+
 // These workers' heartbeats are lost after the first, or refused. The audit must catch a
 // worker that calls all the same.
 func TestAWorkerThatIgnoresItsHeartbeatsIsCaught(t *testing.T) {
 	t.Parallel()
-	lost := e2e.Replacement{File: "internal/control/workers.go", Old: "	return b.publish(ctx, h, jetstream.WithExpectLastSequenceForSubject(",
-		New: "	if firstBeat.Add(1) > 2 { // one of each lane\n		return errNotConnected\n	}\n	return b.publish(ctx, h, jetstream.WithExpectLastSequenceForSubject("}
-	counted := e2e.Replacement{File: "internal/control/pause.go", Old: "const Wait = ", New: "var firstBeat atomic.Int64\n\nconst Wait = "}
-	imported := e2e.Replacement{File: "internal/control/pause.go", Old: "	\"fmt\"\n", New: "	\"fmt\"\n	\"sync/atomic\"\n"}
 	for _, c := range []struct {
 		name         string
 		replacements []e2e.Replacement
 		caught       bool
 	}{
-		{"heartbeats are lost, and the right to call ends by time", []e2e.Replacement{lost, counted, imported}, false},
-		{"heartbeats are lost, and the right to call does not end", append([]e2e.Replacement{lost, counted, imported}, rules["a heartbeat that is too old gives no right to call"]...), true},
+		{"heartbeats are lost, and the right to call ends by time", lostHeartbeats, false},
+		{"heartbeats are lost, and the right to call does not end", slices.Concat(lostHeartbeats, rules["a heartbeat that is too old gives no right to call"]), true},
 		{"refused heartbeats count as accepted", rules["a refused heartbeat gives no right to call"], true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
