@@ -500,7 +500,8 @@ func TestExitStatusOfErrors(t *testing.T) {
 		{"--since: must not be negative", []string{"failed", "list", "--since", "-5h"}},
 		{`--output: must be text or json, not "xml"; --since: must not be negative`, []string{"failed", "list", "--since", "-5h", "--output", "xml"}},
 		{"--since: must not be negative", []string{"failed", "replay", "--all", "--since=-1ns"}},
-		{"--since and --limit: must not be negative", []string{"results", "--since", "-5h"}},
+		{"lethe: --since: must not be negative\n", []string{"results", "--since", "-5h"}},
+		{"lethe: --limit: must not be negative\n", []string{"results", "--since", "1h", "--limit", "-1"}},
 		{"--since: must be a duration", []string{"results", "--since", "5"}},
 		{"--limit: must be a number", []string{"results", "--limit", "x"}},
 	} {

@@ -65,8 +65,11 @@ func (f resultsFlags) subject() (string, error) {
 			return "", err
 		}
 	}
-	if f.since < 0 || f.limit < 0 {
-		return "", usageError("--since and --limit: must not be negative")
+	if err := checkSince(f.since); err != nil {
+		return "", err
+	}
+	if f.limit < 0 {
+		return "", usageError("--limit: must not be negative")
 	}
 	var outcome events.Outcome
 	for _, name := range f.outcomes {
