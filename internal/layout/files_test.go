@@ -12,28 +12,22 @@ import (
 	"golang.org/x/tools/go/packages"
 )
 
-// maxUpwardUses is how many uses between the consumer's files may point up. With more, no file can be understood
-// without the others.
-const maxUpwardUses = 10
-
 // A use is a file that names something another file of its package declares. However often it does, it is one use.
 type use struct{ by, of string }
 
-func TestFilesOfTheConsumerHaveFewUpwardUses(t *testing.T) {
+// The package comment of consumer says so: a reader who follows its list meets each file before what it uses.
+func TestFilesOfTheConsumerUseOnlyLaterOnes(t *testing.T) {
 	t.Parallel()
 	uses := usesIn(t, "./consumer")
 	if len(uses) < 20 {
 		t.Fatalf("found %d uses between the consumer's files; they were not read", len(uses))
 	}
-	order, upward := bottomUp(uses)
-	if len(upward) <= maxUpwardUses {
-		return
-	}
-	t.Errorf("%d of %d uses between the consumer's files point up, %d may; let the lower file take what it needs "+
-		"as an argument, or move the declaration down", len(upward), len(uses), maxUpwardUses)
-	t.Logf("from the bottom up: %s", strings.Join(order, " "))
-	for _, u := range upward {
-		t.Logf("%s uses %s", u.by, u.of)
+	order := readingList(t, filepath.Join(root, "consumer", "consumer.go"))
+	for _, u := range uses {
+		if slices.Index(order, u.of) < slices.Index(order, u.by) {
+			t.Errorf("%s uses %s, which is before it in the reading list of consumer.go: let it take what it needs as an "+
+				"argument, or move the declaration down", u.by, u.of)
+		}
 	}
 }
 
@@ -67,45 +61,6 @@ func usesIn(t *testing.T, pattern string) []use {
 	return slices.SortedFunc(maps.Keys(uses), func(a, b use) int {
 		return strings.Compare(a.by+" "+a.of, b.by+" "+b.of)
 	})
-}
-
-// bottomUp orders the files such that few uses point up, and returns those that do. The next file is always the
-// one that uses the fewest of those left. (The least number of upward uses is costly to find, and not needed.)
-func bottomUp(uses []use) (order []string, upward []use) {
-	left := map[string]bool{}
-	for _, u := range uses {
-		left[u.by], left[u.of] = true, true
-	}
-	for len(left) > 0 {
-		var next string
-		var fewest []use
-		for _, file := range slices.Sorted(maps.Keys(left)) {
-			var above []use
-			for _, u := range uses {
-				if u.by == file && left[u.of] {
-					above = append(above, u)
-				}
-			}
-			if next == "" || len(above) < len(fewest) {
-				next, fewest = file, above
-			}
-		}
-		order, upward = append(order, next), append(upward, fewest...)
-		delete(left, next)
-	}
-	return order, upward
-}
-
-func TestUpwardUsesAreCounted(t *testing.T) {
-	t.Parallel()
-	down := []use{{"c.go", "a.go"}, {"c.go", "b.go"}, {"b.go", "a.go"}}
-	order, upward := bottomUp(down)
-	if got := strings.Join(order, " "); got != "a.go b.go c.go" || len(upward) != 0 {
-		t.Errorf("three floors: order %s, upward %v", got, upward)
-	}
-	if _, upward := bottomUp(append(down, use{"a.go", "c.go"})); len(upward) != 1 {
-		t.Errorf("a cycle of three files: upward %v, want one use", upward)
-	}
 }
 
 // The comment of a package with many files lists them in the order in which they are best read.
