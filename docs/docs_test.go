@@ -127,6 +127,33 @@ func TestEventsInDocumentsAreValid(t *testing.T) {
 }
 
 // cmd/lethe compares the one in README.md with what a worker publishes.
+func TestTheArchitectureNamesFunctionsOfTheConsumer(t *testing.T) {
+	t.Parallel()
+	_, table, _ := strings.Cut(documents(t)["../docs/architecture.md"], "| step | functions |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	var code strings.Builder
+	files, err := filepath.Glob("../consumer/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code.Write(content)
+	}
+	names := regexp.MustCompile("`(\\w+)`").FindAllStringSubmatch(table, -1)
+	if len(names) < 7 {
+		t.Fatalf("%d functions are named, want at least one for each of the 7 steps", len(names))
+	}
+	for _, name := range names {
+		if !strings.Contains(code.String(), "func (l *Lane) "+name[1]+"(") {
+			t.Errorf("architecture.md names %s, which is no method of Lane", name[1])
+		}
+	}
+}
+
 func TestBothDocumentsShowTheSameResult(t *testing.T) {
 	block := regexp.MustCompile("(?s)```json\n.*?```")
 	all := documents(t)
