@@ -84,13 +84,13 @@ func runDemo(interrupted context.Context, out io.Writer) error {
 	if err := streams.Setup(ctx, js, streamSettings(cfg)); err != nil {
 		return err
 	}
-	configs, err := newLanes(cfg, "demo", quiet)
+	configs, err := newLaneConfigs(cfg, "demo", quiet)
 	if err != nil {
 		return err
 	}
 	work, stop := context.WithCancel(ctx)
 	worker := make(chan error, 1)
-	go func() { worker <- configs.start(js).run(work) }()
+	go func() { worker <- configs.lanes(js).run(work) }()
 	defer func() {
 		stop()
 		if err := <-worker; err != nil {

@@ -16,9 +16,9 @@ type libraryLog struct {
 }
 
 // redirectLibraryLog redacts such messages and logs them with to. restore undoes it.
-func redirectLibraryLog(to *slog.Logger, lanes laneConfigs) (restore func()) {
+func redirectLibraryLog(to *slog.Logger, configs laneConfigs) (restore func()) {
 	l := &libraryLog{log: to}
-	for _, lane := range lanes {
+	for _, lane := range configs {
 		if lane.credential != nil {
 			l.credentials = append(l.credentials, lane.credential)
 		}

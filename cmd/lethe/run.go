@@ -86,11 +86,11 @@ func run(ctx context.Context, stderr io.Writer) error {
 	defer fatal(nil)
 	defer period.watch(ctx, log)()
 
-	lanes, err := newLanes(cfg, instance, log)
+	configs, err := newLaneConfigs(cfg, instance, log)
 	if err != nil {
 		return err
 	}
-	defer redirectLibraryLog(log, lanes)()
+	defer redirectLibraryLog(log, configs)()
 	admin := newAdmin(instance, tel.MetricsHandler(), ctx.Done())
 	if err := observe(admin); err != nil {
 		return fmt.Errorf("metrics: %w", err)
@@ -121,12 +121,12 @@ func run(ctx context.Context, stderr io.Writer) error {
 		}
 	}
 
-	running := lanes.start(js)
+	lanes := configs.lanes(js)
 	waiting := backlog.NewPoller(js, backlog.Every, events.Targets()...)
-	admin.watch(nc, js, running, waiting)
+	admin.watch(nc, js, lanes, waiting)
 	defer untilStopped(ctx, waiting.Run)()
 	defer untilStopped(ctx, fitProcessors)()
-	stopService, err := announce(nc, instance, embeddedSync(cfg), running)
+	stopService, err := announce(nc, instance, embeddedSync(cfg), lanes)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
@@ -136,7 +136,7 @@ func run(ctx context.Context, stderr io.Writer) error {
 	defer context.AfterFunc(ctx, func() {
 		log.Info("worker stopping: no new requests are taken, calls in flight may finish", "grace", cfg.ShutdownGrace.String())
 	})()
-	if err := running.run(ctx); err != nil {
+	if err := lanes.run(ctx); err != nil {
 		return interrupted(ctx, err)
 	}
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {

@@ -29,8 +29,8 @@ type laneConfig struct {
 
 type laneConfigs []laneConfig
 
-// newLanes configures one lane for each line of the table of APIs.
-func newLanes(cfg *config.Config, instance string, log *slog.Logger) (laneConfigs, error) {
+// newLaneConfigs configures one lane for each line of the table of APIs.
+func newLaneConfigs(cfg *config.Config, instance string, log *slog.Logger) (laneConfigs, error) {
 	table := apis(cfg)
 	common := consumer.Config{
 		Rules: rules(cfg), ResultsMinAge: cfg.MinResultsAge(), Instance: instance, Version: buildVersion(), Grace: (&grace{total: cfg.ShutdownGrace}).lanes(),
@@ -84,8 +84,8 @@ type lanes struct {
 	lanes   []*consumer.Lane
 }
 
-// start creates the lanes. They take no requests before run.
-func (c laneConfigs) start(js jetstream.JetStream) *lanes {
+// lanes creates the lanes. They take no requests before run.
+func (c laneConfigs) lanes(js jetstream.JetStream) *lanes {
 	l := &lanes{configs: c}
 	for _, config := range c {
 		lane := consumer.New(js, config.Config)
@@ -102,8 +102,8 @@ func (c laneConfigs) start(js jetstream.JetStream) *lanes {
 	return l
 }
 
-// run runs every lane that is not off until ctx ends. It also waits for ctx if
-// no lane has one.
+// run runs every lane that is not off, and returns when ctx has ended and they have.
+// If all are off, it only waits for ctx.
 func (l *lanes) run(ctx context.Context) error {
 	work, ctx := errgroup.WithContext(ctx)
 	for i, lane := range l.lanes {
