@@ -26,8 +26,8 @@ type announcer struct {
 	changes int                // since the last line
 }
 
-// see takes the state at a time.
-func (a *announcer) see(s State, now time.Time) {
+// observe takes the state at a time.
+func (a *announcer) observe(s State, now time.Time) {
 	var codes []Code
 	for _, p := range s.Problems() {
 		if !slices.Contains(codes, p.Code) {

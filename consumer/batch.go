@@ -22,8 +22,8 @@ type job struct {
 
 	rounds        int                // batches that it was in
 	startDeadline time.Time          // when a call for it must have begun; zero while it is not claimed
-	appending     *ledger.Pending    // the record of a claim that may be stored, nil if there is none
-	appendingFrom time.Time          // when that was first sent
+	pendingClaim  *ledger.Pending    // the record of a claim that may be stored, nil if there is none
+	pendingSince  time.Time          // when that was first sent
 	mustRecord    bool               // no record says yet that its claim, or its last call, is over
 	accepted      limiter.Acceptance // of a credential, as it was known before the call
 	evidence      *events.Evidence   // of this delivery's call, nil before it
@@ -61,7 +61,7 @@ func (b *batcher) add(j *job, alone bool) {
 	}
 	b.mu.Lock()
 	if b.open != nil && b.open.ids+j.size() > b.maxIDs {
-		b.seal()
+		b.closeOpen()
 	}
 	current := b.open
 	if current == nil {
@@ -71,13 +71,13 @@ func (b *batcher) add(j *job, alone bool) {
 	}
 	current.jobs = append(current.jobs, j)
 	if current.ids += j.size(); current.ids >= b.maxIDs {
-		b.seal()
+		b.closeOpen()
 	}
 	b.mu.Unlock()
 }
 
-// seal lets no more jobs join the open batch. The lock is held.
-func (b *batcher) seal() {
+// closeOpen lets no more jobs join the open batch. The lock is held.
+func (b *batcher) closeOpen() {
 	close(b.open.full)
 	b.open = nil
 }

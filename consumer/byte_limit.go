@@ -86,8 +86,8 @@ func (b *byteLimit) release(bytes int64) {
 	}
 }
 
-// perDelivery is about what a delivery takes beside its message.
-const perDelivery = 1 << 10
+// deliveryOverhead is about what a delivery takes beside its message.
+const deliveryOverhead = 1 << 10
 
 // bytesOf is the bytes of a message as it is now; nats.go's own Size is as it came.
 func bytesOf(msg *nats.Msg) int64 {
@@ -101,14 +101,14 @@ func bytesOf(msg *nats.Msg) int64 {
 	return int64(bytes)
 }
 
-// slimFrom is the size from which on a message is replaced by the request read from it.
-const slimFrom = 4 << 10
+// minCompactSize is the size from which on a message is replaced by the request read from it.
+const minCompactSize = 4 << 10
 
-// slim replaces the event of a large message by one that has the same request and
+// compact replaces the event of a large message by one that has the same request and
 // nothing else, such as extensions. What becomes of the request is the same.
-func slim(msg *nats.Msg, r *events.Request) {
+func compact(msg *nats.Msg, r *events.Request) {
 	before := bytesOf(msg)
-	if before < slimFrom {
+	if before < minCompactSize {
 		return
 	}
 	body, err := r.Encode()

@@ -102,7 +102,7 @@ func TestALargeMessageIsReplacedByItsRequestAlone(t *testing.T) {
 				}
 				progress := ledger.ReadProgress(msg.Header)
 				reduced := before
-				slim(msg, &reduced)
+				compact(msg, &reduced)
 				if got := bytesOf(msg); got > 2000 {
 					t.Errorf("%d bytes are in memory", got)
 				}
@@ -131,7 +131,7 @@ func TestASmallMessageIsNotChanged(t *testing.T) {
 	}
 	header := nats.Header{"content-type": {events.ContentType}, "ce-note": {"1"}}
 	msg := &nats.Msg{Data: body, Header: maps.Clone(header)}
-	slim(msg, &r)
+	compact(msg, &r)
 	if string(msg.Data) != string(body) || !cmp.Equal(msg.Header, header) {
 		t.Errorf("%s %v", msg.Data, msg.Header)
 	}
@@ -157,7 +157,7 @@ func TestALargeMessageInFlightCountsWithItsReducedSize(t *testing.T) {
 	if got := bytesOf(msg); got < 30_000 {
 		t.Errorf("it has %d bytes before it is reduced", got)
 	}
-	slim(msg, &r)
+	compact(msg, &r)
 	if got := bytesOf(msg); got > 2000 {
 		t.Errorf("%d bytes are in memory", got)
 	}

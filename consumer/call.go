@@ -91,11 +91,11 @@ func (l *Lane) call(ctx context.Context, jobs []*job) (answer deleter.Answer, ma
 	since := l.clock.now()
 	began := l.latencies.begin(begun)
 	answer = l.config.Deleter.Delete(deleter.WithStartDeadline(ctx, deadline), merge(jobs))
-	answer.Took = time.Since(begun)
+	answer.Duration = time.Since(begun)
 	l.latencies.end(began, time.Now(), informative(answer, l.config.Timeout))
 	throttled := l.limiter.Learn(begun, answer)
 	l.breaker.Record(answer, limiter.Call{
-		Shared: len(jobs) > 1, Suspect: len(jobs) == 1 && jobs[0].progress.Suspect(), Throttled: throttled, Since: since,
+		Shared: len(jobs) > 1, RefusedAlone: len(jobs) == 1 && jobs[0].progress.RefusedAlone(), Throttled: throttled, Since: since,
 	})
 	l.metrics.call(answer, len(jobs))
 	return answer, true
@@ -116,7 +116,7 @@ func (l *Lane) stillClaimed(stop context.Context, jobs []*job, set []int) []int 
 	// Others of these have their answers, and are not to wait until the API works again.
 	soon, cancel := context.WithTimeout(stop, leaseSlack)
 	defer cancel()
-	if l.limiter.WaitNear(soon) != nil {
+	if l.limiter.WaitForLeadTime(soon) != nil {
 		return nil
 	}
 	claimed := make([]bool, len(set))

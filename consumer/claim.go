@@ -9,9 +9,9 @@ import (
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// claimWithin is how long a call waits for jobs that are claimed one by one. Each may be
+// claimTimeout is how long a call waits for jobs that are claimed one by one. Each may be
 // delayed by what must be stored or read for it.
-const claimWithin = time.Second
+const claimTimeout = time.Second
 
 // claimAll makes sure, before a call, that no other worker is ahead with any of
 // the jobs. It returns those to call for. The others are settled, or come in a
@@ -73,7 +73,7 @@ func (l *Lane) claimEach(jobs []*job) (claimed []*job) {
 			}
 		})
 	}
-	timer := time.NewTimer(claimWithin)
+	timer := time.NewTimer(claimTimeout)
 	defer timer.Stop()
 	select {
 	case <-all:
@@ -105,7 +105,7 @@ func (l *Lane) tryClaims(ctx context.Context, jobs []*job, begun time.Time) []bo
 				jobs[i].claimed(r.Progress, begun, l.ackWait.get())
 				jobs[i].mustRecord = true
 			} else {
-				jobs[i].appending, jobs[i].appendingFrom = r, begun
+				jobs[i].pendingClaim, jobs[i].pendingSince = r, begun
 			}
 		}
 		return ok
@@ -157,8 +157,8 @@ func (l *Lane) claim(j *job) bool {
 		}
 		j.unclaim()
 		begun := time.Now()
-		if j.appending != nil {
-			begun = j.appendingFrom // its lease may have begun then
+		if j.pendingClaim != nil {
+			begun = j.pendingSince // its lease may have begun then
 		}
 		if l.clock.passed(j.ackDeadline(l.ackWait.get())) {
 			l.done(j, abandon, l.releaseClaim(j))
@@ -195,8 +195,8 @@ func (l *Lane) tryClaim(j *job, next ledger.Progress) (ledger.Progress, error) {
 	if !l.config.RecordAttempts {
 		return next, l.ledger.CheckHead(j.ctx, j.ID, next)
 	}
-	r := j.appending
-	if j.appending = nil; r == nil {
+	r := j.pendingClaim
+	if j.pendingClaim = nil; r == nil {
 		r = l.ledger.NewAttempt(j.ctx, j.ID, j.fingerprint, next, l.lease())
 	}
 	err := l.append(j, r)
@@ -247,7 +247,7 @@ func (l *Lane) resolve(j *job, carried ledger.Progress, last *ledger.Record) (le
 	case ledger.RejectReuse:
 		settled, err := l.answerReuse(j)
 		return next, settled, err
-	case ledger.ComeBack:
+	case ledger.Reschedule:
 		settled, err := l.schedule(j, next, at)
 		return next, settled, err
 	default:

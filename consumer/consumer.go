@@ -11,7 +11,7 @@
 //	lane.go        fetches messages, and starts the workers of batches
 //	receive.go     reads a message, and finds the progress that its request starts from
 //	invalid.go     answers an event that breaks the contract
-//	suspect.go     schedules requests that the API has refused themselves for later
+//	refused_alone.go  schedules requests that the API has refused themselves for later
 //	process.go     works on a batch: permission, claims, call, next steps
 //	call.go        makes the calls of a batch
 //	claim.go       makes sure, before a call, that no other worker is ahead
@@ -123,8 +123,8 @@ type Config struct {
 	Variables Variables
 }
 
-// maxTogether bounds how many requests one pull fetches where calls take many.
-const maxTogether = 200
+// maxPullForBatches bounds how many requests one pull fetches where calls take many.
+const maxPullForBatches = 200
 
 // leaseSlack is what a lease grants beyond the call's time-out, for storing the
 // attempt before the call.
@@ -170,7 +170,7 @@ func New(js jetstream.JetStream, c Config) *Lane {
 		outcomes:  newOutcomeLog(log, c.LogLimits),
 	}
 	if c.BatchIDs > 1 {
-		l.maxPull = max(c.Concurrency, min(c.Concurrency*c.BatchIDs, maxTogether))
+		l.maxPull = max(c.Concurrency, min(c.Concurrency*c.BatchIDs, maxPullForBatches))
 	}
 	l.prefetch = semaphore.NewWeighted(int64(4 * l.maxPull)) // two pulls of each stream
 	l.breaker = limiter.NewBreaker(c.Rules.Retry)
@@ -200,7 +200,7 @@ type Lane struct {
 	limiter    *limiter.Limiter
 	control    *control.Lease // the right to call, which a person can pause
 	ledger     requestLedger
-	records    retention
+	retention  retention
 	refusals   refusals
 	trace      *tracing
 	metrics    *metrics
@@ -210,10 +210,10 @@ type Lane struct {
 	latencies  *latencies
 	outcomes   *outcomeLog
 
-	off    atomic.Pointer[Problem] // why the lane is off, nil if it is not
-	joined atomic.Pointer[Problem] // the domain that has joined, nil if none has
-	unsafe unsafeSettings
-	sinces sinces
+	off         atomic.Pointer[Problem] // why the lane is off, nil if it is not
+	otherDomain atomic.Pointer[Problem] // the domain that has joined, nil if none has
+	unsafe      unsafeSettings
+	startTimes  startTimes
 
 	calls      context.Context // of all calls: ends when those in flight must
 	unfinished atomic.Int64    // steps that the end of the grace period cut off

@@ -40,41 +40,41 @@ type nextStep struct {
 	progress ledger.Progress
 }
 
-// decide turns the answer of an API into the next step of a request. h is the
+// decide turns the answer of an API into the next step of a request. p is the
 // request's history with this attempt counted, accepted the time of the last call
 // in which the API accepted the answer's credential (zero if this worker knows of
 // none), now the time of the decision. It is pure, but for the random spread of
 // Rules.Retry.
-func decide(r Rules, h ledger.Progress, a deleter.Answer, accepted, now time.Time) nextStep {
+func decide(r Rules, p ledger.Progress, a deleter.Answer, accepted, now time.Time) nextStep {
 	if a.Verdict != deleter.CredentialRefused && a.Verdict != deleter.Retry { // the credential is accepted
-		h.Refused, h.RefusedWait = time.Time{}, 0
+		p.Refused, p.RefusedWait = time.Time{}, 0
 	}
 	switch a.Verdict {
 	case deleter.Deleted:
 		return finalStep(events.Deleted, a)
 
 	case deleter.NotFound:
-		return decideNotFound(h, a)
+		return decideNotFound(p, a)
 
 	case deleter.AcceptedPending:
 		due := now.Add(r.ConfirmAfter)
-		if h.AwaitingRemoval && h.Elapsed >= r.Retry.MaxElapsed {
-			return exhausted(h, a)
+		if p.AwaitingRemoval && p.Elapsed >= r.Retry.MaxElapsed {
+			return exhausted(p, a)
 		}
-		if h.AwaitingRemoval {
-			return nextStep{nextCallAt: due, progress: h.WithRetry(0, r.ConfirmAfter)}
+		if p.AwaitingRemoval {
+			return nextStep{nextCallAt: due, progress: p.WithRetry(0, r.ConfirmAfter)}
 		}
 		step := finalStep(events.AcceptedPending, a)
 		step.expectedBy = a.ExpectedBy
 		step.nextCallAt = due
-		step.progress = h
+		step.progress = p
 		step.progress.AwaitingRemoval = true
 		step.progress.FirstAttempt = due
 		step.progress.Elapsed, step.progress.Undocumented = 0, 0
 		return step
 
 	case deleter.Invalid:
-		if h.AwaitingRemoval {
+		if p.AwaitingRemoval {
 			return failedStep(events.CodeUnexpectedAnswer, a, "the API refused the confirmation of a deletion that it had accepted")
 		}
 		step := finalStep(events.Invalid, a)
@@ -82,10 +82,10 @@ func decide(r Rules, h ledger.Progress, a deleter.Answer, accepted, now time.Tim
 		return step
 
 	case deleter.CredentialRefused:
-		return decideRefused(r, h, a, accepted, now)
+		return decideRefused(r, p, a, accepted, now)
 
 	case deleter.Retry:
-		return decideRetry(r, h, a, now)
+		return decideRetry(r, p, a, now)
 
 	default: // of no Deleter here
 		return failedStep(events.CodeUnexpectedAnswer, a, "the API's answer is none that is documented")
@@ -93,12 +93,12 @@ func decide(r Rules, h ledger.Progress, a deleter.Answer, accepted, now time.Tim
 }
 
 // decideRetry waits for the next call, or gives up once the time for retries is over.
-func decideRetry(r Rules, h ledger.Progress, a deleter.Answer, now time.Time) nextStep {
-	h.MayHaveDeleted = h.MayHaveDeleted || a.MayHaveDeleted
-	wait := r.Retry.Delay(h.Waits+1, a.RetryAfter)
-	next := h.WithRetry(a.Took, wait)
+func decideRetry(r Rules, p ledger.Progress, a deleter.Answer, now time.Time) nextStep {
+	p.MayHaveDeleted = p.MayHaveDeleted || a.MayHaveDeleted
+	wait := r.Retry.Delay(p.Waits+1, a.RetryAfter)
+	next := p.WithRetry(a.Duration, wait)
 	if a.Requests <= 1 && (a.Divisible() || a.UnknownStatus) {
-		next.Undocumented = ledger.Sum(h.Undocumented, a.Took, wait)
+		next.Undocumented = ledger.Sum(p.Undocumented, a.Duration, wait)
 	}
 	step := nextStep{nextCallAt: now.Add(wait), progress: next}
 	if a.UnknownStatus {
@@ -106,13 +106,13 @@ func decideRetry(r Rules, h ledger.Progress, a deleter.Answer, now time.Time) ne
 		// a request only after it was the answer to that request's own calls.
 		step.progress.Alone = true
 		if next.Undocumented > r.Retry.MaxElapsed {
-			return failedStep(events.CodeUnexpectedAnswer, a, givenUp(h, ledger.Sum(h.Undocumented, a.Took))+", the status is not documented")
+			return failedStep(events.CodeUnexpectedAnswer, a, attemptsText(p, ledger.Sum(p.Undocumented, a.Duration))+", the status is not documented")
 		}
 		return step
 	}
 	if next.Elapsed > r.Retry.MaxElapsed {
-		h.Elapsed = ledger.Sum(h.Elapsed, a.Took)
-		return exhausted(h, a)
+		p.Elapsed = ledger.Sum(p.Elapsed, a.Duration)
+		return exhausted(p, a)
 	}
 	return step
 }
@@ -121,49 +121,49 @@ func decideRetry(r Rules, h ledger.Progress, a deleter.Answer, now time.Time) ne
 // while the same credential is accepted for others is refused for itself, and time
 // counts for it. While nothing is accepted it can be the credential, for which no
 // request fails.
-func decideRefused(r Rules, h ledger.Progress, a deleter.Answer, accepted, now time.Time) nextStep {
-	wait := r.Retry.Delay(h.Waits+1, a.RetryAfter)
+func decideRefused(r Rules, p ledger.Progress, a deleter.Answer, accepted, now time.Time) nextStep {
+	wait := r.Retry.Delay(p.Waits+1, a.RetryAfter)
 	step := nextStep{nextCallAt: now.Add(wait)}
 	switch {
 	case a.Status == 0: // the credential could not even be read
-		step.progress = h.WithoutLastAttempt()
+		step.progress = p.WithoutLastAttempt()
 		step.progress.Waits++
 		return step
 	case a.Requests > 1: // one of the others may be the reason
-		h.Alone = true
-		h.Waits++
-		step.progress = h
+		p.Alone = true
+		p.Waits++
+		step.progress = p
 		return step
 	}
-	if counts := !h.Refused.IsZero() && accepted.After(h.Refused); counts {
-		h.Elapsed = ledger.Sum(h.Elapsed, h.RefusedWait)
-		if h.Elapsed >= r.Retry.MaxElapsed {
-			return failedStep(events.CodeRefusedByAPI, a, givenUp(h, h.Elapsed)+", in which the API accepted the same credential for other requests")
+	if counts := !p.Refused.IsZero() && accepted.After(p.Refused); counts {
+		p.Elapsed = ledger.Sum(p.Elapsed, p.RefusedWait)
+		if p.Elapsed >= r.Retry.MaxElapsed {
+			return failedStep(events.CodeRefusedByAPI, a, attemptsText(p, p.Elapsed)+", in which the API accepted the same credential for other requests")
 		}
 	}
-	h.Refused, h.RefusedWait = now, ledger.Sum(a.Took, wait)
-	h.Waits++
-	step.progress = h
+	p.Refused, p.RefusedWait = now, ledger.Sum(a.Duration, wait)
+	p.Waits++
+	step.progress = p
 	return step
 }
 
-// leftOver is the next step of a request that shared a call, and for which the API
+// decideUnanswered is the next step of a request that shared a call, and for which the API
 // gave no answer of its own. It is called alone, and no time counts.
-func leftOver(r Rules, h ledger.Progress, a deleter.Answer, now time.Time) nextStep {
-	wait := r.Retry.Delay(h.Waits+1, a.RetryAfter)
-	h.Alone = true
-	h.Waits++
-	return nextStep{nextCallAt: now.Add(wait), progress: h}
+func decideUnanswered(r Rules, p ledger.Progress, a deleter.Answer, now time.Time) nextStep {
+	wait := r.Retry.Delay(p.Waits+1, a.RetryAfter)
+	p.Alone = true
+	p.Waits++
+	return nextStep{nextCallAt: now.Add(wait), progress: p}
 }
 
 // decideNotFound distinguishes our own deletion from a resource that never existed. After an
 // attempt that may have deleted, or once the API had accepted the deletion, the
 // resource is gone because it was asked for; otherwise it was not there.
-func decideNotFound(h ledger.Progress, a deleter.Answer) nextStep {
+func decideNotFound(p ledger.Progress, a deleter.Answer) nextStep {
 	switch {
-	case h.AwaitingRemoval:
+	case p.AwaitingRemoval:
 		return finalStep(events.Deleted, a)
-	case h.MayHaveDeleted:
+	case p.MayHaveDeleted:
 		step := finalStep(events.Deleted, a)
 		step.evidence.AfterUnansweredAttempt = true
 		return step
@@ -173,12 +173,12 @@ func decideNotFound(h ledger.Progress, a deleter.Answer) nextStep {
 }
 
 // exhausted gives up a request that was tried for as long as is allowed.
-func exhausted(h ledger.Progress, a deleter.Answer) nextStep {
-	return failedStep(events.CodeRetriesExhausted, a, givenUp(h, h.Elapsed))
+func exhausted(p ledger.Progress, a deleter.Answer) nextStep {
+	return failedStep(events.CodeRetriesExhausted, a, attemptsText(p, p.Elapsed))
 }
 
-func givenUp(h ledger.Progress, elapsed time.Duration) string {
-	return fmt.Sprintf("given up after %d attempts in %s", h.Attempts, elapsed.Round(time.Millisecond))
+func attemptsText(p ledger.Progress, elapsed time.Duration) string {
+	return fmt.Sprintf("given up after %d attempts in %s", p.Attempts, elapsed.Round(time.Millisecond))
 }
 
 func finalStep(o events.Outcome, a deleter.Answer) nextStep {

@@ -45,7 +45,7 @@ func TestDecide(t *testing.T) {
 
 	answer := func(v deleter.Verdict, changes ...func(*deleter.Answer)) deleter.Answer {
 		a := deleter.Answer{
-			Verdict: v, Status: 299, Message: "the text", APIRequestID: "r", ObservedAt: noon, CallID: "c", Requests: 1, Took: took,
+			Verdict: v, Status: 299, Message: "the text", APIRequestID: "r", ObservedAt: noon, CallID: "c", Requests: 1, Duration: took,
 		}
 		for _, change := range changes {
 			change(&a)
@@ -171,7 +171,7 @@ func TestARequestWithoutItsOwnAnswerIsCalledAloneAndNoTimeCounts(t *testing.T) {
 	h := ledger.Progress{Attempts: 3, Elapsed: 100 * testRules.Retry.MaxElapsed}
 	want := nextStep{nextCallAt: noon.Add(10 * time.Second), progress: h}
 	want.progress.Alone, want.progress.Waits = true, 1
-	got := leftOver(testRules, h, deleter.Answer{Verdict: deleter.Retry, Status: 503, Took: time.Hour, RetryAfter: 10 * time.Second}, noon)
+	got := decideUnanswered(testRules, h, deleter.Answer{Verdict: deleter.Retry, Status: 503, Duration: time.Hour, RetryAfter: 10 * time.Second}, noon)
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(nextStep{})); diff != "" {
 		t.Errorf("step (-want +got):\n%s", diff)
 	}

@@ -36,7 +36,7 @@ func (l *Lane) monitor(ctx context.Context, healthy bool) {
 			}
 		}
 		l.checkDomains(ctx)
-		healthy = l.check(ctx) && l.joined.Load() == nil
+		healthy = l.check(ctx) && l.otherDomain.Load() == nil
 	}
 }
 
@@ -52,7 +52,7 @@ func (l *Lane) checkDomains(ctx context.Context) {
 		l.log.Debug("cannot check for other JetStream domains", "error", err)
 		return
 	}
-	l.joined.Store(problem)
+	l.otherDomain.Store(problem)
 }
 
 // check blocks or resumes the lane, and reports whether all settings are safe.
@@ -121,12 +121,12 @@ func (l *Lane) checkLater(ctx context.Context) {
 	l.learnLater(stream.CachedInfo())
 }
 
-// inDoubt returns how long a redelivered message must wait, because another worker
+// redeliveryWait returns how long a redelivered message must wait, because another worker
 // may have it in flight. The server delivers such a message when a worker
 // is gone, but also at once when ack_wait was shortened. Then a worker that does
 // not know it yet may be in the middle of its call, and there is no lease to tell: so
 // such messages wait until that call is over.
-func (l *Lane) inDoubt(ctx context.Context, received time.Time) time.Duration {
+func (l *Lane) redeliveryWait(ctx context.Context, received time.Time) time.Duration {
 	l.ackWait.reading.Lock()
 	defer l.ackWait.reading.Unlock()
 	if readAt, _ := l.ackWait.state(); readAt.Before(received) {

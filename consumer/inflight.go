@@ -64,42 +64,42 @@ func newInflight() *inflight {
 
 // add adds a delivery. It returns false if another of the same id is in flight: if
 // both were worked on at the same time, the later one would often be answered first.
-func (h *inflight) add(d *delivery) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+func (f *inflight) add(d *delivery) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if id := d.request.ID; id != "" { // an invalid event may bear the id of a request
-		if _, exists := h.ids[id]; exists {
+		if _, exists := f.ids[id]; exists {
 			return false
 		}
-		h.ids[id] = struct{}{}
+		f.ids[id] = struct{}{}
 	}
-	h.deliveries[d] = struct{}{}
+	f.deliveries[d] = struct{}{}
 	return true
 }
 
 // remove removes a delivery, if it is in.
-func (h *inflight) remove(d *delivery) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if _, in := h.deliveries[d]; !in {
+func (f *inflight) remove(d *delivery) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, in := f.deliveries[d]; !in {
 		return
 	}
-	delete(h.deliveries, d)
-	delete(h.ids, d.request.ID)
+	delete(f.deliveries, d)
+	delete(f.ids, d.request.ID)
 }
 
-func (h *inflight) all() []*delivery {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return slices.Collect(maps.Keys(h.deliveries))
+func (f *inflight) all() []*delivery {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Collect(maps.Keys(f.deliveries))
 }
 
 // oldest is when the oldest delivery in flight was stored, by the server's clock,
 // zero if there is none.
-func (h *inflight) oldest() (oldest time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for d := range h.deliveries {
+func (f *inflight) oldest() (oldest time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for d := range f.deliveries {
 		if oldest.IsZero() || d.storedAt.Before(oldest) {
 			oldest = d.storedAt
 		}
@@ -107,8 +107,8 @@ func (h *inflight) oldest() (oldest time.Time) {
 	return oldest
 }
 
-func (h *inflight) size() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.deliveries)
+func (f *inflight) size() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.deliveries)
 }

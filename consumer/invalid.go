@@ -8,9 +8,9 @@ import (
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// refuse answers an event that breaks the contract. The result has the event's
+// answerInvalid answers an event that breaks the contract. The result has the event's
 // own id where that can be read and is free, and otherwise its sequence.
-func (l *Lane) refuse(ctx context.Context, d *delivery) (settlement, error) {
+func (l *Lane) answerInvalid(ctx context.Context, d *delivery) (settlement, error) {
 	var invalid *events.InvalidError
 	if !errors.As(d.invalid, &invalid) {
 		return nakWithDelay, d.invalid

@@ -13,14 +13,14 @@ type laterUsage struct {
 	percent atomic.Uint64
 }
 
-// laterStopAt is the share of its max_bytes, in percent, from which on nothing is
+// laterFetchLimit is the share of its max_bytes, in percent, from which on nothing is
 // fetched at all. From [streams.LaterFullAt] on a lane fetches no new requests, which
 // could become retries.
-const laterStopAt = 90
+const laterFetchLimit = 90
 
 // mayFetch reports whether DELETION_LATER has space for the next steps of the
 // stream's messages. Due steps free more space than they need.
 func (r *laterUsage) mayFetch(stream string) bool {
 	percent := r.percent.Load()
-	return percent < streams.LaterFullAt || stream == events.StreamLater && percent < laterStopAt
+	return percent < streams.LaterFullAt || stream == events.StreamLater && percent < laterFetchLimit
 }

@@ -8,13 +8,13 @@ import (
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// mayBeOld says that only the server can tell whether the request of a delivery,
+// needsRetention says that only the server can tell whether the request of a delivery,
 // which is delivered for the first time, may have had records.
-func (l *Lane) mayBeOld(d *delivery) bool {
+func (l *Lane) needsRetention(d *delivery) bool {
 	if !l.config.RecordAttempts {
 		return false // the answer does not depend on earlier calls
 	}
-	k := l.records.get()
+	k := l.retention.get()
 	return !k.recent() || k.expired(d, l.clock.now())
 }
 
@@ -29,7 +29,7 @@ func (l *Lane) mayHaveLostRecords(ctx context.Context, d *delivery, replays uint
 	if !l.config.RecordAttempts {
 		return false, nil // the answer does not depend on earlier calls
 	}
-	k, now := l.records.get(), l.clock.now()
+	k, now := l.retention.get(), l.clock.now()
 	if k.recent() && d.numDelivered <= 1 && replays == 0 && !k.expired(d, now) {
 		return false, nil
 	}
@@ -61,8 +61,8 @@ func (l *Lane) lostRecord(ctx context.Context, carried ledger.Progress, last *le
 
 // retentionAfter returns what the server said when it was asked after a time. Those who
 // ask at the same time share an answer.
-func (l *Lane) retentionAfter(ctx context.Context, t time.Time) (kept, error) {
-	r := &l.records
+func (l *Lane) retentionAfter(ctx context.Context, t time.Time) (retentionInfo, error) {
+	r := &l.retention
 	r.reading.Lock()
 	defer r.reading.Unlock()
 	if k := r.get(); k.asked.After(t) {

@@ -359,7 +359,7 @@ func (m *model) resolve(l *modelState, i int, now time.Time) {
 	switch action {
 	case ledger.Acknowledge:
 		h.step = acking
-	case ledger.ComeBack:
+	case ledger.Reschedule:
 		h.next, h.step = to, scheduling
 	default:
 		h.carried, h.step = to, claiming
@@ -380,7 +380,7 @@ func (m *model) call(l *modelState, i int) {
 	h.step, h.effect, h.accepted = calling, false, l.accepted[i]
 }
 
-// postpone is postpone in suspect.go. The message comes again as it is.
+// postpone is postpone in refused_alone.go. The message comes again as it is.
 func (m *model) postpone(l *modelState, i int) {
 	h := &l.workers[i]
 	h.next, h.step = h.carried, scheduling

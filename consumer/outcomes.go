@@ -75,7 +75,7 @@ func (o *outcomeLog) stored(ctx context.Context, r *ledger.Pending) {
 	}
 	attrs := []slog.Attr{slog.String("request_id", r.ID), slog.String("outcome", string(r.Outcome)), slog.Int("attempts", r.Progress.Attempts), slog.Uint64("sequence", r.Progress.Seq)}
 	if r.Error != nil {
-		attrs = append(attrs, slog.String("code", string(r.Error.Code)), slog.String("message", clipped(r.Error.Message, maxMessage)), slog.String("source", clipped(r.Source, maxSource)))
+		attrs = append(attrs, slog.String("code", string(r.Error.Code)), slog.String("message", truncated(r.Error.Message, maxMessage)), slog.String("source", truncated(r.Source, maxSource)))
 	}
 	o.log.LogAttrs(ctx, level, "result: "+string(r.Outcome), attrs...)
 }
@@ -114,8 +114,8 @@ func (o *outcomeLog) total() map[events.Outcome]uint64 {
 	return maps.Clone(o.totals)
 }
 
-// clipped is a text, without what is longer than so many bytes.
-func clipped(s string, size int) string {
+// truncated is a text, without what is longer than so many bytes.
+func truncated(s string, size int) string {
 	if len(s) <= size {
 		return s
 	}

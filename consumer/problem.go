@@ -170,15 +170,15 @@ func perSecond(rate float64) string {
 	return strconv.FormatFloat(rate, 'f', 1, 64) + " calls a second"
 }
 
-// sinces records since when there has been a problem of each kind, for those that
+// startTimes records since when there has been a problem of each kind, for those that
 // are only seen, not recorded, where they arise.
-type sinces struct {
+type startTimes struct {
 	mu sync.Mutex
 	at map[Code]time.Time
 }
 
 // complete sets the start of problems that have none.
-func (s *sinces) complete(problems []Problem) []Problem {
+func (s *startTimes) complete(problems []Problem) []Problem {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, at := time.Now(), map[Code]time.Time{}

@@ -65,8 +65,8 @@ func (l *Lane) acquire(stop context.Context, b *batch) (p permit, permitted bool
 		return p, false
 	}
 	p.at = time.Now()
-	suspect := b.alone && b.jobs[0].progress.Suspect()
-	if p.probe, permitted = l.breaker.Allow(suspect); !permitted {
+	refusedAlone := b.alone && b.jobs[0].progress.RefusedAlone()
+	if p.probe, permitted = l.breaker.Allow(refusedAlone); !permitted {
 		l.limiter.Release()
 	}
 	return p, permitted
@@ -112,7 +112,7 @@ func (l *Lane) finish(stop context.Context, jobs []*job, answered []callResult) 
 			}
 		}
 		if together {
-			l.storeApart(j, step)
+			l.storeInBackground(j, step)
 		} else {
 			l.storeStep(j, step)
 		}
@@ -144,8 +144,8 @@ func (l *Lane) storeStep(j *job, step nextStep) {
 	l.done(j, settled, err)
 }
 
-// storeApart is storeStep for a job whose batch does not wait for it.
-func (l *Lane) storeApart(j *job, step nextStep) {
+// storeInBackground is storeStep for a job whose batch does not wait for it.
+func (l *Lane) storeInBackground(j *job, step nextStep) {
 	l.steps.Go(func() { l.storeStep(j, step) })
 }
 
@@ -192,7 +192,7 @@ func (l *Lane) stepAfter(j *job, s callResult) nextStep {
 	}
 	now := l.clock.now()
 	if s.unanswered {
-		return leftOver(l.config.Rules, j.progress, s.answer, now)
+		return decideUnanswered(l.config.Rules, j.progress, s.answer, now)
 	}
 	if s.answer.Verdict == deleter.Retry { // a failed result keeps it for a replay
 		j.progress.MayHaveDeleted = j.progress.MayHaveDeleted || s.answer.MayHaveDeleted
@@ -201,12 +201,12 @@ func (l *Lane) stepAfter(j *job, s callResult) nextStep {
 	// the call got: what was known before it counts.
 	step := decide(l.config.Rules, j.progress, s.answer, j.accepted.Since(s.answer.Credential), now)
 	var waitsUntil time.Time
-	var said string
+	var refusal string
 	if s.answer.Verdict == deleter.CredentialRefused && step.outcome == "" && step.progress.Elapsed == j.progress.Elapsed {
 		waitsUntil = step.nextCallAt
-		said = ledger.Answer{Status: s.answer.Status, Message: s.answer.Message}.Text()
+		refusal = ledger.Answer{Status: s.answer.Status, Message: s.answer.Message}.Text()
 	}
-	l.refusals.report(j.ID, waitsUntil, said)
+	l.refusals.report(j.ID, waitsUntil, refusal)
 	return step
 }
 

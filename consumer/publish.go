@@ -12,8 +12,8 @@ import (
 
 // recordOver stores an attempt that is over, and returns its progress, which names the
 // record.
-func (l *Lane) recordOver(j *job, h ledger.Progress) (ledger.Progress, error) {
-	r := l.ledger.NewAttempt(j.ctx, j.ID, j.fingerprint, h, 0)
+func (l *Lane) recordOver(j *job, p ledger.Progress) (ledger.Progress, error) {
+	r := l.ledger.NewAttempt(j.ctx, j.ID, j.fingerprint, p, 0)
 	err := l.append(j, r)
 	return r.Progress, err
 }
@@ -25,10 +25,10 @@ func (l *Lane) append(j *job, attempt *ledger.Pending) (err error) {
 	return l.ledger.Append(ctx, attempt)
 }
 
-// newResult is the record of a result, to be stored after h.
-func (l *Lane) newResult(ctx context.Context, id, fingerprint string, h ledger.Progress, r events.Result) (*ledger.Pending, error) {
+// newResult is the record of a result, to be stored after p.
+func (l *Lane) newResult(ctx context.Context, id, fingerprint string, p ledger.Progress, r events.Result) (*ledger.Pending, error) {
 	r.EventID, r.Source, r.Time, r.Target = ledger.NewID(), "/lethe/"+l.config.Instance, l.clock.now(), l.config.Target
-	return l.ledger.NewResult(ctx, id, fingerprint, h, r)
+	return l.ledger.NewResult(ctx, id, fingerprint, p, r)
 }
 
 // publish stores a result. e is the error that it reports, if any.
@@ -85,7 +85,7 @@ func (l *Lane) answerReuse(j *job) (settlement, error) {
 // request was stored at storedAt.
 func (l *Lane) publishUnder(ctx context.Context, names []string, fingerprint string, storedAt time.Time, r events.Result) (settlement, error) {
 	last := names[len(names)-1]
-	for _, name := range append(names, last+"-"+shortened(fingerprint)) {
+	for _, name := range append(names, last+"-"+fingerprintSuffix(fingerprint)) {
 		r.RequestID = name
 		record, err := l.newResult(ctx, name, fingerprint, ledger.Progress{StoredAt: storedAt}, r)
 		if err != nil {
@@ -105,7 +105,7 @@ func (l *Lane) publishUnder(ctx context.Context, names []string, fingerprint str
 	return nakWithDelay, fmt.Errorf("no free name among %v for a message that is invalid", names)
 }
 
-// shortened is the end of a fingerprint, enough to tell two messages apart.
-func shortened(fingerprint string) string {
+// fingerprintSuffix is the end of a fingerprint, enough to tell two messages apart.
+func fingerprintSuffix(fingerprint string) string {
 	return fingerprint[max(0, len(fingerprint)-8):]
 }

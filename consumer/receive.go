@@ -19,7 +19,7 @@ func (l *Lane) receive(stop, ctx context.Context, msg *nats.Msg, asked time.Time
 	if d == nil {
 		return
 	}
-	d.byteLimit, d.bytes = limit, bytesOf(d.Msg)+perDelivery
+	d.byteLimit, d.bytes = limit, bytesOf(d.Msg)+deliveryOverhead
 	limit.add(d.bytes)
 	ctx, end := l.trace.process(ctx, d)
 	if !l.inflight.add(d) {
@@ -44,7 +44,7 @@ func (l *Lane) receive(stop, ctx context.Context, msg *nats.Msg, asked time.Time
 	}
 	if d.invalid != nil {
 		l.steps.Go(func() {
-			settled, err := l.refuse(ctx, d)
+			settled, err := l.answerInvalid(ctx, d)
 			l.done(j, settled, err)
 		})
 		return
@@ -84,7 +84,7 @@ func (l *Lane) read(msg *nats.Msg, asked time.Time) *delivery {
 		d.rawFingerprint = events.RawFingerprint(msg.Header, msg.Data)
 		msg.Data = nil
 	} else {
-		slim(msg, &d.request)
+		compact(msg, &d.request)
 	}
 	return d
 }
@@ -97,10 +97,10 @@ func (l *Lane) setInitialProgress(j *job) bool {
 		return false
 	case j.due:
 		j.progress = dueProgress(ledger.ReadProgress(j.Header))
-		return !j.progress.Suspect() && (j.numDelivered == 1 || l.config.RecordAttempts)
+		return !j.progress.RefusedAlone() && (j.numDelivered == 1 || l.config.RecordAttempts)
 	default:
 		j.progress = ledger.Progress{RequestSeq: j.seq, StoredAt: j.storedAt}
-		return j.numDelivered == 1 && ledger.Expected(j.Header) == 0 && !l.mayBeOld(j.delivery)
+		return j.numDelivered == 1 && ledger.Expected(j.Header) == 0 && !l.needsRetention(j.delivery)
 	}
 }
 
@@ -114,7 +114,7 @@ func dueProgress(carried ledger.Progress) ledger.Progress {
 // prepare finds the progress that j starts from. It returns what becomes of the
 // delivery where there is nothing to call for now.
 func (l *Lane) prepare(j *job) (settled settlement, err error) {
-	if j.numDelivered > 1 && !l.config.RecordAttempts && l.inDoubt(j.ctx, j.receivedAt) > 0 {
+	if j.numDelivered > 1 && !l.config.RecordAttempts && l.redeliveryWait(j.ctx, j.receivedAt) > 0 {
 		return nakWithDelay, nil
 	}
 	if j.progress, err = l.initialProgress(j); err != nil {

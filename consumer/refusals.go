@@ -13,9 +13,9 @@ import (
 // knows those that it called for itself. It forgets one whose next step came due a while
 // ago: another worker has that, and the request may have ended.
 type refusals struct {
-	mu  sync.Mutex
-	ids map[string]time.Time // until when they are not forgotten
-	why string               // what the API answered last to one of them
+	mu     sync.Mutex
+	ids    map[string]time.Time // until when they are not forgotten
+	answer string               // what the API answered last to one of them
 }
 
 // refusalOverdue is how long after its due time a step may be taken.
@@ -30,7 +30,7 @@ func (r *refusals) report(id string, due time.Time, answer string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !due.IsZero() {
-		r.why = answer
+		r.answer = answer
 	}
 	if len(r.ids) >= maxRefusals {
 		r.forget()
@@ -64,5 +64,5 @@ func (r *refusals) reason() string {
 	if n == maxRefusals {
 		count += " or more"
 	}
-	return fmt.Sprintf("requests refused by the API that wait: %s (it answered %s); their time counts once it accepts another request", count, r.why)
+	return fmt.Sprintf("requests refused by the API that wait: %s (it answered %s); their time counts once it accepts another request", count, r.answer)
 }

@@ -96,11 +96,11 @@ func TestAClockJumpBetweenStepsChangesNoDecision(t *testing.T) {
 	}
 	// A lease stored in the future expires with it, plus the tolerance.
 	ahead := &ledger.Record{Seq: 1, StoredAt: noon.Add(time.Hour), Fingerprint: "f", Instance: "other", Lease: time.Minute}
-	if action, at, _ := ledger.Resolve(ledger.Progress{}, "f", ahead, false, "self", noon); action != ledger.ComeBack || at.After(noon.Add(2*time.Hour)) {
+	if action, at, _ := ledger.Resolve(ledger.Progress{}, "f", ahead, false, "self", noon); action != ledger.Reschedule || at.After(noon.Add(2*time.Hour)) {
 		t.Errorf("action %v at %s", action, at)
 	}
 	behind := &ledger.Record{Seq: 1, StoredAt: noon.Add(-ledger.ClockTolerance), Fingerprint: "f", Instance: "other", Lease: time.Second}
-	if action, _, _ := ledger.Resolve(ledger.Progress{}, "f", behind, false, "self", noon.Add(-time.Second)); action != ledger.ComeBack {
+	if action, _, _ := ledger.Resolve(ledger.Progress{}, "f", behind, false, "self", noon.Add(-time.Second)); action != ledger.Reschedule {
 		t.Errorf("a lease within the tolerance has expired: %v", action)
 	}
 }

@@ -15,11 +15,11 @@ import (
 // retention is what a worker knows of how long records are there.
 type retention struct {
 	reading sync.Mutex // held while one asks the server
-	latest  atomic.Pointer[kept]
+	latest  atomic.Pointer[retentionInfo]
 }
 
-// kept is how long records are there, as the server said when asked at some time.
-type kept struct {
+// retentionInfo is how long records are there, as the server said when asked at some time.
+type retentionInfo struct {
 	asked    time.Time     // when the worker asked for it
 	maxAge   time.Duration // of the results stream, 0 for forever
 	created  time.Time     // the results stream
@@ -28,18 +28,18 @@ type kept struct {
 }
 
 // get returns what is known, without waiting for a question to the server.
-func (r *retention) get() kept {
+func (r *retention) get() retentionInfo {
 	if k := r.latest.Load(); k != nil {
 		return *k
 	}
-	return kept{}
+	return retentionInfo{}
 }
 
 // recent says that it was read since the last check of the streams.
-func (k kept) recent() bool { return time.Since(k.asked) < checkEvery }
+func (k retentionInfo) recent() bool { return time.Since(k.asked) < checkEvery }
 
 // expired says that records as old as a delivery's message may be gone.
-func (k kept) expired(d *delivery, now time.Time) bool {
+func (k retentionInfo) expired(d *delivery, now time.Time) bool {
 	return k.maxAge > 0 && now.Add(ledger.ClockTolerance).Sub(d.storedAt) >= k.maxAge
 }
 
@@ -55,6 +55,6 @@ func (r *retention) read(ctx context.Context, js jetstream.JetStream, target eve
 		return err
 	}
 	info := results.CachedInfo()
-	r.latest.Store(&kept{asked, info.Config.MaxAge, info.Created, info.State.FirstSeq, consumer.CachedInfo().Created})
+	r.latest.Store(&retentionInfo{asked, info.Config.MaxAge, info.Created, info.State.FirstSeq, consumer.CachedInfo().Created})
 	return nil
 }

@@ -291,7 +291,7 @@ func TestAMessageIsReadWhileAnotherAsksForTheRetention(t *testing.T) {
 	<-slow.asks
 	read := make(chan bool)
 	go func() {
-		old := l.mayBeOld(d)
+		old := l.needsRetention(d)
 		select {
 		case read <- old:
 		case <-t.Context().Done():

@@ -14,15 +14,15 @@ const (
 	// slowCall is the median of a minute from which on calls are slow, if it is
 	// also more than slowTimes that of the day.
 	slowCall, slowTimes = 10 * time.Second, 5
-	// oldRequest is how long a request may wait while the lane runs.
-	oldRequest = 5 * time.Minute
+	// oldRequestAge is how long a request may wait while the lane runs.
+	oldRequestAge = 5 * time.Minute
 )
 
 // informative reports whether the duration of a call says something about the API: it
 // answered, or the call timed out. Failures and refusals are quick.
 func informative(a deleter.Answer, timeout time.Duration) bool {
 	if a.Status == 0 {
-		return a.Took >= timeout
+		return a.Duration >= timeout
 	}
 	return a.Status < 500 && a.Status != http.StatusTooManyRequests
 }

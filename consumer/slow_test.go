@@ -61,8 +61,8 @@ func TestARefusalDoesNotCountAsALatency(t *testing.T) {
 		{deleter.Answer{Status: 404}, true},
 		{deleter.Answer{Status: http.StatusTooManyRequests}, false},
 		{deleter.Answer{Status: 503}, false},
-		{deleter.Answer{Took: time.Second}, false},
-		{deleter.Answer{Took: time.Minute}, true},
+		{deleter.Answer{Duration: time.Second}, false},
+		{deleter.Answer{Duration: time.Minute}, true},
 	} {
 		if got := informative(c.answer, time.Minute); got != c.want {
 			t.Errorf("%+v: %v", c.answer, got)
@@ -78,7 +78,7 @@ func TestALaneReportsSlowCallsAndOldRequestsWhileItRuns(t *testing.T) {
 		t.Errorf("at the start: %+v", p)
 	}
 	lane.latencies.begin(time.Now().Add(-time.Minute))
-	lane.inflight.add(&delivery{storedAt: time.Now().Add(-2 * oldRequest)})
+	lane.inflight.add(&delivery{storedAt: time.Now().Add(-2 * oldRequestAge)})
 	s := lane.State()
 	if s.Status != StatusRunning || len(s.Further) != 2 || s.Further[0].Code != CodeSlowCalls || s.Further[1].Code != CodeOldRequest {
 		t.Fatalf("%+v", s)

@@ -36,7 +36,7 @@ func (l *Lane) State() State {
 	if !slices.ContainsFunc(problems, func(p Problem) bool { return p.Status != StatusRunning }) {
 		problems = append(problems, l.delays()...)
 	}
-	return s.with(l.sinces.complete(problems))
+	return s.with(l.startTimes.complete(problems))
 }
 
 // Totals returns what the worker did in the lane since it started.
@@ -60,7 +60,7 @@ func (l *Lane) Off(code Code, reason, fix string) {
 // setUnsafe keeps the lane from fetching anything while settings are unsafe.
 func (l *Lane) setUnsafe(found []*streams.Problem) {
 	l.unsafe.set(found)
-	l.breaker.Block(len(found) > 0 || l.joined.Load() != nil)
+	l.breaker.Block(len(found) > 0 || l.otherDomain.Load() != nil)
 }
 
 // controlProblems are a pause, or that the bucket of pauses is out of reach.
@@ -79,7 +79,7 @@ func (l *Lane) storeProblems() (problems []Problem) {
 	blocked := func(code Code, reason, fix string, since time.Time) {
 		problems = append(problems, Problem{code, StatusBlocked, reason, since, fix})
 	}
-	if p := l.joined.Load(); p != nil {
+	if p := l.otherDomain.Load(); p != nil {
 		problems = append(problems, *p)
 	}
 	for _, f := range l.ledger.Failing() {
@@ -146,7 +146,7 @@ func (l *Lane) delays() (problems []Problem) {
 			Fix: "check the API, and ask its provider why it is slow; no request is lost, but they wait longer"})
 	}
 	if oldest := l.inflight.oldest(); !oldest.IsZero() {
-		if age := l.clock.now().Sub(oldest); age > oldRequest {
+		if age := l.clock.now().Sub(oldest); age > oldRequestAge {
 			problems = append(problems, Problem{Code: CodeOldRequest, Status: StatusRunning,
 				Reason: fmt.Sprintf("the oldest request has waited for %s", age.Round(time.Second)),
 				Fix:    "start more workers, or raise " + l.config.Variables.Concurrency + " if the API allows more calls at the same time"})
@@ -161,7 +161,7 @@ func (l *Lane) watchState(ctx context.Context) {
 	tick := time.NewTicker(announceEvery)
 	defer tick.Stop()
 	for {
-		a.see(l.State(), time.Now())
+		a.observe(l.State(), time.Now())
 		l.outcomes.summarize(time.Now(), false)
 		select {
 		case <-ctx.Done():

@@ -109,7 +109,7 @@ func TestChangesOfAStateAreLoggedOnceAMinuteAtMost(t *testing.T) {
 		failing := State{Status: StatusFailing, Code: CodeAPIFails, Reason: "the API fails", Fix: "wait"}
 		see := func(states ...State) {
 			for _, s := range states {
-				a.see(s, time.Now())
+				a.observe(s, time.Now())
 				time.Sleep(announceEvery)
 			}
 		}

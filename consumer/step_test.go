@@ -107,7 +107,7 @@ func (env *environment) step(l *Lane, d *delivery) {
 	}
 	j := &job{delivery: d, Request: d.request, ctx: ctx, end: unrecorded}
 	if d.invalid != nil {
-		settled, err := l.refuse(ctx, d)
+		settled, err := l.answerInvalid(ctx, d)
 		l.done(j, settled, err)
 		return
 	}

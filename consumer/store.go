@@ -78,13 +78,13 @@ func (l *Lane) storeConflict(j *job, step nextStep, err error) (settlement, erro
 	}
 }
 
-func (l *Lane) schedule(j *job, h ledger.Progress, at time.Time) (_ settlement, err error) {
+func (l *Lane) schedule(j *job, p ledger.Progress, at time.Time) (_ settlement, err error) {
 	ctx, end := l.trace.publish(j.ctx, "schedule", events.LaterSubject(l.config.Target, j.ID))
 	defer func() { end(err) }()
-	if err = l.ledger.Schedule(ctx, j.ID, j.Msg, h, at); err != nil {
+	if err = l.ledger.Schedule(ctx, j.ID, j.Msg, p, at); err != nil {
 		return nakWithDelay, err
 	}
-	l.log.DebugContext(ctx, "scheduled", "request_id", j.ID, "at", at, "attempts", h.Attempts)
+	l.log.DebugContext(ctx, "scheduled", "request_id", j.ID, "at", at, "attempts", p.Attempts)
 	failpoint.At(failpoint.Scheduled)
 	return ack, nil
 }

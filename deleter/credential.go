@@ -23,23 +23,23 @@ type Credential struct {
 	file string // "" for a fixed value
 
 	mu    sync.Mutex
-	known *known      // nil before there is a secret
-	read  os.FileInfo // the file as it was when it was read
+	known *knownSecrets // nil before there is a secret
+	read  os.FileInfo   // the file as it was when it was read
 
 	version    int
 	unreadable bool // the last read of the file failed
 }
 
-// known are the secrets of a credential, and their traces. They are
+// knownSecrets are the secrets of a credential, and their patterns. They are
 // behind a pointer of their own, because fmt prints unexported fields
 // without calling any method, and through one pointer if the verb is wrong.
-type known struct {
-	secrets []string // the current one last; former ones may still be echoed
-	traces  traces   // of all of them
+type knownSecrets struct {
+	secrets  []string // the current one last; former ones may still be echoed
+	patterns patterns // of all of them
 }
 
 // current is the secret to send.
-func (k *known) current() string { return k.secrets[len(k.secrets)-1] }
+func (k *knownSecrets) current() string { return k.secrets[len(k.secrets)-1] }
 
 // formerSecrets is how many replaced values are still redacted.
 const formerSecrets = 4
@@ -127,7 +127,7 @@ func (c *Credential) learn(secret string) {
 	}
 	secrets = append(secrets, secret)
 	secrets = secrets[max(0, len(secrets)-formerSecrets-1):]
-	c.known = &known{secrets, newTraces(secrets)}
+	c.known = &knownSecrets{secrets, newPatterns(secrets)}
 	c.version++
 }
 

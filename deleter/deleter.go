@@ -65,8 +65,8 @@ type Answer struct {
 	Quota Quota
 	// ExpectedBy, on AcceptedPending, is when the API says the removal is complete.
 	ExpectedBy time.Time
-	// Took is how long the call took. The caller of Delete measures it.
-	Took time.Duration
+	// Duration is how long the call took. The caller of Delete measures it.
+	Duration time.Duration
 	// Credential is the [Credential.Version] that the call was made with, 0 if no
 	// call was made.
 	Credential int

@@ -23,7 +23,7 @@ func FuzzRedact(f *testing.F) {
 		}
 		has := strings.Contains
 		if len(secret) < minInWords { // it is found only as a word of its own
-			has, before, after = standsAlone, before+" ", " "+after
+			has, before, after = hasWholeWord, before+" ", " "+after
 		}
 		inJSON, err := json.Marshal(secret)
 		if err != nil {

@@ -43,12 +43,12 @@ func newMetricsTransport(plain http.RoundTripper) *metricsTransport {
 
 // RoundTrip makes one call.
 func (m *metricsTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	via := m.plain
+	transport := m.plain
 	if span := trace.SpanFromContext(r.Context()); span.IsRecording() || !span.SpanContext().IsValid() {
-		via = m.traced
+		transport = m.traced
 	}
 	begun := time.Now()
-	response, err := via.RoundTrip(r)
+	response, err := transport.RoundTrip(r)
 	status := 0
 	if err == nil {
 		status = response.StatusCode

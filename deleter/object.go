@@ -81,13 +81,13 @@ func (o Object) Problems() []Problem {
 
 // String gives place and message: "body.ids.1: value is not a valid integer".
 func (p Problem) String() string {
-	var way []string
+	var path []string
 	for _, step := range p.Loc {
 		text := string(step)
 		if step.Kind() == '"' && json.Unmarshal(step, &text) != nil {
 			continue
 		}
-		way = append(way, text)
+		path = append(path, text)
 	}
-	return strings.TrimPrefix(strings.Join(way, ".")+": "+p.Msg, ": ")
+	return strings.TrimPrefix(strings.Join(path, ".")+": "+p.Msg, ": ")
 }

@@ -118,12 +118,12 @@ func digits(value string) (n int64, ok bool) {
 // reset returns when a window ends, in seconds from now. A large number is a Unix
 // time.
 func reset(value string, now time.Time) (seconds int64, ok bool) {
-	const aTime, inMilliseconds = 1e9, 1e11 // 2001, and 1973
+	const minUnixSeconds, minUnixMillis = 1e9, 1e11 // 2001, and 1973
 	seconds, ok = digits(value)
 	switch {
-	case seconds >= inMilliseconds:
+	case seconds >= minUnixMillis:
 		seconds = ceilDiv(seconds-now.UnixMilli(), 1000)
-	case seconds >= aTime:
+	case seconds >= minUnixSeconds:
 		seconds -= now.Unix()
 	}
 	return max(seconds, 0), ok

@@ -33,8 +33,8 @@ const (
 	maxSearched = 4 << 10
 )
 
-// traces are the strings that reveal secrets in a text, in lower case.
-type traces struct {
+// patterns are the strings that reveal secrets in a text, in lower case.
+type patterns struct {
 	// byLength are runs of bytes by their length: in clear, and as base64 and
 	// hexadecimal write them.
 	byLength map[int]map[string]struct{}
@@ -42,8 +42,8 @@ type traces struct {
 	alone []string
 }
 
-func newTraces(secrets []string) traces {
-	t := traces{byLength: map[int]map[string]struct{}{}}
+func newPatterns(secrets []string) patterns {
+	t := patterns{byLength: map[int]map[string]struct{}{}}
 	for _, secret := range secrets {
 		form := strings.ToLower(secret)
 		if len(form) < minInWords {
@@ -65,7 +65,7 @@ func newTraces(secrets []string) traces {
 
 // runs adds the runs of text that have length, or all of a shorter text; each also
 // as squeeze leaves it. None is shorter than least.
-func (t traces) runs(text string, length, least int) {
+func (t patterns) runs(text string, length, least int) {
 	length = min(length, len(text))
 	for i := 0; i+length <= len(text); i++ {
 		t.add(text[i:i+length], least)
@@ -73,7 +73,7 @@ func (t traces) runs(text string, length, least int) {
 	}
 }
 
-func (t traces) add(run string, least int) {
+func (t patterns) add(run string, least int) {
 	if len(run) < least || run == "" {
 		return
 	}
@@ -85,14 +85,14 @@ func (t traces) add(run string, least int) {
 
 // in reports whether text contains a secret, or a revealing part of one, in any
 // spelling: under up to the given number of layers of escapes, in any order.
-func (t traces) in(text string, layers int) bool {
+func (t patterns) in(text string, layers int) bool {
 	text = strings.ToLower(text)
 	if !strings.ContainsAny(text, escapeSigns) {
-		return t.shownBy(text) // as in most texts
+		return t.match(text) // as in most texts
 	}
 	texts, seen := []string{text}, map[string]bool{text: true}
 	for ; ; layers-- {
-		if slices.ContainsFunc(texts, t.shownBy) {
+		if slices.ContainsFunc(texts, t.match) {
 			return true
 		}
 		if layers == 0 {
@@ -111,12 +111,12 @@ func (t traces) in(text string, layers int) bool {
 	}
 }
 
-// shownBy reports whether text, in lower case, contains a secret without unescaping.
-func (t traces) shownBy(text string) bool {
-	return t.found(text) || t.found(squeeze(text)) || slices.ContainsFunc(t.alone, func(secret string) bool { return standsAlone(text, secret) })
+// match reports whether text, in lower case, contains a secret without unescaping.
+func (t patterns) match(text string) bool {
+	return t.found(text) || t.found(squeeze(text)) || slices.ContainsFunc(t.alone, func(secret string) bool { return hasWholeWord(text, secret) })
 }
 
-func (t traces) found(text string) bool {
+func (t patterns) found(text string) bool {
 	for length, runs := range t.byLength {
 		for i := 0; i+length <= len(text); i++ {
 			if _, ok := runs[text[i:i+length]]; ok {
@@ -127,8 +127,8 @@ func (t traces) found(text string) bool {
 	return false
 }
 
-// standsAlone reports whether word is in text with no letter or digit beside it.
-func standsAlone(text, word string) bool {
+// hasWholeWord reports whether word is in text with no letter or digit beside it.
+func hasWholeWord(text, word string) bool {
 	for from := 0; ; from++ {
 		at := strings.Index(text[from:], word)
 		if at < 0 {
@@ -193,7 +193,7 @@ func (c *Credential) Redact(text string) string {
 	c.mu.Lock()
 	known := c.known
 	c.mu.Unlock()
-	if known != nil && known.traces.in(text, maxUnescapes) { // nil: no secret was ever read
+	if known != nil && known.patterns.in(text, maxUnescapes) { // nil: no secret was ever read
 		return redacted
 	}
 	return text

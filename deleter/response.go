@@ -60,8 +60,8 @@ var later = []int{
 
 // Undocumented is the answer to a call whose response has a documented status, but
 // not the documented content: it may be a proxy's. A 2xx may have deleted.
-func Undocumented(r Response, why string) Answer {
-	return Answer{Verdict: Retry, Message: why, MayHaveDeleted: r.succeeded()}
+func Undocumented(r Response, reason string) Answer {
+	return Answer{Verdict: Retry, Message: reason, MayHaveDeleted: r.succeeded()}
 }
 
 // Unknown is the answer to a call that got an undocumented status. A 2xx is not
@@ -77,22 +77,22 @@ func (r Response) succeeded() bool { return r.Status >= 200 && r.Status < 300 }
 
 // explain returns the status and, if there is one, the API's message.
 func explain(r Response) string {
-	said := strings.TrimSpace(fmt.Sprintf("%d %s", r.Status, http.StatusText(r.Status)))
+	status := strings.TrimSpace(fmt.Sprintf("%d %s", r.Status, http.StatusText(r.Status)))
 	if r.Err != nil {
-		return said
+		return status
 	}
 	o, err := ReadObject(r)
 	if err != nil {
-		return said
+		return status
 	}
 	words := o.Words()
 	switch name := http.StatusText(r.Status); {
 	case words == "" || strings.EqualFold(strings.TrimRight(words, "."), name):
-		return said // many APIs only repeat the status
-	case strings.HasPrefix(words, said):
+		return status // many APIs only repeat the status
+	case strings.HasPrefix(words, status):
 		return words
 	default:
-		return said + ": " + words
+		return status + ": " + words
 	}
 }
 

@@ -141,19 +141,19 @@ func (f *fence) failed(err error) {
 }
 
 // close shuts the fence and ends the try, unless the request has begun.
-func (f *fence) close(why error) {
+func (f *fence) close(reason error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.closeLocked(why)
+	f.closeLocked(reason)
 }
 
-func (f *fence) closeLocked(why error) {
+func (f *fence) closeLocked(reason error) {
 	if f.passed || f.shut != nil {
 		return
 	}
-	f.shut = why
+	f.shut = reason
 	close(f.settled)
-	f.cancel(why)
+	f.cancel(reason)
 }
 
 // end shuts the fence: a request that has not begun is never written.

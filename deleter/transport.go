@@ -73,8 +73,8 @@ func (t redactingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // redact keeps an error as it is, with its type, unless its text has to change.
 func (t redactingTransport) redact(err error) error {
-	said := err.Error()
-	if text := t.credential.line(said); text != said {
+	original := err.Error()
+	if text := t.credential.line(original); text != original {
 		return errors.New(text)
 	}
 	return err

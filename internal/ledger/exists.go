@@ -23,9 +23,9 @@ type existence struct {
 	single atomic.Bool // the stream has one replica and no mirror, and allows direct gets
 }
 
-// existsWithin is how long the question may take. After that each request is asked
+// existsTimeout is how long the question may take. After that each request is asked
 // for by itself.
-const existsWithin = time.Second
+const existsTimeout = time.Second
 
 // NoneExist says that the server has no message of any of these requests, as of after
 // the call began. It says false where there is one, and where it cannot tell.
@@ -34,7 +34,7 @@ func (l *Ledger) NoneExist(ctx context.Context, ids []string) bool {
 	if len(ids) == 0 || !e.single.Load() {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, existsWithin)
+	ctx, cancel := context.WithTimeout(ctx, existsTimeout)
 	defer cancel()
 	filters := make([]string, len(ids))
 	for i, id := range ids {
@@ -70,10 +70,10 @@ func (l *Ledger) LearnReplicas(ctx context.Context) error {
 	if err := all.Err(); err != nil {
 		return err
 	}
-	single = !mirrored && answersForAll(stream.CachedInfo().Config)
+	single = !mirrored && directGetIsCurrent(stream.CachedInfo().Config)
 	return nil
 }
 
-// answersForAll says that a direct get of a stream without mirrors returns what the
+// directGetIsCurrent says that a direct get of a stream without mirrors returns what the
 // stream holds.
-func answersForAll(c jetstream.StreamConfig) bool { return c.Replicas == 1 && c.AllowDirect }
+func directGetIsCurrent(c jetstream.StreamConfig) bool { return c.Replicas == 1 && c.AllowDirect }

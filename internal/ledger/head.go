@@ -58,16 +58,16 @@ func (l *Ledger) head(ctx context.Context, id string) (head, error) {
 	return head{last, msg.Seq}, err
 }
 
-// readAtOnce is how many messages are read before the time for it begins again:
+// messagesPerTry is how many messages are read before the time for it begins again:
 // however many a publisher put there, the stream has not failed.
-const readAtOnce = 100
+const messagesPerTry = 100
 
 // lastBefore reads a request's messages forward and returns the last record before
 // one of them. The server has no way to ask for it backward.
 func (l *Ledger) lastBefore(ctx context.Context, id string, before uint64) (last *Record, err error) {
 	for next := uint64(1); next < before; {
 		err := l.Retry(ctx, "stream "+events.StreamResults, func(ctx context.Context) error {
-			for range readAtOnce {
+			for range messagesPerTry {
 				msg, err := streams.NextMessage(ctx, l.js, events.StreamResults, l.filter(id), next)
 				if err != nil {
 					return err

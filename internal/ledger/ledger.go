@@ -174,13 +174,13 @@ func readAck(reply *nats.Msg) (seq uint64, err error) {
 	return ack.Seq, nil
 }
 
-// appendAllWithin bounds how long AppendAll waits for its acknowledgements.
-const appendAllWithin = time.Second
+// appendAllTimeout bounds how long AppendAll waits for its acknowledgements.
+const appendAllTimeout = time.Second
 
 // AppendAll publishes records in one go, and notes which of them are stored. Of the
 // others nothing is known; [Ledger.Append] finds out.
 func (l *Ledger) AppendAll(ctx context.Context, all []*Pending) {
-	ctx, cancel := context.WithTimeout(ctx, appendAllWithin)
+	ctx, cancel := context.WithTimeout(ctx, appendAllTimeout)
 	defer cancel()
 	nc := l.js.Conn()
 	inbox := nc.NewInbox()
@@ -224,7 +224,7 @@ func (l *Ledger) Append(ctx context.Context, p *Pending) error {
 		l.guard(p, expected)
 		err := l.Retry(ctx, "stream "+events.StreamResults, func(ctx context.Context) error {
 			seq, err := l.publish(ctx, &p.msg)
-			switch wrong = refused(err); {
+			switch wrong = isConflict(err); {
 			case wrong:
 				return nil
 			case err != nil:
@@ -255,10 +255,10 @@ func (l *Ledger) Append(ctx context.Context, p *Pending) error {
 // notSettled is how long to wait after a refusal that the last record does not explain.
 const notSettled = 20 * time.Millisecond
 
-// refused distinguishes the server's definite "another record is there" (10071) from all
+// isConflict distinguishes the server's definite "another record is there" (10071) from all
 // errors after which the outcome is unknown, 10164 among them: a concurrent publish
 // that is not settled.
-func refused(err error) bool {
+func isConflict(err error) bool {
 	api, ok := errors.AsType[*jetstream.APIError](err)
 	return ok && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
 }

@@ -29,11 +29,11 @@ func TestTheFilterIsThatOfTheContract(t *testing.T) {
 
 func TestOnlyADefiniteRefusalCountsAsAConflict(t *testing.T) {
 	for code, want := range map[jetstream.ErrorCode]bool{10071: true, 10164: false, 10163: false, 10077: false} {
-		if got := refused(fmt.Errorf("nats: %w", &jetstream.APIError{ErrorCode: code})); got != want {
+		if got := isConflict(fmt.Errorf("nats: %w", &jetstream.APIError{ErrorCode: code})); got != want {
 			t.Errorf("%d is a refusal: %v", code, got)
 		}
 	}
-	if refused(errors.New("time-out")) {
+	if isConflict(errors.New("time-out")) {
 		t.Error("a time-out is a refusal")
 	}
 }
@@ -176,7 +176,7 @@ func TestTheNextRecordExpectsTheForeignMessage(t *testing.T) {
 	p.Seq, p.Attempts = seq, 3
 	other := newLedger(js, sensayTarget)
 	theirs := put(t, other, other.NewAttempt(t.Context(), "x", "f", p, 0), nil)
-	for range readAtOnce + 1 { // more than one read returns
+	for range messagesPerTry + 1 { // more than one read returns
 		if _, err := js.Publish(t.Context(), events.ResultSubject(sensayTarget, "x", events.Deleted), []byte("{}")); err != nil {
 			t.Fatal(err)
 		}

@@ -180,17 +180,17 @@ func (p Progress) WithoutLastAttempt() Progress {
 	return p
 }
 
-// Suspect says that an API has refused this very request before, in a way that
+// RefusedAlone says that an API has refused this very request before, in a way that
 // may be about it alone. What it is answered says little about the lane then.
-func (p Progress) Suspect() bool { return !p.Refused.IsZero() || p.Undocumented > 0 }
+func (p Progress) RefusedAlone() bool { return !p.Refused.IsZero() || p.Undocumented > 0 }
 
 // Single says that the request must not share a call with others.
-func (p Progress) Single() bool { return p.Alone || p.Suspect() }
+func (p Progress) Single() bool { return p.Alone || p.RefusedAlone() }
 
 // WithRetry returns p with the time of a call that ended in retry, and the wait that
 // is scheduled after it.
-func (p Progress) WithRetry(took, wait time.Duration) Progress {
-	p.Elapsed = Sum(p.Elapsed, took, wait)
+func (p Progress) WithRetry(callDuration, wait time.Duration) Progress {
+	p.Elapsed = Sum(p.Elapsed, callDuration, wait)
 	p.Waits++
 	return p
 }

@@ -84,7 +84,7 @@ func FuzzReadProgress(f *testing.F) {
 // A worker of an earlier version wrote no elapsed time.
 func TestProgressWithoutElapsedTimeHasNone(t *testing.T) {
 	h := ReadProgress(nats.Header{headerAttempt: {"40"}, headerFirstAttempt: {"2020-01-01T00:00:00Z"}, headerExpected: {"7"}})
-	if h.Attempts != 40 || h.Seq != 7 || h.Waits != 40 || h.Elapsed != 0 || h.Suspect() || h.Single() {
+	if h.Attempts != 40 || h.Seq != 7 || h.Waits != 40 || h.Elapsed != 0 || h.RefusedAlone() || h.Single() {
 		t.Errorf("%+v", h)
 	}
 }

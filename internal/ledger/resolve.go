@@ -14,8 +14,8 @@ const (
 	Acknowledge Action = iota
 	// RejectReuse: the id already names another resource.
 	RejectReuse
-	// ComeBack: another worker is active, or a confirmation is due; try again at a time.
-	ComeBack
+	// Reschedule: another worker is active, or a confirmation is due; try again at a time.
+	Reschedule
 	// Adopt: continue from the last record.
 	Adopt
 )
@@ -46,10 +46,10 @@ func Resolve(p Progress, fingerprint string, last *Record, scheduled bool, self 
 	adopted.MayHaveDeleted = adopted.MayHaveDeleted || p.Seq > last.Seq
 	if last.Outcome != "" {
 		// accepted-pending was stored, but perhaps not its confirmation.
-		return ComeBack, adopted.FirstAttempt, adopted
+		return Reschedule, adopted.FirstAttempt, adopted
 	}
 	if free := last.StoredAt.Add(last.Lease + ClockTolerance); last.Lease > 0 && last.Instance != self && now.Before(free) {
-		return ComeBack, free, p
+		return Reschedule, free, p
 	}
 	if last.Lease > 0 {
 		// It is unknown what came of that call.

@@ -19,8 +19,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/text"
 )
 
-// tryWithin bounds one try of storing or looking.
-const tryWithin = 5 * time.Second
+// tryTimeout bounds one try of storing or looking.
+const tryTimeout = 5 * time.Second
 
 // Retry does what must be done before a message can be acknowledged, with backoff,
 // until it succeeds, the message is too large ever to be stored, or ctx ends. While
@@ -49,7 +49,7 @@ func (l *Ledger) Retry(ctx context.Context, what string, do func(context.Context
 
 // once makes one try. Its error is permanent if no other try can succeed.
 func once(ctx context.Context, do func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, tryWithin)
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	err := do(ctx)
 	if oversized(err) {
@@ -69,7 +69,7 @@ type Failure struct {
 // earliest reason first, and nil if all can.
 func (l *Ledger) Failing() []Failure { return l.failures.all() }
 
-func noAnswer(err error) bool {
+func isTimeout(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)
 }
 
@@ -78,7 +78,7 @@ func FailureFix(js jetstream.JetStream, err error) string {
 	if FailureText(js, err) == NotConnected {
 		return "start the NATS server, or correct LETHE_NATS_URL; the worker reconnects by itself"
 	}
-	if noAnswer(err) { // a server whose disk is full says nothing
+	if isTimeout(err) { // a server whose disk is full says nothing
 		return "check that the server's disk has space, and read its log; the worker tries again by itself"
 	}
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
@@ -126,7 +126,7 @@ func FailureText(js jetstream.JetStream, err error) string {
 	if !js.Conn().IsConnected() || errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrDisconnected) {
 		return NotConnected
 	}
-	if noAnswer(err) {
+	if isTimeout(err) {
 		return "the server does not answer in time"
 	}
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
@@ -140,9 +140,9 @@ func FailureText(js jetstream.JetStream, err error) string {
 type failures struct {
 	log *slog.Logger
 
-	mu      sync.Mutex
-	failing map[any]Failure
-	gaveUp  bool // a try that was given up because the worker stops
+	mu          sync.Mutex
+	failing     map[any]Failure
+	interrupted bool // a try that was given up because the worker stops
 }
 
 func newFailures(log *slog.Logger) *failures {
@@ -165,8 +165,8 @@ func (f *failures) end(key any, succeeded bool) {
 		return
 	}
 	delete(f.failing, key)
-	f.gaveUp = f.gaveUp || !succeeded
-	if f.gaveUp && len(f.failing) == 0 {
+	f.interrupted = f.interrupted || !succeeded
+	if f.interrupted && len(f.failing) == 0 {
 		f.log.Warn("steps could not be stored until the end; their messages will be delivered again")
 	}
 }

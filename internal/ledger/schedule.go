@@ -69,7 +69,7 @@ func ScheduledAt(header nats.Header) time.Time {
 // only the last one is read: if that is a confirmation, the API has accepted a
 // request since the last retry.
 func (l *Ledger) RetryScheduled(ctx context.Context) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, tryWithin)
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	last, err := streams.LastMessage(ctx, l.js, events.StreamLater, events.LaterSubject(l.target, "*"))
 	if err != nil || last == nil {
@@ -81,7 +81,7 @@ func (l *Ledger) RetryScheduled(ctx context.Context) (bool, error) {
 // BringForward has the next step of a request come at a time instead of its own. It does
 // nothing where no step is scheduled.
 func (l *Ledger) BringForward(ctx context.Context, id string, at time.Time) error {
-	ctx, cancel := context.WithTimeout(ctx, tryWithin)
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	subject := events.LaterSubject(l.target, id)
 	last, err := streams.LastMessage(ctx, l.js, events.StreamLater, subject)

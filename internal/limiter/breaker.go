@@ -30,9 +30,9 @@ const maxProbeInterval = 30 * time.Second
 // While the breaker is open nothing is fetched. After a wait a single call probes;
 // a success closes the breaker, and a failure makes the next wait longer.
 //
-// A suspect request is one that the API has refused before, in a way that may be
-// about that request alone. An answer to it opens nothing and makes no wait longer,
-// and it is the probe only on a backoff of its own.
+// A request is refused alone if the API refused it before in a way that may be about
+// that request only. The answer to its next call does not open the breaker and makes no
+// wait longer, and it probes only on a backoff of its own.
 //
 // failsafe-go counts failures and half-opens. It fixes the delay when a breaker opens,
 // but here a later answer can make the wait longer and a new credential ends it, so the
@@ -42,23 +42,23 @@ const maxProbeInterval = 30 * time.Second
 type Breaker struct {
 	policy Policy
 
-	mu        sync.Mutex
-	circuit   circuitbreaker.CircuitBreaker[any]
-	probes    int             // permitted so far
-	probing   int             // the number of the probe in flight, 0 for none
-	opened    int             // times in a row that it opened
-	until     time.Time       // when to probe next
-	suspended bool            // opened by a refused credential
-	status    int             // of the answer that opened it, or of the last probe
-	reason    string          // what that answer said
-	since     time.Time       // when it opened, or the credential was refused first
-	refused   int             // different requests in a row, since the credential was accepted
-	accepted  Acceptance      // the last one
-	doubted   int             // probes by suspect requests, in a row
-	suspectAt time.Time       // when a suspect request may probe next
-	empty     map[string]bool // streams in which no probe was found after the wait
-	blocked   bool            // nothing may be fetched at all
-	changed   chan struct{}   // closed and replaced at each change
+	mu                 sync.Mutex
+	circuit            circuitbreaker.CircuitBreaker[any]
+	probes             int             // permitted so far
+	probing            int             // the number of the probe in flight, 0 for none
+	opened             int             // times in a row that it opened
+	until              time.Time       // when to probe next
+	suspended          bool            // opened by a refused credential
+	status             int             // of the answer that opened it, or of the last probe
+	reason             string          // what that answer said
+	since              time.Time       // when it opened, or the credential was refused first
+	refused            int             // different requests in a row, since the credential was accepted
+	accepted           Acceptance      // the last one
+	refusedAloneProbes int             // probes by requests refused alone, in a row
+	refusedAloneAt     time.Time       // when such a request may probe next
+	empty              map[string]bool // streams in which no probe was found after the wait
+	blocked            bool            // nothing may be fetched at all
+	changed            chan struct{}   // closed and replaced at each change
 }
 
 // Acceptance is a call in which the API accepted a credential. The zero value is none.
@@ -111,13 +111,13 @@ func (b *Breaker) Wait(ctx context.Context) (probe bool, err error) {
 	}
 }
 
-// Allow reports whether a call may be made for a request, suspect or not. probe is the
-// number of the probe if the call is one, else 0. A caller that may call must Release
-// the probe afterwards.
-func (b *Breaker) Allow(suspect bool) (probe int, may bool) {
+// Allow reports whether a call may be made for a request. refusedAlone: the API refused
+// that request alone before. probe is the number of the probe if the call is one, else 0.
+// A caller that may call must Release the probe afterwards.
+func (b *Breaker) Allow(refusedAlone bool) (probe int, may bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.free() || suspect && !b.circuit.IsClosed() && time.Now().Before(b.suspectAt) || !b.circuit.TryAcquirePermit() {
+	if !b.free() || refusedAlone && !b.circuit.IsClosed() && time.Now().Before(b.refusedAloneAt) || !b.circuit.TryAcquirePermit() {
 		return 0, false
 	}
 	if b.circuit.IsHalfOpen() || b.refused > 0 {
@@ -148,11 +148,12 @@ func (b *Breaker) SingleRequests() bool {
 	return b.refused > 0 || !b.circuit.IsClosed()
 }
 
-// SuspectAt is when a suspect request may probe, if the breaker is open.
-func (b *Breaker) SuspectAt() (at time.Time, open bool) {
+// NextRefusedAloneProbe returns when a request refused alone may probe, and whether the
+// breaker is open.
+func (b *Breaker) NextRefusedAloneProbe() (at time.Time, open bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	at = b.suspectAt
+	at = b.refusedAloneAt
 	if b.until.After(at) {
 		at = b.until
 	}
@@ -203,7 +204,7 @@ func (b *Breaker) Found(stream string, found bool) {
 func (b *Breaker) ProbeNow() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.until, b.suspectAt, b.doubted = time.Now(), time.Time{}, 0
+	b.until, b.refusedAloneAt, b.refusedAloneProbes = time.Now(), time.Time{}, 0
 	b.notify()
 }
 

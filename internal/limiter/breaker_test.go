@@ -129,7 +129,7 @@ func TestBreaker(t *testing.T) {
 				}
 				probe = mustAllow(t, b, true)
 				mustAllow(t, b, false) // one at a time
-				b.Record(refused, Call{Suspect: true})
+				b.Record(refused, Call{RefusedAlone: true})
 				b.Release(probe)
 			}
 			mustCall(t, b, refused)
@@ -314,29 +314,29 @@ func TestAnOpenBreakerClosesWithoutARequestToProbeWith(t *testing.T) {
 	})
 }
 
-func TestASuspectRequestOpensNothingAndProbesOnItsOwnBackoff(t *testing.T) {
+func TestARequestRefusedAloneOpensNothingAndProbesOnItsOwnBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, suspect := testBreaker(), Call{Suspect: true}
+		b, refused := testBreaker(), Call{RefusedAlone: true}
 		for range 10 * failuresToOpen {
-			b.Record(deleter.Answer{Verdict: deleter.Retry, Status: 410}, suspect)
-			b.Record(deleter.Answer{Verdict: deleter.CredentialRefused, Status: 403}, suspect)
+			b.Record(deleter.Answer{Verdict: deleter.Retry, Status: 410}, refused)
+			b.Record(deleter.Answer{Verdict: deleter.CredentialRefused, Status: 403}, refused)
 		}
-		if at, open := b.SuspectAt(); open || !at.IsZero() {
-			t.Fatalf("open %v, suspect requests wait until %s", open, at)
+		if at, open := b.NextRefusedAloneProbe(); open || !at.IsZero() {
+			t.Fatalf("open %v, requests refused alone wait until %s", open, at)
 		}
 		mustOpen(t, b)
 		waited(t, b)
 		probe, may := b.Allow(true)
 		if !may {
-			t.Fatal("a suspect request may not probe")
+			t.Fatal("a request refused alone may not probe")
 		}
-		b.Record(deleter.Answer{Verdict: deleter.Retry, Status: 410}, suspect)
+		b.Record(deleter.Answer{Verdict: deleter.Retry, Status: 410}, refused)
 		b.Release(probe)
 		if _, may := b.Allow(true); may {
-			t.Error("a suspect request may probe again at once")
+			t.Error("a request refused alone may probe again at once")
 		}
-		if at, open := b.SuspectAt(); !open || time.Until(at) != time.Second {
-			t.Errorf("open %v, suspect requests wait for %s", open, time.Until(at))
+		if at, open := b.NextRefusedAloneProbe(); !open || time.Until(at) != time.Second {
+			t.Errorf("open %v, requests refused alone wait for %s", open, time.Until(at))
 		}
 		b.Release(mustAllow(t, b, true)) // another request may
 	})

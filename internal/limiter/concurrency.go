@@ -29,12 +29,12 @@ const (
 	// the number doubles within the time of an answer, so that a low limit of the API
 	// is hit by few calls, and a high limit is reached quickly.
 	firstConcurrency = 8
-	// A median latency of more than tooLong times the baseline is too long, if it is
+	// A median latency of more than maxLatencyRatio times the baseline is too long, if it is
 	// also longer than slow.
-	tooLong = 2
-	slow    = 200 * time.Millisecond
-	// few is the part of the configured number that counts as few.
-	few = 1. / 8
+	maxLatencyRatio = 2
+	minSlowLatency  = 200 * time.Millisecond
+	// rebaselineShare is the part of the configured number that counts as rebaselineShare.
+	rebaselineShare = 1. / 8
 )
 
 func newConcurrency(configured int) *concurrency {
@@ -62,10 +62,10 @@ func (c *concurrency) answered(begun, now time.Time) {
 	slices.Sort(c.latencies)
 	median := c.latencies[len(c.latencies)/2]
 	c.latencies = c.latencies[:0]
-	if c.baseline == 0 || median < c.baseline || c.allowed <= max(few*c.configured, firstConcurrency) {
+	if c.baseline == 0 || median < c.baseline || c.allowed <= max(rebaselineShare*c.configured, firstConcurrency) {
 		c.baseline = median
 	}
-	if long := max(tooLong*c.baseline, slow); median > long {
+	if long := max(maxLatencyRatio*c.baseline, minSlowLatency); median > long {
 		c.decrease(now, max(float64(long)/float64(median), 0.5))
 	}
 }
@@ -77,7 +77,7 @@ func (c *concurrency) timedOut(begun, now time.Time) {
 	}
 }
 
-func (c *concurrency) decrease(now time.Time, to float64) {
-	c.allowed = max(c.allowed*to, 1)
+func (c *concurrency) decrease(now time.Time, factor float64) {
+	c.allowed = max(c.allowed*factor, 1)
 	c.slowStart, c.decreased, c.latencies = false, now, c.latencies[:0]
 }

@@ -29,7 +29,7 @@
 //	wait.go         waiting for a slot or a turn
 //	throttled.go    what limits the calls at the moment, for people
 //	breaker.go      whether calls are made, and which are probes
-//	weigh.go        what an answer says about the API's health
+//	classify.go     what an answer says about the API's health
 //	outage.go       when the next probe may be made
 //	policy.go       how long one request waits between its attempts
 package limiter
@@ -81,9 +81,9 @@ type Limiter struct {
 	demand      demand
 }
 
-// lead is how long before its turn a request gets a slot. It is claimed by then,
+// leadTime is how long before its turn a request gets a slot. It is claimed by then,
 // and its right to call must last until then.
-const lead = time.Second
+const leadTime = time.Second
 
 // New returns a Limiter that knows nothing about the API yet.
 func New(c Config) *Limiter {
@@ -104,7 +104,7 @@ func (l *Limiter) Acquire(ctx context.Context) error {
 		if l.acquired >= l.slots() {
 			return 0, true
 		}
-		wait, change := l.untilNear(now, l.acquired)
+		wait, change := l.untilLeadTime(now, l.acquired)
 		if wait <= 0 && !change {
 			l.acquired++
 		}
@@ -112,17 +112,17 @@ func (l *Limiter) Acquire(ctx context.Context) error {
 	})
 }
 
-// WaitNear waits until about a second before a turn, as Acquire does. The caller has a
+// WaitForLeadTime waits until about a second before a turn, as Acquire does. The caller has a
 // slot already. It fails only when ctx ends.
-func (l *Limiter) WaitNear(ctx context.Context) error {
-	return l.waitFor(ctx, time.Time{}, func(now time.Time) (time.Duration, bool) { return l.untilNear(now, l.acquired-1) })
+func (l *Limiter) WaitForLeadTime(ctx context.Context) error {
+	return l.waitFor(ctx, time.Time{}, func(now time.Time) (time.Duration, bool) { return l.untilLeadTime(now, l.acquired-1) })
 }
 
-// untilNear is the time until lead before the next turn, after those of others slots.
-func (l *Limiter) untilNear(now time.Time, others int) (wait time.Duration, change bool) {
+// untilLeadTime is the time until lead before the next turn, after those of others slots.
+func (l *Limiter) untilLeadTime(now time.Time, others int) (wait time.Duration, change bool) {
 	wait, change = l.rate.wait(now)
 	ahead := float64(max(others-l.calls, 0)) * float64(l.rate.interval())
-	return wait + time.Duration(min(ahead, math.MaxInt64/4)) - lead, change
+	return wait + time.Duration(min(ahead, math.MaxInt64/4)) - leadTime, change
 }
 
 // Claimed reports how long a request took from its slot to its call.
@@ -159,7 +159,7 @@ func (l *Limiter) Wait(ctx context.Context, deadline time.Time) (begun time.Time
 			begun = now
 			l.rate.begin(now, waited)
 			if l.rate.limiting && l.rate.source() != Unlimited {
-				l.demand.note(now, l.rate.interval())
+				l.demand.recordDelay(now, l.rate.interval())
 			}
 			l.calls++
 		}
@@ -226,12 +226,12 @@ func (l *Limiter) learnRate(begun, now time.Time, a deleter.Answer, refused bool
 		l.rate.onThrottle(begun, now, wait)
 		l.demand.refused(now, a.Status, l.rate.interval())
 	case a.Status == 0:
-		l.rate.onNothing(begun)
+		l.rate.onNoAnswer(begun)
 	default:
 		l.rate.onSuccess(begun)
 		if wait := min(a.Quota.Wait, l.config.MaxWait); wait > 0 {
 			l.rate.pause(now.Add(wait))
-			l.demand.note(now, 0)
+			l.demand.recordDelay(now, 0)
 		}
 	}
 }

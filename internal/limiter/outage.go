@@ -29,7 +29,7 @@ func (b *Breaker) open(a deleter.Answer, wasOpen bool) {
 // closed resets what is known about the outage, with the lock held.
 func (b *Breaker) closed() {
 	b.opened, b.probing, b.suspended, b.status, b.reason, b.since = 0, 0, false, 0, "", time.Time{}
-	b.doubted, b.suspectAt = 0, time.Time{}
+	b.refusedAloneProbes, b.refusedAloneAt = 0, time.Time{}
 	clear(b.empty)
 }
 

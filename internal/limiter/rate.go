@@ -40,10 +40,10 @@ type rate struct {
 	probing     bool      // a single call is in flight, and began at
 	probed      time.Time
 
-	until time.Time // no call may begin before
-	began time.Time // when the last call did
-	slot  time.Time // when it should have begun
-	let   counter   // calls let through
+	until    time.Time // no call may begin before
+	began    time.Time // when the last call did
+	slot     time.Time // when it should have begun
+	accepted counter   // calls let through
 }
 
 const (
@@ -159,14 +159,14 @@ func (r *rate) grow(by time.Duration) {
 
 // onSuccess adapts to a call that was let through.
 func (r *rate) onSuccess(begun time.Time) {
-	r.let.add(begun)
+	r.accepted.add(begun)
 	if begun.After(r.lastRefused) {
 		r.refusals, r.probing = 0, false
 	}
 }
 
-// onNothing ends a probe whose answer says nothing about limits.
-func (r *rate) onNothing(begun time.Time) {
+// onNoAnswer ends a probe whose answer says nothing about limits.
+func (r *rate) onNoAnswer(begun time.Time) {
 	if r.probe(begun) {
 		r.probing = false
 	}
@@ -181,17 +181,17 @@ func (r *rate) onThrottle(begun, now time.Time, wait time.Duration) {
 	if !begun.After(r.lowered) {
 		return
 	}
-	let := float64(r.let.lastSecond(begun))
-	idle := !r.limiting && let < r.current()/2
+	accepted := float64(r.accepted.lastSecond(begun))
+	idle := !r.limiting && accepted < r.current()/2
 	r.refusals++
 	switch {
 	case !r.learned:
-		r.learned, r.slowStart, r.floor, r.grown = true, true, max(let, 1), 0
+		r.learned, r.slowStart, r.floor, r.grown = true, true, max(accepted, 1), 0
 	case idle: // other clients use the same limit, and this lane did not test it
 	case r.refusals == 1:
-		r.lower(begun, now, let)
+		r.lower(begun, now, accepted)
 	case r.refusals == 2 && !r.slowStart:
-		r.setCeiling(max(min(let, r.ceiling), r.ceiling/2))
+		r.setCeiling(max(min(accepted, r.ceiling), r.ceiling/2))
 	}
 	if idle || r.stopped() {
 		r.pause(now.Add(min(firstPause<<min(max(r.refusals-2, 0), 10), maxPause)))
@@ -203,10 +203,10 @@ func (r *rate) onThrottle(begun, now time.Time, wait time.Duration) {
 // last ceiling it is no lower than what was let through in the last second: an API
 // with a sliding window refuses some more calls before it lets the same number
 // through again.
-func (r *rate) lower(begun, now time.Time, let float64) {
+func (r *rate) lower(begun, now time.Time, accepted float64) {
 	ceiling := r.curve(max(r.grown-now.Sub(begun), 0))
 	if !r.slowStart && r.grown < r.timeToCeiling() {
-		ceiling = max(ceiling, min(let, r.ceiling))
+		ceiling = max(ceiling, min(accepted, r.ceiling))
 	}
 	r.setCeiling(ceiling)
 	if r.began.Equal(begun) { // the next call may begin half an interval earlier: this one used nothing

@@ -55,7 +55,7 @@ func (l *Limiter) Pace() Pace {
 	if paused {
 		p.NextCall = l.rate.until
 	}
-	p.ThrottledSince = l.demand.from(now, l.rate.until, paused || l.rate.stopped())
+	p.ThrottledSince = l.demand.throttledSince(now, l.rate.until, paused || l.rate.stopped())
 	return p
 }
 
@@ -92,8 +92,8 @@ const (
 	shortGap = 5 * time.Second
 )
 
-// note records a call that the rate delayed. interval is the time between two calls.
-func (d *demand) note(now time.Time, interval time.Duration) {
+// recordDelay records a call that the rate delayed. interval is the time between two calls.
+func (d *demand) recordDelay(now time.Time, interval time.Duration) {
 	if now.Sub(d.last) > d.gap {
 		d.since = now
 	}
@@ -102,13 +102,13 @@ func (d *demand) note(now time.Time, interval time.Duration) {
 
 // refused records that the API refused a call because of its rate.
 func (d *demand) refused(now time.Time, status int, interval time.Duration) {
-	d.note(now, interval)
+	d.recordDelay(now, interval)
 	d.status, d.refusedAt = status, now
 }
 
-// from is since when requests have waited for the rate, zero if they do not. No call
+// throttledSince is since when requests have waited for the rate, zero if they do not. No call
 // may begin before paused. stopped: the API lets no calls through.
-func (d *demand) from(now, paused time.Time, stopped bool) time.Time {
+func (d *demand) throttledSince(now, paused time.Time, stopped bool) time.Time {
 	end := d.last
 	if paused.After(end) {
 		end = paused

@@ -11,8 +11,8 @@ import (
 type Call struct {
 	// Shared: it was for more than one request.
 	Shared bool
-	// Suspect: it was for a suspect request.
-	Suspect bool
+	// RefusedAlone: it was for a request that the API refused alone before.
+	RefusedAlone bool
 	// Throttled is what [Limiter.Learn] returned for its answer.
 	Throttled bool
 	// Since is when it began, by the server's clock.
@@ -31,11 +31,11 @@ func (b *Breaker) Record(a deleter.Answer, c Call) {
 		}
 	}
 	wasOpen := !b.circuit.IsClosed()
-	switch b.weigh(a, c) {
+	switch b.classify(a, c) {
 	case neutral:
-		if c.Suspect && wasOpen {
-			b.doubted++
-			b.suspectAt = time.Now().Add(b.delay(b.doubted, a))
+		if c.RefusedAlone && wasOpen {
+			b.refusedAloneProbes++
+			b.refusedAloneAt = time.Now().Add(b.delay(b.refusedAloneProbes, a))
 		}
 		return
 	case opens:
@@ -64,22 +64,22 @@ func (b *Breaker) succeed(wasOpen bool) {
 	}
 }
 
-// weight is what an answer means for the lane.
-type weight int
+// effect is what an answer means for the lane.
+type effect int
 
 const (
-	success weight = iota // the API works, and accepts the credential
+	success effect = iota // the API works, and accepts the credential
 	failure               // some of these in a row open the breaker
 	opens                 // it opens the breaker at once
 	neutral               // it can be about the request alone, or about the rate
 )
 
-// weigh returns the weight of an answer, with the lock held.
-func (b *Breaker) weigh(a deleter.Answer, c Call) weight {
+// classify returns the weight of an answer, with the lock held.
+func (b *Breaker) classify(a deleter.Answer, c Call) effect {
 	switch {
 	case a.Verdict == deleter.CredentialRefused && a.Status == 0: // the credential cannot be read
 		return opens
-	case a.Verdict == deleter.CredentialRefused && c.Suspect:
+	case a.Verdict == deleter.CredentialRefused && c.RefusedAlone:
 		return neutral
 	case a.Verdict == deleter.CredentialRefused && a.Status != http.StatusForbidden:
 		return opens
@@ -90,7 +90,7 @@ func (b *Breaker) weigh(a deleter.Answer, c Call) weight {
 		return neutral
 	case c.Throttled && b.circuit.IsClosed():
 		return neutral
-	case a.Divisible() && a.Verdict == deleter.Retry && (c.Shared || c.Suspect):
+	case a.Divisible() && a.Verdict == deleter.Retry && (c.Shared || c.RefusedAlone):
 		return neutral
 	case a.Verdict == deleter.Retry:
 		return failure

@@ -188,7 +188,7 @@ func TestAChangedCredentialIsTriedAtOnce(t *testing.T) {
 const failuresToOpen, refusalsToSuspend = 10, 20
 
 // While others wait, a request that was refused is not the probe.
-func TestASuspectRequestProbesOnlyIfNoOtherWaits(t *testing.T) {
+func TestARequestRefusedAloneProbesOnlyIfNoOtherWaits(t *testing.T) {
 	env := newEnvironment(t)
 	api := newForbiddingAPI(0)
 	api.revoked.Store(401)

@@ -8,17 +8,17 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// A request is suspect once the API has refused it in a way that may be about that
-// request alone. While the breaker is open, others are to probe before it does:
-// their answers say more about the API.
+// A request is refused alone if the API refused it in a way that may be about that
+// request only. While the breaker is open, other requests probe first, because their
+// answers say more about the API.
 
-// postpone schedules a suspect request for later where it may not probe now. The
-// message of its next step stays the same, and no time counts.
+// postpone schedules a request that was refused alone for later if it may not probe now.
+// The message of its next step stays the same, and the wait does not count as elapsed time.
 func (l *Lane) postpone(j *job) (settlement, error) {
-	if !j.progress.Suspect() {
+	if !j.progress.RefusedAlone() {
 		return "", nil
 	}
-	at, open := l.breaker.SuspectAt()
+	at, open := l.breaker.NextRefusedAloneProbe()
 	if !open {
 		return "", nil
 	}
