@@ -144,7 +144,7 @@ type requestLedger interface {
 	IsScheduled(ctx context.Context, id string, due uint64, now time.Time) (bool, error)
 	RetryScheduled(ctx context.Context) (bool, error)
 	BringForward(ctx context.Context, id string, at time.Time) error
-	Retry(ctx context.Context, operation string, do func(context.Context) error) error
+	Retry(ctx context.Context, stream string, do func(context.Context) error) error
 	Failing() []ledger.Failure
 }
 

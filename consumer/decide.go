@@ -177,8 +177,18 @@ func exhausted(p ledger.Progress, a deleter.Answer) nextStep {
 	return failedStep(events.CodeRetriesExhausted, a, attemptsText(p, p.Elapsed))
 }
 
+// attemptsText says how long a request was tried, and whether the API had accepted its
+// deletion: the resource may be gone.
 func attemptsText(p ledger.Progress, elapsed time.Duration) string {
-	return fmt.Sprintf("given up after %d attempts in %s", p.Attempts, elapsed.Round(time.Millisecond))
+	plural := "s"
+	if p.Attempts == 1 {
+		plural = ""
+	}
+	text := fmt.Sprintf("given up after %d attempt%s in %s", p.Attempts, plural, elapsed.Round(time.Millisecond))
+	if p.AwaitingRemoval {
+		text += " without a confirmation of the deletion that the API had accepted"
+	}
+	return text
 }
 
 func finalStep(o events.Outcome, a deleter.Answer) nextStep {

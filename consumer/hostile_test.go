@@ -96,7 +96,7 @@ func TestARequestThatCannotBeStoredDelaysNoOther(t *testing.T) {
 			t.Parallel()
 			l := New(nil, (&environment{}).config(kvTarget, nil))
 			tries := 0
-			err := l.ledger.Retry(t.Context(), "a result", func(context.Context) error {
+			err := l.ledger.Retry(t.Context(), events.StreamResults, func(context.Context) error {
 				if tries++; tries == 3 {
 					return nil
 				}

@@ -35,7 +35,7 @@ func TestAFullResultsStreamBlocksTheLaneUntilItHasSpace(t *testing.T) {
 	r := entry(7)
 	env.publish(r) // its attempt is stored, its result is not
 	env.until("the lane is blocked", func() bool { return lane.State().Status == StatusBlocked })
-	if s := lane.State(); !strings.Contains(s.Reason, "stream "+events.StreamResults+": ") || !strings.Contains(s.Fix, "raise its max_bytes") || strings.Contains(s.Reason, r.ID) {
+	if s := lane.State(); !strings.Contains(s.Reason, "stream "+events.StreamResults+": ") || !strings.Contains(s.Fix, "raise max_msgs with `nats stream edit DELETION_RESULTS --max-msgs`") || strings.Contains(s.Reason, r.ID) {
 		t.Errorf("it names no stream, or no fix: %+v", s)
 	}
 	if n := len(env.messages(events.StreamRequests, ">")); n != 1 {

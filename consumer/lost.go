@@ -68,7 +68,7 @@ func (l *Lane) retentionAfter(ctx context.Context, t time.Time) (retentionInfo, 
 	if k := r.get(); k.asked.After(t) {
 		return k, nil
 	}
-	err := l.ledger.Retry(ctx, "stream "+events.StreamResults, func(ctx context.Context) error {
+	err := l.ledger.Retry(ctx, events.StreamResults, func(ctx context.Context) error {
 		return r.read(ctx, l.js, l.config.Target)
 	})
 	return r.get(), err

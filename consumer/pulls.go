@@ -41,7 +41,7 @@ func (p *pulls) report(stream string, err error) {
 		f.Since = time.Now()
 	}
 	f.Reason = fmt.Sprintf("stream %s: cannot fetch messages: %s", stream, ledger.FailureText(p.js, err))
-	f.Fix = ledger.FailureFix(p.js, err)
+	f.Fix = ledger.FailureFix(p.js, stream, err)
 	p.failing[stream] = f
 }
 

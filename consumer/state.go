@@ -87,7 +87,7 @@ func (l *Lane) storeProblems() (problems []Problem) {
 	}
 	if percent := l.laterUsage.percent.Load(); percent >= streams.LaterFullAt {
 		blocked(CodeLaterFull, fmt.Sprintf("stream %s: %d %% full, and a full one drops retries, so no new requests are taken", events.StreamLater, percent),
-			"raise "+streams.LimitVariable[events.StreamLater]+" and run `lethe setup`", time.Time{})
+			streams.RaiseLimit(events.StreamLater), time.Time{})
 	}
 	if l.control.State().Word == control.Paused {
 		return problems // nothing is fetched, so what failed before says nothing

@@ -31,7 +31,7 @@ func TestEachStateHasAReasonAStartAndAFix(t *testing.T) {
 		"an unsafe setting": {func(l *Lane) {
 			l.setUnsafe([]*streams.Problem{{Stream: events.StreamResults, Setting: "storage memory", Why: "memory does not survive a restart; it must be file"}})
 		}, StatusBlocked, "stream DELETION_RESULTS: storage memory: memory does not survive a restart", "stream DELETION_RESULTS: it must be file"},
-		"a full stream of retries": {func(l *Lane) { l.laterUsage.percent.Store(80) }, StatusBlocked, "DELETION_LATER: 80 % full", "raise LETHE_LATER_MAX_BYTES and run `lethe setup`"},
+		"a full stream of retries": {func(l *Lane) { l.laterUsage.percent.Store(80) }, StatusBlocked, "DELETION_LATER: 80 % full", streams.RaiseLimit(events.StreamLater)},
 		"a refused credential": {func(l *Lane) {
 			l.breaker.Record(answerUnauthorized, limiter.Call{})
 		}, StatusSuspended, "refuses the credential in LETHE_KV_ACCESS_KEY: 401 who are you", "set LETHE_KV_ACCESS_KEY"},

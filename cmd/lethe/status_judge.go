@@ -36,20 +36,11 @@ func (s *status) judge(maxAge time.Duration) {
 	for _, st := range s.Streams {
 		if st.percent() >= nearlyFull || st.Name == events.StreamLater && st.percent() >= streams.LaterFullAt {
 			s.Problems = append(s.Problems, statusProblem{
-				About: "stream " + st.Name, Reason: fmt.Sprintf("%d %% full", st.percent()), Fix: raiseLimit(st.Name),
+				About: "stream " + st.Name, Reason: fmt.Sprintf("%d %% full", st.percent()), Fix: streams.RaiseLimit(st.Name),
 			})
 		}
 	}
 	s.Well = len(s.Problems) == 0
-}
-
-// raiseLimit returns how to raise the limit of a stream.
-func raiseLimit(stream string) string {
-	edit := "raise max_bytes with `nats stream edit " + stream + " --max-bytes`"
-	if variable := streams.LimitVariable[stream]; variable != "" {
-		return "raise " + variable + " and run `lethe setup`, or " + edit
-	}
-	return edit
 }
 
 // judgeLane finds the state of a lane and its problems in the reports of the workers.

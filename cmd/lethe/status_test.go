@@ -121,7 +121,7 @@ func TestStatusReportsFullStreamsAndOldRequests(t *testing.T) {
 	if _, err := b.js.UpdateStream(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
-	b.status().wantProblem(t, "stream DELETION_RESULTS", "% full", "raise LETHE_RESULTS_MAX_BYTES and run `lethe setup`")
+	b.status().wantProblem(t, "stream DELETION_RESULTS", "% full", streams.RaiseLimit(events.StreamResults))
 	r := newStatusReading(nil)
 	old := time.Now().Add(-400 * time.Hour)
 	r.status.Lanes[0].Oldest = &old

@@ -42,7 +42,7 @@ func (h head) isAt(seq uint64) bool {
 // result yet.
 func (l *Ledger) head(ctx context.Context, id string) (head, error) {
 	var msg *streams.Message
-	err := l.Retry(ctx, "stream "+events.StreamResults, func(ctx context.Context) (err error) {
+	err := l.Retry(ctx, events.StreamResults, func(ctx context.Context) (err error) {
 		msg, err = streams.LastMessage(ctx, l.js, events.StreamResults, l.filter(id))
 		return err
 	})
@@ -66,7 +66,7 @@ const messagesPerTry = 100
 // one of them. The server has no way to ask for it backward.
 func (l *Ledger) lastBefore(ctx context.Context, id string, before uint64) (last *Record, err error) {
 	for next := uint64(1); next < before; {
-		err := l.Retry(ctx, "stream "+events.StreamResults, func(ctx context.Context) error {
+		err := l.Retry(ctx, events.StreamResults, func(ctx context.Context) error {
 			for range messagesPerTry {
 				msg, err := streams.NextMessage(ctx, l.js, events.StreamResults, l.filter(id), next)
 				if err != nil {

@@ -222,7 +222,7 @@ func (l *Ledger) Append(ctx context.Context, p *Pending) error {
 	for {
 		wrong := false
 		l.guard(p, expected)
-		err := l.Retry(ctx, "stream "+events.StreamResults, func(ctx context.Context) error {
+		err := l.Retry(ctx, events.StreamResults, func(ctx context.Context) error {
 			seq, err := l.publish(ctx, &p.msg)
 			switch wrong = isConflict(err); {
 			case wrong:

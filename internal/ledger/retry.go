@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/lethe-dev/lethe/internal/streams"
 	"github.com/lethe-dev/lethe/internal/text"
 )
 
@@ -24,8 +25,8 @@ const tryTimeout = 5 * time.Second
 
 // Retry does what must be done before a message can be acknowledged, with backoff,
 // until it succeeds, the message is too large ever to be stored, or ctx ends. While
-// it fails, [Ledger.Failing] says why. what names the subject or stream.
-func (l *Ledger) Retry(ctx context.Context, what string, do func(context.Context) error) error {
+// it fails, [Ledger.Failing] says why. do reads from the stream or publishes to it.
+func (l *Ledger) Retry(ctx context.Context, stream string, do func(context.Context) error) error {
 	err := once(ctx, do)
 	if err == nil {
 		return nil
@@ -42,7 +43,7 @@ func (l *Ledger) Retry(ctx context.Context, what string, do func(context.Context
 	return backoff.RetryNotify(try, backoff.WithContext(policy, ctx), func(err error, next time.Duration) {
 		if next > time.Second/4 { // a concurrent publish that is not settled is no failure
 			l.failed.count()
-			l.failures.add(key, Failure{Reason: fmt.Sprintf("%s: %s", what, FailureText(l.js, err)), Fix: FailureFix(l.js, err), Since: begun})
+			l.failures.add(key, Failure{Reason: fmt.Sprintf("stream %s: %s", stream, FailureText(l.js, err)), Fix: FailureFix(l.js, stream, err), Since: begun})
 		}
 	})
 }
@@ -73,18 +74,19 @@ func isTimeout(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)
 }
 
-// FailureFix says in one sentence what to do about an error of the server.
-func FailureFix(js jetstream.JetStream, err error) string {
+// FailureFix says in one sentence what to do about an error of the server in an
+// operation on a stream.
+func FailureFix(js jetstream.JetStream, stream string, err error) string {
 	if FailureText(js, err) == NotConnected {
 		return "start the NATS server, or correct LETHE_NATS_URL; the worker reconnects by itself"
 	}
-	if isTimeout(err) { // a server whose disk is full says nothing
-		return "check that the server's disk has space, and read its log; the worker tries again by itself"
+	if isTimeout(err) { // a server whose disk is full does not answer
+		return checkDisk
 	}
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		switch api.ErrorCode {
 		case errCodeStoreFailed:
-			return "if the stream is full, raise its max_bytes or max_msgs with `nats stream edit`, else check the server's disk"
+			return fixStoreFailed(stream, api.Description)
 		case errCodeAccountFull:
 			return "raise the JetStream storage of the account"
 		case errCodeDiskFull, errCodeServerFull:
@@ -92,6 +94,21 @@ func FailureFix(js jetstream.JetStream, err error) string {
 		}
 	}
 	return "check the streams with `lethe status`, and read the NATS server's log; the worker tries again by itself"
+}
+
+const checkDisk = "check that the server's disk has space, and read its log; the worker tries again by itself"
+
+// fixStoreFailed returns what to do if a stream cannot store a message. One code means
+// that the stream is full or that its disk fails; only the description tells which.
+func fixStoreFailed(stream, description string) string {
+	switch {
+	case strings.HasPrefix(description, "maximum bytes"):
+		return streams.RaiseLimit(stream)
+	case strings.HasPrefix(description, "maximum messages"):
+		return "raise max_msgs with `nats stream edit " + stream + " --max-msgs`"
+	default:
+		return checkDisk
+	}
 }
 
 // The server's codes for storage that is used up (errors.json of nats-server).

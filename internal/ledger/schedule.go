@@ -29,7 +29,7 @@ func (l *Ledger) Schedule(ctx context.Context, id string, msg *nats.Msg, p Progr
 	p.Write(header)
 	inject(ctx, header)
 	schedule := l.newSchedule(id, msg.Data, header, at)
-	return l.Retry(ctx, "stream "+events.StreamLater, func(ctx context.Context) error {
+	return l.Retry(ctx, events.StreamLater, func(ctx context.Context) error {
 		_, err := l.js.PublishMsg(ctx, schedule, jetstream.WithExpectStream(events.StreamLater), jetstream.WithRetryAttempts(0))
 		return err
 	})
@@ -51,7 +51,7 @@ const maxLateness = time.Minute
 // and still takes itself for the leader may show it.
 func (l *Ledger) IsScheduled(ctx context.Context, id string, due uint64, now time.Time) (is bool, err error) {
 	subject := events.LaterSubject(l.target, id)
-	err = l.Retry(ctx, "stream "+events.StreamLater, func(ctx context.Context) error {
+	err = l.Retry(ctx, events.StreamLater, func(ctx context.Context) error {
 		msg, err := streams.LastMessage(ctx, l.js, events.StreamLater, subject)
 		is = msg != nil && msg.Seq > due && now.Before(ScheduledAt(msg.Header).Add(maxLateness))
 		return err

@@ -6,6 +6,9 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
 )
 
 func TestFailureTextHasTheServersDescription(t *testing.T) {
@@ -20,6 +23,20 @@ func TestFailureTextHasTheServersDescription(t *testing.T) {
 	} {
 		if got := FailureText(newServer(t), c.err); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+func TestFailureFixNamesTheLimitOfAFullStream(t *testing.T) {
+	js := newServer(t)
+	for description, want := range map[string]string{
+		"maximum bytes exceeded":    streams.RaiseLimit(events.StreamResults),
+		"maximum messages exceeded": "raise max_msgs with `nats stream edit DELETION_RESULTS --max-msgs`",
+		"no space left on device":   checkDisk,
+	} {
+		err := &jetstream.APIError{Code: 503, ErrorCode: errCodeStoreFailed, Description: description}
+		if got := FailureFix(js, events.StreamResults, err); got != want {
+			t.Errorf("%s: %q, want %q", description, got, want)
 		}
 	}
 }

@@ -189,6 +189,15 @@ var LimitVariable = map[string]string{
 	events.StreamLater:    "LETHE_LATER_MAX_BYTES",
 }
 
+// RaiseLimit says in one sentence how to raise a stream's max_bytes.
+func RaiseLimit(stream string) string {
+	edit := "raise max_bytes with `nats stream edit " + stream + " --max-bytes`"
+	if variable := LimitVariable[stream]; variable != "" {
+		return "raise " + variable + " and run `lethe setup`, or " + edit
+	}
+	return edit
+}
+
 // errCodeMaxBytesRequired is the server's "account requires a stream config to
 // have max bytes set" (errors.json of nats-server).
 const errCodeMaxBytesRequired jetstream.ErrorCode = 10113
