@@ -93,6 +93,40 @@ func TestAChangedCredentialFileIsReadAgain(t *testing.T) {
 	}
 }
 
+// A rotated secret often has the length of the former one, and is written over it.
+func TestACredentialFileThatIsOverwrittenIsRead(t *testing.T) {
+	at := time.Now().Truncate(time.Second)
+	for name, c := range map[string]struct {
+		secret string
+		at     time.Time
+	}{
+		"with a secret of the same length":               {"secret-2", at.Add(time.Second)},
+		"with a secret of the same length, an older one": {"secret-2", at.Add(-time.Second)},
+		"with a longer secret at the same time":          {"secret-22", at},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "key")
+			overwrite := func(secret string, at time.Time) {
+				if err := os.WriteFile(file, []byte(secret), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Chtimes(file, at, at); err != nil {
+					t.Fatal(err)
+				}
+			}
+			overwrite("secret-1", at)
+			credential, err := CredentialFromFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			overwrite(c.secret, c.at)
+			if got, err := credential.Reveal(); got != c.secret || err != nil {
+				t.Errorf("%q, %v", got, err)
+			}
+		})
+	}
+}
+
 // The new file has the size and the modification time of the old one, as a restored copy may have.
 func TestAReplacedCredentialFileIsRead(t *testing.T) {
 	dir := t.TempDir()
