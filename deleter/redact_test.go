@@ -31,6 +31,9 @@ func TestRedactFindsEverySpelling(t *testing.T) {
 		"in JSON in JSON":               string(twice),
 		"in HTML":                       html.EscapeString(testSecret),
 		"over two lines":                testSecret[:9] + "\r\n\t" + testSecret[9:],
+		"over three lines":              testSecret[:7] + "\r\n\t" + testSecret[7:14] + "\n" + testSecret[14:],
+		"with blanks in it":             testSecret[:7] + " " + testSecret[7:14] + "  " + testSecret[14:],
+		"with control bytes in it":      testSecret[:7] + "\x00" + testSecret[7:14] + "\x1b" + testSecret[14:],
 		"in HTML, by name":              "s3cret&quot;with/odd&amp;parts",
 	} {
 		if got := c.Redact("<" + text + ">"); got != redacted {

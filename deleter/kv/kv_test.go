@@ -107,6 +107,7 @@ func TestAnswers(t *testing.T) {
 		{"200 with a truth for a list is deleted", 200, "application/json", `{"data":{"invalid_ids_found":false},"message":"m"}`, deleter.Deleted, nil, false},
 		{"200 without a message is no answer", 200, "application/json", `{"data":{}}`, deleter.Retry, nil, true},
 		{"200 whose message is not a string is no answer", 200, "application/json", `{"message":1}`, deleter.Retry, nil, true},
+		{"200 whose message is null is no answer", 200, "application/json", `{"data":{},"message":null}`, deleter.Retry, nil, true},
 		{"a page with 200 is no answer", 200, "text/html", page, deleter.Retry, nil, true},
 		{"an empty body is no answer", 200, "application/json", "", deleter.Retry, nil, true},
 		{"a list is no answer", 200, "application/json", `[]`, deleter.Retry, nil, true},

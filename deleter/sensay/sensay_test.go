@@ -110,6 +110,8 @@ func TestAnswers(t *testing.T) {
 		{"404 without request_id is not the API's", 404, "application/json", `{"error":"e"}`, deleter.Answer{Verdict: deleter.Retry}},
 		{"404 whose success is a text is not found all the same", 404, "application/json", `{"success":"no","error":"gone","request_id":"r"}`, deleter.Answer{Verdict: deleter.NotFound, Message: "gone", APIRequestID: "r"}},
 		{"404 whose error is not a string is not the API's", 404, "application/json", `{"error":{"code":1},"request_id":"r"}`, deleter.Answer{Verdict: deleter.Retry}},
+		{"404 whose error is null is not the API's", 404, "application/json", `{"error":null,"request_id":"r"}`, deleter.Answer{Verdict: deleter.Retry}},
+		{"404 whose request_id is null is not the API's", 404, "application/json", `{"error":"gone","request_id":null}`, deleter.Answer{Verdict: deleter.Retry}},
 		{"404 of a sibling's shape is not the API's", 404, "application/json", `{"success":true}`, deleter.Answer{Verdict: deleter.Retry}},
 		{"400 that is null is tried again", 400, "application/json", `null`, deleter.Answer{Verdict: deleter.Retry}},
 		{"422 that is a list is tried again", 422, "application/json", `[]`, deleter.Answer{Verdict: deleter.Retry}},
