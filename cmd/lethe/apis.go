@@ -32,16 +32,12 @@ func apis(cfg *config.Config) []api {
 		{
 			target: events.KVUserContext, name: "KV", batch: cfg.KV.Batch, credential: "ACCESS_KEY",
 			settings: &config.API{BaseURL: cfg.KV.BaseURL, Credential: cfg.KV.AccessKey, CredentialFile: cfg.KV.AccessKeyFile, Calls: cfg.KV.Calls, Timeout: cfg.KV.Timeout},
-			deleter: func(c deleter.ClientConfig) deleter.Deleter {
-				return kv.New(kv.Config{BaseURL: c.BaseURL, Credential: c.Credential, Timeout: c.Timeout, Concurrency: c.Concurrency, Version: c.Version})
-			},
+			deleter:  func(c deleter.ClientConfig) deleter.Deleter { return kv.New(c) },
 		},
 		{
 			target: events.SensayKnowledgeBase, name: "SENSAY", recordAttempts: true, credential: "ORGANIZATION_SECRET",
 			settings: &config.API{BaseURL: cfg.Sensay.BaseURL, Credential: cfg.Sensay.OrganizationSecret, CredentialFile: cfg.Sensay.OrganizationSecretFile, Calls: cfg.Sensay.Calls, Timeout: cfg.Sensay.Timeout},
-			deleter: func(c deleter.ClientConfig) deleter.Deleter {
-				return sensay.New(sensay.Config{BaseURL: c.BaseURL, Credential: c.Credential, Timeout: c.Timeout, Concurrency: c.Concurrency, Version: c.Version, APIVersion: cfg.Sensay.APIVersion})
-			},
+			deleter:  func(c deleter.ClientConfig) deleter.Deleter { return sensay.New(c, cfg.Sensay.APIVersion) },
 		},
 	}
 }

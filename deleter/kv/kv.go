@@ -11,8 +11,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/url"
-	"time"
 
 	"github.com/go-json-experiment/json"
 
@@ -20,23 +18,13 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// Config is what the API needs.
-type Config struct {
-	BaseURL     *url.URL
-	Credential  *deleter.Credential // the access key
-	Timeout     time.Duration       // of one call
-	Concurrency int                 // calls at the same time
-	Version     string              // of Lethe, for the User-Agent; may be empty
-}
-
 // Deleter deletes user contexts.
 type Deleter struct{ client *deleter.Client }
 
-// New returns a Deleter for c.
-func New(c Config) *Deleter {
-	return &Deleter{deleter.NewClient(deleter.ClientConfig{
-		BaseURL: c.BaseURL, Credential: c.Credential, CredentialHeader: "access-key", Timeout: c.Timeout, Concurrency: c.Concurrency, Version: c.Version,
-	})}
+// New returns a Deleter that calls as c says, with c.Credential as the access key.
+func New(c deleter.ClientConfig) *Deleter {
+	c.CredentialHeader = "access-key"
+	return &Deleter{deleter.NewClient(c)}
 }
 
 var header = http.Header{"Content-Type": {"application/json"}}

@@ -34,7 +34,7 @@ func served(t testing.TB, handler http.HandlerFunc) *Deleter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := New(Config{BaseURL: base, Credential: credential, Timeout: 5 * time.Second, Concurrency: 4})
+	d := New(deleter.ClientConfig{BaseURL: base, Credential: credential, Timeout: 5 * time.Second, Concurrency: 4})
 	t.Cleanup(d.CloseIdle)
 	return d
 }

@@ -11,7 +11,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/lethe-dev/lethe/deleter"
@@ -22,32 +21,20 @@ import (
 // ("within 24 hours", says its reference).
 const removalWithin = 24 * time.Hour
 
-// Config is what the API needs.
-type Config struct {
-	BaseURL     *url.URL
-	Credential  *deleter.Credential // the organization secret
-	APIVersion  string              // the X-API-Version header
-	Timeout     time.Duration       // of one call; the API itself gives up after 90 s
-	Concurrency int                 // calls at the same time
-	Version     string              // of Lethe, for the User-Agent; may be empty
-}
-
 // Deleter deletes knowledge-base entries.
 type Deleter struct {
 	client *deleter.Client
 	header http.Header
 }
 
-// New returns a Deleter for c.
-func New(c Config) *Deleter {
+// New returns a Deleter that calls as c says, with c.Credential as the organization
+// secret, and apiVersion in the X-API-Version header. The API itself gives up after
+// 90 s: a shorter c.Timeout leaves calls without an answer.
+func New(c deleter.ClientConfig, apiVersion string) *Deleter {
+	c.CredentialHeader = "X-ORGANIZATION-SECRET"
 	header := http.Header{}
-	header.Set("X-API-Version", c.APIVersion)
-	return &Deleter{
-		client: deleter.NewClient(deleter.ClientConfig{
-			BaseURL: c.BaseURL, Credential: c.Credential, CredentialHeader: "X-ORGANIZATION-SECRET", Timeout: c.Timeout, Concurrency: c.Concurrency, Version: c.Version,
-		}),
-		header: header,
-	}
+	header.Set("X-API-Version", apiVersion)
+	return &Deleter{client: deleter.NewClient(c), header: header}
 }
 
 // Delete makes the call for an [events.KnowledgeBaseEntry].
