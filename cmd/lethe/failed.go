@@ -38,7 +38,7 @@ func newFailedListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := errors.Join(checkOutput(output), checkSince(since)); err != nil {
+			if err := checkOutput(output); err != nil {
 				return err
 			}
 			return withClient(cmd, "failed list", func(ctx context.Context, c *client) error {
@@ -80,7 +80,7 @@ this is a person's decision. Replaying a request twice has no further effect.`,
 					return err
 				}
 			}
-			if err := errors.Join(checkOutput(output), checkSince(since)); err != nil {
+			if err := checkOutput(output); err != nil {
 				return err
 			}
 			if all {
@@ -111,13 +111,6 @@ this is a person's decision. Replaying a request twice has no further effect.`,
 	cmd.Flags().BoolVar(&all, "all", false, "replay every failed request")
 	addOutputFlag(cmd, &output)
 	return cmd
-}
-
-func checkSince(since time.Duration) error {
-	if since < 0 {
-		return usageError("--since: must not be negative")
-	}
-	return nil
 }
 
 // eachFailed calls do for each request of the selection whose newest result is

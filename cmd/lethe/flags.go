@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -105,16 +106,23 @@ func flagError(err error) error {
 	}
 }
 
-// checkGiven refuses a flag with an empty value. It probably comes from an unset shell
-// variable, and ignoring the flag would select everything.
+// checkGiven refuses a flag with an empty value, and --since unless it is more than 0.
+// Such a value probably comes from an unset shell variable, and ignoring the flag would
+// select everything.
 func checkGiven(cmd *cobra.Command, _ []string) (err error) {
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		value := f.Value.String()
 		if several, ok := f.Value.(pflag.SliceValue); ok {
 			value = strings.Join(several.GetSlice(), "")
 		}
-		if value == "" && err == nil {
+		switch {
+		case err != nil:
+		case value == "":
 			err = usageError("--%s: is empty", f.Name)
+		case f.Name == "since":
+			if since, _ := time.ParseDuration(value); since <= 0 {
+				err = usageError("--since: must be more than 0, such as 24h")
+			}
 		}
 	})
 	return err

@@ -65,9 +65,6 @@ func (f resultsFlags) subject() (string, error) {
 			return "", err
 		}
 	}
-	if err := checkSince(f.since); err != nil {
-		return "", err
-	}
 	if f.limit < 0 {
 		return "", usageError("--limit: must not be negative")
 	}
