@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"math"
+	"strconv"
 	"testing"
 	"time"
 
@@ -86,5 +88,70 @@ func TestProgressWithoutElapsedTimeHasNone(t *testing.T) {
 	h := ReadProgress(nats.Header{headerAttempt: {"40"}, headerFirstAttempt: {"2020-01-01T00:00:00Z"}, headerExpected: {"7"}})
 	if h.Attempts != 40 || h.Seq != 7 || h.Waits != 40 || h.Elapsed != 0 || h.RefusedAlone() || h.Single() {
 		t.Errorf("%+v", h)
+	}
+}
+
+func TestAnAttemptForWhichNoCallWasMadeIsTakenBack(t *testing.T) {
+	for name, c := range map[string]struct{ before, want Progress }{
+		"the first one":            {Progress{}, Progress{}},
+		"a later one":              {Progress{Attempts: 2, FirstAttempt: noon}, Progress{Attempts: 2, FirstAttempt: noon}},
+		"the first of a new chain": {Progress{AwaitingRemoval: true, FirstAttempt: noon}, Progress{AwaitingRemoval: true, FirstAttempt: noon}},
+	} {
+		begun := c.before.WithAttempt(noon.Add(time.Hour))
+		if begun.Attempts != c.before.Attempts+1 || begun.FirstAttempt.IsZero() || !c.before.FirstAttempt.IsZero() && !begun.FirstAttempt.Equal(c.before.FirstAttempt) {
+			t.Errorf("%s: begun as %+v", name, begun)
+		}
+		if diff := cmp.Diff(c.want, begun.WithoutLastAttempt()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestARetryCountsItsCallAndItsWait(t *testing.T) {
+	for _, c := range []struct{ before, call, wait, want time.Duration }{
+		{0, time.Second, time.Minute, time.Minute + time.Second},
+		{time.Hour, time.Second, 0, time.Hour + time.Second},
+		{math.MaxInt64 - 1, 1, 0, math.MaxInt64},
+		{math.MaxInt64 - 1, 1, 1, math.MaxInt64},
+		{0, math.MaxInt64, math.MaxInt64, math.MaxInt64},
+	} {
+		want := Progress{Waits: 4, Elapsed: c.want, Undocumented: 1}
+		if diff := cmp.Diff(want, Progress{Waits: 3, Elapsed: c.before, Undocumented: 1}.WithRetry(c.call, c.wait)); diff != "" {
+			t.Errorf("%+v (-want +got):\n%s", c, diff)
+		}
+	}
+}
+
+func TestARequestIsSingleOnceItWasRefusedAlone(t *testing.T) {
+	for name, c := range map[string]struct {
+		p                    Progress
+		single, refusedAlone bool
+	}{
+		"nothing was refused":    {Progress{Attempts: 3, Elapsed: time.Hour}, false, false},
+		"a shared call":          {Progress{Alone: true}, true, false},
+		"its credential":         {Progress{Refused: noon}, true, true},
+		"an undocumented answer": {Progress{Undocumented: 1}, true, true},
+	} {
+		if c.p.Single() != c.single || c.p.RefusedAlone() != c.refusedAlone {
+			t.Errorf("%s: single %v, refused alone %v", name, c.p.Single(), c.p.RefusedAlone())
+		}
+	}
+}
+
+func TestAForeignMessageIsReportedOnce(t *testing.T) {
+	var seen seenSubjects
+	for i := range maxSeen + 1 { // the last one makes it forget
+		if !seen.first(strconv.Itoa(i)) || seen.first(strconv.Itoa(i)) {
+			t.Fatalf("message %d is not reported exactly once", i)
+		}
+		if i > 0 && i < maxSeen && seen.first("0") {
+			t.Fatalf("message 0 is reported again after message %d", i)
+		}
+		if len(seen.subjects) > maxSeen {
+			t.Fatalf("it remembers %d", len(seen.subjects))
+		}
+	}
+	if !seen.first("0") {
+		t.Error("it does not forget")
 	}
 }

@@ -23,10 +23,13 @@ func TestResolve(t *testing.T) {
 	answered := Progress{Attempts: 2, Seq: 9, RequestSeq: 5}
 	lapsed := answered
 	lapsed.MayHaveDeleted = true
+	overAfterUnanswered := attempt(time.Second, "other")
+	overAfterUnanswered.Lease, overAfterUnanswered.Progress.MayHaveDeleted = 0, true
 
 	for _, c := range []struct {
 		name      string
 		carried   uint64
+		may       bool // an earlier attempt may have deleted
 		last      *Record
 		scheduled bool
 		want      Action
@@ -45,12 +48,16 @@ func TestResolve(t *testing.T) {
 		{name: "an attempt whose lease has expired is adopted as unanswered", last: attempt(2*time.Minute, "other"), want: Adopt, progress: lapsed},
 		{name: "this worker's own attempt is adopted at once", last: attempt(time.Second, "self"), want: Adopt, progress: lapsed},
 		{name: "an attempt that was answered is adopted as it was", last: over, want: Adopt, progress: answered},
+		{name: "an attempt that was answered is adopted as it was, by the message of its own record, too", carried: 9, last: over, want: Adopt, progress: answered},
+		{name: "an unanswered attempt before one that was answered is not forgotten", last: overAfterUnanswered, want: Adopt, progress: lapsed},
+		{name: "a request without records has no unanswered attempt", want: Adopt, progress: known},
+		{name: "what a request without records knows is not forgotten", may: true, want: Adopt, progress: Progress{RequestSeq: 5, MayHaveDeleted: true}},
 		{name: "a request whose records are gone is adopted as unanswered", carried: 7, last: nil, want: Adopt, progress: Progress{RequestSeq: 5, MayHaveDeleted: true}},
 		{name: "a request whose last records are gone is adopted as unanswered", carried: 12, last: over, want: Adopt, progress: lapsed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			known := known
-			known.Seq = c.carried
+			known.Seq, known.MayHaveDeleted = c.carried, c.may
 			got, at, progress := Resolve(known, "f", c.last, c.scheduled, "self", noon)
 			if got != c.want || !at.Equal(c.at) {
 				t.Errorf("Action %v at %v, want %v at %v", got, at, c.want, c.at)

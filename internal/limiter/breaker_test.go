@@ -124,6 +124,9 @@ func TestBreaker(t *testing.T) {
 				probe := mustAllow(t, b, true)
 				b.Record(refused, Call{})
 				b.Release(probe)
+				if _, single := waited(t, b); !single {
+					t.Fatal("more than one request is fetched")
+				}
 				if s := b.State(); !s.Closed || !b.SingleRequests() || b.Allows(probe) {
 					t.Fatalf("%+v, single requests %v", s, b.SingleRequests())
 				}
@@ -216,6 +219,18 @@ func TestBreaker(t *testing.T) {
 				t.Errorf("waited %v", d)
 			}
 			mustAllow(t, b, true)
+		},
+		"a released probe wakes who waits": func(t *testing.T, b *Breaker) {
+			mustCall(t, b, unauthorized)
+			waited(t, b)
+			probe := mustAllow(t, b, true)
+			done := make(chan time.Duration)
+			go func() { d, _ := waited(t, b); done <- d }()
+			time.Sleep(time.Second)
+			b.Release(probe)
+			if d := <-done; d != time.Second {
+				t.Errorf("waited %v", d)
+			}
 		},
 		"only a probe's own call ends it": func(t *testing.T, b *Breaker) {
 			before, slow := mustAllow(t, b, true), mustAllow(t, b, true)
@@ -362,6 +377,95 @@ func TestAnOpenBreakerSaysSinceWhenAndWhatTheLastAnswerWas(t *testing.T) {
 		mustCall(t, b, deleted)
 		if s := b.State(); s != (State{Closed: true}) {
 			t.Errorf("after a success: %+v", s)
+		}
+	})
+}
+
+// A call that was bisected, or a batch, is made of further calls on one permission.
+func TestAFurtherCallNeedsTheBreakerAsTheFirstOneDid(t *testing.T) {
+	forbidden := deleter.Answer{Verdict: deleter.CredentialRefused, Status: 403}
+	for name, c := range map[string]struct {
+		before func(t *testing.T, b *Breaker) (probe int)
+		may    bool
+		single bool
+	}{
+		"closed":                  {func(*testing.T, *Breaker) int { return 0 }, true, false},
+		"blocked":                 {func(_ *testing.T, b *Breaker) int { b.Block(true); return 0 }, false, false},
+		"no longer blocked":       {func(_ *testing.T, b *Breaker) int { b.Block(true); b.Block(false); return 0 }, true, false},
+		"open":                    {func(t *testing.T, b *Breaker) int { mustOpen(t, b); return 0 }, false, true},
+		"open, its wait is over":  {func(t *testing.T, b *Breaker) int { mustOpen(t, b); waited(t, b); return 0 }, false, true},
+		"open, the probe":         {func(t *testing.T, b *Breaker) int { mustOpen(t, b); waited(t, b); return mustAllow(t, b, true) }, true, true},
+		"open, a probe of others": {func(t *testing.T, b *Breaker) int { mustOpen(t, b); waited(t, b); mustAllow(t, b, true); return 0 }, false, true},
+		"open, the probe, blocked": {func(t *testing.T, b *Breaker) int {
+			mustOpen(t, b)
+			waited(t, b)
+			b.Block(true)
+			b.Block(false)
+			p := mustAllow(t, b, true)
+			b.Block(true)
+			return p
+		}, false, true},
+		"after a 403":               {func(t *testing.T, b *Breaker) int { mustCall(t, b, forbidden); return 0 }, false, true},
+		"after a 403, the next one": {func(t *testing.T, b *Breaker) int { mustCall(t, b, forbidden); return mustAllow(t, b, true) }, true, true},
+		"accepted after a 403":      {func(t *testing.T, b *Breaker) int { mustCall(t, b, forbidden); mustCall(t, b, deleted); return 0 }, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := testBreaker()
+				probe := c.before(t, b)
+				if may, single := b.Allows(probe), b.SingleRequests(); may != c.may || single != c.single {
+					t.Errorf("allowed %v, want %v; single %v, want %v", may, c.may, single, c.single)
+				}
+			})
+		})
+	}
+}
+
+// The other stream may hold a request that a probe is being made with.
+func TestAnOpenBreakerStaysOpenWhileItProbes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := testBreaker()
+		mustOpen(t, b)
+		waited(t, b)
+		b.Found("requests", false)
+		probe := mustAllow(t, b, true)
+		b.Found("later", false)
+		if b.State().Closed {
+			t.Error("closed while a probe is in flight")
+		}
+		b.Release(probe)
+		b.Found("later", false)
+		if b.State().Closed {
+			t.Error("closed by what was seen before the probe")
+		}
+	})
+}
+
+// What an outage taught is forgotten, so that the next one begins with the first wait.
+func TestABreakerThatClosedWithoutARequestBeginsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := testBreaker()
+		mustOpen(t, b)
+		for range 3 {
+			waited(t, b)
+			mustCall(t, b, busy)
+		}
+		waited(t, b)
+		b.Found("requests", false)
+		b.Found("later", false)
+		mustOpen(t, b)
+		if d, _ := waited(t, b); d != time.Second {
+			t.Errorf("waited %v", d)
+		}
+	})
+}
+
+func TestARequestRefusedAloneProbesNoEarlierThanOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := testBreaker()
+		mustOpen(t, b)
+		if at, open := b.NextRefusedAloneProbe(); !open || time.Until(at) != time.Second {
+			t.Errorf("open %v, it waits for %s", open, time.Until(at))
 		}
 	})
 }
