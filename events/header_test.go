@@ -133,6 +133,12 @@ func TestReadRequestRefusesHeaders(t *testing.T) {
 		{"no ce-id", binaryMode(header{"ce-id": nil}), kvBody, CodeMalformedEvent, "ce-id", ""},
 		{"two ce-ids", binaryMode(header{"ce-id": {"req-1", "req-2"}}), kvBody, CodeMalformedEvent, "ce-id", ""},
 		{"two ce-ids in different case", binaryMode(header{"Ce-Id": {"req-2"}}), kvBody, CodeMalformedEvent, "ce-id", ""},
+		{"two ce-ids that differ in case", binaryMode(header{"ce-id": {"req-1", "REQ-1"}}), kvBody, CodeMalformedEvent, "ce-id", ""},
+		{"two ce-ids, one empty", binaryMode(header{"ce-id": {"", "req-1"}}), kvBody, CodeMalformedEvent, "ce-id", ""},
+		{"another id in the body of binary mode", binaryMode(nil), `{"id":"req-2","target":"kv-user-context","ids":[1]}`, CodeInvalidResource, "data.id", "req-1"},
+		{"the same id in a header of a structured event", header{"content-type": {ContentType}, "ce-id": {"req-1"}}, in(kvEvent, `[10,11]`, `[]`), CodeInvalidResource, "data.ids", "req-1"},
+		{"two content types and one id", binaryMode(header{"Content-Type": {ContentType}}), kvEvent, CodeMalformedEvent, "content-type", "req-1"},
+		{"an array that looks like members", header{"content-type": {ContentType}}, `["id","req-1"]`, CodeMalformedEvent, "body", ""},
 		{"a wrong ce-id", binaryMode(header{"ce-id": {"req.1"}}), kvBody, CodeMalformedEvent, "ce-id", ""},
 		{"a wrong ce-id behind percent-encoding", binaryMode(header{"ce-id": {"req%2E1"}}), kvBody, CodeMalformedEvent, "ce-id", ""},
 		{"a reserved ce-id", binaryMode(header{"ce-id": {"seq-1"}}), kvBody, CodeMalformedEvent, "ce-id", ""},
@@ -225,6 +231,7 @@ func TestRawFingerprint(t *testing.T) {
 		"another value":                RawFingerprint(binaryMode(header{"ce-id": {"req-2"}}), []byte("x")),
 		"a header more":                RawFingerprint(binaryMode(header{"ce-tenant": {"a"}}), []byte("x")),
 		"two values":                   RawFingerprint(binaryMode(header{"ce-id": {"req-1", "req-1"}}), []byte("x")),
+		"another content type":         RawFingerprint(binaryMode(header{"content-type": {"application/xml"}}), []byte("x")),
 		"what was a value in the body": RawFingerprint(binaryMode(header{"content-type": {"application/jsonx"}}), nil),
 	} {
 		t.Run(name+" gives another", func(t *testing.T) {
@@ -246,5 +253,28 @@ func TestAFingerprintDoesNotChangeBetweenReleases(t *testing.T) {
 		if got := Fingerprint(resource); got != want {
 			t.Errorf("%v: %s, want %s", resource, got, want)
 		}
+	}
+}
+
+// An invalid message is the same request only if all of it is the same.
+func TestRawFingerprintsOfAmbiguousHeadersDiffer(t *testing.T) {
+	seen := map[string]header{}
+	for _, h := range []header{
+		{}, {"ce-a": {"x"}}, {"ce-b": {"x"}}, {"ce-a": {"ce-b", "x"}}, {"ce-a": {"x", "ce-b", "y"}}, {"ce-a": {"x"}, "ce-b": {"y"}}, {"ce-a": {}, "ce-b": {"x"}},
+		{"content-type": {"x"}}, {"content-type": {"y"}},
+	} {
+		fingerprint := RawFingerprint(h, []byte("body"))
+		if same, found := seen[fingerprint]; found {
+			t.Errorf("%v and %v have one fingerprint", same, h)
+		}
+		seen[fingerprint] = h
+	}
+}
+
+// The source of an invalid event in binary mode is reported with its result.
+func TestAnInvalidEventWithHeadersKeepsItsSource(t *testing.T) {
+	r, err := ReadRequest(KVUserContext, binaryMode(header{"ce-source": {"/crm/a"}}), []byte(`{"target":"kv-user-context","ids":[]}`))
+	if err == nil || r.ID != "req-1" || r.Source != "/crm/a" {
+		t.Errorf("%+v, %v", r, err)
 	}
 }

@@ -144,10 +144,12 @@ func TestResultMustBeConsistent(t *testing.T) {
 		{"deleted, expected later", kvResult, func(r *Result) { r.ExpectedBy = noon }, "data.expected_by"},
 		{"deleted with an error", kvResult, func(r *Result) { r.Error = &ResultError{Code: CodeIDReused} }, "data.error"},
 		{"invalid without an error", resultOf(Invalid, CodeIDReused), func(r *Result) { r.Error = nil }, "data.error"},
+		{"failed without an error", resultOf(Failed, CodeRetriesExhausted), func(r *Result) { r.Error = nil }, "data.error"},
 		{"invalid with a code of failed", resultOf(Invalid, CodeRetriesExhausted), func(*Result) {}, "data.error.code"},
 		{"failed with a code of invalid", resultOf(Failed, CodeIDReused), func(*Result) {}, "data.error.code"},
 		{"failed with an unknown code", resultOf(Failed, "x"), func(*Result) {}, "data.error.code"},
 		{"refused ids that are not in the request", resultOf(Invalid, CodeRejectedByAPI), func(r *Result) { r.Error.IDs = []int64{12} }, "data.error.ids"},
+		{"refused ids without a resource", resultOf(Invalid, CodeMalformedEvent), func(r *Result) { r.Resource, r.Error.IDs = nil, []int64{12} }, "data.error.ids"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
