@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// announceEvery is how often a lane sees whether its state has changed.
+	// announceEvery is how often a lane checks whether its state has changed.
 	announceEvery = time.Second
 	// announceGap is the shortest time between two lines about the same problem of a
 	// lane.
@@ -26,7 +26,7 @@ type announcer struct {
 	changes int                // since the last line
 }
 
-// observe takes the state at a time.
+// observe takes the current state, and logs it if a line is due.
 func (a *announcer) observe(s State, now time.Time) {
 	var codes []Code
 	for _, p := range s.Problems() {

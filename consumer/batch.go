@@ -29,7 +29,7 @@ type job struct {
 	evidence      *events.Evidence   // of this delivery's call, nil before it
 }
 
-// size is how many ids the job brings into a call.
+// size is the number of ids of the job in a call.
 func (j *job) size() int {
 	return max(len(j.Resource.BatchIDs()), 1)
 }
@@ -92,7 +92,7 @@ func (b *batcher) close(of *batch) []*job {
 	return of.jobs
 }
 
-// merge is one resource of those of some jobs, each id once.
+// merge returns the resource of a call for all jobs, with each id once.
 func merge(jobs []*job) events.Resource {
 	if len(jobs) == 1 {
 		return jobs[0].Resource

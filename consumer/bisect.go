@@ -7,26 +7,26 @@ import (
 	"github.com/lethe-dev/lethe/deleter"
 )
 
-// callResult is what one of the requests in a call has of its answer.
+// callResult is the result of a call for one of its requests.
 type callResult struct {
 	answer     deleter.Answer
 	calls      int  // that were made for it
-	retry      bool // it has no answer: something came between two calls
+	retry      bool // it has no answer: it lost its claim, or the turn of a call did not come
 	unanswered bool // it has no answer of its own: no further call could be made, answer says why
 }
 
-// bisection gives each of the requests that go together in a call an answer of
-// its own. Most calls have one answer for all. A refusal that names ids is that
-// of the requests which contain them; one that names none is bisected by halving,
-// in at most 2·k·log2(n) calls after the first for k refused among n requests.
+// bisection finds the answer of each request in a shared call. Most calls have one answer
+// for all. A refusal that names ids is the answer of the requests that contain them; one
+// that names none is bisected, in at most 2·k·log2(n) calls after the first for k refused
+// among n requests.
 //
-// While few are refused, a half that has not been tried yet waits for the others
-// of its kind, and goes in one call with them: probably all of those can be deleted.
+// While few are refused, the halves that were not tried yet are collected and tried in
+// one call, because probably all of them can be deleted.
 type bisection struct {
-	// try makes one call for some of the requests, and says for which of them it
-	// was made in the end.
+	// try makes one call for some of the requests, and returns those for which it was
+	// made in the end.
 	try func(set []int) (answer deleter.Answer, called []int)
-	// halted says that no further call may be made.
+	// halted reports whether no further call may be made.
 	halted func() bool
 	// refusedOf are the ids of a request among those that an answer refuses.
 	refusedOf func(request int, a deleter.Answer) []int64
@@ -38,8 +38,7 @@ type bisection struct {
 	stop    *deleter.Answer // set: make no further call, this would be its answer too
 }
 
-// denseShare is the part of refused requests, one in so many, from which on halves
-// are tried one by one.
+// If more than one in denseShare requests is refused, halves are tried one by one.
 const denseShare = 8
 
 // run answers n requests.
@@ -56,11 +55,11 @@ func (n *bisection) run(requests int) []callResult {
 	return n.results
 }
 
-// split answers the requests of set, or lets some of them wait, and says whether
-// all were deleted. someRefused is true if at least one of them must be refused.
+// split answers the requests of set, or lets some of them wait, and reports whether all
+// were deleted. someRefused is true if at least one of them must be refused.
 //
-// A status that is not documented may depend on how many requests the call is made
-// for. Then one half says nothing about the other, and each is tried by itself.
+// A status that is not documented may depend on how many requests the call is made for.
+// Then the answer to one half says nothing about the other, and each is tried.
 func (n *bisection) split(set []int, someRefused bool) (allDeleted bool) {
 	if len(set) == 0 {
 		return true

@@ -14,11 +14,11 @@ import (
 // [Config].MaxBytesInFlight is 0.
 const defaultMaxBytes = 32 << 20
 
-// byteLimit limits the bytes of the messages of one stream that a lane has in flight.
-// A pull asks for a number of messages. The limit divides the free bytes by the
-// size of the latest messages, or by the largest possible size before the first one. (A pull that is limited by
-// bytes would be simpler, but a clustered server then ends pulls with "Batch
-// Completed" and no message, repeatedly, while messages wait.)
+// byteLimit limits the bytes of the messages of one stream that a lane has in flight. A
+// pull requests a number of messages: the free bytes divided by the size of the latest
+// messages, or by the largest possible size before the first one. (A pull limited by
+// bytes would be simpler, but a clustered server then repeatedly ends pulls with "Batch
+// Completed" and no message, while messages wait.)
 type byteLimit struct {
 	limit int64
 	freed chan struct{} // has a signal for the caller that waits in reserve
@@ -28,8 +28,8 @@ type byteLimit struct {
 	expect   int64 // bytes of the next message
 }
 
-// newByteLimit returns a limit of so many bytes. largest is the size of the largest
-// message that can come.
+// newByteLimit returns a limit in bytes. largest is the size of the largest possible
+// message.
 func newByteLimit(limit, largest int64) *byteLimit {
 	return &byteLimit{limit: limit, freed: make(chan struct{}, 1), expect: max(largest, 1)}
 }
@@ -43,7 +43,7 @@ func (b *byteLimit) reserve(stop context.Context, maxMessages int) (n int, each 
 		each = b.expect
 		n = int(min((b.limit-b.reserved)/each, int64(maxMessages)))
 		if n < 1 && b.reserved == 0 {
-			n = 1 // a message that is larger than the limit goes alone
+			n = 1 // a message that is larger than the limit is fetched alone
 		}
 		if n >= 1 {
 			b.reserved += int64(n) * each
@@ -60,8 +60,8 @@ func (b *byteLimit) reserve(stop context.Context, maxMessages int) (n int, each 
 	return 0, 0, false
 }
 
-// learn takes in how many bytes a message had. What is expected follows a larger
-// one at once, and smaller ones slowly.
+// learn updates the expected size of messages: a larger message raises it at once,
+// smaller ones lower it slowly.
 func (b *byteLimit) learn(bytes int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -86,10 +86,10 @@ func (b *byteLimit) release(bytes int64) {
 	}
 }
 
-// deliveryOverhead is about what a delivery takes beside its message.
+// deliveryOverhead is about how many bytes a delivery needs beside its message.
 const deliveryOverhead = 1 << 10
 
-// bytesOf is the bytes of a message as it is now; nats.go's own Size is as it came.
+// bytesOf returns the size of a message as it is now; nats.go's Size is that on arrival.
 func bytesOf(msg *nats.Msg) int64 {
 	bytes := len(msg.Subject) + len(msg.Reply) + len(msg.Data)
 	for name, values := range msg.Header {
@@ -104,8 +104,8 @@ func bytesOf(msg *nats.Msg) int64 {
 // minCompactSize is the size from which on a message is replaced by the request read from it.
 const minCompactSize = 4 << 10
 
-// compact replaces the event of a large message by one that has the same request and
-// nothing else, such as extensions. What becomes of the request is the same.
+// compact replaces the event of a large message by one with the same request and without
+// the rest, such as extensions, which would only use memory.
 func compact(msg *nats.Msg, r *events.Request) {
 	before := bytesOf(msg)
 	if before < minCompactSize {

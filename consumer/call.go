@@ -12,8 +12,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/limiter"
 )
 
-// callFor makes the call for all jobs, or as many as it needs until each has its
-// own answer. probe is that of the permission.
+// callFor makes a call for all jobs, and smaller ones until each job has its own answer.
+// probe is the number in their permit.
 func (l *Lane) callFor(stop, ctx context.Context, probe int, jobs []*job) []callResult {
 	ctx, end := l.trace.call(ctx, jobs)
 	defer end()
@@ -55,7 +55,7 @@ func (l *Lane) callFor(stop, ctx context.Context, probe int, jobs []*job) []call
 	return n.run(len(jobs))
 }
 
-// subset are the jobs at some indexes.
+// subset returns the jobs at the indexes in set.
 func subset(jobs []*job, set []int) []*job {
 	if len(set) == len(jobs) {
 		return jobs
@@ -67,9 +67,9 @@ func subset(jobs []*job, set []int) []*job {
 	return some
 }
 
-// call makes one call for jobs. It makes none if the call's turn does not come
-// before the right to call is over for one of them, for all because the lane is
-// paused, or because the worker stops. It is broken off when the grace period is over.
+// call makes one call for jobs. It makes none if the right to call ends before the call's
+// turn: by a job's start deadline, by a pause, or because the worker stops. The end of
+// the grace period cancels it.
 func (l *Lane) call(ctx context.Context, jobs []*job) (answer deleter.Answer, made bool) {
 	deadline := jobs[0].startDeadline
 	for _, j := range jobs {
@@ -109,11 +109,11 @@ func (l *Lane) waitToCall(stop context.Context, deadline time.Time) (begun time.
 	return l.limiter.Wait(stop, deadline)
 }
 
-// stillClaimed returns which of set may go into a further call: no record was stored
-// for them since they were claimed, and they are still this worker's. None are when
-// stop ends, or when no call can be made soon.
+// stillClaimed returns the jobs of set that may be in a further call: no other record was
+// stored since their claim, and this worker still has their messages. It returns none if
+// stop ends, or if no call can be made soon.
 func (l *Lane) stillClaimed(stop context.Context, jobs []*job, set []int) []int {
-	// Others of these have their answers, and are not to wait until the API works again.
+	// Other jobs have their answers already, and must not wait until the API works again.
 	soon, cancel := context.WithTimeout(stop, leaseSlack)
 	defer cancel()
 	if l.limiter.WaitForLeadTime(soon) != nil {

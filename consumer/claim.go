@@ -9,13 +9,13 @@ import (
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// claimTimeout is how long a call waits for jobs that are claimed one by one. Each may be
-// delayed by what must be stored or read for it.
+// claimTimeout is how long a call waits for jobs that are claimed one by one. Each claim
+// may have to store or read something first.
 const claimTimeout = time.Second
 
-// claimAll makes sure, before a call, that no other worker is ahead with any of
-// the jobs. It returns those to call for. The others are settled, or come in a
-// later batch: what delays one does not delay the rest.
+// claimAll makes sure, before a call, that no other worker is ahead with any of the jobs.
+// It returns the jobs to call for. The others are settled, or join a later batch, so that
+// one slow claim does not delay the rest.
 func (l *Lane) claimAll(ctx context.Context, jobs []*job) []*job {
 	if len(jobs) == 1 {
 		if !l.claim(jobs[0]) {
@@ -45,8 +45,8 @@ func (l *Lane) claimAll(ctx context.Context, jobs []*job) []*job {
 }
 
 // claimEach claims jobs one by one, at the same time. A job that is claimed too late for
-// this call comes in a later batch. It is not sent there at once: behind a backlog its
-// claim would expire before the call each time.
+// this call joins a later batch once it is claimed. If it joined at once, its claim would
+// expire behind a backlog, each time.
 func (l *Lane) claimEach(jobs []*job) (claimed []*job) {
 	if len(jobs) == 0 {
 		return nil
@@ -85,7 +85,7 @@ func (l *Lane) claimEach(jobs []*job) (claimed []*job) {
 	return claimed
 }
 
-// tryClaims claims jobs together, in one go, and says for which that succeeded.
+// tryClaims claims jobs together, and returns for each whether that succeeded.
 func (l *Lane) tryClaims(ctx context.Context, jobs []*job, begun time.Time) []bool {
 	ok := make([]bool, len(jobs))
 	if len(jobs) == 0 {
@@ -127,29 +127,29 @@ func (l *Lane) tryClaims(ctx context.Context, jobs []*job, begun time.Time) []bo
 	return ok
 }
 
-// claimed notes the attempt that the job has the right to make. begun is when the
-// claim began.
+// claimed records that the job has the right to make an attempt. begun is when the claim
+// began, from which that right is counted.
 func (j *job) claimed(progress ledger.Progress, begun time.Time, ackWait time.Duration) {
 	j.progress = progress
 	j.startDeadline = earlier(begun.Add(leaseSlack), j.ackDeadline(ackWait))
 }
 
-// isClaimed says whether a call for j may begin now.
+// isClaimed reports whether a call for j may begin now.
 func (l *Lane) isClaimed(j *job) bool {
 	return !j.startDeadline.IsZero() && !l.clock.passed(j.startDeadline)
 }
 
-// unclaim takes back an attempt for which no call was made.
+// unclaim removes an attempt for which no call was made.
 func (j *job) unclaim() {
 	if !j.startDeadline.IsZero() {
 		j.progress, j.startDeadline = j.progress.WithoutLastAttempt(), time.Time{}
 	}
 }
 
-// lease is how long an attempt may take, from its record on.
+// lease is the lease of a recorded attempt.
 func (l *Lane) lease() time.Duration { return l.config.Timeout + leaseSlack }
 
-// claim is claimAll for one job. Where it says no, the job is settled.
+// claim claims one job. If it returns false, the job is settled.
 func (l *Lane) claim(j *job) bool {
 	for range maxRounds {
 		if l.isClaimed(j) {
@@ -180,9 +180,9 @@ func (l *Lane) claim(j *job) bool {
 			l.done(j, nakWithDelay, err)
 			return false
 		}
-		// A process that was stopped before this must not call on a lease that may
-		// end before the call does, nor for a message that it no longer has: the
-		// claim counts from when it began.
+		// A process that was stopped here must not call with a lease that may end before
+		// the call does, nor for a message that it no longer has. So the claim counts
+		// from its beginning.
 		j.claimed(next, begun, l.ackWait.get())
 	}
 	l.done(j, nakWithDelay, l.releaseClaim(j))
@@ -204,9 +204,9 @@ func (l *Lane) tryClaim(j *job, next ledger.Progress) (ledger.Progress, error) {
 	return r.Progress, err
 }
 
-// releaseClaim stores that no call was made on a claim, or how many calls were made
-// that no record counts. The next worker would take the claim for an unanswered attempt,
-// and wait until its lease is over.
+// releaseClaim stores that no call was made on a claim, or how many calls were made that
+// no record counts. Otherwise the next worker would treat the claim as an unanswered
+// attempt, and wait for the end of its lease.
 func (l *Lane) releaseClaim(j *job) error {
 	j.unclaim()
 	if !j.mustRecord {
@@ -220,8 +220,8 @@ func (l *Lane) releaseClaim(j *job) error {
 	return err
 }
 
-// resolve reads the records that are ahead of carried. It returns the progress to
-// continue from, or what becomes of the delivery.
+// resolve decides what to do if the records are ahead of the carried progress. It returns
+// the progress to continue from, or a settlement.
 func (l *Lane) resolve(j *job, carried ledger.Progress, last *ledger.Record) (ledger.Progress, settlement, error) {
 	scheduled := false
 	if last != nil && !last.Outcome.Final() && last.Fingerprint == j.fingerprint {
@@ -265,6 +265,6 @@ func (l *Lane) returnMessage(stop context.Context, j *job) {
 	l.done(j, settled, err)
 }
 
-// maxRounds bounds how often one delivery is in a batch, or claimed, before the
-// message is given back.
+// maxRounds bounds how often one delivery is in a batch, or claimed, before its message
+// is returned to the server.
 const maxRounds = 8

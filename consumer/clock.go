@@ -25,7 +25,7 @@ import (
 type clock struct {
 	start  time.Time
 	offset atomic.Int64 // server minus start's wall clock, nanoseconds
-	// What a test for a suspended machine sets: the wall clock alone, and whether a
+	// Replaced by tests for a suspended machine: the wall clock alone, and whether a
 	// deadline has passed by either clock.
 	wall   func() time.Time
 	passed func(time.Time) bool
@@ -66,8 +66,8 @@ func (c *clock) diverged() bool {
 	return drift.Abs() > ledger.ClockTolerance
 }
 
-// measured takes what the server's clock showed at some moment between asked
-// and answered, both by local.
+// measured sets the offset of the server's clock, which was read at some moment between
+// asked and answered, both by local.
 func (c *clock) measured(server, asked, answered time.Time) {
 	if server.IsZero() {
 		return
@@ -77,8 +77,8 @@ func (c *clock) measured(server, asked, answered time.Time) {
 }
 
 // measure asks the server for its time, which rides along with every stream's
-// information. It warns once when this machine's wall clock is further from it than
-// is allowed for.
+// information. It warns once if this machine's wall clock differs from it by more than
+// [ledger.ClockTolerance].
 func (c *clock) measure(ctx context.Context, js jetstream.JetStream, log *slog.Logger) error {
 	at := moment{time.Since(c.start), c.wall()}
 	asked := c.local()
@@ -94,8 +94,8 @@ func (c *clock) measure(ctx context.Context, js jetstream.JetStream, log *slog.L
 	return nil
 }
 
-// compare warns where the server's clock differs from this machine's wall clock,
-// which showed asked at the start of a request that took so long.
+// compare warns if the server's clock differs from this machine's wall clock. asked is
+// the wall clock's time at the start of the request, took the request's duration.
 func (c *clock) compare(server, asked time.Time, took time.Duration, log *slog.Logger) {
 	if server.IsZero() {
 		return
@@ -123,7 +123,7 @@ func (c *clock) correct(ctx context.Context, js jetstream.JetStream, log *slog.L
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	if err := c.measure(ctx, js, log); err != nil {
-		// A clock that is late takes leases for longer than they are.
+		// A clock that is behind treats leases as longer than they are.
 		log.Debug("cannot ask the server for its time", "error", err)
 	}
 }

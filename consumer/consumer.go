@@ -6,44 +6,44 @@
 // breaker and credential, so that no target delays another. Read the files in this
 // order. Each uses only what is in the files after it.
 //
-// The way of a request:
+// The steps of a request:
 //
-//	lane.go        fetches messages, and starts the workers of batches
-//	receive.go     reads a message, and finds the progress that its request starts from
-//	invalid.go     answers an event that breaks the contract
-//	refused_alone.go  schedules requests that the API has refused themselves for later
-//	process.go     works on a batch: permission, claims, call, next steps
-//	call.go        makes the calls of a batch
-//	claim.go       makes sure, before a call, that no other worker is ahead
-//	store.go       makes a step durable: its result, and its next message
-//	publish.go     writes attempts and results
-//	lost.go        decides whether records of a request may be gone
-//	health.go      checks the streams, and extends ack deadlines, while a lane runs
-//	state.go       reports what the lane does: running, or why not
-//	settle.go      acknowledges a message, or has it delivered again
+//	lane.go           fetches messages, and starts the workers of batches
+//	receive.go        reads a message and the progress that its request starts from
+//	invalid.go        answers an event that breaks the contract
+//	refused_alone.go  postpones requests that the API has refused alone
+//	process.go        works on a batch: permission, claims, call, next steps
+//	call.go           makes the calls of a batch
+//	claim.go          makes sure, before a call, that no other worker is ahead
+//	store.go          makes a step durable: its result, and its next message
+//	publish.go        writes attempts and results
+//	lost.go           whether records of a request may be gone
+//	health.go         checks the streams, and extends ack deadlines, while a lane runs
+//	state.go          reports what the lane does: running, or why not
+//	settle.go         acknowledges a message, or has it delivered again
 //
 // The lane and its parts:
 //
-//	consumer.go    the configuration of a lane, and the lane
-//	decide.go      the pure function from progress, answer and time to the next step
-//	bisect.go      finds out which requests of a batch an answer is about
-//	trace.go       spans
-//	metrics.go     counters and histograms
-//	batch.go       the batcher, which puts requests together for one call
-//	retention.go   how long the results stream keeps records
-//	inflight.go    deliveries in flight, and their ack deadlines
-//	ack_wait.go    how long the server waits before it delivers a message again
-//	byte_limit.go  how many bytes the lane may have in flight
-//	later_usage.go how full the stream of next steps is
-//	outcomes.go    logs results, and how many there are
-//	slow.go        finds out whether calls are slow
-//	announce.go    logs the changes of a lane's state
-//	problem.go     the seven states of a lane, and what hinders it
-//	refusals.go    whether many requests are refused
-//	pulls.go       whether pulls work
-//	pull.go        one pull, which asks the server for messages
-//	clock.go       the server's time, and whether a deadline has passed
-//	wait.go        timers
+//	consumer.go       the configuration of a lane, and the lane
+//	decide.go         the pure function from progress, answer and time to the next step
+//	bisect.go         finds out which requests of a batch an answer is about
+//	trace.go          spans
+//	metrics.go        counters and histograms
+//	batch.go          the batcher, which puts requests together for one call
+//	retention.go      how long the results stream keeps records
+//	inflight.go       deliveries in flight, and their ack deadlines
+//	ack_wait.go       how long the server waits before it delivers a message again
+//	byte_limit.go     how many bytes the lane may have in flight
+//	later_usage.go    how full the stream of next steps is
+//	outcomes.go       logs results and their number
+//	slow.go           finds out whether calls are slow
+//	announce.go       logs the changes of a lane's state
+//	problem.go        the seven states of a lane, and its problems
+//	refusals.go       whether many requests are refused
+//	pulls.go          whether pulls work
+//	pull.go           one pull, which asks the server for messages
+//	clock.go          the server's time, and whether a deadline has passed
+//	wait.go           timers
 //
 // When a call may be made, and how long a request waits, is in package limiter;
 // what is stored of a request, in package ledger.
@@ -71,7 +71,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/limiter"
 )
 
-// Config says what a lane works for and within which limits.
+// Config describes a lane: its target, its limits and its rules.
 type Config struct {
 	// Target names the lane, its subjects and its two durable consumers.
 	Target events.Target
@@ -80,21 +80,20 @@ type Config struct {
 	// RecordAttempts is for APIs whose answer depends on what was done before:
 	// a 404 after our own deletion. Each attempt is then stored before its call.
 	RecordAttempts bool
-	// Concurrency is the most calls in flight at the same time, at least 1. The
-	// lane makes fewer where the API answers better by that.
+	// Concurrency is the most calls in flight at the same time, at least 1. The lane
+	// makes fewer while the API answers faster with fewer.
 	Concurrency int
-	// BatchIDs, from 2 on, lets requests for user contexts go together in one
-	// call, with at most so many ids. BatchLinger is how long one waits for others.
+	// BatchIDs is the most ids in one call. From 2 on, requests for user contexts share
+	// calls. BatchLinger is how long a request waits for others.
 	BatchIDs    int
 	BatchLinger time.Duration
-	// Rate is the most calls a second; 0 is no limit but the API's own, which the
-	// lane finds out.
+	// Rate is the most calls a second; 0 means no limit but the API's own, which the lane
+	// learns.
 	Rate float64
-	// Timeout is the longest that one call takes. The lease of a recorded
-	// attempt is this and a little more.
+	// Timeout bounds one call. The lease of a recorded attempt is a few seconds longer.
 	Timeout time.Duration
-	// ResultsMinAge is the shortest time that the results stream must keep its
-	// messages, so that none expires while its request is open. 0 is no check.
+	// ResultsMinAge is the shortest time that the results stream must keep its messages,
+	// so that none expires while its request is open. 0 disables the check.
 	ResultsMinAge time.Duration
 	// Rules are the delays and limits that decide on the next step.
 	Rules Rules
@@ -111,9 +110,9 @@ type Config struct {
 	// ManageStreams lets the lane recreate a consumer of its own where messages are
 	// stranded: the server would not deliver them.
 	ManageStreams bool
-	// CheckDomains returns why the lane must not run: another JetStream domain, which
-	// has joined, stores what it publishes. nil if none does. The lane calls it, if it is
-	// set, before each check of its streams but the first.
+	// CheckDomains returns a problem if another JetStream domain has joined and would
+	// store what the lane publishes, else nil. If it is set, the lane calls it before
+	// each check of its streams but the first.
 	CheckDomains func(ctx context.Context, js jetstream.JetStream) (*Problem, error)
 	// Log receives what an operator should know. nil means slog.Default().
 	Log *slog.Logger
@@ -123,14 +122,14 @@ type Config struct {
 	Variables Variables
 }
 
-// maxPullForBatches bounds how many requests one pull fetches where calls take many.
+// maxPullForBatches bounds the requests that one pull fetches if requests share calls.
 const maxPullForBatches = 200
 
-// leaseSlack is what a lease grants beyond the call's time-out, for storing the
+// leaseSlack is how much longer a lease is than the call's timeout: time to store the
 // attempt before the call.
 const leaseSlack = 5 * time.Second
 
-// requestLedger is what a lane asks of a [ledger.Ledger].
+// requestLedger is the part of [ledger.Ledger] that a lane uses.
 type requestLedger interface {
 	NewAttempt(ctx context.Context, id, fingerprint string, p ledger.Progress, lease time.Duration) *ledger.Pending
 	NewResult(ctx context.Context, id, fingerprint string, p ledger.Progress, r events.Result) (*ledger.Pending, error)
@@ -216,7 +215,7 @@ type Lane struct {
 	startTimes  startTimes
 
 	calls      context.Context // of all calls: ends when those in flight must
-	unfinished atomic.Int64    // steps that the end of the grace period cut off
+	unfinished atomic.Int64    // steps that the end of the grace period interrupted
 
 	refused atomic.Pointer[string] // the id that the API refused last
 	changed chan struct{}          // signals that the credential has changed

@@ -40,11 +40,10 @@ type nextStep struct {
 	progress ledger.Progress
 }
 
-// decide turns the answer of an API into the next step of a request. p is the
-// request's history with this attempt counted, accepted the time of the last call
-// in which the API accepted the answer's credential (zero if this worker knows of
-// none), now the time of the decision. It is pure, but for the random spread of
-// Rules.Retry.
+// decide turns the answer of an API into the next step of a request. p is the request's
+// progress with this attempt counted, accepted the time of the last call in which the API
+// accepted the answer's credential (zero if this worker knows of none), now the time of
+// the decision. It is pure, except for the random spread of Rules.Retry.
 func decide(r Rules, p ledger.Progress, a deleter.Answer, accepted, now time.Time) nextStep {
 	if a.Verdict != deleter.CredentialRefused && a.Verdict != deleter.Retry { // the credential is accepted
 		p.Refused, p.RefusedWait = time.Time{}, 0
@@ -88,7 +87,7 @@ func decide(r Rules, p ledger.Progress, a deleter.Answer, accepted, now time.Tim
 		return decideRetry(r, p, a, now)
 
 	default: // of no Deleter here
-		return failedStep(events.CodeUnexpectedAnswer, a, "the API's answer is none that is documented")
+		return failedStep(events.CodeUnexpectedAnswer, a, "the API's answer is not documented")
 	}
 }
 
@@ -102,8 +101,8 @@ func decideRetry(r Rules, p ledger.Progress, a deleter.Answer, now time.Time) ne
 	}
 	step := nextStep{nextCallAt: now.Add(wait), progress: next}
 	if a.UnknownStatus {
-		// It may be that of an endpoint which is gone, or of an unpaid bill: it ends
-		// a request only after it was the answer to that request's own calls.
+		// It may mean a removed endpoint or an unpaid bill, so it ends a request only if
+		// it was the answer to that request's own calls.
 		step.progress.Alone = true
 		if next.Undocumented > r.Retry.MaxElapsed {
 			return failedStep(events.CodeUnexpectedAnswer, a, attemptsText(p, ledger.Sum(p.Undocumented, a.Duration))+", the status is not documented")
@@ -117,10 +116,10 @@ func decideRetry(r Rules, p ledger.Progress, a deleter.Answer, now time.Time) ne
 	return step
 }
 
-// decideRefused waits until the credential is accepted. A request that is refused
-// while the same credential is accepted for others is refused for itself, and time
-// counts for it. While nothing is accepted it can be the credential, for which no
-// request fails.
+// decideRefused waits until the credential is accepted. A request that is refused while
+// the same credential is accepted for others is refused alone, and its time counts. While
+// nothing is accepted, the credential may be the reason, and no request fails because of
+// it.
 func decideRefused(r Rules, p ledger.Progress, a deleter.Answer, accepted, now time.Time) nextStep {
 	wait := r.Retry.Delay(p.Waits+1, a.RetryAfter)
 	step := nextStep{nextCallAt: now.Add(wait)}
@@ -147,8 +146,8 @@ func decideRefused(r Rules, p ledger.Progress, a deleter.Answer, accepted, now t
 	return step
 }
 
-// decideUnanswered is the next step of a request that shared a call, and for which the API
-// gave no answer of its own. It is called alone, and no time counts.
+// decideUnanswered is the next step of a request that shared a call, and for which the
+// API gave no answer of its own. It will be called for alone, and no time counts.
 func decideUnanswered(r Rules, p ledger.Progress, a deleter.Answer, now time.Time) nextStep {
 	wait := r.Retry.Delay(p.Waits+1, a.RetryAfter)
 	p.Alone = true
@@ -172,7 +171,7 @@ func decideNotFound(p ledger.Progress, a deleter.Answer) nextStep {
 	}
 }
 
-// exhausted gives up a request that was tried for as long as is allowed.
+// exhausted fails a request that was tried for the longest allowed time.
 func exhausted(p ledger.Progress, a deleter.Answer) nextStep {
 	return failedStep(events.CodeRetriesExhausted, a, attemptsText(p, p.Elapsed))
 }

@@ -159,7 +159,7 @@ func TestDecide(t *testing.T) {
 		{"an accepted credential is no longer refused", with(first, refused(before, time.Hour)), pending, noon, accepted},
 
 		{"an unknown verdict has failed", first, answer("what"), noon,
-			failed(answer("what"), events.CodeUnexpectedAnswer, "the API's answer is none that is documented: the text")},
+			failed(answer("what"), events.CodeUnexpectedAnswer, "the API's answer is not documented: the text")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if diff := cmp.Diff(c.want, decide(testRules, c.progress, c.answer, c.accepted, noon), cmp.AllowUnexported(nextStep{})); diff != "" {

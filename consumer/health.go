@@ -122,10 +122,10 @@ func (l *Lane) checkLater(ctx context.Context) {
 }
 
 // redeliveryWait returns how long a redelivered message must wait, because another worker
-// may have it in flight. The server delivers such a message when a worker
-// is gone, but also at once when ack_wait was shortened. Then a worker that does
-// not know it yet may be in the middle of its call, and there is no lease to tell: so
-// such messages wait until that call is over.
+// may have it in flight. The server redelivers a message when a worker is gone, but also
+// at once when ack_wait was shortened. In the second case a worker that has not noticed
+// may be in the middle of a call, and no lease shows it. So the message waits until such
+// a call has ended.
 func (l *Lane) redeliveryWait(ctx context.Context, received time.Time) time.Duration {
 	l.ackWait.reading.Lock()
 	defer l.ackWait.reading.Unlock()

@@ -18,27 +18,27 @@ type delivery struct {
 	seq            uint64    // on its stream
 	storedAt       time.Time // on its stream, by the server's clock
 	receivedAt     time.Time // by this worker
-	numDelivered   uint64    // that its consumer delivered it, this one included
+	numDelivered   uint64    // deliveries by its consumer, this one included
 	due            bool      // from DELETION_LATER, so its headers are the worker's own
 	request        events.Request
 	invalid        error                     // why the event is invalid
-	rawFingerprint string                    // then, the fingerprint of its content
+	rawFingerprint string                    // of an invalid event: the fingerprint of its content
 	extendedAt     atomic.Pointer[time.Time] // when the ack deadline was last extended, or before
-	byteLimit      *byteLimit                // that counts its bytes,
-	bytes          int64                     // which are these
+	byteLimit      *byteLimit                // counts the message's bytes,
+	bytes          int64                     // the number of these bytes
 
 	prefetched atomic.Bool // it counts as prefetched
 }
 
-// ackDeadline is when the server may be about to deliver the message again, to
-// another worker. It waits ackWait after an extension; half of that allows for
-// extensions that were lost with a connection.
+// ackDeadline is until when the worker may rely on having the message. Later the server
+// may deliver it to another one: it waits ackWait after an extension. Half of that leaves
+// room for extensions that were lost with a connection.
 func (d *delivery) ackDeadline(ackWait time.Duration) time.Time {
 	return d.extendedAt.Load().Add(ackWait / 2)
 }
 
-// extend extends the ack deadline, unless it is so late that another worker may have
-// the message by now: then the deadline is that worker's.
+// extend extends the ack deadline, unless another worker may have the message by now: it
+// would extend that worker's deadline.
 func (d *delivery) extend(c *clock, ackWait time.Duration) error {
 	now := time.Now()
 	if c.passed(d.extendedAt.Load().Add(ackWait)) {
@@ -67,7 +67,7 @@ func newInflight() *inflight {
 func (f *inflight) add(d *delivery) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if id := d.request.ID; id != "" { // an invalid event may bear the id of a request
+	if id := d.request.ID; id != "" { // an invalid event may have a request's id
 		if _, exists := f.ids[id]; exists {
 			return false
 		}

@@ -16,7 +16,7 @@ import (
 // no call has begun, lets calls in flight finish, and returns within the grace
 // period. Missing or unsafe streams or consumers block it until they are fixed.
 func (l *Lane) Run(stop context.Context) error {
-	healthy := l.check(stop) // above all at the clock
+	healthy := l.check(stop) // also reads the server's clock
 
 	// Calls may run for most of the grace period after stop; their answers are
 	// stored in the rest.
@@ -46,15 +46,15 @@ func (l *Lane) Run(stop context.Context) error {
 	finish()
 	cancel()
 	if n := l.unfinished.Load(); n > 0 {
-		l.log.Warn("the grace period cut off steps, their messages will come again", "steps", n)
+		l.log.Warn("the grace period ended before all steps were finished; their messages will be delivered again", "steps", n)
 	}
 	return alive.Wait()
 }
 
-// startWorkers has batches worked on, as many at the same time as may have the
-// permission to call. A goroutine takes one batch after the other, because a stack
-// that has grown is worth keeping. finish returns when all is done; nothing may be
-// received after it is called.
+// startWorkers starts the goroutines that work on batches, two for each call that may run
+// at the same time. They are kept, because a new goroutine would have to grow its stack
+// again. finish waits until all batches are done; no message may be received after it is
+// called.
 func (l *Lane) startWorkers(stop, ctx context.Context) (finish func()) {
 	batches := make(chan *batch, 4*l.maxPull)
 	l.batcher.start = func(b *batch) {
@@ -103,7 +103,7 @@ func (l *Lane) pull(stop, ctx context.Context, stream string) {
 			return
 		}
 		if l.control.Open().Err() != nil { // paused, or without a stored heartbeat
-			_ = l.control.Wait(stop) // stop is looked at next
+			_ = l.control.Wait(stop) // the loop checks stop
 			continue
 		}
 		if len(l.ledger.Failing()) > 0 || !l.laterUsage.mayFetch(stream) {
@@ -130,8 +130,8 @@ func (l *Lane) pull(stop, ctx context.Context, stream string) {
 	}
 }
 
-// pullOnce receives at most so many messages, fewer where their bytes would be too
-// many, and returns how many there were.
+// pullOnce receives up to maxMessages messages, fewer if they could exceed the byte
+// limit, and returns their number.
 func (l *Lane) pullOnce(stop, ctx context.Context, stream string, maxMessages int, limit *byteLimit) (found int, err error) {
 	open := l.control.Open()
 	maxMessages, each, ok := limit.reserve(open, maxMessages)

@@ -8,8 +8,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// needsRetention says that only the server can tell whether the request of a delivery,
-// which is delivered for the first time, may have had records.
+// needsRetention reports whether the server must be asked if a request may have had
+// records, although its message is delivered for the first time.
 func (l *Lane) needsRetention(d *delivery) bool {
 	if !l.config.RecordAttempts {
 		return false // the answer does not depend on earlier calls
@@ -18,13 +18,13 @@ func (l *Lane) needsRetention(d *delivery) bool {
 	return !k.recent() || k.expired(d, l.clock.now())
 }
 
-// mayHaveLostRecords says that the request of a delivery may have had records that
-// are gone. replays is the sequence of the failed result that the message asks to
-// try again, 0 for none.
+// mayHaveLostRecords reports whether the request of a delivery may have had records that
+// are gone. replays is the sequence of the failed result that the message asks to try
+// again, 0 for none.
 //
-// Records go when they are older than the stream keeps them, or with the stream. A
-// message that is delivered for the first time has none, unless its consumer is
-// newer than the message: then an earlier consumer may have delivered it.
+// Records are gone when they expire, or when their stream is deleted. A message that is
+// delivered for the first time has none, unless its consumer is newer than the message:
+// then an earlier consumer may have delivered it.
 func (l *Lane) mayHaveLostRecords(ctx context.Context, d *delivery, replays uint64) (bool, error) {
 	if !l.config.RecordAttempts {
 		return false, nil // the answer does not depend on earlier calls
@@ -33,7 +33,7 @@ func (l *Lane) mayHaveLostRecords(ctx context.Context, d *delivery, replays uint
 	if k.recent() && d.numDelivered <= 1 && replays == 0 && !k.expired(d, now) {
 		return false, nil
 	}
-	k, err := l.retentionAfter(ctx, d.receivedAt) // what was known before may have changed
+	k, err := l.retentionAfter(ctx, d.receivedAt) // it may have changed
 	if err != nil {
 		return false, err
 	}
@@ -48,9 +48,9 @@ func (l *Lane) mayHaveLostRecords(ctx context.Context, d *delivery, replays uint
 	}
 }
 
-// lostRecord says that the record which a step knows is gone although the request has
-// an open one: it expired, or the stream was created again and another delivery
-// began its records in it.
+// lostRecord reports whether the record that a step follows is gone although the request
+// has an open one: it expired, or the stream was recreated and another delivery stored
+// records in it.
 func (l *Lane) lostRecord(ctx context.Context, carried ledger.Progress, last *ledger.Record) (bool, error) {
 	if !l.config.RecordAttempts || carried.Seq == 0 || last == nil || last.Outcome.Final() {
 		return false, nil
@@ -59,8 +59,8 @@ func (l *Lane) lostRecord(ctx context.Context, carried ledger.Progress, last *le
 	return err == nil && carried.Seq < k.first, err
 }
 
-// retentionAfter returns what the server said when it was asked after a time. Those who
-// ask at the same time share an answer.
+// retentionAfter returns what was read from the server after t. Concurrent callers share
+// one request to the server.
 func (l *Lane) retentionAfter(ctx context.Context, t time.Time) (retentionInfo, error) {
 	r := &l.retention
 	r.reading.Lock()

@@ -15,8 +15,8 @@ import (
 	"github.com/lethe-dev/lethe/events"
 )
 
-// metrics measures what becomes of a lane's requests. docs/metrics.md lists the names.
-// A measurement allocates nothing: the attributes of each are made beforehand.
+// metrics measures the results, retries and calls of a lane. docs/metrics.md lists the
+// names. A measurement allocates nothing: the attributes of each are made beforehand.
 type metrics struct {
 	results, invalid, retries, late metric.Int64Counter
 	duration                        metric.Float64Histogram
@@ -83,7 +83,8 @@ func newMetrics(target events.Target) *metrics {
 	return m
 }
 
-// begin makes each counter visible as 0: an increase from nothing is none to an alert.
+// begin makes each counter visible as 0: an alert sees no increase in a series that did
+// not exist before.
 func (m *metrics) begin() {
 	ctx := context.Background()
 	for _, o := range m.byOutcome {
@@ -102,8 +103,8 @@ func (m *metrics) call(a deleter.Answer, requests int) {
 	m.callRequests.Record(context.Background(), int64(requests), m.byVerdict[a.Verdict].record...)
 }
 
-// decided counts what an answer leads to, unless that is a result: again says that the
-// request is called for again, confirming that the API had accepted the deletion before.
+// decided counts a retry or a late confirmation. again: the request will be called for
+// again. confirming: the API had accepted its deletion before.
 func (m *metrics) decided(a deleter.Answer, again, confirming bool) {
 	switch {
 	case a.Verdict == deleter.AcceptedPending && confirming:
@@ -125,8 +126,8 @@ func (m *metrics) result(ctx context.Context, o events.Outcome, e *events.Result
 	}
 }
 
-// statusOptions are the attributes for each status of an API. A status that HTTP does
-// not have counts as none: an API must not make up as many series as it likes.
+// statusOptions are the attributes for each status of an API. A status that HTTP does not
+// define counts as none: an API must not be able to create any number of series.
 type statusOptions struct {
 	target attribute.KeyValue
 

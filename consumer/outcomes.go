@@ -18,8 +18,8 @@ import (
 // The rest are counted.
 type LogLimits struct{ failed, invalid *rate.Limiter }
 
-// So many `failed` and `invalid` results are logged in a second, with so many bytes of
-// their texts. Together they are less than 10 kB.
+// The most `failed` and `invalid` results that are logged in a second, and the most bytes
+// of their texts. Together they are less than 10 kB.
 const (
 	failedPerSecond, invalidPerSecond = 10, 5
 	maxMessage, maxSource             = 160, 100
@@ -33,8 +33,8 @@ func NewLogLimits() *LogLimits {
 // summaryEvery is how often a lane logs how many results of each outcome it stored.
 const summaryEvery = 30 * time.Second
 
-// outcomeLog logs the results of a lane: those that a person should see one by one,
-// and of all the number.
+// outcomeLog logs the results of a lane: one by one those that a person should see, and
+// the number of all.
 type outcomeLog struct {
 	log    *slog.Logger
 	limits *LogLimits
@@ -114,7 +114,7 @@ func (o *outcomeLog) total() map[events.Outcome]uint64 {
 	return maps.Clone(o.totals)
 }
 
-// truncated is a text, without what is longer than so many bytes.
+// truncated returns s, cut to size bytes.
 func truncated(s string, size int) string {
 	if len(s) <= size {
 		return s

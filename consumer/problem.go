@@ -14,12 +14,12 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// Status is the state of a lane in a word, the same in commands, /readyz, the log,
+// Status is the state of a lane in one word, the same in commands, /readyz, the log,
 // metrics and the operator's page.
 type Status string
 
 const (
-	// StatusRunning: requests are taken as they come.
+	// StatusRunning: requests are fetched as they arrive.
 	StatusRunning Status = "running"
 	// StatusThrottled: more requests come than the rate of calls allows.
 	StatusThrottled Status = "throttled"
@@ -108,7 +108,7 @@ func (s State) Problems() []Problem {
 	return append([]Problem{{s.Code, s.Status, s.Reason, s.Since, s.Fix}}, s.Further...)
 }
 
-// with is s with some problems.
+// with returns s with these problems.
 func (s State) with(problems []Problem) State {
 	rank := func(p Problem) int { return slices.Index(Statuses(), p.Status) }
 	slices.SortStableFunc(problems, func(a, b Problem) int { return cmp.Compare(rank(b), rank(a)) })
@@ -170,8 +170,8 @@ func perSecond(rate float64) string {
 	return strconv.FormatFloat(rate, 'f', 1, 64) + " calls a second"
 }
 
-// startTimes records since when there has been a problem of each kind, for those that
-// are only seen, not recorded, where they arise.
+// startTimes records when a problem of each kind was first seen, for problems that have
+// no recorded start.
 type startTimes struct {
 	mu sync.Mutex
 	at map[Code]time.Time
@@ -196,15 +196,14 @@ func (s *startTimes) complete(problems []Problem) []Problem {
 	return problems
 }
 
-// unsafeSettings are the settings of streams and consumers that keep a lane from
-// working.
+// unsafeSettings are the settings of streams and consumers that block a lane.
 type unsafeSettings struct {
 	mu       sync.Mutex
 	problems []Problem
 }
 
-// set takes what the last check found. A setting that was unsafe before keeps its
-// start.
+// set replaces the problems by those of the last check. A setting that was unsafe before
+// keeps its start.
 func (u *unsafeSettings) set(found []*streams.Problem) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

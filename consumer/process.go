@@ -10,8 +10,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// work sees a batch through: one permission to call, the claims of its jobs, the
-// call, and a step for each of them.
+// work processes a batch: it acquires one permission to call, claims the jobs, makes the
+// call, and finishes each job.
 func (l *Lane) work(stop, ctx context.Context, b *batch) {
 	open := l.control.Open() // ends with stop, or when the lane is paused
 	l.linger(open, b)
@@ -38,7 +38,7 @@ func (l *Lane) work(stop, ctx context.Context, b *batch) {
 	l.finish(stop, jobs, results)
 }
 
-// linger waits until the batch is full, but no longer than requests wait for others.
+// linger waits until the batch is full, but at most for BatchLinger.
 func (l *Lane) linger(stop context.Context, b *batch) {
 	if b.alone {
 		return
@@ -58,8 +58,8 @@ type permit struct {
 	at    time.Time // when it was given
 }
 
-// acquire waits until a call may be made soon. It says no when stop ends, or when
-// the breaker lets none through.
+// acquire waits until a call may be made soon. permitted is false if stop ends or the
+// breaker lets no call through.
 func (l *Lane) acquire(stop context.Context, b *batch) (p permit, permitted bool) {
 	if l.limiter.Acquire(stop) != nil {
 		return p, false
@@ -72,9 +72,9 @@ func (l *Lane) acquire(stop context.Context, b *batch) (p permit, permitted bool
 	return p, permitted
 }
 
-// splitSingle puts jobs that must not share a call into batches of their own, and
-// returns the others. That they must not was learned after the batch was formed: from
-// their records, or because the API has refused a call since.
+// splitSingle puts jobs that must not share a call into batches of their own, and returns
+// the others. This became known only after the batch was formed: from their records, or
+// because the API has refused a call since.
 func (l *Lane) splitSingle(jobs []*job) []*job {
 	single := l.breaker.SingleRequests()
 	shared := jobs[:0:0]
@@ -88,8 +88,9 @@ func (l *Lane) splitSingle(jobs []*job) []*job {
 	return shared
 }
 
-// finish makes the next step of each job. Final results are published together, and
-// their messages acknowledged together; what else there is to store, each by itself.
+// finish decides on the next step of each job and stores it. The step of a single job is
+// stored before finish returns. Of a batch, the final results are published together, and
+// every other step is stored in the background, so that no job delays another.
 func (l *Lane) finish(stop context.Context, jobs []*job, answered []callResult) {
 	together := len(jobs) > 1
 	var results []*ledger.Pending
@@ -144,7 +145,7 @@ func (l *Lane) storeStep(j *job, step nextStep) {
 	l.done(j, settled, err)
 }
 
-// storeInBackground is storeStep for a job whose batch does not wait for it.
+// storeInBackground is storeStep without waiting for it.
 func (l *Lane) storeInBackground(j *job, step nextStep) {
 	l.steps.Go(func() { l.storeStep(j, step) })
 }
@@ -155,7 +156,7 @@ type decided struct {
 	step nextStep
 }
 
-// answered reports the answer to a request.
+// answered logs and traces the answer to a request.
 func (l *Lane) answered(j *job, s callResult) {
 	a := s.answer
 	if l.log.Enabled(j.ctx, slog.LevelDebug) {
@@ -170,8 +171,8 @@ func (l *Lane) answered(j *job, s callResult) {
 	failpoint.At(failpoint.Answered)
 }
 
-// decide is the next step of one of the requests in a call. The next attempt knows what
-// this one was answered.
+// decide returns the next step of one request in a call. Its progress contains the
+// answer, for people who ask why the request waits.
 func (l *Lane) decide(j *job, s callResult) nextStep {
 	step := l.stepAfter(j, s)
 	if !step.nextCallAt.IsZero() {
@@ -184,7 +185,7 @@ func (l *Lane) decide(j *job, s callResult) nextStep {
 	return step
 }
 
-// stepAfter is [decide] for what one of the requests in a call has of its answer.
+// stepAfter applies [decide] to the result of a call for one of its requests.
 func (l *Lane) stepAfter(j *job, s callResult) nextStep {
 	if s.answer.Verdict == deleter.CredentialRefused {
 		id := j.ID
@@ -197,8 +198,8 @@ func (l *Lane) stepAfter(j *job, s callResult) nextStep {
 	if s.answer.Verdict == deleter.Retry { // a failed result keeps it for a replay
 		j.progress.MayHaveDeleted = j.progress.MayHaveDeleted || s.answer.MayHaveDeleted
 	}
-	// An acceptance that came during the call may be younger than the refusal that
-	// the call got: what was known before it counts.
+	// The API may have accepted the credential in another call after it refused it in
+	// this one, so only acceptances from before this call count.
 	step := decide(l.config.Rules, j.progress, s.answer, j.accepted.Since(s.answer.Credential), now)
 	var waitsUntil time.Time
 	var refusal string

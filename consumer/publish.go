@@ -10,8 +10,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// recordOver stores an attempt that is over, and returns its progress, which names the
-// record.
+// recordOver stores the record of an attempt that is over, and returns the progress that
+// follows it.
 func (l *Lane) recordOver(j *job, p ledger.Progress) (ledger.Progress, error) {
 	r := l.ledger.NewAttempt(j.ctx, j.ID, j.fingerprint, p, 0)
 	err := l.append(j, r)
@@ -25,7 +25,7 @@ func (l *Lane) append(j *job, attempt *ledger.Pending) (err error) {
 	return l.ledger.Append(ctx, attempt)
 }
 
-// newResult is the record of a result, to be stored after p.
+// newResult returns the record of a result, to be stored after p.
 func (l *Lane) newResult(ctx context.Context, id, fingerprint string, p ledger.Progress, r events.Result) (*ledger.Pending, error) {
 	r.EventID, r.Source, r.Time, r.Target = ledger.NewID(), "/lethe/"+l.config.Instance, l.clock.now(), l.config.Target
 	return l.ledger.NewResult(ctx, id, fingerprint, p, r)
@@ -42,14 +42,14 @@ func (l *Lane) publish(ctx context.Context, r *ledger.Pending, e *events.ResultE
 	return nil
 }
 
-// published reports that a result is stored.
+// published counts, traces and logs a stored result.
 func (l *Lane) published(ctx context.Context, r *ledger.Pending, e *events.ResultError) {
 	l.metrics.result(ctx, r.Outcome, e, r.Progress.StoredAt, l.clock.now())
 	l.trace.outcome(ctx, r.Outcome, e)
 	l.outcomes.stored(ctx, r)
 }
 
-// result is the event that says what the step found.
+// result returns the event for the outcome of a step.
 func (j *job) result(step nextStep) events.Result {
 	evidence := step.evidence
 	if step.resultError != nil && j.Resource != nil && len(step.resultError.IDs) == len(j.Resource.BatchIDs()) {
@@ -67,9 +67,9 @@ func (j *job) result(step nextStep) events.Result {
 	}
 }
 
-// answerReuse answers a request whose id already names another resource. The
-// first one is untouched, so the answer has a name made of the stream sequence.
-// It includes the calls that were made before the id was in use.
+// answerReuse answers a request whose id already names another resource. The first
+// request's records stay untouched, so the result is published under an id made from the
+// stream sequence. It includes the calls that were made before the id was in use.
 func (l *Lane) answerReuse(j *job) (settlement, error) {
 	r := j.result(nextStep{outcome: events.Invalid, resultError: &events.ResultError{
 		Code:    events.CodeIDReused,
@@ -79,10 +79,10 @@ func (l *Lane) answerReuse(j *job) (settlement, error) {
 	return l.publishUnder(j.ctx, []string{events.SequenceID(j.progress.RequestSeq)}, j.fingerprint, j.progress.StoredAt, r)
 }
 
-// publishUnder publishes an answer under the first of names whose chain is free
-// or holds this very answer. A sequence can mean two messages in a results
-// stream that outlived its requests stream, so a last name adds the fingerprint. The
-// request was stored at storedAt.
+// publishUnder publishes a result under the first of names (ids) that has no records, or
+// has this very result. A sequence can mean two messages in a results stream that
+// outlived its requests stream, so a last name adds the fingerprint. The request was
+// stored at storedAt.
 func (l *Lane) publishUnder(ctx context.Context, names []string, fingerprint string, storedAt time.Time, r events.Result) (settlement, error) {
 	last := names[len(names)-1]
 	for _, name := range append(names, last+"-"+fingerprintSuffix(fingerprint)) {

@@ -22,15 +22,15 @@ const pullSlack = 2 * pullWait
 // heartbeats is how many status messages of the server fit beside the messages.
 const heartbeats = 16
 
-// pull asks a durable consumer for up to maxMessages messages and hands on each as it
-// comes, for about pullWait. It returns early once it has them all, and fails
-// when the server says that it cannot give any, or nothing. The end of ctx ends it
-// at once: what the server had sent by then comes again after ack_wait.
+// pull requests up to maxMessages messages from a durable consumer, waits about pullWait,
+// and calls each with every message. It returns early once it has all, and fails if the
+// server refuses or does not reply. It returns at once when ctx ends; the server delivers
+// messages that it has sent by then again after ack_wait.
 //
-// It speaks the protocol (ADR-13) itself. nats.go tells the server's status
-// messages from others by a Status header and an empty body, which any publisher can
-// write: one such request would end each of its pulls, and it would
-// never be answered. Here a message is what can be acknowledged.
+// It implements the protocol (ADR-13) itself. nats.go recognizes the server's status
+// messages by a Status header and an empty body, which any publisher can write: such a
+// request would end each pull that fetches it, and would never be answered. Here a
+// message with an ack reply subject is never a status message.
 func pull(ctx context.Context, js jetstream.JetStream, stream, consumer string, maxMessages int, each func(*nats.Msg)) error {
 	nc := js.Conn()
 	inbox := nc.NewInbox()
@@ -54,7 +54,7 @@ func pull(ctx context.Context, js jetstream.JetStream, stream, consumer string, 
 		select {
 		case msg = <-messages:
 		case <-ctx.Done():
-			return nil // what comes now will come again
+			return nil // messages that arrive now are delivered again
 		case <-timeout.C:
 			return fmt.Errorf("consumer %s of %s: no reply from the server", consumer, stream)
 		}
@@ -74,7 +74,7 @@ func pull(ctx context.Context, js jetstream.JetStream, stream, consumer string, 
 	return nil
 }
 
-// pullWait is how long one pull waits for messages. It is short because a pull
-// is never cut off: the server would deliver messages that it has sent already only
+// pullWait is how long one pull waits for messages. It is short because a pull is never
+// interrupted: the server would deliver messages that it has sent already again only
 // after ackWait.
 const pullWait = time.Second

@@ -12,8 +12,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// pullsFailFor is how long pulls must fail before the lane is said not to run. A
-// server that restarts, or elects a leader, takes less.
+// pullsFailFor is how long pulls must fail before the lane reports a problem. A server
+// that restarts or elects a leader takes less time.
 const pullsFailFor = 5 * time.Second
 
 // pulls records which of a lane's pulls fail.

@@ -12,8 +12,8 @@ import (
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// receive reads a message and puts its request into a batch. It is called in the
-// order of the stream, so that of two requests under one id the first is the first.
+// receive reads a message and puts its request into a batch. It is called in the order of
+// the stream, so that of two requests with one id the earlier one is handled first.
 func (l *Lane) receive(stop, ctx context.Context, msg *nats.Msg, asked time.Time, limit *byteLimit) {
 	d := l.read(msg, asked)
 	if d == nil {
@@ -64,7 +64,7 @@ func (l *Lane) receive(stop, ctx context.Context, msg *nats.Msg, asked time.Time
 	})
 }
 
-// read is the delivery that a message is, nil for one that no consumer sent.
+// read returns the delivery in a message, nil if no consumer sent it.
 func (l *Lane) read(msg *nats.Msg, asked time.Time) *delivery {
 	meta, err := msg.Metadata()
 	if err != nil {
@@ -89,8 +89,8 @@ func (l *Lane) read(msg *nats.Msg, asked time.Time) *delivery {
 	return d
 }
 
-// setInitialProgress sets the progress that j starts from, where that takes no request
-// to the server, and reports whether it did.
+// setInitialProgress sets the progress that j starts from, if that needs no request to
+// the server, and reports whether it did.
 func (l *Lane) setInitialProgress(j *job) bool {
 	switch {
 	case l.config.Rate > 0:
@@ -104,15 +104,16 @@ func (l *Lane) setInitialProgress(j *job) bool {
 	}
 }
 
-// dueProgress is the progress of a due message. A schedule follows a record. Where
-// that is gone, what it said is unknown; where it exists, it says more.
+// dueProgress is the progress of a due message. A schedule follows a record. Without one
+// (Seq is 0) it is unknown whether an earlier call deleted; if the record exists after
+// all, its progress replaces this one.
 func dueProgress(carried ledger.Progress) ledger.Progress {
 	carried.MayHaveDeleted = carried.MayHaveDeleted || carried.Seq == 0
 	return carried
 }
 
-// prepare finds the progress that j starts from. It returns what becomes of the
-// delivery where there is nothing to call for now.
+// prepare sets the progress that j starts from. It returns a settlement if no call is to
+// be made now.
 func (l *Lane) prepare(j *job) (settled settlement, err error) {
 	if j.numDelivered > 1 && !l.config.RecordAttempts && l.redeliveryWait(j.ctx, j.receivedAt) > 0 {
 		return nakWithDelay, nil
@@ -120,7 +121,7 @@ func (l *Lane) prepare(j *job) (settled settlement, err error) {
 	if j.progress, err = l.initialProgress(j); err != nil {
 		return nakWithDelay, err
 	}
-	if l.config.Rate > 0 { // a request that is answered has no need to wait for a call
+	if l.config.Rate > 0 { // an answered request need not wait for its turn to call
 		if settled, err = l.catchUp(j); settled != "" || err != nil {
 			return settled, err
 		}
@@ -128,9 +129,9 @@ func (l *Lane) prepare(j *job) (settled settlement, err error) {
 	return l.postpone(j)
 }
 
-// initialProgress is the progress that the delivery brings along. Only the worker
-// publishes on the due subject; what comes from upstream has none, unless a person
-// asked for a failed request to be tried again.
+// initialProgress returns the progress that j starts from. Only workers publish on the
+// due subject, so only due messages carry a progress. A new request starts without one,
+// and the replay of a failed request with that of its result.
 func (l *Lane) initialProgress(j *job) (ledger.Progress, error) {
 	if j.due {
 		return dueProgress(ledger.ReadProgress(j.Header)), nil
@@ -159,8 +160,8 @@ func (l *Lane) initialProgress(j *job) (ledger.Progress, error) {
 	return initial, nil
 }
 
-// catchUp makes j's progress that of the last record, if that is ahead. It returns
-// what becomes of the delivery if there is nothing left to call for.
+// catchUp makes j's progress that of the last record, if that is ahead. It returns a
+// settlement if no call is left to make.
 func (l *Lane) catchUp(j *job) (settled settlement, err error) {
 	err = l.ledger.CheckHead(j.ctx, j.ID, j.progress)
 	var conflict *ledger.ConflictError

@@ -9,9 +9,9 @@ import (
 )
 
 // refusals are the requests that the API refused last (401 or 403) and whose time for
-// retries did not count, because it accepted no other request since: this worker
-// knows those that it called for itself. It forgets one whose next step came due a while
-// ago: another worker has that, and the request may have ended.
+// retries does not count, because it has accepted no other request since. Only requests
+// that this worker called for are known. One is forgotten some time after its next step
+// came due: another worker may have taken that step, and the request may have ended.
 type refusals struct {
 	mu     sync.Mutex
 	ids    map[string]time.Time // until when they are not forgotten
@@ -24,8 +24,9 @@ const refusalOverdue = time.Minute
 // maxRefusals bounds how many ids are kept. More are not distinguished.
 const maxRefusals = 1000
 
-// report records when the next step of a request comes due that waits without its time
-// being counted, and what the API answered; due is zero if it does not wait so.
+// report records when the next step of a request comes due, and what the API answered, if
+// its time does not count while it waits. due is zero if its time counts or it does not
+// wait.
 func (r *refusals) report(id string, due time.Time, answer string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -51,7 +52,8 @@ func (r *refusals) forget() {
 	maps.DeleteFunc(r.ids, func(_ string, until time.Time) bool { return !now.Before(until) })
 }
 
-// reason says that some requests wait uncounted, "" if none does.
+// reason describes the requests that wait without their time counting, "" if there are
+// none.
 func (r *refusals) reason() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -36,7 +36,7 @@ func (l *Lane) postpone(j *job) (settlement, error) {
 	return l.schedule(j, j.progress, l.clock.now().Add(wait))
 }
 
-// othersPending says whether a request waits beside the due one in flight.
+// othersPending reports whether other requests wait, beside the due one in flight.
 func (l *Lane) othersPending(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
@@ -52,7 +52,8 @@ func (l *Lane) othersPending(ctx context.Context) (bool, error) {
 	return r.NumPending > 0 || r.NumAckPending > 0 || d.NumPending > 0, nil
 }
 
-// reportProbePull tells the breaker whether a pull of a probe from a stream found one.
+// reportProbePull reports to the breaker whether a pull for a probe found a message in a
+// stream.
 func (l *Lane) reportProbePull(ctx context.Context, stream string, found bool) {
 	if !found && stream == events.StreamLater {
 		waits, err := l.ledger.RetryScheduled(ctx)
@@ -61,8 +62,8 @@ func (l *Lane) reportProbePull(ctx context.Context, stream string, found bool) {
 	l.breaker.Found(stream, found)
 }
 
-// bringForwardWhenChanged brings the request that the API refused last forward each time
-// that the credential has changed: it may be the only one that can probe, and would
+// bringForwardWhenChanged makes the request that the API refused last due at once, each
+// time the credential changes: it may be the only one that can probe, and would otherwise
 // come due only after its own wait.
 func (l *Lane) bringForwardWhenChanged(ctx context.Context) {
 	for {

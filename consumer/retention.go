@@ -12,13 +12,13 @@ import (
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// retention is what a worker knows of how long records are there.
+// retention caches how long the server keeps records.
 type retention struct {
 	reading sync.Mutex // held while one asks the server
 	latest  atomic.Pointer[retentionInfo]
 }
 
-// retentionInfo is how long records are there, as the server said when asked at some time.
+// retentionInfo is how long records are kept, as read from the server at some time.
 type retentionInfo struct {
 	asked    time.Time     // when the worker asked for it
 	maxAge   time.Duration // of the results stream, 0 for forever
@@ -27,7 +27,7 @@ type retentionInfo struct {
 	consumer time.Time     // when the requests' consumer was created
 }
 
-// get returns what is known, without waiting for a question to the server.
+// get returns what was read last, without asking the server.
 func (r *retention) get() retentionInfo {
 	if k := r.latest.Load(); k != nil {
 		return *k
@@ -35,10 +35,10 @@ func (r *retention) get() retentionInfo {
 	return retentionInfo{}
 }
 
-// recent says that it was read since the last check of the streams.
+// recent reports whether it was read since the last check of the streams.
 func (k retentionInfo) recent() bool { return time.Since(k.asked) < checkEvery }
 
-// expired says that records as old as a delivery's message may be gone.
+// expired reports whether records as old as a delivery's message may be gone.
 func (k retentionInfo) expired(d *delivery, now time.Time) bool {
 	return k.maxAge > 0 && now.Add(ledger.ClockTolerance).Sub(d.storedAt) >= k.maxAge
 }

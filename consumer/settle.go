@@ -9,7 +9,7 @@ import (
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// settlement is what becomes of a delivery after its step.
+// settlement is how a delivery is settled after its step.
 type settlement string
 
 const (
@@ -19,32 +19,32 @@ const (
 	nakWithDelay settlement = "nak with delay"
 	// nak: this worker stops; deliver it again at once, to another.
 	nak settlement = "nak"
-	// abandon: another worker is ahead with the same request and answers for it.
-	// Acknowledging would take the message from it, so nothing is said and the
+	// abandon: another worker is ahead with the same request and continues with it. An
+	// acknowledgement would take the message from that worker, so none is sent, and the
 	// server delivers again after ackWait.
 	abandon settlement = "none"
 )
 
-// nakDelay keeps a message that is given back from coming again at once.
+// nakDelay is how much later a message with nakWithDelay is delivered again.
 const nakDelay = 500 * time.Millisecond
 
 // done settles a job. An error means that its step was not stored; nothing is lost,
-// the message comes again.
+// because the message is delivered again.
 func (l *Lane) done(j *job, s settlement, err error) {
 	if err != nil {
 		level := slog.LevelWarn
-		if j.ctx.Err() != nil { // the worker ends; Run says for how many
+		if j.ctx.Err() != nil { // the worker stops; Run logs how many steps
 			level = slog.LevelDebug
 			l.unfinished.Add(1)
 		}
-		l.log.Log(j.ctx, level, "step not finished, the message will come again", "subject", j.Subject, "sequence", j.seq, "error", err)
+		l.log.Log(j.ctx, level, "step not finished; its message will be delivered again", "subject", j.Subject, "sequence", j.seq, "error", err)
 	}
 	l.settle(j.ctx, j.delivery, s)
 	j.end(err)
 }
 
-// settle tells the server what became of a delivery. An acknowledgement that is
-// lost brings the message again, and its records then say that it is answered.
+// settle sends a settlement to the server. If an acknowledgement is lost, the message is
+// delivered again, and its records show that it is answered.
 func (l *Lane) settle(ctx context.Context, d *delivery, s settlement) {
 	defer l.inflight.remove(d)
 	l.callBegins(d)
@@ -70,13 +70,13 @@ func (l *Lane) settle(ctx context.Context, d *delivery, s settlement) {
 	end(err)
 	failpoint.At(failpoint.Settled)
 	if err != nil && ledger.FailureText(l.js, err) != ledger.NotConnected {
-		l.log.WarnContext(ctx, "cannot settle a message, it will come again", "settlement", string(s), "sequence", d.seq, "error", err)
+		l.log.WarnContext(ctx, "cannot settle a message; it will be delivered again", "settlement", string(s), "sequence", d.seq, "error", err)
 	}
 }
 
-// callBegins ends counting a message as prefetched: a call for it begins, or it is
-// settled without one. An API that is slow does not prevent the lane from calling it as
-// often as the concurrency allows.
+// callBegins no longer counts a message as prefetched: a call for it begins, or it is
+// settled without one. So a slow API does not keep the lane from making as many calls as
+// the concurrency allows.
 func (l *Lane) callBegins(d *delivery) {
 	if d.prefetched.CompareAndSwap(true, false) {
 		l.prefetch.Release(1)

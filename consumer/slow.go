@@ -19,7 +19,7 @@ const (
 )
 
 // informative reports whether the duration of a call says something about the API: it
-// answered, or the call timed out. Failures and refusals are quick.
+// answered, or the call timed out. Failures and refusals are fast in any case.
 func informative(a deleter.Answer, timeout time.Duration) bool {
 	if a.Status == 0 {
 		return a.Duration >= timeout
@@ -99,8 +99,8 @@ func (l *latencies) begin(now time.Time) (call *time.Time) {
 	return &now
 }
 
-// end ends a call. Its duration counts if it says something about the API: that of
-// one that was refused at once does not.
+// end ends a call. Its duration counts if it says something about the API; that of a call
+// refused at once does not.
 func (l *latencies) end(call *time.Time, now time.Time, counts bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -114,7 +114,7 @@ func (l *latencies) end(call *time.Time, now time.Time, counts bool) {
 	}
 }
 
-// slow says whether the calls of the last minute are slow. day is the median of the
+// slow reports whether the calls of the last minute are slow. day is the median of the
 // hours before this one, 0 if there are none: then the minute's alone counts.
 func (l *latencies) slow(now time.Time) (minute, day time.Duration, slow bool) {
 	l.mu.Lock()

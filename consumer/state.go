@@ -46,8 +46,8 @@ func (l *Lane) Totals() Totals {
 	return t
 }
 
-// Off says that this worker does not serve the lane, and logs it. Run must not be
-// called. A lane that is off although it should run is worth a warning.
+// Off marks the lane as not served by this worker, and logs it. Run must not be called. A
+// lane that is off although it should run is worth a warning.
 func (l *Lane) Off(code Code, reason, fix string) {
 	l.off.Store(&Problem{Code: code, Status: StatusOff, Reason: reason, Since: time.Now(), Fix: fix})
 	log := l.log.Warn
@@ -63,7 +63,7 @@ func (l *Lane) setUnsafe(found []*streams.Problem) {
 	l.breaker.Block(len(found) > 0 || l.otherDomain.Load() != nil)
 }
 
-// controlProblems are a pause, or that the bucket of pauses is out of reach.
+// controlProblems are a pause, or a bucket of pauses that cannot be read.
 func (l *Lane) controlProblems() []Problem {
 	switch s := l.control.State(); s.Word {
 	case control.Paused:
@@ -74,7 +74,7 @@ func (l *Lane) controlProblems() []Problem {
 	return nil
 }
 
-// storeProblems are those of NATS but unsafe settings.
+// storeProblems are the problems of NATS, other than unsafe settings.
 func (l *Lane) storeProblems() (problems []Problem) {
 	blocked := func(code Code, reason, fix string, since time.Time) {
 		problems = append(problems, Problem{code, StatusBlocked, reason, since, fix})
@@ -86,11 +86,11 @@ func (l *Lane) storeProblems() (problems []Problem) {
 		blocked(CodeNotStored, "a step cannot be stored: "+f.Reason, f.Fix, f.Since)
 	}
 	if percent := l.laterUsage.percent.Load(); percent >= streams.LaterFullAt {
-		blocked(CodeLaterFull, fmt.Sprintf("stream %s: %d %% full, and a full one drops retries, so no new requests are taken", events.StreamLater, percent),
+		blocked(CodeLaterFull, fmt.Sprintf("stream %s: %d %% full, and a full one drops retries, so no new requests are fetched", events.StreamLater, percent),
 			streams.RaiseLimit(events.StreamLater), time.Time{})
 	}
 	if l.control.State().Word == control.Paused {
-		return problems // nothing is fetched, so what failed before says nothing
+		return problems // nothing is fetched, so earlier failures say nothing
 	}
 	for _, f := range l.pulls.failures() {
 		blocked(CodeNotFetched, f.Reason, f.Fix, f.Since)
@@ -121,8 +121,7 @@ func (l *Lane) apiProblems(breaker limiter.State, pace limiter.Pace) (problems [
 	return problems
 }
 
-// Retry tries one call at once, without waiting for the next probe: for when
-// the credential has changed.
+// Retry makes the next probe at once. It is for a credential that has changed.
 func (l *Lane) Retry() {
 	l.breaker.ProbeNow()
 	select {
@@ -131,7 +130,7 @@ func (l *Lane) Retry() {
 	}
 }
 
-// delays are the problems of a lane that runs, and of which requests wait all the same.
+// delays are the problems that make requests wait although the lane runs.
 func (l *Lane) delays() (problems []Problem) {
 	if reason := l.refusals.reason(); reason != "" {
 		problems = append(problems, Problem{Code: CodeRequestsRefused, Status: StatusRunning, Reason: reason,

@@ -39,10 +39,9 @@ func (l *Lane) storeResult(j *job, step nextStep, r *ledger.Pending) (settlement
 	return l.schedule(j, next, step.nextCallAt)
 }
 
-// storeRetry stores what came of the attempt, then the next one. The chain must
-// know that the request waits: a repeat of it must not take the attempt for an
-// unanswered one, and another request under its id would replace its schedule. The
-// attempt is over and has no lease.
+// storeRetry records that the attempt is over, then schedules the next one. The record
+// has no lease: another delivery of the request must not treat the attempt as unanswered,
+// and another request with the same id must not replace the schedule.
 func (l *Lane) storeRetry(j *job, step nextStep) (settlement, error) {
 	next, err := l.recordOver(j, step.progress)
 	if err != nil {
@@ -52,17 +51,17 @@ func (l *Lane) storeRetry(j *job, step nextStep) (settlement, error) {
 	return l.schedule(j, next, step.nextCallAt)
 }
 
-// storeConflict is what becomes of a delivery whose step was refused because another
-// one was stored first. A final result answers the request; anything else
-// belongs to a worker that continues with it.
+// storeConflict settles a delivery whose step was refused because another record was
+// stored first. A final result answers the request; any other record belongs to a worker
+// that continues with it.
 func (l *Lane) storeConflict(j *job, step nextStep, err error) (settlement, error) {
 	var conflict *ledger.ConflictError
 	switch {
 	case !errors.As(err, &conflict):
 		return nakWithDelay, err
 	case conflict.Last == nil:
-		// The stream was recreated. The API's answer must not be lost with it: the
-		// next answer would be another one.
+		// The stream was recreated. The API's answer must not be lost with it: the next
+		// call would get another one.
 		j.progress.Seq, step.progress.Seq = 0, 0
 		return l.store(j, step)
 	case conflict.Last.Fingerprint != j.fingerprint && step.outcome.Final():

@@ -24,8 +24,8 @@ type tracing struct {
 	tracer trace.Tracer
 	target events.Target
 
-	// What is known of spans beforehand. The rest is set on those that are
-	// recorded: one that is not should cost next to nothing.
+	// Options known beforehand. Other attributes are set only on recorded spans, so that
+	// the rest cost almost nothing.
 	common                        trace.SpanStartEventOption
 	processing, sending, settling []trace.SpanStartOption
 	requested, due                string // names of the spans of processing
@@ -134,14 +134,14 @@ func endedAll(ends []func(error), all []*ledger.Pending) func() {
 	}
 }
 
-// unconfirmedError says that a record was published with others, and that it is not
-// known whether it is stored.
+// unconfirmedError is for a record that was published with others, and of which it is
+// unknown whether it is stored.
 type unconfirmedError struct{}
 
 func (unconfirmedError) Error() string     { return "refused, or not acknowledged in time" }
 func (unconfirmedError) ErrorType() string { return "unconfirmed" }
 
-// settle begins the span of telling the server what became of a message.
+// settle begins the span of settling a message.
 func (t *tracing) settle(ctx context.Context, how, subject string) (end func(error)) {
 	if !trace.SpanFromContext(ctx).IsRecording() {
 		return unrecorded
@@ -153,7 +153,8 @@ func (t *tracing) settle(ctx context.Context, how, subject string) (end func(err
 	return ended(span)
 }
 
-// unrecorded ends the span that is not begun where the span of the step is not recorded.
+// unrecorded ends a span that was not begun, because the span of the step is not
+// recorded.
 func unrecorded(error) {}
 
 func unrecordedAll() {}
@@ -194,14 +195,14 @@ func (t *tracing) call(ctx context.Context, jobs []*job) (context.Context, func(
 	return ctx, func() { span.End() }
 }
 
-// answered notes in a request's span which attempt it was, and what it was answered.
+// answered records the attempt and its answer in a request's span.
 func (t *tracing) answered(ctx context.Context, attempt int, a deleter.Answer) {
 	if span := trace.SpanFromContext(ctx); span.IsRecording() {
 		span.SetAttributes(attribute.Int("lethe.attempt", attempt), attribute.String("lethe.verdict", string(a.Verdict)), attribute.String("lethe.call.id", a.CallID))
 	}
 }
 
-// outcome notes a stored result in the span of its step. A request that failed is an
+// outcome records a stored result in the span of its step. A request that failed is an
 // error; e is the one that its result reports.
 func (t *tracing) outcome(ctx context.Context, o events.Outcome, e *events.ResultError) {
 	span := trace.SpanFromContext(ctx)

@@ -61,7 +61,7 @@ type Answer struct {
 	// RetryAfter is how long the API asks to wait, 0 if it does not ask. It has no
 	// upper bound.
 	RetryAfter time.Duration
-	// Quota is what the API says of its rate limit.
+	// Quota is what the API says about its rate limit.
 	Quota Quota
 	// ExpectedBy, on AcceptedPending, is when the API says the removal is complete.
 	ExpectedBy time.Time
@@ -83,10 +83,10 @@ type Answer struct {
 	UnknownStatus bool
 }
 
-// Divisible says that the answer to a call for many requests can be about some of
-// them only: each must be called for until it has an answer of its own. A status
-// from 400 to 499 that is about the caller, the credential or the rate is the same
-// for every request.
+// Divisible reports whether the answer to a shared call can be about some of its requests
+// only: then calls go on until each request has an answer of its own. A status from 400
+// to 499 that is about the caller, the credential or the rate is the same for every
+// request.
 func (a Answer) Divisible() bool {
 	switch a.Status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired, http.StatusRequestTimeout,

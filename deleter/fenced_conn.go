@@ -19,7 +19,7 @@ type fencedConn struct {
 	ending atomic.Bool // no request follows
 }
 
-// fenced gives a dialer's connections their fences.
+// fenced wraps a dialer so that each of its connections can have a fence.
 func fenced(dial func(ctx context.Context, network, address string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
@@ -49,7 +49,7 @@ func unwrap(conn net.Conn) (under *fencedConn, multiplexed bool) {
 	}
 }
 
-// Read reads from the connection. The read tracker knows while it waits.
+// Read reads from the connection, and reports to the read tracker.
 func (c *fencedConn) Read(p []byte) (int, error) {
 	c.reads.begin()
 	n, err := c.Conn.Read(p)
@@ -63,10 +63,10 @@ func (c *fencedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// SetWriteDeadline says that the connection ends. On HTTP/1 only crypto/tls
-// sets a write deadline, before the alert with which it closes; it writes no request
-// afterwards. That alert passes the fence: the reader closes the connection when an
-// answer came too early, and would wait for itself.
+// SetWriteDeadline marks the connection as ending. On HTTP/1 only crypto/tls sets a write
+// deadline, before the alert with which it closes; it writes no request afterwards. That
+// alert passes the fence: the reader closes the connection when an answer came too early,
+// and would wait for itself.
 func (c *fencedConn) SetWriteDeadline(t time.Time) error {
 	c.ending.Store(true)
 	return c.Conn.SetWriteDeadline(t)

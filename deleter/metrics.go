@@ -60,7 +60,7 @@ func (m *metricsTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 // resendCount is the key of how often a call was sent before, in its context.
 type resendCount struct{}
 
-// resendTransport notes in the span of a call how often it was sent before.
+// resendTransport records in the span of a call how often it was sent before.
 type resendTransport struct{ http.RoundTripper }
 
 // RoundTrip makes one call.

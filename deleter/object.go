@@ -30,7 +30,7 @@ func (o Object) Text(name string) (text string, ok bool) {
 	return text, o[name].Kind() == '"' && json.Unmarshal(o[name], &text) == nil
 }
 
-// True says whether the member called name is true, and not something like it.
+// True reports whether the member called name is the literal true.
 func (o Object) True(name string) bool { return o[name].Kind() == 't' }
 
 // Object returns the member called name if it is an object.
@@ -38,7 +38,7 @@ func (o Object) Object(name string) (member Object, ok bool) {
 	return member, o[name].Kind() == '{' && json.Unmarshal(o[name], &member) == nil
 }
 
-// Has says whether the member called name is there and not null.
+// Has reports whether the member called name exists and is not null.
 func (o Object) Has(name string) bool {
 	kind := o[name].Kind()
 	return kind != 'n' && kind != jsontext.KindInvalid
@@ -66,7 +66,7 @@ func (o Object) Words() string {
 // Problem is one entry of the "detail" of FastAPI's validation error, in which
 // pydantic's versions 1 and 2 agree on these members.
 type Problem struct {
-	Loc []jsontext.Value `json:"loc"` // the way to the place: names and positions
+	Loc []jsontext.Value `json:"loc"` // the path: names and positions
 	Msg string           `json:"msg"`
 }
 
@@ -79,7 +79,7 @@ func (o Object) Problems() []Problem {
 	return problems
 }
 
-// String gives place and message: "body.ids.1: value is not a valid integer".
+// String returns path and message: "body.ids.1: value is not a valid integer".
 func (p Problem) String() string {
 	var path []string
 	for _, step := range p.Loc {

@@ -105,7 +105,7 @@ func member(d *httpsfv.Dictionary, name string) (n int64, ok bool) {
 	return n, ok && n >= 0
 }
 
-// digits reads a number that is written as such.
+// digits reads a number that is written in digits only.
 func digits(value string) (n int64, ok bool) {
 	value = strings.TrimSpace(value)
 	if value == "" || strings.Trim(value, "0123456789") != "" {

@@ -26,7 +26,8 @@ func (r *readTracker) begin() {
 	}
 }
 
-// end says that something came, or that the connection ended: then nothing waits for it.
+// end records that a read returned. After an error no read follows, and nothing waits for
+// one.
 func (r *readTracker) end(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -50,10 +51,10 @@ func (r *readTracker) done() <-chan struct{} {
 	return r.waits
 }
 
-// waitUntilRead returns when all that came before the call is read from its
-// connection, or when the call has ended. On HTTP/1 the next bytes are taken for the
-// answer, whenever they came: a second answer to the call before would be taken for
-// the answer to this one. Such an answer shuts the fence.
+// waitUntilRead returns when all bytes that arrived before the call are read from its
+// connection, or when the call has ended. On HTTP/1 the next bytes count as the answer,
+// whenever they arrived: a second answer to the previous call would count as the answer
+// to this one. Such an answer shuts the fence.
 //
 // The reader itself may wait here, in vain: crypto/tls writes an alert or a key update
 // while it reads. No time-out of the transport helps then, because closing a TLS

@@ -37,7 +37,7 @@ func (c *Client) do(ctx context.Context, method, path, secret string, header htt
 	}
 }
 
-// try makes one try of a call. again says that the request did not happen, though
+// try makes one try of a call. again reports that the request did not happen, although
 // there was a connection.
 func (c *Client) try(ctx context.Context, method, path, secret string, header http.Header, body []byte) (r Response, again bool) {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -113,6 +113,6 @@ var refusals = regexp.MustCompile(`^(` +
 	`|http2: Transport received Server's graceful shutdown GOAWAY)\] after Request\.Body was written; define Request\.GetBody to avoid this error` +
 	`|http2: Transport received GOAWAY from server ErrCode:[A-Za-z0-9_ ]+)$`)
 
-// isRefusal says whether an error of the transport proves that the server refused
-// the request before it did anything.
+// isRefusal reports whether an error of the transport proves that the server refused the
+// request before it did anything.
 func isRefusal(err error) bool { return refusals.MatchString(err.Error()) }

@@ -111,8 +111,8 @@ func (f *fence) got() {
 	f.conn = true
 }
 
-// pass lets a write pass, or says why it must not. first says that it is the try's
-// first one. A later one may be the first of the request: it must be in time, too.
+// pass lets a write pass, or returns why it must not. first is true for the try's first
+// one. A later one may be the first of the request: it must be in time, too.
 func (f *fence) pass() (first bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -133,7 +133,7 @@ func (f *fence) pass() (first bool, err error) {
 	return true, nil
 }
 
-// failed says that nothing of the first write got out.
+// failed records that nothing of the first write was sent.
 func (f *fence) failed(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -156,9 +156,8 @@ func (f *fence) closeLocked(reason error) {
 	f.cancel(reason)
 }
 
-// end shuts the fence: a request that has not begun is never written.
-// connected says whether the try had a connection, passed whether the request may
-// have been written, and shut why it was not.
+// end shuts the fence: a request that has not begun is never written. connected: the try
+// had a connection. passed: the request may have been written. shut is why it was not.
 func (f *fence) end() (connected, passed bool, shut error) {
 	if f.timer != nil {
 		f.timer.Stop()

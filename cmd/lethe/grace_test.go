@@ -39,7 +39,7 @@ func TestTheProcessEndsWithinTheGracePeriod(t *testing.T) {
 			if err := w.Wait(); err != nil {
 				t.Errorf("the worker ended with %v", err)
 			}
-			if output := w.output(); strings.Contains(output, `"WARN","msg":"step not finished`) || full && !strings.Contains(output, "cut off steps") || strings.Contains(output, "nats: nats:") || strings.Contains(output, "grace period exceeded") || strings.Contains(output, "stored again") || full && !strings.Contains(output, "could not be stored") {
+			if output := w.output(); strings.Contains(output, `"WARN","msg":"step not finished`) || full && !strings.Contains(output, "before all steps were finished") || strings.Contains(output, "nats: nats:") || strings.Contains(output, "grace period exceeded") || strings.Contains(output, "stored again") || full && !strings.Contains(output, "could not be stored") {
 				t.Error("unexpected log")
 			}
 		})

@@ -77,9 +77,9 @@ func unwrap(body deleter.Object) deleter.Object {
 }
 
 // refusedByName returns the ids, numbers or strings, in the lists in data whose names
-// begin with "invalid_". found says that such a list has an item, readable that all
-// of them were understood. A number or true says that ids are invalid, too: then a
-// list must be there.
+// begin with "invalid_". found is true if such a list has an item, readable if all items
+// were understood. A number or true instead of a list also means that ids are invalid:
+// then a list must exist.
 func refusedByName(body deleter.Object) (refused []int64, found, readable bool) {
 	data, ok := body.Object("data")
 	if !ok {

@@ -37,7 +37,7 @@ func (d *Deleter) Delete(ctx context.Context, res events.Resource) deleter.Answe
 	}
 	body, err := json.Marshal(contexts)
 	if err != nil {
-		panic(fmt.Sprintf("kv: %v", err)) // integers always can be written
+		panic(fmt.Sprintf("kv: %v", err)) // integers can always be encoded
 	}
 	return d.client.Call(ctx, http.MethodDelete, "/api/user_context/delete", header, body, func(r deleter.Response) deleter.Answer {
 		return read(r, contexts.IDs)

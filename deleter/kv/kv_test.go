@@ -117,7 +117,7 @@ func TestAnswers(t *testing.T) {
 		{"422 with an offset names no id", 422, "application/json", `{"detail":[{"loc":["body",1],"msg":"m","type":"value_error.jsondecode"}]}`, deleter.Invalid, nil, false},
 		{"422 with a position out of range names no id", 422, "application/json", `{"detail":[{"loc":["body","ids",7],"msg":"m","type":"t"}]}`, deleter.Invalid, nil, false},
 		{"422 with the first position out of range names no id", 422, "application/json", `{"detail":[{"loc":["body","ids",3],"msg":"m","type":"t"}]}`, deleter.Invalid, nil, false},
-		{"422 with a position that is no number names no id", 422, "application/json", `{"detail":[{"loc":["body","ids","x"],"msg":"m","type":"t"}]}`, deleter.Invalid, nil, false},
+		{"422 with a position that is not a number names no id", 422, "application/json", `{"detail":[{"loc":["body","ids","x"],"msg":"m","type":"t"}]}`, deleter.Invalid, nil, false},
 		{"422 with a position in another list names no id", 422, "application/json", `{"detail":[{"loc":["body","others",1],"msg":"m","type":"t"}]}`, deleter.Invalid, nil, false},
 		{"422 with a position outside the body names no id", 422, "application/json", `{"detail":[{"loc":["query","ids",1],"msg":"m","type":"t"}]}`, deleter.Invalid, nil, false},
 		{"422 with a text is invalid", 422, "application/json", `{"detail":"no"}`, deleter.Invalid, nil, false},

@@ -29,7 +29,8 @@ func NewAnswer(status int, message string, at time.Time) Answer {
 	return Answer{Status: max(status, 0), Message: text.Line(message, MaxAnswer), At: at.UTC()}
 }
 
-// Text is the answer in words. A message that begins with the status is not given it twice.
+// Text returns the status and the message. A status that the message begins with is not
+// repeated.
 func (a Answer) Text() string {
 	message := text.Line(a.Message, maxText)
 	status := strconv.Itoa(a.Status)

@@ -12,23 +12,22 @@ import (
 	"github.com/lethe-dev/lethe/internal/streams"
 )
 
-// existence asks for many requests in one question whether none of them has a
+// existence checks with one request to the server that none of many requests has a
 // record, as is true of nearly all.
 //
-// It asks with a direct get (ADR-31), which any replica or mirror may answer, even one
-// that lags behind. So it asks only where one server alone answers.
+// It is a direct get (ADR-31), which any replica or mirror may answer, even one that lags
+// behind. So it is used only if a single server can answer.
 type existence struct {
 	js     jetstream.JetStream
 	filter func(id string) string
 	single atomic.Bool // the stream has one replica and no mirror, and allows direct gets
 }
 
-// existsTimeout is how long the question may take. After that each request is asked
-// for by itself.
+// existsTimeout bounds that request. After it, each request is checked by itself.
 const existsTimeout = time.Second
 
-// NoneExist says that the server has no message of any of these requests, as of after
-// the call began. It says false where there is one, and where it cannot tell.
+// NoneExist reports whether the server had no message of any of these requests at some
+// time after the call began. It returns false if there is one, and if it cannot tell.
 func (l *Ledger) NoneExist(ctx context.Context, ids []string) bool {
 	e := &l.exists
 	if len(ids) == 0 || !e.single.Load() {
@@ -47,13 +46,13 @@ func (l *Ledger) NoneExist(ctx context.Context, ids []string) bool {
 	if err != nil {
 		return false
 	}
-	// Any other first answer says that a message is there, or says nothing.
+	// Any other first reply means that a message exists, or nothing at all.
 	reply, err := e.js.Conn().RequestWithContext(ctx, streams.APISubject(e.js, "DIRECT.GET."+events.StreamResults), request)
 	return err == nil && len(reply.Data) == 0 && reply.Header.Get("Status") == "404" && reply.Header.Get("Description") == "No Results"
 }
 
-// LearnReplicas finds out whether one server alone answers a direct get, on which
-// [Ledger.NoneExist] depends. Where it cannot ask, it takes the answer for no.
+// LearnReplicas finds out whether a single server answers a direct get, on which
+// [Ledger.NoneExist] depends. If it cannot find out, it assumes that several do.
 func (l *Ledger) LearnReplicas(ctx context.Context) error {
 	e := &l.exists
 	single := false
@@ -74,6 +73,6 @@ func (l *Ledger) LearnReplicas(ctx context.Context) error {
 	return nil
 }
 
-// directGetIsCurrent says that a direct get of a stream without mirrors returns what the
-// stream holds.
+// directGetIsCurrent reports whether a direct get of a stream without mirrors returns
+// what the stream contains.
 func directGetIsCurrent(c jetstream.StreamConfig) bool { return c.Replicas == 1 && c.AllowDirect }

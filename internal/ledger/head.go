@@ -26,7 +26,7 @@ func (l *Ledger) Last(ctx context.Context, id string) (*Record, error) {
 	return head.last, err
 }
 
-// head is what a request's records end with.
+// head is the end of a request's records.
 type head struct {
 	last *Record // nil if there is none
 	seq  uint64  // of the last message, a record or a foreign one; 0 if there is none
@@ -58,8 +58,8 @@ func (l *Ledger) head(ctx context.Context, id string) (head, error) {
 	return head{last, msg.Seq}, err
 }
 
-// messagesPerTry is how many messages are read before the time for it begins again:
-// however many a publisher put there, the stream has not failed.
+// messagesPerTry is how many messages are read within one timeout. However many messages
+// a publisher put there, the stream must not seem to fail.
 const messagesPerTry = 100
 
 // lastBefore reads a request's messages forward and returns the last record before
@@ -95,6 +95,6 @@ func (l *Ledger) lastBefore(ctx context.Context, id string, before uint64) (last
 // logForeign logs, once for each subject, that a message is no record.
 func (l *Ledger) logForeign(msg *streams.Message, reason error) {
 	if l.foreign.first(msg.Subject) {
-		l.log.Warn("read past a message that no worker wrote", "stream", events.StreamResults, "subject", msg.Subject, "sequence", msg.Seq, "reason", reason)
+		l.log.Warn("skipped a message that no worker wrote", "stream", events.StreamResults, "subject", msg.Subject, "sequence", msg.Seq, "reason", reason)
 	}
 }

@@ -10,16 +10,16 @@
 //
 // Read the files in this order:
 //
-//	progress.go  what the steps of a request leave behind
+//	progress.go  the progress of a request, which its steps pass on
 //	answer.go    what the API answered last, for people
 //	record.go    what a record is, strictly
 //	ledger.go    appending a record after the one before it
 //	head.go      which record is the last one
-//	exists.go    whether many requests have no record, in one question
+//	exists.go    whether many requests have no record, with one request to the server
 //	resolve.go   what to do when the records are ahead of a message
 //	schedule.go  the next step as a message in the future
 //	replay.go    trying a failed request again
-//	retry.go     storing again and again, and saying what is in the way
+//	retry.go     retrying until an operation succeeds, and reporting why it fails
 //	headers.go   the headers of a message
 //	carrier.go   trace context in them
 //	metrics.go   how often storing failed
@@ -95,11 +95,11 @@ type Pending struct {
 // Subject is where the record is stored.
 func (p *Pending) Subject() string { return p.msg.Subject }
 
-// SetTrace has the record carry the trace context of ctx, instead of that of its making.
+// SetTrace replaces the trace context that the record carries by that of ctx.
 func (p *Pending) SetTrace(ctx context.Context) { inject(ctx, p.msg.Header) }
 
-// NewAttempt returns the record that an attempt is about to be made, or was made.
-// lease is how long no other worker should try; 0 for an attempt that is over.
+// NewAttempt returns the record of an attempt that is about to be made, or is over. lease
+// is how long no other worker should try; 0 for an attempt that is over.
 func (l *Ledger) NewAttempt(ctx context.Context, id, fingerprint string, p Progress, lease time.Duration) *Pending {
 	body, _ := json.Marshal(attempt{id, l.target, p.Attempts, l.instance}) // strings and a number
 	r := l.newPending(ctx, events.AttemptSubject(l.target, id, p.Attempts), id, fingerprint, p, body)
@@ -111,7 +111,7 @@ func (l *Ledger) NewAttempt(ctx context.Context, id, fingerprint string, p Progr
 // NewResult returns the record of a result under the given id. It fails with an
 // [*events.InvalidError] if the result contradicts itself.
 func (l *Ledger) NewResult(ctx context.Context, id, fingerprint string, p Progress, r events.Result) (*Pending, error) {
-	p.Answer = Answer{} // the result tells it
+	p.Answer = Answer{} // the result contains it
 	body, err := r.Encode()
 	if err != nil {
 		return nil, fmt.Errorf("encode result of %s: %w", id, err)
@@ -177,8 +177,9 @@ func readAck(reply *nats.Msg) (seq uint64, err error) {
 // appendAllTimeout bounds how long AppendAll waits for its acknowledgements.
 const appendAllTimeout = time.Second
 
-// AppendAll publishes records in one go, and notes which of them are stored. Of the
-// others nothing is known; [Ledger.Append] finds out.
+// AppendAll publishes records together, and sets Stored and the sequence of those that
+// the server acknowledges within a second. Whether the others are stored is unknown;
+// [Ledger.Append] finds out.
 func (l *Ledger) AppendAll(ctx context.Context, all []*Pending) {
 	ctx, cancel := context.WithTimeout(ctx, appendAllTimeout)
 	defer cancel()
@@ -212,10 +213,10 @@ func (l *Ledger) AppendAll(ctx context.Context, all []*Pending) {
 	}
 }
 
-// Append stores p after the record that its progress names, which then names p.
-// While it is not known whether p was stored, it publishes again under the same
-// expectation; a refusal is read as "already there" only after looking, because what
-// is there may be our own. It fails with a [*ConflictError], or when ctx ends.
+// Append stores p after the record that its progress names, which then names p. While it
+// is not known whether p was stored, it publishes again under the same expectation; after
+// a refusal it reads the last record, which may be p itself, stored by an earlier try. It
+// fails with a [*ConflictError], or when ctx ends.
 func (l *Ledger) Append(ctx context.Context, p *Pending) error {
 	after := p.Progress.Seq
 	expected := after
@@ -245,7 +246,7 @@ func (l *Ledger) Append(ctx context.Context, p *Pending) error {
 			return nil
 		case !head.isAt(after):
 			return &ConflictError{Last: head.last}
-		case head.seq == expected: // what was there is gone again, or not settled
+		case head.seq == expected: // that message is gone again, or not committed yet
 			sleep(ctx, notSettled)
 		}
 		expected = head.seq
@@ -255,16 +256,16 @@ func (l *Ledger) Append(ctx context.Context, p *Pending) error {
 // notSettled is how long to wait after a refusal that the last record does not explain.
 const notSettled = 20 * time.Millisecond
 
-// isConflict distinguishes the server's definite "another record is there" (10071) from all
-// errors after which the outcome is unknown, 10164 among them: a concurrent publish
-// that is not settled.
+// isConflict reports whether the server refused a record because another one was stored
+// first (10071). After all other errors it is unknown whether the record is stored, also
+// after 10164, a concurrent publish that is not committed yet.
 func isConflict(err error) bool {
 	api, ok := errors.AsType[*jetstream.APIError](err)
 	return ok && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
 }
 
-// ConflictError says that a request has another last record than the writer knew.
-// Last is nil when it has none.
+// ConflictError means that a request has another last record than the writer knew. Last
+// is nil when it has none.
 type ConflictError struct{ Last *Record }
 
 func (e *ConflictError) Error() string {
@@ -274,8 +275,8 @@ func (e *ConflictError) Error() string {
 	return fmt.Sprintf("the request's last record is %d", e.Last.Seq)
 }
 
-// NewID returns a UUIDv7, which sorts by its time. Its error is that of the system's
-// randomness, which Go's crypto/rand no longer returns.
+// NewID returns a UUIDv7, which sorts by its time. It ignores the error of NewV7, which
+// only crypto/rand could cause: that no longer fails.
 func NewID() string { return uuid.Must(uuid.NewV7()).String() }
 
 // inject puts the current span's context into headers.

@@ -21,7 +21,7 @@ func newFailedTries(target events.Target) failedTries {
 	counter, _ := otel.Meter("github.com/lethe-dev/lethe/internal/ledger").Int64Counter("lethe.store.failures",
 		metric.WithUnit("{failure}"), metric.WithDescription("Tries to store a step that failed. Each is repeated."))
 	f := failedTries{counter, metric.WithAttributes(attribute.String("lethe.target", string(target)))}
-	f.counter.Add(context.Background(), 0, f.target) // an increase from nothing is none to an alert
+	f.counter.Add(context.Background(), 0, f.target) // an alert sees no increase in a series that did not exist before
 	return f
 }
 

@@ -8,20 +8,20 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Progress is what the earlier steps of a request left behind. It is a value: a
-// step takes one and returns one. It travels in the headers of the scheduled
-// message and of each record, so that the next worker knows as much.
+// Progress is the state of a request after its earlier steps. It is a value: a step takes
+// one and returns one. It travels in the headers of the scheduled message and of each
+// record, so that the next worker knows as much.
 type Progress struct {
 	// Attempts counts the calls made for the request, over its whole life.
 	Attempts int
-	// Waits counts the waits that were scheduled, which the next one grows with. A
-	// call for many can be several attempts, and is followed by one wait.
+	// Waits counts the scheduled waits, with which the next one grows. A shared call can
+	// be several attempts, and is followed by one wait.
 	Waits int
 	// FirstAttempt is the time of the first attempt, or a confirmation's due time. Zero
 	// when no attempt was made yet.
 	FirstAttempt time.Time
-	// Elapsed is the time that MaxElapsed limits: what was scheduled as waiting
-	// plus the calls that ended in retry. How late a step was taken is not in it.
+	// Elapsed is the time that MaxElapsed limits: the scheduled waits plus the durations
+	// of calls that ended in retry. Delays beyond the schedule do not count.
 	Elapsed time.Duration
 	// Undocumented is the part of such time that followed undocumented answers to
 	// calls for this request alone, 0 if there was none.
@@ -31,19 +31,19 @@ type Progress struct {
 	// Refused is when the API last refused the credential in a call for this
 	// request alone, by the server's clock. Zero when the last answer was another.
 	Refused time.Time
-	// RefusedWait is what was scheduled as waiting after that, plus its call. It
-	// becomes part of Elapsed once the credential is known to be good.
+	// RefusedWait is the wait that was scheduled after that, plus the duration of the
+	// call. It becomes part of Elapsed once the credential is known to be good.
 	RefusedWait time.Duration
 	// MayHaveDeleted is true when an earlier attempt may have deleted the resource
-	// without telling us so.
+	// without an answer that says so.
 	MayHaveDeleted bool
 	// AwaitingRemoval is true once the API accepted the deletion for later.
 	AwaitingRemoval bool
 	// Seq is the sequence of the last record that this progress knows, 0 for none.
 	// The next record must follow it.
 	Seq uint64
-	// RequestSeq is the sequence that the request has on DELETION_REQUESTS. It
-	// names a request that can't bear its own id.
+	// RequestSeq is the sequence that the request has on DELETION_REQUESTS. It names the
+	// result of a request whose own id cannot be used.
 	RequestSeq uint64
 	// Answer is what the API answered to the last attempt that is over.
 	Answer Answer
@@ -136,9 +136,9 @@ func Expected(from nats.Header) uint64 {
 	return seq
 }
 
-// ReadProgress reads the headers that [Progress.Write] wrote. A header that is missing
-// or unreadable counts as its zero value. The request then looks younger than it is; the
-// stream refuses a record that does not follow, and the last record tells the rest. An
+// ReadProgress reads the headers that [Progress.Write] wrote. A header that is missing or
+// unreadable counts as its zero value. The request then looks younger than it is; the
+// stream refuses a record that does not follow the last one, which supplies the rest. An
 // earlier version of Lethe wrote no elapsed time: it begins with the next wait.
 func ReadProgress(from nats.Header) Progress {
 	var p Progress
@@ -180,11 +180,11 @@ func (p Progress) WithoutLastAttempt() Progress {
 	return p
 }
 
-// RefusedAlone says that an API has refused this very request before, in a way that
-// may be about it alone. What it is answered says little about the lane then.
+// RefusedAlone reports whether an API has refused this very request before, in a way that
+// may be about it alone. Then the answers to it say little about the API.
 func (p Progress) RefusedAlone() bool { return !p.Refused.IsZero() || p.Undocumented > 0 }
 
-// Single says that the request must not share a call with others.
+// Single reports whether the request must not share a call with others.
 func (p Progress) Single() bool { return p.Alone || p.RefusedAlone() }
 
 // WithRetry returns p with the time of a call that ended in retry, and the wait that

@@ -44,10 +44,10 @@ type attempt struct {
 	Instance  string        `json:"instance"`
 }
 
-// ReadRecord reads a message on a request's subjects. Any publisher with the right to
-// could have written it, so it is a record only if it is whole: its subject has one of
-// the two forms, each header is there as a worker writes it, and its body agrees with
-// its subject. The error says why the message is foreign.
+// ReadRecord reads a message on a request's subjects. Any publisher with permission could
+// have written it, so it is a record only if it is complete: its subject has one of the
+// two forms, it has each header as a worker writes it, and its body agrees with its
+// subject. The error says why the message is foreign.
 func ReadRecord(msg *streams.Message) (*Record, error) {
 	tokens := strings.Split(msg.Subject, ".")
 	if len(tokens) != 5 || tokens[0] != "deletions" {
@@ -108,7 +108,7 @@ func missing(header string) error {
 }
 
 // StrictProgress is [ReadProgress] for headers that perhaps no worker wrote: each must
-// be there, in the form that [Progress.Write] gives it.
+// exist, in the form that [Progress.Write] gives it.
 func StrictProgress(from nats.Header) (Progress, error) {
 	p := ReadProgress(from)
 	as := nats.Header{}
@@ -124,8 +124,8 @@ func StrictProgress(from nats.Header) (Progress, error) {
 	return p, nil
 }
 
-// seenSubjects remembers about which subjects a line was logged. It forgets them when
-// there are many, so that it stays small.
+// seenSubjects remembers the subjects that were logged. It forgets them when there are
+// many, so that it stays small.
 type seenSubjects struct {
 	mu       sync.Mutex
 	subjects map[string]struct{}
@@ -133,7 +133,7 @@ type seenSubjects struct {
 
 const maxSeen = 1000
 
-// first says that it was not asked about this subject before.
+// first reports whether it was not called with this subject before.
 func (t *seenSubjects) first(subject string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -35,6 +35,6 @@ func Replay(failed events.Result, seq uint64) (*nats.Msg, error) {
 	return msg, nil
 }
 
-// WroteResult reports whether the headers of a message on the results' subjects are
-// those that a worker writes. Anybody who may publish there could write others.
+// WroteResult reports whether the headers of a message on the results' subjects are those
+// that a worker writes. Any client that may publish there could write others.
 func WroteResult(header nats.Header) bool { return header.Get(headerRecord) != "" }

@@ -20,14 +20,14 @@ const (
 	Adopt
 )
 
-// Resolve decides on the action for a message that knows p and names the resource
+// Resolve decides on the action for a message that has progress p and names the resource
 // with this fingerprint. last is the request's last record, nil if there is none;
-// scheduled says whether its next step is scheduled; self is this worker. It is pure.
-// The time and the progress that it returns belong to ComeBack and Adopt.
+// scheduled: its next step is scheduled. self is this worker. It is pure. The time and
+// the progress that it returns belong to Reschedule and Adopt.
 func Resolve(p Progress, fingerprint string, last *Record, scheduled bool, self string, now time.Time) (Action, time.Time, Progress) {
 	switch {
 	case last == nil:
-		// The records that p knew are gone, and with them what came of the last
+		// The records that p follows are gone, and with them the answers to the last
 		// attempts.
 		p.MayHaveDeleted = p.MayHaveDeleted || p.Seq != 0
 		p.Seq = 0
@@ -42,7 +42,7 @@ func Resolve(p Progress, fingerprint string, last *Record, scheduled bool, self 
 
 	adopted := last.Progress
 	adopted.RequestSeq = p.RequestSeq
-	// Later records than the last one were there.
+	// Later records than the last one existed, and are gone.
 	adopted.MayHaveDeleted = adopted.MayHaveDeleted || p.Seq > last.Seq
 	if last.Outcome != "" {
 		// accepted-pending was stored, but perhaps not its confirmation.
@@ -52,7 +52,7 @@ func Resolve(p Progress, fingerprint string, last *Record, scheduled bool, self 
 		return Reschedule, free, p
 	}
 	if last.Lease > 0 {
-		// It is unknown what came of that call.
+		// The answer to that call is unknown.
 		adopted.MayHaveDeleted = true
 	}
 	return Adopt, time.Time{}, adopted

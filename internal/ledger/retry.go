@@ -20,12 +20,13 @@ import (
 	"github.com/lethe-dev/lethe/internal/text"
 )
 
-// tryTimeout bounds one try of storing or looking.
+// tryTimeout bounds one try of storing or reading.
 const tryTimeout = 5 * time.Second
 
-// Retry does what must be done before a message can be acknowledged, with backoff,
-// until it succeeds, the message is too large ever to be stored, or ctx ends. While
-// it fails, [Ledger.Failing] says why. do reads from the stream or publishes to it.
+// Retry calls do, which reads from a stream or publishes to it, with backoff until it
+// succeeds, the message is too large ever to be stored, or ctx ends. While it fails,
+// [Ledger.Failing] says why. It is for what must succeed before a message can be
+// acknowledged.
 func (l *Ledger) Retry(ctx context.Context, stream string, do func(context.Context) error) error {
 	err := once(ctx, do)
 	if err == nil {
@@ -41,7 +42,7 @@ func (l *Ledger) Retry(ctx context.Context, stream string, do func(context.Conte
 	defer func() { l.failures.end(key, ctx.Err() == nil) }()
 	try := func() error { return once(ctx, do) }
 	return backoff.RetryNotify(try, backoff.WithContext(policy, ctx), func(err error, next time.Duration) {
-		if next > time.Second/4 { // a concurrent publish that is not settled is no failure
+		if next > time.Second/4 { // a short delay by a concurrent publish is not a failure
 			l.failed.count()
 			l.failures.add(key, Failure{Reason: fmt.Sprintf("stream %s: %s", stream, FailureText(l.js, err)), Fix: FailureFix(l.js, stream, err), Since: begun})
 		}
@@ -119,7 +120,8 @@ const (
 	errCodeStoreFailed jetstream.ErrorCode = 10077
 )
 
-// oversized says that a message can never be stored: it has to wait alone.
+// oversized reports whether a message is too large ever to be stored. Only its own
+// request waits then.
 func oversized(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return api.ErrorCode == errCodeHeaderTooLarge || api.ErrorCode == errCodeMessageTooLarge
@@ -137,8 +139,8 @@ const (
 // own handlers log that, once.
 const NotConnected = "not connected to NATS"
 
-// FailureText is err in words. While the connection is down nats.go says that its
-// buffer is full, or only that an answer did not come in time.
+// FailureText describes err in one line. While the connection is down nats.go says that
+// its buffer is full, or only that an answer did not come in time.
 func FailureText(js jetstream.JetStream, err error) string {
 	if !js.Conn().IsConnected() || errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrDisconnected) {
 		return NotConnected
@@ -152,29 +154,29 @@ func FailureText(js jetstream.JetStream, err error) string {
 	return text.Error(err)
 }
 
-// failures are the tries that fail at the moment. It logs at the end of a worker that
-// some failed until then.
+// failures are the operations that fail at the moment. When the worker stops, it logs
+// that some did until then.
 type failures struct {
 	log *slog.Logger
 
 	mu          sync.Mutex
 	failing     map[any]Failure
-	interrupted bool // a try that was given up because the worker stops
+	interrupted bool // an operation ended because the worker stops
 }
 
 func newFailures(log *slog.Logger) *failures {
 	return &failures{log: log, failing: map[any]Failure{}}
 }
 
-// add says that the try known by key fails.
+// add records that the operation known by key fails.
 func (f *failures) add(key any, failure Failure) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.failing[key] = failure
 }
 
-// end says that the try known by key fails no more: it succeeded, or the worker gave
-// up because it stops.
+// end records that the operation known by key no longer fails: it succeeded, or it ended
+// because the worker stops.
 func (f *failures) end(key any, succeeded bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -184,7 +186,7 @@ func (f *failures) end(key any, succeeded bool) {
 	delete(f.failing, key)
 	f.interrupted = f.interrupted || !succeeded
 	if f.interrupted && len(f.failing) == 0 {
-		f.log.Warn("steps could not be stored until the end; their messages will be delivered again")
+		f.log.Warn("steps could not be stored before the worker stopped; their messages will be delivered again")
 	}
 }
 

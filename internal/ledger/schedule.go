@@ -21,7 +21,7 @@ const (
 	scheduleAt     = "@at "
 )
 
-// Schedule stores that the event in msg comes back at a time, by the server's clock,
+// Schedule has the server deliver the event in msg again at a time, by its own clock,
 // with progress p. It returns when the schedule is stored, or with an error when ctx
 // ends.
 func (l *Ledger) Schedule(ctx context.Context, id string, msg *nats.Msg, p Progress, at time.Time) error {
@@ -42,13 +42,13 @@ func (l *Ledger) newSchedule(id string, data []byte, header nats.Header, at time
 	return &nats.Msg{Subject: events.LaterSubject(l.target, id), Data: data, Header: header}
 }
 
-// maxLateness is how late a schedule may fire. Nothing waits for a later one.
+// maxLateness is how late a schedule may fire. A later one counts as lost.
 const maxLateness = time.Minute
 
-// IsScheduled says whether a next step of the request is scheduled and will come. due
-// is the sequence of the step in flight if that came from a schedule itself, else 0: a
-// schedule from before it has fired or was replaced, though a server that was cut off
-// and still takes itself for the leader may show it.
+// IsScheduled reports whether a next step of the request is scheduled and will come due.
+// due is the sequence of the step in flight if that came from a schedule itself, else 0:
+// an earlier schedule has fired or was replaced, although a partitioned server that still
+// acts as the leader may return it.
 func (l *Ledger) IsScheduled(ctx context.Context, id string, due uint64, now time.Time) (is bool, err error) {
 	subject := events.LaterSubject(l.target, id)
 	err = l.Retry(ctx, events.StreamLater, func(ctx context.Context) error {
@@ -65,9 +65,9 @@ func ScheduledAt(header nats.Header) time.Time {
 	return at
 }
 
-// RetryScheduled says whether a retry is scheduled for any request. Of the schedules
-// only the last one is read: if that is a confirmation, the API has accepted a
-// request since the last retry.
+// RetryScheduled reports whether a retry is scheduled for any request. Of the schedules
+// only the last one is read: if that is a confirmation, the API has accepted a request
+// since the last retry.
 func (l *Ledger) RetryScheduled(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
@@ -78,8 +78,8 @@ func (l *Ledger) RetryScheduled(ctx context.Context) (bool, error) {
 	return !ReadProgress(last.Header).AwaitingRemoval, nil
 }
 
-// BringForward has the next step of a request come at a time instead of its own. It does
-// nothing where no step is scheduled.
+// BringForward reschedules the next step of a request to a time. It does nothing where no
+// step is scheduled.
 func (l *Ledger) BringForward(ctx context.Context, id string, at time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()

@@ -64,7 +64,7 @@ func (b *Breaker) succeed(wasOpen bool) {
 	}
 }
 
-// effect is what an answer means for the lane.
+// effect is what an answer means for the breaker.
 type effect int
 
 const (
@@ -74,7 +74,7 @@ const (
 	neutral               // it can be about the request alone, or about the rate
 )
 
-// classify returns the weight of an answer, with the lock held.
+// classify returns the effect of an answer, with the lock held.
 func (b *Breaker) classify(a deleter.Answer, c Call) effect {
 	switch {
 	case a.Verdict == deleter.CredentialRefused && a.Status == 0: // the credential cannot be read

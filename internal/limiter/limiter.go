@@ -60,10 +60,10 @@ type Config struct {
 
 // Limiter says when the next call may begin. It is safe for concurrent use.
 //
-// A request acquires a slot before it is claimed, and waits for its turn right before
-// its call: the time of a claim varies, and would turn an even rate into bursts. So that
-// no call waits for a claim, there are more slots than calls may run: twice as many more
-// as are claimed in the time of a call.
+// A request acquires a slot before it is claimed, and waits for its turn right before its
+// call: the time of a claim varies, and would turn an even rate into bursts. So that no
+// call waits for a claim, there are more slots than calls may run: for twice the claims
+// that are made during a call, and at most as many again.
 type Limiter struct {
 	config Config
 
@@ -81,8 +81,8 @@ type Limiter struct {
 	demand      demand
 }
 
-// leadTime is how long before its turn a request gets a slot. It is claimed by then,
-// and its right to call must last until then.
+// leadTime is how long before its turn a request gets a slot. In this time it is claimed,
+// and its right to call must last until the turn.
 const leadTime = time.Second
 
 // New returns a Limiter that knows nothing about the API yet.
@@ -93,7 +93,7 @@ func New(c Config) *Limiter {
 	}
 }
 
-// Acquire waits for a slot, and until a turn is near. The caller must Release the
+// Acquire waits for a slot, and until leadTime before a turn. The caller must Release the
 // slot. It fails only when ctx ends.
 func (l *Limiter) Acquire(ctx context.Context) error {
 	if err := lock(ctx, l.acquiring); err != nil {
@@ -112,13 +112,14 @@ func (l *Limiter) Acquire(ctx context.Context) error {
 	})
 }
 
-// WaitForLeadTime waits until about a second before a turn, as Acquire does. The caller has a
-// slot already. It fails only when ctx ends.
+// WaitForLeadTime waits until leadTime before the turn of a caller that has a slot
+// already. It fails only when ctx ends.
 func (l *Limiter) WaitForLeadTime(ctx context.Context) error {
 	return l.waitFor(ctx, time.Time{}, func(now time.Time) (time.Duration, bool) { return l.untilLeadTime(now, l.acquired-1) })
 }
 
-// untilLeadTime is the time until lead before the next turn, after those of others slots.
+// untilLeadTime is the time until leadTime before a turn, if as many others with slots
+// have theirs first. change is true if that depends on the answer to a probe.
 func (l *Limiter) untilLeadTime(now time.Time, others int) (wait time.Duration, change bool) {
 	wait, change = l.rate.wait(now)
 	ahead := float64(max(others-l.calls, 0)) * float64(l.rate.interval())

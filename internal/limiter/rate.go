@@ -15,11 +15,11 @@ import (
 // rate doubles until the API throttles again (slow start). Because calls are evenly
 // spaced, a small decrease is enough, and one call every few seconds tests the limit.
 //
-// A throttling episode lasts until a call that began later is let through. Its
-// first refusal says that the rate is a little too high. A second one in a row says
-// that the API lets nothing through now: its window is used up, or the rate is far
-// too high. Then single calls probe, with growing pauses. Answers to calls that
-// were in flight when the rate was lowered say nothing new.
+// A throttling episode lasts until a call that began later is accepted. Its first refusal
+// says that the rate is a little too high. A second one in a row says that the API
+// accepts no calls now: its window is used up, or the rate is far too high. Then single
+// calls probe, with growing pauses. Answers to calls that were in flight when the rate
+// was lowered say nothing new.
 //
 // rate has no clock and no lock: its owner passes the times, and locks.
 type rate struct {
@@ -43,16 +43,16 @@ type rate struct {
 	until    time.Time // no call may begin before
 	began    time.Time // when the last call did
 	slot     time.Time // when it should have begun
-	accepted counter   // calls let through
+	accepted counter   // calls that the API did not throttle
 }
 
 const (
-	// decrease is what a throttling episode leaves of the rate. Less gives calls
-	// away in each cycle; more does not let a bucket refill.
+	// decrease is what a throttling episode leaves of the rate. A smaller share wastes
+	// calls in each cycle; a larger one does not let a token bucket refill.
 	decrease = 0.95
-	// timeToCeiling is how long the rate takes from floor to ceiling: one or two
-	// calls are refused in this time, and a raised limit is noticed after it. Where
-	// it has fewer than ceilingCalls calls, it takes the time of so many.
+	// timeToCeiling is how long the rate takes from floor to ceiling: one or two calls
+	// are refused in this time, and a raised limit is noticed after it. It is longer if
+	// ceilingCalls calls take longer.
 	timeToCeiling, ceilingCalls = 4500 * time.Millisecond, 6
 	// steepness is how fast the rate grows past its ceiling, and slow start begins
 	// where it has grown by pastCeiling: more than a second later, so that an API that
@@ -140,7 +140,7 @@ func (r *rate) begin(now time.Time, waited bool) {
 	r.began = now
 }
 
-// stopped reports whether the API lets nothing through, so that single calls probe.
+// stopped reports whether the API accepts no calls, so that single calls probe.
 func (r *rate) stopped() bool { return r.refusals >= 2 }
 
 // probe reports whether the call that began at a time is the probe.
@@ -157,7 +157,7 @@ func (r *rate) grow(by time.Duration) {
 	}
 }
 
-// onSuccess adapts to a call that was let through.
+// onSuccess adapts to a call that the API did not throttle.
 func (r *rate) onSuccess(begun time.Time) {
 	r.accepted.add(begun)
 	if begun.After(r.lastRefused) {
@@ -199,10 +199,9 @@ func (r *rate) onThrottle(begun, now time.Time, wait time.Duration) {
 	r.lastRefused, r.lowered, r.probing = begun, now, false
 }
 
-// lower sets the ceiling to the rate at which the refused call began. Below the
-// last ceiling it is no lower than what was let through in the last second: an API
-// with a sliding window refuses some more calls before it lets the same number
-// through again.
+// lower sets the ceiling to the rate at which the refused call began. Below the last
+// ceiling it is no lower than the number of calls accepted in the last second: an API
+// with a sliding window refuses some more calls before it accepts the same number again.
 func (r *rate) lower(begun, now time.Time, accepted float64) {
 	ceiling := r.curve(max(r.grown-now.Sub(begun), 0))
 	if !r.slowStart && r.grown < r.timeToCeiling() {

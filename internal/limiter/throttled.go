@@ -106,8 +106,8 @@ func (d *demand) refused(now time.Time, status int, interval time.Duration) {
 	d.status, d.refusedAt = status, now
 }
 
-// throttledSince is since when requests have waited for the rate, zero if they do not. No call
-// may begin before paused. stopped: the API lets no calls through.
+// throttledSince is since when requests have waited for the rate, zero if they do not. No
+// call may begin before paused. stopped: the API accepts no calls.
 func (d *demand) throttledSince(now, paused time.Time, stopped bool) time.Time {
 	end := d.last
 	if paused.After(end) {

@@ -21,7 +21,7 @@ var rules = map[string][]e2e.Replacement{
 		{File: "consumer/claim.go", Old: "	if !l.config.RecordAttempts {\n		return next, l.ledger.CheckHead(", New: "	if true {\n		return next, l.ledger.CheckHead("},
 	},
 	"a lapsed attempt may have deleted": {
-		{File: "internal/ledger/resolve.go", Old: "		// It is unknown what came of that call.\n		adopted.MayHaveDeleted = true\n", New: ""},
+		{File: "internal/ledger/resolve.go", Old: "		// The answer to that call is unknown.\n		adopted.MayHaveDeleted = true\n", New: ""},
 	},
 	"a record expects the one before it": {
 		{File: "internal/ledger/ledger.go", Old: "	p.msg.Header[jetstream.ExpectedLastSubjSeqHeader] = p.guard[1:2:2]\n	p.msg.Header[jetstream.ExpectedLastSubjSeqSubjHeader] = p.guard[2:3:3]\n", New: ""},
