@@ -212,7 +212,7 @@ func (l *modelState) noneActive() bool {
 // expire removes all records. Progress without a sequence is then at the head.
 func (l *modelState) expire() {
 	l.expiries--
-	l.expired, l.uncertain = true, true // what came of earlier attempts is unknown now
+	l.expired, l.uncertain = true, true // the answers to earlier attempts are unknown now
 	l.hasRecords, l.foreignHead, l.head = false, false, modelRecord{by: noWorker}
 	known := func(r *modelProgress) { r.atHead = r.noSeq }
 	known(&l.schedule.progress)
@@ -380,7 +380,7 @@ func (m *model) call(l *modelState, i int) {
 	h.step, h.effect, h.accepted = calling, false, l.accepted[i]
 }
 
-// postpone is postpone in refused_alone.go. The message comes again as it is.
+// postpone is postpone in refused_alone.go. The message is delivered again unchanged.
 func (m *model) postpone(l *modelState, i int) {
 	h := &l.workers[i]
 	h.next, h.step = h.carried, scheduling

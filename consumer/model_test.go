@@ -140,7 +140,7 @@ const (
 	calling       // its call is in flight
 	deciding      // it has the answer
 	storing       // it stores the result
-	storingAnswer // it stores what came of the attempt, before a retry is scheduled
+	storingAnswer // it stores the answer to the attempt, before a retry is scheduled
 	scheduling
 	acking
 )

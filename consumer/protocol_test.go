@@ -70,7 +70,7 @@ func TestTheModelCatchesEachBrokenRule(t *testing.T) {
 		{"acknowledging before the result is stored", all, brokenRules{ackFirst: true}, nothingLost},
 		{"no expectation", all, brokenRules{noExpectation: true}, oneFinal},
 		{"attempts not recorded", all, brokenRules{noAttempts: true}, notFoundIsTrue},
-		{"what came of an attempt not recorded", limits{copies: 2, failures: 1, absent: true, recorded: true}, brokenRules{noAnswers: true}, deletedIsPossible},
+		{"the answer to an attempt not recorded", limits{copies: 2, failures: 1, absent: true, recorded: true}, brokenRules{noAnswers: true}, deletedIsPossible},
 		{"an unanswered attempt is forgotten", all, brokenRules{noUnanswered: true}, notFoundIsTrue},
 		{"a claim without a call not released", limits{copies: 1, missedTurns: 1, absent: true, recorded: true}, brokenRules{noRelease: true}, deletedIsPossible},
 		{"the time after a refusal always counts", limits{copies: 1, revocable: true}, brokenRules{alwaysCounts: true}, refusedIsTrue},

@@ -300,7 +300,7 @@ func TestAMessageIsReadWhileAnotherAsksForTheRetention(t *testing.T) {
 	select {
 	case old := <-read:
 		if !old {
-			t.Error("the message is taken for recent before the retention is known")
+			t.Error("the message counts as recent before the retention is known")
 		}
 	case <-time.After(patience):
 		t.Error("it waits for the other request")

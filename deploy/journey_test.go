@@ -123,7 +123,7 @@ func TestEachPartyHasTheRightsItNeeds(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Run("worker: it sees that a request which comes again waits already", func(t *testing.T) {
+	t.Run("worker: it sees that a request which is delivered again waits already", func(t *testing.T) {
 		again := events.NewRequest("/journey", events.KnowledgeBaseEntry{ReplicaUUID: accepted.Replica, KnowledgeBaseID: accepted.ID})
 		again.ID = "sensay-6"
 		body, err := again.Encode()

@@ -71,7 +71,7 @@ func TestProductionServers(t *testing.T) {
 		})
 		t.Run(name+": there is no way in but with a client's certificate", func(t *testing.T) {
 			if opts.TLSConfig == nil || opts.TLSConfig.ClientAuth != tls.RequireAndVerifyClientCert || !opts.TLSMap || opts.AllowNonTLS || opts.NoAuthUser != "" {
-				t.Error("TLS is not verified and mapped for everybody")
+				t.Error("TLS is not verified and mapped for every client")
 			}
 			if opts.HTTPPort != 0 || opts.HTTPSPort != 0 || opts.Websocket.Port != 0 || opts.MQTT.Port != 0 || opts.LeafNode.Port != 0 || opts.Gateway.Port != 0 {
 				t.Error("another port is open")

@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// worth is a subject that somebody may want to publish to, and who may.
+// worth is a subject that a client may want to publish to, and the accounts that may.
 type worth struct {
 	subject string
 	may     []string
@@ -98,8 +98,8 @@ var wanted = []worth{
 	{"$SRV.STATS.lethe", []string{"admin"}},
 	{"$SRV.PING", nil},
 	{"lethe.lanes.instance", nil},
-	{"_INBOX.somebody", nil},
-	{"_R_.somebody", []string{"worker"}}, // in its own account, where none but it is asked
+	{"_INBOX.another", nil},
+	{"_R_.another", []string{"worker"}}, // in its own account, where none but it is asked
 	{"$SYS.REQ.SERVER.PING.JSZ", []string{"admin"}},
 	{"$SYS.REQ.SERVER.PING", nil},
 	{"$SYS.REQ.SERVER.PING.CONNZ", nil},
@@ -150,7 +150,7 @@ func TestEachPartyHasNoOtherRights(t *testing.T) {
 			nc := s.connect(t, party)
 			for _, subject := range []string{
 				">", "*.>", "deletions.>", "deletions.requests.kv-user-context", "deletions.results.>", "$JS.>", "$JS.API.>", "$JS.ACK.>",
-				"$JS.EVENT.>", "$SYS.>", "$SRV.>", "lethe.>", "_R_.>", "_INBOX_OTHERS.>", "*.somebody.*", "anything",
+				"$JS.EVENT.>", "$SYS.>", "$SRV.>", "lethe.>", "_R_.>", "_INBOX_OTHERS.>", "*.another.*", "anything",
 			} {
 				if party == "worker" && subject == "$SRV.>" {
 					continue // it answers there

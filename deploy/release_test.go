@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// Anybody can build a release again from its tag and compare.
+// A user can build a release again from its tag and compare.
 func TestTwoBuildsInTwoFoldersAreTheSame(t *testing.T) {
 	t.Parallel()
 	var binaries [][]byte

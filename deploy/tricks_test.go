@@ -134,7 +134,7 @@ func TestAllowedSubjectsGrantNothingElse(t *testing.T) {
 				t.Fatal(err)
 			}
 			if info.PushBound || info.Delivered.Consumer != 0 || info.NumPending != 1 {
-				t.Errorf("somebody listens: %s", answer)
+				t.Errorf("a client listens: %s", answer)
 			}
 		})
 	}

@@ -31,7 +31,7 @@ var (
 )
 
 // parseQuery reads what a query in PromQL names. It knows no more of the language: every name that is not a function's,
-// a keyword or a label is a metric, so a wrong name is never read past. promtool checks the syntax.
+// a keyword or a label is a metric, so a wrong name is never skipped. promtool checks the syntax.
 func parseQuery(text string) (q query) {
 	tokens := token.FindAllString(text, -1)
 	next := func(i int) string {

@@ -8,7 +8,7 @@ import (
 	"github.com/lethe-dev/lethe/deleter"
 )
 
-// limit is a rate limit of an API. allow counts a call that is let through, or returns how
+// limit is a rate limit of an API. allow counts a call that is accepted, or returns how
 // long no call is.
 type limit interface {
 	allow(now time.Time) (wait time.Duration)
@@ -115,7 +115,7 @@ func (a *limitedAPI) call() deleter.Answer {
 	return answer
 }
 
-// arrive counts a call, and returns how long none is let through, 0 if this one is.
+// arrive counts a call, and returns how long none is accepted, 0 if this one is.
 func (a *limitedAPI) arrive() (wait time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
