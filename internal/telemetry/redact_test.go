@@ -1,6 +1,9 @@
 package telemetry
 
 import (
+	"bytes"
+	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -60,9 +63,57 @@ func TestTheCollectorsKeyIsNotLogged(t *testing.T) {
 }
 
 func TestOtherTextIsNotRedacted(t *testing.T) {
-	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "a=1,tenant=x,=,")
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "a=1,tenant=x,=,a b=1")
+	t.Setenv("OTHER_HEADERS", "host=collector:4318") // of another program
+	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "at=collector:4318")
 	const text = `Post "http://collector:4318/v1/traces": 1 tenant is away, write to a@b.example`
 	if got := redact(text); got != text {
 		t.Errorf("%s", got)
+	}
+}
+
+// Whichever text a version of OpenTelemetry puts into its errors.
+func TestEachSpellingOfACollectorsKeyIsRedacted(t *testing.T) {
+	const key = "hush-hush-collector"
+	for name, c := range map[string]struct{ headers, text string }{
+		"as it is":                       {"api-key=" + key, "not your key: " + key},
+		"without the scheme":             {"authorization=Bearer%20" + key, "not your key: " + key},
+		"with the scheme":                {"authorization=Bearer%20" + key, "not your key: Bearer " + key},
+		"as it is written":               {"authorization=Bearer%20" + key, "parse Bearer%20" + key},
+		"decoded":                        {"api-key=%68ush-hush-collector", "not your key: " + key},
+		"of the second header":           {"a=1,api-key=" + key, "not your key: " + key},
+		"with blanks beside it":          {"api-key = " + key + " ", "not your key: " + key + "."},
+		"with a bad escape":              {"authorization=Bearer " + key + "%zz", "not your key: " + key + "%zz"},
+		"with a colon for an equals":     {"authorization: Bearer " + key, "parse authorization: Bearer " + key},
+		"with a colon, the value":        {"authorization: Bearer " + key, "not your key: Bearer " + key},
+		"in a name":                      {"api " + key + "=1", "invalid key api " + key},
+		"of the shortest length":         {"api-key=" + key[:minSecret], "not your key: " + key[:minSecret]},
+		"as a password, with no headers": {"", "dial http://user:" + key + "@collector:4318: refused"},
+		"as a user":                      {"", "dial http://" + key + "@collector:4318: refused"},
+		"in a query":                     {"", "post http://collector/v1?key=" + key + ": refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", c.headers)
+			if got := redact(c.text); strings.Contains(got, key[:minSecret]) || !strings.Contains(got, redacted) {
+				t.Errorf("%s", got)
+			}
+		})
+	}
+}
+
+func TestTheLogOfOpenTelemetryIsRedactedWhereverTheKeyIs(t *testing.T) {
+	const key = "hush-hush-collector"
+	t.Setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "api-key="+key)
+	var logged bytes.Buffer
+	log := slog.New(redactingHandler{slog.NewJSONHandler(&logged, nil)})
+	log.With("with", key, "n", 5).WithGroup("g").Warn("the message: "+key, "attribute", key, "error", errors.New(key), "m", 7)
+	got := logged.String()
+	if strings.Contains(got, "hush") || strings.Count(got, redacted) != 4 {
+		t.Errorf("%s", got)
+	}
+	for _, kept := range []string{`"n":5`, `"m":7`, `"g":{`} {
+		if !strings.Contains(got, kept) {
+			t.Errorf("%s is not in %s", kept, got)
+		}
 	}
 }
