@@ -106,12 +106,12 @@ func TestOnlyTheServerKnowsWhetherAnOldRequestHadRecords(t *testing.T) {
 		age   time.Duration
 		want  bool
 	}{
-		"a new request":                         {fresh, time.Minute, false},
-		"a request older than records":          {fresh, 2 * time.Hour, true},
-		"nothing is known":                      {retentionInfo{}, time.Minute, true},
-		"what is known is old":                  {retentionInfo{asked: now.Add(-2 * checkEvery), maxAge: time.Hour}, time.Minute, true},
-		"a new request, records stay for ever":  {retentionInfo{asked: now}, time.Minute, false},
-		"an old request, records stay for ever": {retentionInfo{asked: now}, 10000 * time.Hour, false},
+		"a new request":                        {fresh, time.Minute, false},
+		"a request older than records":         {fresh, 2 * time.Hour, true},
+		"nothing is known":                     {retentionInfo{}, time.Minute, true},
+		"what is known is old":                 {retentionInfo{asked: now.Add(-2 * checkEvery), maxAge: time.Hour}, time.Minute, true},
+		"a new request, records never expire":  {retentionInfo{asked: now}, time.Minute, false},
+		"an old request, records never expire": {retentionInfo{asked: now}, 10000 * time.Hour, false},
 	} {
 		d := &delivery{Msg: &nats.Msg{}, storedAt: now.Add(-c.age)}
 		if got := knowing(c.known, true).needsRetention(d); got != c.want {
