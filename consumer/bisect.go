@@ -42,17 +42,17 @@ type bisection struct {
 const denseShare = 8
 
 // run answers n requests.
-func (n *bisection) run(requests int) []callResult {
-	n.results = make([]callResult, requests)
+func (b *bisection) run(requests int) []callResult {
+	b.results = make([]callResult, requests)
 	for i := range requests {
-		n.waiting = append(n.waiting, i)
+		b.waiting = append(b.waiting, i)
 	}
-	for len(n.waiting) > 0 {
-		set := n.waiting
-		n.waiting = nil
-		n.split(set, false)
+	for len(b.waiting) > 0 {
+		set := b.waiting
+		b.waiting = nil
+		b.split(set, false)
 	}
-	return n.results
+	return b.results
 }
 
 // split answers the requests of set, or lets some of them wait, and reports whether all
@@ -60,39 +60,39 @@ func (n *bisection) run(requests int) []callResult {
 //
 // A status that is not documented may depend on how many requests the call is made for.
 // Then the answer to one half says nothing about the other, and each is tried.
-func (n *bisection) split(set []int, someRefused bool) (allDeleted bool) {
+func (b *bisection) split(set []int, someRefused bool) (allDeleted bool) {
 	if len(set) == 0 {
 		return true
 	}
-	if n.stop == nil && n.called && n.halted() {
-		n.stop = &deleter.Answer{}
+	if b.stop == nil && b.called && b.halted() {
+		b.stop = &deleter.Answer{}
 	}
-	if n.stop != nil {
+	if b.stop != nil {
 		for _, i := range set { // the call that was made refused all of them
-			n.results[i].unanswered = true
-			n.results[i].answer = *n.stop
-			n.results[i].answer.MayHaveDeleted = false
+			b.results[i].unanswered = true
+			b.results[i].answer = *b.stop
+			b.results[i].answer.MayHaveDeleted = false
 		}
 		return false
 	}
 	documented := true
 	if !someRefused || len(set) == 1 {
 		var done bool
-		if set, documented, allDeleted, done = n.call(set); done {
+		if set, documented, allDeleted, done = b.call(set); done {
 			return allDeleted
 		}
 	}
 	left, right := set[:len(set)/2], set[len(set)/2:]
 	switch {
 	case !documented:
-		n.split(left, false)
-		n.split(right, false)
-	case n.split(left, false):
-		n.split(right, true)
-	case n.refused*denseShare > len(n.results):
-		n.split(right, false)
+		b.split(left, false)
+		b.split(right, false)
+	case b.split(left, false):
+		b.split(right, true)
+	case b.refused*denseShare > len(b.results):
+		b.split(right, false)
 	default:
-		n.waiting = append(n.waiting, right...)
+		b.waiting = append(b.waiting, right...)
 	}
 	return false
 }
@@ -100,52 +100,52 @@ func (n *bisection) split(set []int, someRefused bool) (allDeleted bool) {
 // call makes a call for set. done is true if each request has its answer. Otherwise
 // the answer refuses some of the undecided requests without naming them; documented
 // says whether its status is a documented one.
-func (n *bisection) call(set []int) (undecided []int, documented, allDeleted, done bool) {
-	n.called = true
-	answer, called := n.try(set)
+func (b *bisection) call(set []int) (undecided []int, documented, allDeleted, done bool) {
+	b.called = true
+	answer, called := b.try(set)
 	for _, i := range set {
 		if !slices.Contains(called, i) {
-			n.results[i].retry = true
+			b.results[i].retry = true
 		}
 	}
 	answer.Requests = len(called)
 	for _, i := range called {
-		n.results[i].calls++
+		b.results[i].calls++
 	}
 	documented = answer.Verdict != deleter.Retry
 	if !answer.Divisible() || len(called) <= 1 {
 		for _, i := range called {
-			n.results[i].answer = answer
+			b.results[i].answer = answer
 			if answer.Divisible() {
-				n.refused++
+				b.refused++
 			}
 		}
 		if !answer.Divisible() && (answer.Verdict == deleter.CredentialRefused || answer.Verdict == deleter.Retry) {
-			n.stop = &answer
+			b.stop = &answer
 		}
 		return nil, documented, answer.Verdict == deleter.Deleted && len(called) == len(set), true
 	}
 
 	var rest []int
 	for _, i := range called {
-		ids := n.refusedOf(i, answer)
+		ids := b.refusedOf(i, answer)
 		if len(ids) == 0 {
 			rest = append(rest, i)
 			continue
 		}
-		n.refused++
-		n.results[i].answer = answer
-		n.results[i].answer.Refused = ids
+		b.refused++
+		b.results[i].answer = answer
+		b.results[i].answer.Refused = ids
 	}
 	switch {
 	case answer.Status == http.StatusOK || answer.Status == http.StatusPartialContent:
 		for _, i := range rest { // what is not refused is deleted
-			n.results[i].answer = answer
-			n.results[i].answer.Verdict, n.results[i].answer.Refused = deleter.Deleted, nil
+			b.results[i].answer = answer
+			b.results[i].answer.Verdict, b.results[i].answer.Refused = deleter.Deleted, nil
 		}
 		return nil, documented, false, true
 	case len(rest) < len(called): // nothing is deleted yet
-		n.split(rest, false)
+		b.split(rest, false)
 		return nil, documented, false, true
 	}
 	return rest, documented, false, false

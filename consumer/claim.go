@@ -213,7 +213,7 @@ func (l *Lane) releaseClaim(j *job) error {
 		return nil
 	}
 	j.mustRecord = false
-	_, err := l.recordOver(j, j.progress)
+	_, err := l.recordEndedAttempt(j, j.progress)
 	if _, ok := errors.AsType[*ledger.ConflictError](err); ok {
 		return nil // another worker continues with it
 	}

@@ -20,7 +20,7 @@ const laterFetchLimit = 90
 
 // mayFetch reports whether DELETION_LATER has space for the next steps of the
 // stream's messages. Due steps free more space than they need.
-func (r *laterUsage) mayFetch(stream string) bool {
-	percent := r.percent.Load()
+func (u *laterUsage) mayFetch(stream string) bool {
+	percent := u.percent.Load()
 	return percent < streams.LaterFullAt || stream == events.StreamLater && percent < laterFetchLimit
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/lethe-dev/lethe/internal/ledger"
 )
 
-// recordOver stores the record of an attempt that is over, and returns the progress that
+// recordEndedAttempt stores the record of an attempt that is over, and returns the progress that
 // follows it.
-func (l *Lane) recordOver(j *job, p ledger.Progress) (ledger.Progress, error) {
+func (l *Lane) recordEndedAttempt(j *job, p ledger.Progress) (ledger.Progress, error) {
 	r := l.ledger.NewAttempt(j.ctx, j.ID, j.fingerprint, p, 0)
 	err := l.append(j, r)
 	return r.Progress, err

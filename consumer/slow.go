@@ -31,12 +31,12 @@ func informative(a deleter.Answer, timeout time.Duration) bool {
 // call without an answer yet counts in the last minute with the time it has taken so
 // far: an API that never answers must be noticed, too.
 type latencies struct {
-	mu      sync.Mutex
-	started time.Time // of the first call
-	out     map[*time.Time]struct{}
-	recent  ring   // of slots of ten seconds
-	day     ring   // of hours
-	all     Totals // its Results are elsewhere
+	mu       sync.Mutex
+	started  time.Time // of the first call
+	inFlight map[*time.Time]struct{}
+	recent   ring   // of slots of ten seconds
+	day      ring   // of hours
+	all      Totals // its Results are elsewhere
 }
 
 // Totals count what the worker did in a lane since it started.
@@ -82,9 +82,9 @@ func BucketEnd(bucket int) time.Duration {
 
 func newLatencies() *latencies {
 	return &latencies{
-		out:    map[*time.Time]struct{}{},
-		recent: ring{10 * time.Second, make([]slot, 7)}, // a minute, and the slot that fills
-		day:    ring{time.Hour, make([]slot, 25)},
+		inFlight: map[*time.Time]struct{}{},
+		recent:   ring{10 * time.Second, make([]slot, 7)}, // a minute, and the slot that fills
+		day:      ring{time.Hour, make([]slot, 25)},
 	}
 }
 
@@ -95,7 +95,7 @@ func (l *latencies) begin(now time.Time) (call *time.Time) {
 	if l.started.IsZero() {
 		l.started = now
 	}
-	l.out[&now] = struct{}{}
+	l.inFlight[&now] = struct{}{}
 	return &now
 }
 
@@ -104,7 +104,7 @@ func (l *latencies) begin(now time.Time) (call *time.Time) {
 func (l *latencies) end(call *time.Time, now time.Time, counts bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.out, call)
+	delete(l.inFlight, call)
 	l.all.Calls++
 	if counts {
 		bucket, since := bucketOf(now.Sub(*call)), now.Sub(l.started)
@@ -121,7 +121,7 @@ func (l *latencies) slow(now time.Time) (minute, day time.Duration, slow bool) {
 	defer l.mu.Unlock()
 	since := now.Sub(l.started)
 	last := l.recent.sum(since, 0)
-	for begun := range l.out {
+	for begun := range l.inFlight {
 		if took := now.Sub(*begun); took > slowCall {
 			last[bucketOf(took)]++
 		}

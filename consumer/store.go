@@ -43,7 +43,7 @@ func (l *Lane) storeResult(j *job, step nextStep, r *ledger.Pending) (settlement
 // has no lease: another delivery of the request must not treat the attempt as unanswered,
 // and another request with the same id must not replace the schedule.
 func (l *Lane) storeRetry(j *job, step nextStep) (settlement, error) {
-	next, err := l.recordOver(j, step.progress)
+	next, err := l.recordEndedAttempt(j, step.progress)
 	if err != nil {
 		j.progress = step.progress
 		return l.storeConflict(j, step, err)

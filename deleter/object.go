@@ -44,8 +44,8 @@ func (o Object) Has(name string) bool {
 	return kind != 'n' && kind != jsontext.KindInvalid
 }
 
-// Words is the API's message for people: its error, message or detail.
-func (o Object) Words() string {
+// Message returns the API's message for people: its error, message or detail.
+func (o Object) Message() string {
 	for _, name := range []string{"error", "message", "detail"} {
 		if text, ok := o.Text(name); ok && text != "" {
 			return text

@@ -45,7 +45,7 @@ func TestWordsReturnsTheMessage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := o.Words(); got != want {
+		if got := o.Message(); got != want {
 			t.Errorf("%s: %q, want %q", body, got, want)
 		}
 	}

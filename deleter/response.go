@@ -36,7 +36,7 @@ func readGeneral(r Response) (a Answer, general bool) {
 		return Answer{Verdict: Retry, Message: fmt.Sprintf("answered with the status %d, which is not a final status", r.Status), MayHaveDeleted: true, UnknownStatus: true}, true
 	case r.Status == http.StatusUnauthorized, r.Status == http.StatusForbidden:
 		return Answer{Verdict: CredentialRefused, Message: explain(r)}, true
-	case slices.Contains(later, r.Status):
+	case slices.Contains(notProcessed, r.Status):
 		return Answer{Verdict: Retry, Message: explain(r)}, true
 	case r.Status >= 500:
 		return Answer{Verdict: Retry, Message: explain(r), MayHaveDeleted: true}, true
@@ -52,9 +52,9 @@ func readGeneral(r Response) (a Answer, general bool) {
 	}
 }
 
-// later are the statuses of a server, or of a proxy before it, that did not
+// notProcessed are the statuses of a server, or of a proxy before it, that did not
 // process the request (RFC 9110, section 15.5; RFC 8470; RFC 6585).
-var later = []int{
+var notProcessed = []int{
 	http.StatusProxyAuthRequired, http.StatusRequestTimeout, http.StatusMisdirectedRequest, http.StatusTooEarly, http.StatusTooManyRequests,
 }
 
@@ -85,7 +85,7 @@ func explain(r Response) string {
 	if err != nil {
 		return status
 	}
-	words := o.Words()
+	words := o.Message()
 	switch name := http.StatusText(r.Status); {
 	case words == "" || strings.EqualFold(strings.TrimRight(words, "."), name):
 		return status // many APIs only repeat the status

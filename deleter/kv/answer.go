@@ -39,7 +39,7 @@ func read(r deleter.Response, ids []int64) deleter.Answer {
 	// Nothing was deleted. Where all ids are wrong, the sibling call lists them here too.
 	listed, _, _ := refusedByName(body)
 	refused := among(ids, append(listed, refusedByPosition(body, ids)...))
-	return deleter.Answer{Verdict: deleter.Invalid, Message: body.Words(), Refused: refused}
+	return deleter.Answer{Verdict: deleter.Invalid, Message: body.Message(), Refused: refused}
 }
 
 // readDone reads a 200 or 206: all ids are deleted, or those that are not listed
@@ -54,7 +54,7 @@ func readDone(r deleter.Response, body deleter.Object, ids []int64) deleter.Answ
 	case found && len(refused) == 0:
 		return deleter.Undocumented(r, fmt.Sprintf("%d with a list of invalid ids that were not asked for", r.Status))
 	case found:
-		return deleter.Answer{Verdict: deleter.Invalid, Message: body.Words(), Refused: refused}
+		return deleter.Answer{Verdict: deleter.Invalid, Message: body.Message(), Refused: refused}
 	case r.Status == http.StatusOK && explained:
 		return deleter.Answer{Verdict: deleter.Deleted, Message: message}
 	case r.Status == http.StatusOK:

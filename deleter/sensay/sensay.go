@@ -61,7 +61,7 @@ func read(r deleter.Response) deleter.Answer {
 	if err != nil {
 		return deleter.Undocumented(r, fmt.Sprintf("%d, but %s", r.Status, err))
 	}
-	a := deleter.Answer{Message: body.Words()}
+	a := deleter.Answer{Message: body.Message()}
 	_, explained := body.Text("error")
 	var identified bool
 	a.APIRequestID, identified = body.Text("request_id")

@@ -134,15 +134,15 @@ type seenSubjects struct {
 const maxSeen = 1000
 
 // first reports whether it was not called with this subject before.
-func (t *seenSubjects) first(subject string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if _, known := t.subjects[subject]; known {
+func (s *seenSubjects) first(subject string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.subjects[subject]; known {
 		return false
 	}
-	if t.subjects == nil || len(t.subjects) >= maxSeen {
-		t.subjects = map[string]struct{}{}
+	if s.subjects == nil || len(s.subjects) >= maxSeen {
+		s.subjects = map[string]struct{}{}
 	}
-	t.subjects[subject] = struct{}{}
+	s.subjects[subject] = struct{}{}
 	return true
 }
