@@ -63,7 +63,7 @@ func (l *Lane) check(ctx context.Context) bool {
 		l.log.Debug("cannot read the server's clock", "error", err)
 	}
 	if err := l.ledger.LearnReplicas(ctx); err != nil {
-		l.log.Debug("cannot ask for the replicas of the results", "error", err)
+		l.log.Debug("cannot read the replicas of the results stream", "error", err)
 	}
 	begun := time.Now()
 	found, err := streams.Inspect(ctx, l.js, l.config.Target)

@@ -102,7 +102,7 @@ func (l *Lane) publishUnder(ctx context.Context, names []string, fingerprint str
 			return ack, nil
 		}
 	}
-	return nakWithDelay, fmt.Errorf("no free name among %v for a message that is invalid", names)
+	return nakWithDelay, fmt.Errorf("no unused id among %v for the result of an invalid message", names)
 }
 
 // fingerprintSuffix is the end of a fingerprint, enough to tell two messages apart.

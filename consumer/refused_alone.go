@@ -77,7 +77,7 @@ func (l *Lane) bringForwardWhenChanged(ctx context.Context) {
 			continue
 		}
 		if err := l.ledger.BringForward(ctx, *id, l.clock.now()); err != nil {
-			l.log.Debug("cannot bring the refused request forward, it comes at its time", "request_id", *id, "error", err)
+			l.log.Debug("cannot make the refused request due at once; it comes due as scheduled", "request_id", *id, "error", err)
 		}
 	}
 }

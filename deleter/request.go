@@ -94,7 +94,7 @@ func readResponse(response *http.Response) Response {
 	r.Body, err = io.ReadAll(io.LimitReader(response.Body, MaxBody+1))
 	switch {
 	case err != nil:
-		r.Err = fmt.Errorf("the answer broke off: %w", plain(err))
+		r.Err = fmt.Errorf("the answer is incomplete: %w", plain(err))
 	case len(r.Body) > MaxBody:
 		r.Err = fmt.Errorf("the answer is over %d bytes", MaxBody)
 	}

@@ -113,7 +113,7 @@ func unanswered(err error) error {
 func plain(err error) error {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return errors.New("no whole answer in time")
+		return errors.New("no complete answer within the timeout")
 	case errors.Is(err, context.Canceled):
 		return errors.New("the call was canceled")
 	default:

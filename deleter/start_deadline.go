@@ -34,9 +34,9 @@ func Passed(t time.Time) bool {
 }
 
 var (
-	errTooLate  = errors.New("the call was not begun in time")
+	errTooLate  = errors.New("the call could not begin before its deadline")
 	errEarly    = errors.New("an answer came before the call was made")
-	errUnfenced = errors.New("the connection does not let its writes be checked")
+	errUnfenced = errors.New("the connection does not allow writes to be checked")
 	errEnded    = errors.New("the call has ended")
 )
 

@@ -51,10 +51,10 @@ func newTransport(c ClientConfig) (http.RoundTripper, *http.Transport) {
 	return newMetricsTransport(redactingTransport{transport, c.Credential}), transport
 }
 
-// proxy hides an address that it cannot read: it may contain a password.
+// proxy hides an address that is not valid: it may contain a password.
 func proxy(r *http.Request) (u *url.URL, err error) {
 	if u, err = http.ProxyFromEnvironment(r); err != nil {
-		return nil, errors.New("the proxy that the environment names has no valid address")
+		return nil, errors.New("HTTP_PROXY or HTTPS_PROXY is not a valid proxy URL; correct it")
 	}
 	return u, nil
 }

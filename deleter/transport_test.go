@@ -279,7 +279,7 @@ func TestASlowBodyEndsAtTheTimeout(t *testing.T) {
 		}
 	}))
 	client.Timeout = 300 * time.Millisecond
-	if got := call(t, client); got.Verdict != Retry || !got.MayHaveDeleted || !strings.Contains(got.Message, "in time") {
+	if got := call(t, client); got.Verdict != Retry || !got.MayHaveDeleted || !strings.Contains(got.Message, "within the timeout") {
 		t.Errorf("%+v", got)
 	}
 }

@@ -482,7 +482,7 @@ func TestConcurrencyDecreasesWhenCallsTakeLonger(t *testing.T) {
 		"time-outs": func(*limitedAPI) func() deleter.Answer {
 			return func() deleter.Answer {
 				time.Sleep(time.Minute)
-				return deleter.Answer{Verdict: deleter.Retry, Message: "no whole answer in time"}
+				return deleter.Answer{Verdict: deleter.Retry, Message: "no complete answer within the timeout"}
 			}
 		},
 		"latency": func(a *limitedAPI) func() deleter.Answer {
