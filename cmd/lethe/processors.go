@@ -8,12 +8,23 @@ import (
 )
 
 const (
-	// fitEvery is how often the worker measures its CPU time.
+	// fitEvery is how often the worker measures its demand for processors.
 	fitEvery = 500 * time.Millisecond
-	// calmBelow and busyAbove are the CPU seconds used in a second below which one
-	// processor is enough, and above which it is not.
-	calmBelow, busyAbove = 0.4, 0.6
+	// calmLoad and busyLoad are the CPU seconds used in a second below which one
+	// processor is enough, and from which on it is not.
+	calmLoad, busyLoad = 0.4, 0.6
+	// calmQueue and busyQueue are the same for the goroutines that wait for a processor.
+	calmQueue, busyQueue = 1, 2
 )
+
+// demand is how much of the processors this process needs.
+type demand struct {
+	// load is the CPU seconds used in a second. It stays low, however much there is to do,
+	// while other processes use the processors or a system call holds the only one.
+	load float64
+	// queue is the mean number of goroutines that could run, and wait for a processor.
+	queue float64
+}
 
 // fitProcessors limits Go to one processor while the worker needs less than half of
 // one, until ctx ends (docs/decisions/0018). An environment that sets GOMAXPROCS
@@ -25,7 +36,7 @@ func fitProcessors(ctx context.Context) {
 	}
 	ticker := time.NewTicker(fitEvery)
 	defer ticker.Stop()
-	single, at := false, time.Now()
+	single, at, waits := false, time.Now(), newWaits()
 	for {
 		select {
 		case <-ctx.Done():
@@ -35,7 +46,8 @@ func fitProcessors(ctx context.Context) {
 		before, since := used, at
 		used, _ = cpuTime()
 		at = time.Now()
-		switch one := oneIsEnough(single, (used-before).Seconds()/at.Sub(since).Seconds()); {
+		seconds := at.Sub(since).Seconds()
+		switch one := oneIsEnough(single, demand{load: (used - before).Seconds() / seconds, queue: waits.more() / seconds}); {
 		case one == single:
 			continue
 		case one:
@@ -47,11 +59,11 @@ func fitProcessors(ctx context.Context) {
 	}
 }
 
-// oneIsEnough reports whether one processor is enough for a worker that uses load CPU
-// seconds in a second. single is the last answer.
-func oneIsEnough(single bool, load float64) bool {
+// oneIsEnough reports whether one processor is enough for a worker with this demand.
+// single is the last answer.
+func oneIsEnough(single bool, d demand) bool {
 	if single {
-		return load < busyAbove
+		return d.load < busyLoad && d.queue < busyQueue
 	}
-	return load < calmBelow
+	return d.load < calmLoad && d.queue < calmQueue
 }
