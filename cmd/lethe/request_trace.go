@@ -21,6 +21,7 @@ func withTracedClient(cmd *cobra.Command, command string, do func(context.Contex
 	return withClient(cmd, command, func(ctx context.Context, c *client) error {
 		tel, err := telemetry.Setup(ctx, telemetry.Config{
 			ServiceVersion: buildVersion(), LogLevel: c.cfg.LogLevel, LogFormat: c.cfg.LogFormat, Stderr: cmd.ErrOrStderr(),
+			LeaveRoots: true,
 		})
 		if err != nil {
 			return usageError("%w", err)
@@ -31,7 +32,8 @@ func withTracedClient(cmd *cobra.Command, command string, do func(context.Contex
 }
 
 // beginSend begins the span of publishing a request, and has msg carry its context: the
-// worker continues this trace. end gets the error of the publish.
+// worker continues this trace, and begins one if nothing is exported here. end gets the
+// error of the publish.
 func beginSend(ctx context.Context, msg *nats.Msg, id string) (end func(error)) {
 	ctx, span := otel.Tracer("github.com/lethe-dev/lethe/cmd/lethe").Start(ctx, "send "+msg.Subject, trace.WithSpanKind(trace.SpanKindProducer))
 	otel.GetTextMapPropagator().Inject(ctx, ledger.HeaderCarrier(msg.Header))

@@ -40,6 +40,9 @@ type Config struct {
 	LogFormat string
 	// Stderr receives the log. nil means os.Stderr.
 	Stderr io.Writer
+	// LeaveRoots begins no trace while no spans are exported: the reader of a message without one begins it, and may
+	// export it. It would not record a trace that began here, unsampled.
+	LeaveRoots bool
 }
 
 // Telemetry is the result of Setup, which also sets OpenTelemetry's globals and slog's default logger.
@@ -86,7 +89,7 @@ func Setup(ctx context.Context, c Config) (*Telemetry, error) {
 		warn(namesSet(), oneLine(err))
 	}
 	exporters := exporters{env: env, console: c.Stderr, warn: warn}
-	t.setupTraces(exporters.spans(ctx), res)
+	t.setupTraces(exporters.spans(ctx), res, c.LeaveRoots)
 	if err := t.setupMetrics(exporters.metrics(ctx), res); err != nil {
 		_ = t.Shutdown(ctx) // nothing is recorded yet
 		return nil, err
@@ -126,8 +129,13 @@ func (t *Telemetry) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-func (t *Telemetry) setupTraces(exporter trace.SpanExporter, res *resource.Resource) {
-	if exporter == nil {
+func (t *Telemetry) setupTraces(exporter trace.SpanExporter, res *resource.Resource, leaveRoots bool) {
+	switch {
+	case exporter != nil:
+	case leaveRoots:
+		otel.SetTracerProvider(tracenoop.NewTracerProvider()) // it continues a trace unchanged
+		return
+	default:
 		otel.SetTracerProvider(newPassthrough())
 		return
 	}
