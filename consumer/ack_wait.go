@@ -26,7 +26,7 @@ type ackWaits struct {
 	shorter time.Time // when it was last found shorter than before
 }
 
-// get returns the ack_wait, [ackWait] until it was read.
+// get returns the ack_wait, [streams.AckWait] until it was read.
 func (a *ackWaits) get() time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()

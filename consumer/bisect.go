@@ -68,7 +68,7 @@ func (b *bisection) split(set []int, someRefused bool) (allDeleted bool) {
 		b.stop = &deleter.Answer{}
 	}
 	if b.stop != nil {
-		for _, i := range set { // the call that was made refused all of them
+		for _, i := range set { // they get no further call in this batch
 			b.results[i].unanswered = true
 			b.results[i].answer = *b.stop
 			b.results[i].answer.MayHaveDeleted = false

@@ -85,6 +85,11 @@ func (l *Lane) claimEach(jobs []*job) (claimed []*job) {
 	return claimed
 }
 
+// add puts j into a batch.
+func (l *Lane) add(j *job) {
+	l.batcher.add(j, j.progress.Single() || l.breaker.SingleRequests())
+}
+
 // tryClaims claims jobs together, and returns for each whether that succeeded.
 func (l *Lane) tryClaims(ctx context.Context, jobs []*job, begun time.Time) []bool {
 	ok := make([]bool, len(jobs))
@@ -92,7 +97,7 @@ func (l *Lane) tryClaims(ctx context.Context, jobs []*job, begun time.Time) []bo
 		return ok
 	}
 	now := l.clock.now()
-	if l.config.RecordAttempts {
+	if l.config.RecordAttempts { // for an API that takes lists and can answer not-found
 		records := make([]*ledger.Pending, len(jobs))
 		for i, j := range jobs {
 			records[i] = l.ledger.NewAttempt(j.ctx, j.ID, j.fingerprint, j.progress.WithAttempt(now), l.lease())

@@ -203,7 +203,8 @@ func (l *Lane) stepAfter(j *job, s callResult) nextStep {
 	step := decide(l.config.Rules, j.progress, s.answer, j.accepted.Since(s.answer.Credential), now)
 	var waitsUntil time.Time
 	var refusal string
-	if s.answer.Verdict == deleter.CredentialRefused && step.outcome == "" && step.progress.Elapsed == j.progress.Elapsed {
+	noTimeCounts := step.progress.Elapsed == j.progress.Elapsed
+	if s.answer.Verdict == deleter.CredentialRefused && step.outcome == "" && noTimeCounts {
 		waitsUntil = step.nextCallAt
 		refusal = ledger.Answer{Status: s.answer.Status, Message: s.answer.Message}.Text()
 	}

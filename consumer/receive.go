@@ -93,7 +93,7 @@ func (l *Lane) read(msg *nats.Msg, asked time.Time) *delivery {
 // the server, and reports whether it did.
 func (l *Lane) setInitialProgress(j *job) bool {
 	switch {
-	case l.config.Rate > 0:
+	case l.config.Rate > 0: // an answered request must not wait for a turn, so its head is checked first
 		return false
 	case j.due:
 		j.progress = dueProgress(ledger.ReadProgress(j.Header))

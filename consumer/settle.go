@@ -82,8 +82,3 @@ func (l *Lane) callBegins(d *delivery) {
 		l.prefetch.Release(1)
 	}
 }
-
-// add puts j into a batch.
-func (l *Lane) add(j *job) {
-	l.batcher.add(j, j.progress.Single() || l.breaker.SingleRequests())
-}

@@ -15,7 +15,7 @@ func (l *Lane) store(j *job, step nextStep) (settlement, error) {
 		return l.storeRetry(j, step)
 	}
 	next := step.progress
-	if step.nextCallAt.IsZero() {
+	if step.nextCallAt.IsZero() { // a final step has no progress; a replay reads that of this attempt
 		next = j.progress
 	}
 	next.Seq = j.progress.Seq

@@ -70,8 +70,8 @@ type Answer struct {
 	// Credential is the [Credential.Version] that the call was made with, 0 if no
 	// call was made.
 	Credential int
-	// Requests is how many requests the call was made for, if more than one. The
-	// caller of Delete sets it.
+	// Requests is how many requests the call was made for; 0 counts as 1. The caller
+	// of Delete sets it.
 	Requests int
 	// Refused are the ids that the API named as invalid, where it named any.
 	Refused []int64

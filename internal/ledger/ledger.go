@@ -20,7 +20,7 @@
 //	schedule.go  the next step as a message in the future
 //	replay.go    trying a failed request again
 //	retry.go     retrying until an operation succeeds, and reporting why it fails
-//	headers.go   the headers of a message
+//	headers.go   setting the headers of a message
 //	carrier.go   trace context in them
 //	metrics.go   how often storing failed
 package ledger

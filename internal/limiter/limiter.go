@@ -62,8 +62,8 @@ type Config struct {
 //
 // A request acquires a slot before it is claimed, and waits for its turn right before its
 // call: the time of a claim varies, and would turn an even rate into bursts. So that no
-// call waits for a claim, there are more slots than calls may run: for twice the claims
-// that are made during a call, and at most as many again.
+// call waits for a claim, there are more slots than calls may run: one more for each call
+// that ends during a claim, times two to be sure, and at most twice as many in all.
 type Limiter struct {
 	config Config
 

@@ -17,7 +17,8 @@ type Policy struct {
 	Randomization float64
 	// MaxInterval is the longest wait, also for a Retry-After of the API.
 	MaxInterval time.Duration
-	// MaxElapsed is how long after its first attempt a request fails.
+	// MaxElapsed limits the sum of what was scheduled as waiting and of the calls that
+	// ended in retry. A request that exceeds it fails (docs/decisions/0003).
 	MaxElapsed time.Duration
 }
 
