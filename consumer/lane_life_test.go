@@ -95,6 +95,25 @@ func TestAnAnswerIsStoredEvenIfItsRecordsAreGone(t *testing.T) {
 	}
 }
 
+// Another worker may have made an attempt while this one was stopped in its call, and its
+// record went with the others.
+func TestAnAnswerWhoseRecordsAreGoneDoesNotMakeALaterNotFoundTrue(t *testing.T) {
+	env := newEnvironment(t)
+	env.run(env.config(sensayTarget, &fakeAPI{answer: func(call int, _ events.Resource) deleter.Answer {
+		if call == 1 {
+			env.recreateResults()
+			return answerBusy
+		}
+		return answerNotFound
+	}}))
+	r := entry(7)
+	env.publish(r)
+	got := env.final(sensayTarget, r.ID)
+	if got.Outcome != events.Deleted || !got.Evidence.AfterUnansweredAttempt {
+		t.Errorf("%s, %+v", got.Outcome, got.Evidence)
+	}
+}
+
 func TestStoppingFinishesCallsInFlightAndReturnsTheOtherMessages(t *testing.T) {
 	env := newEnvironment(t)
 	calling, proceed := make(chan struct{}, 100), make(chan struct{})

@@ -526,7 +526,9 @@ func (m *model) storeAnswer(l *modelState, i int) {
 func (m *model) conflict(l *modelState, i int) {
 	if !l.hasRecords { // the records expired; the answer is stored all the same
 		h := &l.workers[i]
-		h.current.atHead, h.current.noSeq, h.next.atHead, h.next.noSeq = true, true, true, true
+		for _, p := range []*modelProgress{&h.current, &h.next} {
+			p.atHead, p.noSeq, p.mayHaveDeleted = true, true, true
+		}
 		return
 	}
 	if l.head.outcome.final() {

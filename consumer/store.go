@@ -60,9 +60,12 @@ func (l *Lane) storeConflict(j *job, step nextStep, err error) (settlement, erro
 	case !errors.As(err, &conflict):
 		return nakWithDelay, err
 	case conflict.Last == nil:
-		// The stream was recreated. The API's answer must not be lost with it: the next
-		// call would get another one.
-		j.progress.Seq, step.progress.Seq = 0, 0
+		// The records are gone. The API's answer must not be lost with them: the next
+		// call would get another one. Another worker may have recorded an attempt since
+		// this one's, so a later 404 proves nothing.
+		for _, p := range []*ledger.Progress{&j.progress, &step.progress} {
+			p.Seq, p.MayHaveDeleted = 0, true
+		}
 		return l.store(j, step)
 	case conflict.Last.Fingerprint != j.fingerprint && step.outcome.Final():
 		// Another event used the id during the call. The call is made, and its
