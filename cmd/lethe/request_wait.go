@@ -33,7 +33,7 @@ type awaitedName struct {
 
 // awaitResults starts to listen for results. Call it before publishing.
 func awaitResults(ctx context.Context, l *resultReader, target events.Target, show func(r *storedResult, before bool) error) (*awaited, error) {
-	messages, _, err := l.open(ctx, events.ResultFilter(target, "", ""), jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy})
+	messages, err := l.open(ctx, events.ResultFilter(target, "", ""), jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy})
 	if err != nil {
 		return nil, err
 	}
@@ -84,17 +84,13 @@ func (a *awaited) wait(ctx context.Context, timeout time.Duration) error {
 	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for a.left > 0 {
-		msg, err := a.messages.Next(jetstream.NextContext(bounded))
+		msg, meta, err := a.messages.next(bounded, true)
 		if ctx.Err() != nil {
 			return fmt.Errorf("%w; %w", errInterrupted, errMissing{a.left, a.total})
 		}
 		if bounded.Err() != nil {
 			return errMissing{a.left, a.total}
 		}
-		if err != nil {
-			return fmt.Errorf("wait for results: %w", err)
-		}
-		meta, err := msg.Metadata()
 		if err != nil {
 			return fmt.Errorf("wait for results: %w", err)
 		}

@@ -72,22 +72,15 @@ func (l *resultReader) each(ctx context.Context, of selection, do func(*storedRe
 	case of.from > 0:
 		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, of.from
 	}
-	messages, pending, err := l.open(ctx, of.subject, config)
+	messages, err := l.open(ctx, of.subject, config)
 	if err != nil {
 		return err
 	}
 	defer messages.stop()
-	if pending == 0 && !of.follow {
-		return nil
-	}
-	for {
-		msg, err := messages.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return readError(err)
-		}
-		meta, err := msg.Metadata()
-		if err != nil {
-			return readError(err)
+	for messages.left > 0 || of.follow {
+		msg, meta, err := messages.next(ctx, of.follow)
+		if err != nil || msg == nil {
+			return err
 		}
 		more := true
 		if result, ok := l.read(msg.Subject(), msg.Headers(), msg.Data(), meta.Sequence.Stream, meta.Timestamp); ok {
@@ -95,42 +88,11 @@ func (l *resultReader) each(ctx context.Context, of selection, do func(*storedRe
 				return err
 			}
 		}
-		if !more || meta.NumPending == 0 && !of.follow {
+		if !more {
 			return nil
 		}
 	}
-}
-
-// openMessages is a running read of DELETION_RESULTS.
-type openMessages struct {
-	jetstream.MessagesContext
-	stop func()
-}
-
-// open starts to read the messages of a subject and returns how many are stored now.
-func (l *resultReader) open(ctx context.Context, subject string, config jetstream.OrderedConsumerConfig) (*openMessages, uint64, error) {
-	config.FilterSubjects, config.InactiveThreshold = []string{subject}, time.Minute
-	cons, err := l.js.OrderedConsumer(ctx, events.StreamResults, config)
-	if err != nil {
-		return nil, 0, readError(err)
-	}
-	remove := func() {
-		// Otherwise it would stay on the server until it is inactive for a minute.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-		defer cancel()
-		if info := cons.CachedInfo(); info != nil {
-			_ = l.js.DeleteConsumer(ctx, events.StreamResults, info.Name)
-		}
-	}
-	info, err := cons.Info(ctx)
-	if err == nil {
-		var messages jetstream.MessagesContext
-		if messages, err = cons.Messages(); err == nil {
-			return &openMessages{messages, func() { messages.Stop(); remove() }}, info.NumPending, nil
-		}
-	}
-	remove()
-	return nil, 0, readError(err)
+	return nil
 }
 
 // readError returns why results cannot be read.

@@ -37,21 +37,13 @@ func (l *resultReader) tail(ctx context.Context, of selection, n int, match func
 // last returns the sequence of the newest message of a subject, 0 if there is none. It
 // opens a consumer, because a subscriber may lack the permission for STREAM.INFO.
 func (l *resultReader) last(ctx context.Context, subject string) (uint64, error) {
-	messages, pending, err := l.open(ctx, subject, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverLastPolicy})
+	messages, err := l.open(ctx, subject, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverLastPolicy})
 	if err != nil {
 		return 0, err
 	}
 	defer messages.stop()
-	if pending == 0 {
+	if messages.left == 0 {
 		return 0, nil
 	}
-	msg, err := messages.Next(jetstream.NextContext(ctx))
-	if err != nil {
-		return 0, readError(err)
-	}
-	meta, err := msg.Metadata()
-	if err != nil {
-		return 0, readError(err)
-	}
-	return meta.Sequence.Stream, nil
+	return messages.after + 1, nil // it begins with the last one
 }

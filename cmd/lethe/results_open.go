@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-dev/lethe/events"
+	"github.com/lethe-dev/lethe/internal/streams"
+)
+
+// openMessages is a running read of DELETION_RESULTS.
+type openMessages struct {
+	messages jetstream.MessagesContext
+	reader   *resultReader
+	subject  string
+	after    uint64 // the last sequence that was read, or passed over
+	left     uint64 // how many messages were stored behind it
+	close    func()
+}
+
+// open starts to read the messages of a subject.
+func (l *resultReader) open(ctx context.Context, subject string, config jetstream.OrderedConsumerConfig) (*openMessages, error) {
+	config.FilterSubjects, config.InactiveThreshold = []string{subject}, time.Minute
+	cons, err := l.js.OrderedConsumer(ctx, events.StreamResults, config)
+	if err != nil {
+		return nil, readError(err)
+	}
+	remove := func() {
+		// Otherwise it would stay on the server until it is inactive for a minute.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		if info := cons.CachedInfo(); info != nil {
+			_ = l.js.DeleteConsumer(ctx, events.StreamResults, info.Name)
+		}
+	}
+	info, err := cons.Info(ctx)
+	if err == nil {
+		var messages jetstream.MessagesContext
+		if messages, err = cons.Messages(); err == nil {
+			return &openMessages{messages: messages, reader: l, subject: subject, after: info.Delivered.Stream, left: info.NumPending,
+				close: func() { messages.Stop(); remove() }}, nil
+		}
+	}
+	remove()
+	return nil, readError(err)
+}
+
+func (m *openMessages) stop() { m.close() }
+
+// stuckAfter is how long no message comes until next looks for a hidden one.
+const stuckAfter = time.Second
+
+// next waits for the next message. Without follow, it returns nil after the last one.
+func (m *openMessages) next(ctx context.Context, follow bool) (jetstream.Msg, *jetstream.MsgMetadata, error) {
+	for {
+		short, cancel := context.WithTimeout(ctx, stuckAfter)
+		msg, err := m.messages.Next(jetstream.NextContext(short))
+		stuck := err != nil && short.Err() != nil && ctx.Err() == nil
+		cancel()
+		if stuck {
+			if err := m.passHidden(ctx); err != nil {
+				return nil, nil, err
+			}
+			if m.left == 0 && !follow {
+				return nil, nil, nil
+			}
+			continue
+		}
+		if err != nil {
+			return nil, nil, readError(err)
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			return nil, nil, readError(err)
+		}
+		m.after, m.left = meta.Sequence.Stream, meta.NumPending
+		return msg, meta, nil
+	}
+}
+
+// passHidden reads on behind messages that the client library hides: it takes a message
+// with the header Status and no body for the server's, and one that was stored makes it
+// wait, or read it again and again. No worker wrote it.
+func (m *openMessages) passHidden(ctx context.Context) error {
+	hidden := m.after
+	for {
+		msg, err := streams.NextMessage(ctx, m.reader.js, events.StreamResults, m.subject, hidden+1)
+		if err != nil || msg == nil || len(msg.Data) > 0 || msg.Header.Get("Status") == "" {
+			break // an error too: a subscriber may lack the permission, and nothing may be hidden
+		}
+		m.reader.read(msg.Subject, msg.Header, msg.Data, msg.Seq, msg.Time)
+		hidden = msg.Seq
+	}
+	if hidden == m.after {
+		return nil
+	}
+	behind, err := m.reader.open(ctx, m.subject, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: hidden + 1})
+	if err != nil {
+		return err
+	}
+	m.stop()
+	*m = *behind
+	m.after = hidden
+	return nil
+}
