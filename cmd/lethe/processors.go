@@ -20,7 +20,7 @@ const (
 // demand is how much of the processors this process needs.
 type demand struct {
 	// load is the CPU seconds used in a second. It stays low, however much there is to do,
-	// while other processes use the processors or a system call holds the only one.
+	// while other processes use the processors.
 	load float64
 	// queue is the mean number of goroutines that could run, and wait for a processor.
 	queue float64
