@@ -47,9 +47,10 @@ func (env *environment) recreateResults() {
 	if err := env.js.DeleteStream(env.Context(), config.Name); err != nil {
 		env.Fatal(err)
 	}
-	if _, err := env.js.CreateStream(env.Context(), config); err != nil {
-		env.Fatal(err)
-	}
+	env.until("the server has removed the files of the deleted stream", func() bool {
+		_, err := env.js.CreateStream(env.Context(), config)
+		return err == nil
+	})
 }
 
 // deliverOnce fetches the waiting Sensay request once without processing it.

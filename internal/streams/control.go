@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -71,14 +72,34 @@ func controlStream(s Settings) jetstream.StreamConfig {
 	}
 }
 
+// createTimeout is how long a stream is created again after the server could not make
+// its files. A server that has just deleted a stream of that name still removes them.
+const createTimeout = 2 * time.Second
+
 // createStream creates a stream. The bucket gets a limit where the account requires one.
 func createStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) error {
-	_, err := js.CreateStream(ctx, want)
-	if limitMissing(err) && want.Name == Control {
-		want.MaxBytes = controlMaxBytes
-		_, err = js.CreateStream(ctx, want)
-	}
-	return err
+	policy := backoff.NewExponentialBackOff(backoff.WithInitialInterval(20*time.Millisecond), backoff.WithMaxElapsedTime(createTimeout))
+	return backoff.Retry(func() error {
+		_, err := js.CreateStream(ctx, want)
+		switch {
+		case limitMissing(err) && want.Name == Control && want.MaxBytes != controlMaxBytes:
+			want.MaxBytes = controlMaxBytes
+			return err
+		case filesRefused(err) || err == nil:
+			return err
+		}
+		return backoff.Permanent(err)
+	}, backoff.WithContext(policy, ctx))
+}
+
+// errCodeCreateFailed is the server's code for a stream that it could not create, whatever
+// the cause (errors.json and jetstream_api.go of nats-server).
+const errCodeCreateFailed jetstream.ErrorCode = 10049
+
+// filesRefused reports whether the server could not make the files of a stream.
+func filesRefused(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && api.ErrorCode == errCodeCreateFailed && api.Description == "error creating store for stream"
 }
 
 // controlUnused reports whether the bucket is missing or never contained a message, so

@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -191,5 +192,41 @@ no_auth_user: a
 	}
 	if err := Setup(t.Context(), js, settings); err != nil {
 		t.Errorf("again: %v", err)
+	}
+}
+
+// refusing is a server that refuses to create streams, some times.
+type refusing struct {
+	jetstream.JetStream
+	err   error
+	times int
+	calls int
+}
+
+func (r *refusing) CreateStream(ctx context.Context, c jetstream.StreamConfig) (jetstream.Stream, error) {
+	if r.calls++; r.calls <= r.times {
+		return nil, r.err
+	}
+	return r.JetStream.CreateStream(ctx, c)
+}
+
+func TestAStreamIsCreatedOnceTheServerHasRemovedTheFilesOfAnEarlierOne(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		err   *jetstream.APIError
+		calls int // until the stream exists or the error is final
+	}{
+		"its files are still removed": {&jetstream.APIError{Code: 500, ErrorCode: 10049, Description: "error creating store for stream"}, 3},
+		"another cause of that code":  {&jetstream.APIError{Code: 500, ErrorCode: 10049, Description: "anything else"}, 1},
+		"another error":               {&jetstream.APIError{Code: 500, ErrorCode: 10047, Description: "insufficient storage resources available"}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			js := &refusing{JetStream: emptyServer(t), err: c.err, times: 2}
+			err := createStream(t.Context(), js, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}})
+			if js.calls != c.calls || (err == nil) != (c.calls == 3) {
+				t.Errorf("%v after %d calls", err, js.calls)
+			}
+		})
 	}
 }

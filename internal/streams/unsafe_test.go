@@ -186,7 +186,7 @@ func createStreams(t *testing.T, js jetstream.JetStream, changed string, change 
 		if name == changed {
 			change(&config)
 		}
-		if _, err := js.CreateStream(t.Context(), config); err != nil {
+		if err := createStream(t.Context(), js, config); err != nil {
 			t.Fatal(err)
 		}
 	}
