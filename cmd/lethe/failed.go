@@ -42,11 +42,11 @@ func newFailedListCommand() *cobra.Command {
 				return err
 			}
 			return withClient(cmd, "failed list", func(ctx context.Context, c *client) error {
-				l := &resultReader{js: c.js, warn: cmd.ErrOrStderr()}
+				l := &resultReader{js: c.js, lookups: c.lookups, warn: cmd.ErrOrStderr()}
 				return l.eachFailed(ctx, selection{subject: events.ResultFilter(t, "", events.Failed), since: since}, func(f *storedResult) error {
 					return printResult(cmd.OutOrStdout(), output, f)
 				})
-			})
+			}, readResults)
 		},
 	}
 	addTargetFlag(cmd, &target)

@@ -221,7 +221,7 @@ func publishRows(cmd *cobra.Command, f requestFlags, rows *rows) error {
 	// A publisher may lack the permission to read results.
 	optional := []string{"$JS.API.STREAM.INFO.", "$JS.API.STREAM.MSG.GET.", "$JS.API.DIRECT.GET.", "$JS.API.CONSUMER."}
 	if f.wait {
-		optional = nil
+		optional = []string{readResults}
 	}
 	return withTracedClient(cmd, "request", func(ctx context.Context, c *client) error {
 		return f.publish(ctx, cmd, c, rows)
@@ -229,7 +229,7 @@ func publishRows(cmd *cobra.Command, f requestFlags, rows *rows) error {
 }
 
 func (f requestFlags) publish(ctx context.Context, cmd *cobra.Command, c *client, rows *rows) error {
-	l := &resultReader{js: c.js, warn: cmd.ErrOrStderr()}
+	l := &resultReader{js: c.js, lookups: c.lookups, warn: cmd.ErrOrStderr()}
 	p := newPublisher(c.js, newResultLookup(c.lookups, l), f.timeout) //nolint:contextcheck // derived from ctx: it ends with the permission to look up
 	var waiting *awaited
 	if f.wait {

@@ -95,7 +95,7 @@ func printResults(cmd *cobra.Command, f resultsFlags) error {
 		return f.limit == 0 || printed < f.limit, printResult(cmd.OutOrStdout(), f.output, r)
 	}
 	err = withClient(cmd, "results", func(ctx context.Context, c *client) error {
-		l := &resultReader{js: c.js, warn: cmd.ErrOrStderr()}
+		l := &resultReader{js: c.js, lookups: c.lookups, warn: cmd.ErrOrStderr()}
 		of := selection{subject: subject, since: f.since, follow: f.follow}
 		if f.tail < 0 {
 			return l.each(ctx, of, show)
@@ -113,7 +113,7 @@ func printResults(cmd *cobra.Command, f resultsFlags) error {
 			return nil
 		}
 		return l.each(ctx, selection{subject: subject, from: read + 1, follow: true}, show)
-	})
+	}, readResults)
 	if f.follow && errors.Is(err, context.Canceled) {
 		return nil // an interruption is the only way to end it
 	}

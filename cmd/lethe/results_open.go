@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -49,6 +50,9 @@ func (l *resultReader) open(ctx context.Context, subject string, config jetstrea
 
 func (m *openMessages) stop() { m.close() }
 
+// readResults is the API subject on which next looks for hidden messages.
+const readResults = "$JS.API.STREAM.MSG.GET." + events.StreamResults
+
 // stuckAfter is how long no message comes until next looks for a hidden one.
 const stuckAfter = time.Second
 
@@ -84,9 +88,10 @@ func (m *openMessages) next(ctx context.Context, follow bool) (jetstream.Msg, *j
 // with the header Status and no body for the server's, and one that was stored makes it
 // wait, or read it again and again. No worker wrote it.
 func (m *openMessages) passHidden(ctx context.Context) error {
+	lookups := cmp.Or(m.reader.lookups, ctx)
 	hidden := m.after
-	for {
-		msg, err := streams.NextMessage(ctx, m.reader.js, events.StreamResults, m.subject, hidden+1)
+	for lookups.Err() == nil {
+		msg, err := streams.NextMessage(lookups, m.reader.js, events.StreamResults, m.subject, hidden+1) //nolint:contextcheck // it ends with ctx, or with the right to ask
 		if err != nil || msg == nil || len(msg.Data) > 0 || msg.Header.Get("Status") == "" {
 			break // an error too: a subscriber may lack the permission, and nothing may be hidden
 		}

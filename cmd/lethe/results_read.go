@@ -32,6 +32,9 @@ func (r *storedResult) names(fingerprint string) bool {
 // resultReader reads results from DELETION_RESULTS.
 type resultReader struct {
 	js jetstream.JetStream
+	// lookups ends when the server denies readResults, without which a result hidden by
+	// the client library is not found. nil: it is not denied.
+	lookups context.Context
 	// warn receives one warning if a message was skipped that no worker wrote.
 	warn   io.Writer
 	warned sync.Once

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lethe-dev/lethe/events"
 	"github.com/lethe-dev/lethe/internal/e2e"
 	"github.com/lethe-dev/lethe/internal/failpoint"
 )
@@ -101,7 +102,11 @@ func TestABrokenWorkerIsCaught(t *testing.T) {
 				action = "stop"
 			}
 			for n := range c.workers { // one after the other
-				env.mustWorkers(t, program, 1, fmt.Sprintf("LETHE_FAILPOINT=%s:%s:%d", c.at, action, 2+n))
+				settings := []string{fmt.Sprintf("LETHE_FAILPOINT=%s:%s:%d", c.at, action, 2+n)}
+				if slices.Contains(c.breaks, LateCall) { // only a recorded attempt shows one
+					settings = append(settings, "LETHE_TARGETS="+string(events.SensayKnowledgeBase))
+				}
+				env.mustWorkers(t, program, 1, settings...)
 				if down, err := env.Workers[n].waitDownOrStopped(t.Context(), 20*time.Second); err != nil || !down {
 					t.Fatalf("worker %d is neither down nor stopped: %v, %v", n+1, down, err)
 				}
