@@ -73,7 +73,7 @@ func TestALaneWhosePullsKeepFailingIsNotRunning(t *testing.T) {
 }
 
 // The connection's own handlers log that it is lost.
-func TestALaneLogsNothingWhileNATSIsDown(t *testing.T) {
+func TestALaneLogsOnlyItsStateWhileNATSIsDown(t *testing.T) {
 	env := newEnvironment(t)
 	log, lines := captured()
 	c := env.config(sensayTarget, answering(answerDeleted))
@@ -90,7 +90,8 @@ func TestALaneLogsNothingWhileNATSIsDown(t *testing.T) {
 		return s.Status != StatusRunning && strings.Contains(s.Reason, ledger.NotConnected)
 	})
 	for _, line := range lines()[before:] {
-		if strings.Contains(line, "buffer") || strings.Contains(line, "cannot fetch messages") {
+		state := strings.Contains(line, `msg="lane is blocked"`) // it may be logged before the test looks
+		if strings.Contains(line, "buffer") || strings.Contains(line, "cannot fetch messages") && !state {
 			t.Errorf("it logged %q", line)
 		}
 	}
