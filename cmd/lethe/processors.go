@@ -47,7 +47,7 @@ func fitProcessors(ctx context.Context) {
 		used, _ = cpuTime()
 		at = time.Now()
 		seconds := at.Sub(since).Seconds()
-		switch one := oneIsEnough(single, demand{load: (used - before).Seconds() / seconds, queue: waits.more() / seconds}); {
+		switch one := oneIsEnough(single, demand{load: (used - before).Seconds() / seconds, queue: waits.sinceLast() / seconds}); {
 		case one == single:
 			continue
 		case one:

@@ -52,10 +52,10 @@ func TestWaitsCountGoroutinesThatWaitForAProcessor(t *testing.T) {
 		<-done
 	}
 	// All but one for each processor wait at any time. Go samples and rounds.
-	if queue := w.more() / time.Since(begin).Seconds(); queue < each/2 {
+	if queue := w.sinceLast() / time.Since(begin).Seconds(); queue < each/2 {
 		t.Errorf("%d goroutines that always want to run: %.2f wait", goroutines, queue)
 	}
-	if again := w.more(); again > 0.5 {
+	if again := w.sinceLast(); again > 0.5 {
 		t.Errorf("%.2f s of waiting counted again", again)
 	}
 }

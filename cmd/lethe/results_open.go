@@ -84,9 +84,9 @@ func (m *openMessages) next(ctx context.Context, follow bool) (jetstream.Msg, *j
 	}
 }
 
-// passHidden reads on behind messages that the client library hides: it takes a message
-// with the header Status and no body for the server's, and one that was stored makes it
-// wait, or read it again and again. No worker wrote it.
+// passHidden continues after messages that the client library hides. A stored message with
+// a Status header and no body looks to the library like one of the server's own, so it waits
+// or restarts without end. No worker writes such a message.
 func (m *openMessages) passHidden(ctx context.Context) error {
 	lookups := cmp.Or(m.reader.lookups, ctx)
 	hidden := m.after

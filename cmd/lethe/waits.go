@@ -13,13 +13,14 @@ const waitSampling = 1. / 8
 
 func newWaits() *waits {
 	w := &waits{sample: []metrics.Sample{{Name: "/sched/latencies:seconds"}}}
-	w.more()
+	w.sinceLast()
 	return w
 }
 
-// more returns for how many seconds goroutines have waited since the last call, all
-// added up: about, because Go samples and rounds. It is 0 where Go does not tell.
-func (w *waits) more() float64 {
+// sinceLast returns the total time, in seconds, that goroutines have waited since the last
+// call. It is approximate, because Go samples and rounds. It is 0 if Go provides no such
+// metric.
+func (w *waits) sinceLast() float64 {
 	metrics.Read(w.sample)
 	if w.sample[0].Value.Kind() != metrics.KindFloat64Histogram {
 		return 0
